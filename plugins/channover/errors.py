@@ -1,0 +1,15 @@
+"""The ways a run can end that are nobody's verdict on a behaviour."""
+
+from __future__ import annotations
+
+
+class ChannoverError(Exception):
+    """Anything that channover raises on purpose. The text is one line: what is wrong, where, and the remedy."""
+
+
+class RigError(ChannoverError):
+    """The rig broke: a process died, a wait ran out, a change was refused. Never a failed behaviour."""
+
+
+class UsageError(ChannoverError):
+    """The user asked for something that cannot be: an unknown name, an impossible value, a missing tool."""

@@ -1,0 +1,1 @@
+"""Hosts: one protocol, told for a namespace of this machine."""

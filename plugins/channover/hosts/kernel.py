@@ -1,0 +1,81 @@
+"""The few system calls that the namespaces of a lab rest on.
+
+Python 3.11 and older has no :func:`os.unshare`, :func:`os.setns` or ``mount``, so this module calls the C library.
+Sources: ``unshare(2)``, ``setns(2)``, ``mount(2)``, ``prctl(2)``, ``user_namespaces(7)``, ``pid_namespaces(7)``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+
+CLONE_NEWNS = 0x0002_0000
+CLONE_NEWUTS = 0x0400_0000
+CLONE_NEWIPC = 0x0800_0000
+CLONE_NEWUSER = 0x1000_0000
+CLONE_NEWPID = 0x2000_0000
+CLONE_NEWNET = 0x4000_0000
+
+MS_NOSUID = 0x2
+MS_NODEV = 0x4
+MS_NOEXEC = 0x8
+MS_BIND = 0x1000
+MS_REC = 0x4000
+MS_PRIVATE = 0x4_0000
+
+_PR_SET_PDEATHSIG = 1
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _call(name: str, *arguments: object) -> None:
+    if getattr(_libc, name)(*arguments) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{name}: {os.strerror(number)}")
+
+
+def unshare(flags: int) -> None:
+    """Move the calling process into new namespaces (``unshare(2)``). Raises OSError."""
+    _call("unshare", flags)
+
+
+def setns(descriptor: int, kind: int) -> None:
+    """Move the calling thread into the namespace that a descriptor stands for (``setns(2)``). Raises OSError."""
+    _call("setns", descriptor, kind)
+
+
+def mount(source: str, target: str, kind: str | None, flags: int = 0, data: str | None = None) -> None:
+    """Mount a file system (``mount(2)``) in the caller's mount namespace. Raises OSError."""
+    _call(
+        "mount",
+        source.encode(),
+        target.encode(),
+        kind.encode() if kind else None,
+        ctypes.c_ulong(flags),
+        data.encode() if data else None,
+    )
+
+
+def die_with_parent() -> None:
+    """Ask the kernel to send SIGKILL to this process as soon as its parent thread ends (``PR_SET_PDEATHSIG``).
+
+    The kernel forgets the wish when the process changes its credentials: call it after entering a user namespace.
+    """
+    _call("prctl", _PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL), 0, 0, 0)
+
+
+def new_network_namespace() -> int:
+    """Make a network namespace that no process lives in and return a descriptor that keeps it alive.
+
+    The calling thread is back in its own namespace when the function returns. The kernel frees the namespace, with
+    every interface in it, when the last descriptor and the last process are gone. Raises OSError.
+    """
+    here = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        unshare(CLONE_NEWNET)
+        made = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        setns(here, CLONE_NEWNET)
+    finally:
+        os.close(here)
+    return made

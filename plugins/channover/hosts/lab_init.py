@@ -1,0 +1,360 @@
+"""The first process of a lab: it owns every namespace of the lab, so that the kernel ends the lab when it ends.
+
+Two processes are told here. The *nursery* is started once a run: it has pyroute2 loaded and forks a *lab init* for each
+lab. A lab init is process 1 of a PID namespace, and has a mount and a network namespace of its own; hosts are further
+network namespaces that only its descriptors (and the processes in them) keep alive. It dies when its parent dies
+(``PR_SET_PDEATHSIG``) and when the controller's end of its socket closes; the kernel then kills every process of the PID
+namespace, and frees the namespaces, the interfaces in them and the tmpfs on ``/run`` (``pid_namespaces(7)``). No exit
+handler takes part.
+
+Run as ``python -m channover.hosts.lab_init DESCRIPTOR``; only :mod:`channover.hosts.namespace` does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import signal
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from channover.hosts import kernel, netlink
+from channover.plan import Operation
+
+ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": "/run/home",
+    "TMPDIR": "/run/tmp",
+    "LC_ALL": "C",
+    "LANG": "C",
+}
+"""All that a lab's process inherits of an environment: nothing of the user's."""
+
+_HEADER = struct.Struct("=I")
+
+
+def send(channel: socket.socket, message: object, descriptors: tuple[int, ...] = ()) -> None:
+    """Send a message with descriptors over a stream socket."""
+    body = pickle.dumps(message)
+    header = _HEADER.pack(len(body))
+    if descriptors:
+        socket.send_fds(channel, [header], list(descriptors))
+        channel.sendall(body)
+    else:
+        channel.sendall(header + body)
+
+
+def receive(channel: socket.socket) -> tuple[Any, list[int]]:
+    """Receive a message with its descriptors. Raises EOFError when the other side is gone."""
+    header, descriptors, _, _ = socket.recv_fds(channel, _HEADER.size, 4, socket.MSG_CMSG_CLOEXEC)
+    while len(header) < _HEADER.size:
+        more = channel.recv(_HEADER.size - len(header)) if header else b""
+        if not more:
+            raise EOFError
+        header += more
+    (length,) = _HEADER.unpack(header)
+    body = bytearray()
+    while len(body) < length:
+        part = channel.recv(min(1 << 20, length - len(body)))
+        if not part:
+            raise EOFError
+        body += part
+    return pickle.loads(bytes(body)), descriptors
+
+
+@dataclass
+class _Host:
+    namespace: int
+    session: netlink.Session
+    control: socket.socket
+
+
+@dataclass(frozen=True)
+class PanelCable:
+    """One cable as the panel builds it: for each end the host, the device's name and index there; the rate in bit/s."""
+
+    a_host: str
+    a_device: str
+    a_index: int
+    b_host: str
+    b_device: str
+    b_index: int
+    rate: int
+
+
+@dataclass
+class Lab:
+    """What a lab init owns. Each public method is a request that the controller may make."""
+
+    panel: int
+    rtnl: netlink.Rtnl
+    control: socket.socket
+    hosts: dict[str, _Host] = field(default_factory=dict)
+    statuses: dict[int, int] = field(default_factory=dict)
+    ports: int = 0
+
+    @contextlib.contextmanager
+    def inside(self, host: str | None) -> Iterator[None]:
+        """Be in a host's network namespace for a while; None is the panel."""
+        if host is None:
+            yield
+            return
+        kernel.setns(self.hosts[host].namespace, kernel.CLONE_NEWNET)
+        try:
+            yield
+        finally:
+            kernel.setns(self.panel, kernel.CLONE_NEWNET)
+
+    def build(self, hosts: list[str], cables: list[PanelCable]) -> list[tuple[int, int]]:
+        """Make hosts and the cables between them; return the panel's two port numbers of each cable."""
+        for name in hosts:
+            namespace = kernel.new_network_namespace()
+            kernel.setns(namespace, kernel.CLONE_NEWNET)
+            try:
+                rtnl = netlink.Rtnl()
+                rtnl.send([netlink.link_state(1, up=True)])
+                rtnl.close()
+                control = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+                self.hosts[name] = _Host(namespace, netlink.Session(), control)
+            finally:
+                kernel.setns(self.panel, kernel.CLONE_NEWNET)
+            os.makedirs(f"/run/{name}", exist_ok=True)
+        return self._cable(cables)
+
+    def _cable(self, cables: list[PanelCable]) -> list[tuple[int, int]]:
+        messages: list[bytearray] = []
+        quiet: list[tuple[socket.socket, str]] = []
+        numbers = []
+        for cable in cables:
+            ports = []
+            for host, device, index in (
+                (cable.a_host, cable.a_device, cable.a_index),
+                (cable.b_host, cable.b_device, cable.b_index),
+            ):
+                self.ports += 1
+                port = 100 + self.ports
+                ports.append(port)
+                inside = self.hosts[host]
+                messages.append(netlink.veth(index, device, inside.namespace, port, f"port{port}", self.panel))
+                messages.append(netlink.link_state(port, up=True))
+                quiet += [(self.control, f"port{port}"), (inside.control, device)]
+            a, b = ports
+            messages += netlink.crossover(a, to=b) + netlink.crossover(b, to=a)
+            messages += [netlink.shaper(a, cable.rate), netlink.shaper(b, cable.rate)]
+            numbers.append((a, b))
+        self.rtnl.send(messages)
+        for control, device in quiet:
+            netlink.offloads(control, device, ("tso", "gso", "gro"), on=False)
+        return numbers
+
+    def port(self, number: int, up: bool) -> None:
+        """Set a panel port up or down: down takes the carrier from the host's NIC, as a pulled cable does."""
+        self.rtnl.send([netlink.link_state(number, up)])
+
+    def probe(self, index: int) -> None:
+        """Raise OSError where this kernel cannot shape and cross a cable."""
+        messages = [netlink.veth(index, f"p{index}", self.panel, index + 1, f"q{index}", self.panel)]
+        messages += netlink.crossover(index, to=index + 1)
+        messages += [netlink.shaper(index, 100_000_000)]
+        self.rtnl.send(messages)
+
+    def offloads(self, host: str, device: str, features: tuple[str, ...], on: bool) -> None:
+        """Switch a device's offloads."""
+        netlink.offloads(self.hosts[host].control, device, features, on)
+
+    def perform(self, host: str, operations: tuple[Operation, ...]) -> None:
+        """Apply operations that netlink can do; the error names the first one refused."""
+        with self.inside(host):
+            for operation in operations:
+                try:
+                    netlink.perform(operation, self.hosts[host].session)
+                except Exception as error:
+                    raise OSError(getattr(error, "code", 0), f"{operation.command}: {error}") from None
+
+    def spawn(
+        self, descriptors: list[int], host: str | None, argv: list[str], environment: dict[str, str]
+    ) -> tuple[int, int]:
+        """Start a program in a host with the three descriptors as its standard streams; return its pid and pidfd."""
+        actions = [(os.POSIX_SPAWN_DUP2, descriptor, number) for number, descriptor in enumerate(descriptors)]
+        with self.inside(host):
+            pid = os.posix_spawnp(
+                argv[0],
+                argv,
+                ENVIRONMENT | environment,
+                file_actions=actions,
+                setsid=True,
+                setsigmask=[],
+                setsigdef=[signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGHUP],
+            )
+        return pid, os.pidfd_open(pid)
+
+    def reap(self, pid: int) -> int:
+        """Return the exit code of a process that has ended (negative: the signal that ended it)."""
+        if pid not in self.statuses:
+            self.collect(pid)
+        return self.statuses.pop(pid)
+
+    def collect(self, pid: int = -1) -> None:
+        """Reap ended processes, orphans included."""
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                found, status = os.waitpid(pid, 0 if pid > 0 else os.WNOHANG)
+                if found == 0:
+                    return
+                self.statuses[found] = os.waitstatus_to_exitcode(status)
+                if pid > 0:
+                    return
+
+    def kill(self, pid: int, number: int, group: bool) -> None:
+        """Send a signal to a process, or to its group; one that has ended is no error."""
+        with contextlib.suppress(ProcessLookupError):
+            (os.killpg if group else os.kill)(pid, number)
+
+    def read(self, host: str | None, path: str) -> bytes:
+        """Return a file's content as the host sees it."""
+        with self.inside(host), open(path, "rb") as file:
+            return file.read()
+
+    def write(self, host: str | None, path: str, data: bytes, mode: int) -> None:
+        """Write a file as the host sees it."""
+        with self.inside(host):
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+            with open(descriptor, "wb") as file:
+                file.write(data)
+
+    def sparse(self, path: str, size: int) -> None:
+        """Make a file of ``size`` zero bytes that takes no memory."""
+        with open(path, "wb") as file:
+            file.truncate(size)
+
+
+def _mounts() -> None:
+    """Give the lab a /run of its own, and a /proc of its own processes where the kernel allows it."""
+    kernel.mount("none", "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
+    with contextlib.suppress(OSError):
+        flags = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
+        kernel.mount("proc", "/proc", "proc", flags)
+    kernel.mount("channover", "/run", "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=755,size=1g")
+    for folder in ("/run/sshd", "/run/home", "/run/tmp", "/run/lock"):
+        os.mkdir(folder)
+    # An sshd without PAM refuses accounts whose password field says that they are locked.
+    with open("/run/shadow", "w") as shadow:
+        shadow.write("root:*:19000:0:99999:7:::\n")
+    os.chmod("/run/shadow", 0o600)
+    with contextlib.suppress(OSError):
+        kernel.mount("/run/shadow", "/etc/shadow", None, kernel.MS_BIND)
+
+
+def _lab_init(channel: socket.socket) -> None:
+    kernel.die_with_parent()
+    kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS)
+    _mounts()
+    panel = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    lab = Lab(panel, netlink.Rtnl(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    signal.signal(signal.SIGCHLD, lambda *_: lab.collect())
+    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ignored, signal.SIG_IGN)
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        send(channel, ("ok", os.getpid()))
+        while True:
+            _serve(lab, channel)
+
+
+def _serve(lab: Lab, channel: socket.socket) -> None:
+    (name, arguments), descriptors = receive(channel)
+    passed: tuple[int, ...] = ()
+    try:
+        if name == "spawn":
+            pid, pidfd = lab.spawn(descriptors, *arguments)
+            result: object = pid
+            passed = (pidfd,)
+        else:
+            result = getattr(lab, name)(*arguments)
+        reply: tuple[str, object] = ("ok", result)
+    except Exception as error:
+        reply = ("error", (type(error).__name__, getattr(error, "errno", 0) or 0, str(error)))
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+    send(channel, reply, passed)
+    for descriptor in passed:
+        os.close(descriptor)
+
+
+def _enter_user_namespace() -> None:
+    """Become root of a new user namespace: with the user's subordinate ids where there are any, else alone."""
+    user, group = os.getuid(), os.getgid()
+    target = os.getpid()
+    ready_read, ready_write = os.pipe()
+    helper = os.fork()
+    if helper == 0:
+        os.close(ready_write)
+        os.read(ready_read, 1)
+        os._exit(0 if _map_ids(target, user, group) else 1)
+    os.close(ready_read)
+    kernel.unshare(kernel.CLONE_NEWUSER)
+    os.write(ready_write, b"1")
+    os.close(ready_write)
+    if os.waitpid(helper, 0)[1] != 0:
+        with open("/proc/self/setgroups", "w") as file:
+            file.write("deny")
+        for kind, number in (("uid", user), ("gid", group)):
+            with open(f"/proc/self/{kind}_map", "w") as file:
+                file.write(f"0 {number} 1")
+
+
+def _map_ids(target: int, user: int, group: int) -> bool:
+    import pwd
+
+    name = pwd.getpwuid(user).pw_name
+    for tool, ids, number in (("newuidmap", "/etc/subuid", user), ("newgidmap", "/etc/subgid", group)):
+        try:
+            with open(ids) as file:
+                ranges = [line.split(":") for line in file if line.startswith((f"{name}:", f"{user}:"))]
+            start, count = ranges[0][1:]
+            command = [tool, str(target), "0", str(number), "1", "1", start, count.strip()]
+            if subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode != 0:
+                return False
+        except (OSError, IndexError, ValueError):
+            return False
+    return True
+
+
+def _nursery(channel: socket.socket) -> None:
+    kernel.die_with_parent()
+    if os.getuid() != 0:
+        _enter_user_namespace()
+        kernel.die_with_parent()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ignored, signal.SIG_IGN)
+    own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    send(channel, ("ok", os.getpid()))
+    while True:
+        try:
+            _, descriptors = receive(channel)
+        except (EOFError, ConnectionResetError):
+            return
+        kernel.unshare(kernel.CLONE_NEWPID)
+        if os.fork() == 0:
+            channel.close()
+            os.close(own)
+            try:
+                _lab_init(socket.socket(fileno=descriptors[0]))
+            except BaseException as error:
+                with contextlib.suppress(OSError):
+                    reply = ("error", (type(error).__name__, getattr(error, "errno", 0) or 0, str(error)))
+                    send(socket.socket(fileno=os.dup(descriptors[0])), reply)
+            os._exit(0)
+        kernel.setns(own, kernel.CLONE_NEWPID)
+        os.close(descriptors[0])
+
+
+if __name__ == "__main__":
+    _nursery(socket.socket(fileno=int(sys.argv[1])))

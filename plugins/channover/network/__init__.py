@@ -1,0 +1,1 @@
+"""What aggregates and carries: LAGs, MPTCP, policy routing, tunnels, guards."""

@@ -1,0 +1,1 @@
+"""What a host shows of itself: sockets, counters, NICs, bonds."""

@@ -1,0 +1,1 @@
+"""What a run leaves for machines and for people; data only."""

@@ -1,0 +1,155 @@
+"""A host's network state as far as plans change it, read with one command and parsed here.
+
+``QUERY`` is the input of ``ip -j -d -force -batch -``: one process, one round trip. Its answer is one JSON document a
+line, except MPTCP's limits, which iproute2 up to 6.1 prints as text.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+QUERY = "address show\nrule show\nroute show table all\nmptcp endpoint show\nmptcp limits show\n"
+COMMAND = ("ip", "-j", "-d", "-force", "-batch", "-")
+
+_TABLES = {"main": 254, "local": 255, "default": 253}
+_FLAGS = ("signal", "subflow", "backup", "fullmesh", "implicit", "laminar")
+
+
+@dataclass(frozen=True)
+class LinkState:
+    """One device: administrative state, MTU (bytes), master, and its addresses in prefix notation."""
+
+    device: str
+    up: bool
+    mtu: int
+    master: str
+    addresses: tuple[str, ...]
+    mac: str = ""
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class Route:
+    """One unicast route that somebody configured (routes that the kernel derives from addresses are left out)."""
+
+    destination: str
+    device: str
+    via: str | None
+    table: int
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One policy rule by source."""
+
+    priority: int
+    source: str
+    table: int
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One MPTCP endpoint."""
+
+    id: int
+    address: str
+    flags: tuple[str, ...]
+    device: str | None
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The MPTCP path manager's limits."""
+
+    subflows: int
+    add_addr_accepted: int
+
+
+@dataclass(frozen=True)
+class State:
+    """What was there before a change."""
+
+    links: Mapping[str, LinkState] = field(default_factory=dict)
+    rules: tuple[Rule, ...] = ()
+    routes: tuple[Route, ...] = ()
+    endpoints: Mapping[int, Endpoint] = field(default_factory=dict)
+    limits: Limits | None = None
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+
+    def routes_lost_with(self, device: str) -> tuple[Route, ...]:
+        """Return the routes that the kernel drops when the device goes down, and does not bring back."""
+        return tuple(route for route in self.routes if route.device == device)
+
+    @classmethod
+    def parse(cls, text: str, sysctls: Mapping[str, str] | None = None) -> State:
+        """Return the state that the answer to ``QUERY`` describes. Raises ValueError where it is no such answer."""
+        lines = [line for line in text.splitlines() if line.strip()]
+        try:
+            documents = [json.loads(line) for line in lines if line.lstrip().startswith(("[", "{"))]
+            addresses, rules, routes = documents[:3]
+        except (json.JSONDecodeError, ValueError) as error:
+            raise ValueError(f"no answer of 'ip -j -d -batch': {text[:200]!r}") from error
+        endpoints = documents[3] if len(documents) > 3 and isinstance(documents[3], list) else []
+        return cls(
+            links={entry["ifname"]: _link(entry) for entry in addresses if entry},
+            rules=tuple(_rule(entry) for entry in rules if entry.get("table") is not None),
+            routes=tuple(
+                _route(entry)
+                for entry in routes
+                if entry.get("type") == "unicast" and entry.get("protocol") != "kernel" and "dev" in entry
+            ),
+            endpoints={entry["id"]: _endpoint(entry) for entry in endpoints},
+            limits=_limits(lines[-1]) if lines else None,
+            sysctls=dict(sysctls or {}),
+        )
+
+
+def _table(name: str | int) -> int:
+    return _TABLES.get(str(name), 0) or int(name)
+
+
+def _link(entry: Mapping[str, Any]) -> LinkState:
+    return LinkState(
+        device=entry["ifname"],
+        up="UP" in entry["flags"],
+        mtu=entry["mtu"],
+        master=entry.get("master", ""),
+        addresses=tuple(
+            f"{address['local']}/{address['prefixlen']}"
+            for address in entry.get("addr_info", [])
+            if "local" in address and address.get("scope") != "link"
+        ),
+        mac=entry.get("address", ""),
+        kind=entry.get("linkinfo", {}).get("info_kind", ""),
+    )
+
+
+def _rule(entry: Mapping[str, Any]) -> Rule:
+    source = entry.get("src", "all")
+    if "srclen" in entry:
+        source = f"{source}/{entry['srclen']}"
+    return Rule(entry["priority"], source, _table(entry["table"]))
+
+
+def _route(entry: Mapping[str, Any]) -> Route:
+    return Route(entry["dst"], entry["dev"], entry.get("gateway"), _table(entry.get("table", "main")))
+
+
+def _endpoint(entry: Mapping[str, Any]) -> Endpoint:
+    flags = tuple(flag for flag in _FLAGS if entry.get(flag) or flag in entry.get("flags", ()))
+    return Endpoint(entry["id"], entry["address"], flags, entry.get("dev"))
+
+
+def _limits(line: str) -> Limits | None:
+    if line.lstrip().startswith(("{", "[")):
+        document = json.loads(line)
+        found = document[0] if isinstance(document, list) and document else document
+        if not isinstance(found, dict) or "subflows" not in found:
+            return None
+        return Limits(found["subflows"], found["add_addr_accepted"])
+    match = re.search(r"add_addr_accepted (\d+) subflows (\d+)", line)
+    return Limits(int(match[2]), int(match[1])) if match else None

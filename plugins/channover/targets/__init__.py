@@ -1,0 +1,1 @@
+"""Targets: what turns a topology into a live lab."""

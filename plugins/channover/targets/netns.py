@@ -1,0 +1,138 @@
+"""Target ``netns``: hosts are network namespaces, cables are a patch panel outside them.
+
+A cable is two veth pairs that meet in the panel, a network namespace of its own: what port A receives leaves by port B
+through a token bucket that counts as Ethernet does, and the reverse. So a host's NIC is a plain device whose qdisc is the
+host's own, every frame crosses (LACP included), and setting a port down takes the carrier away: a cable pulled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from channover.errors import ChannoverError, RigError
+from channover.hosts.base import Journal, Nic
+from channover.hosts.lab_init import PanelCable
+from channover.hosts.namespace import LabProcess, NamespaceHost, Nursery
+from channover.targets.base import Lab
+from channover.topology import Cable, Topology
+from channover.wire import Link
+
+FIRST_INDEX = 10
+"""Interface index of a host's first NIC; those below are left to the kernel (loopback, tunnels)."""
+
+
+def device_name(position: int) -> str:
+    """Return the device of a host's NIC by its position: eth1, eth2, …"""
+    return f"eth{position + 1}"
+
+
+@dataclass
+class Panel:
+    """The patch panel's ports of each cable (:class:`channover.targets.base.Cabling`)."""
+
+    process: LabProcess
+    journal: Journal
+    ports: Mapping[Cable, tuple[int, int]]
+
+    def cut(self, cable: Cable) -> None:
+        """Set both ports of a cable down."""
+        self._set(cable, up=False)
+
+    def restore(self, cable: Cable) -> None:
+        """Set both ports of a cable up."""
+        self._set(cable, up=True)
+
+    def _set(self, cable: Cable, up: bool) -> None:
+        with self.journal.step("panel", f"{'plug in' if up else 'pull'} the cable {cable}"):
+            for port in self.ports[cable]:
+                self.process.call("port", port, up)
+
+
+@dataclass
+class NetnsTarget:
+    """Labs of network namespaces (:class:`channover.targets.base.Target`)."""
+
+    name: str = "netns"
+    _nursery: Nursery | None = field(default=None)
+
+    def start(self) -> None:
+        """Start what labs are forked from, so that it is ready when the first lab is wanted."""
+        if self._nursery is None:
+            self._nursery = Nursery()
+
+    def close(self) -> None:
+        """End it."""
+        if self._nursery is not None:
+            self._nursery.close()
+            self._nursery = None
+
+    def process(self) -> LabProcess:
+        """Fork an empty lab, for a lab or for a probe. Raises RigError."""
+        self.start()
+        assert self._nursery is not None
+        return self._nursery.lab()
+
+    def unmet(self, topology: Topology) -> str | None:
+        """Say why namespaces cannot be had here, if they cannot."""
+        try:
+            probe = self.process()
+        except (ChannoverError, OSError) as error:
+            return (
+                f"namespaces are refused here ({error}): run as root, or allow user namespaces "
+                "(sysctl kernel.unprivileged_userns_clone=1, kernel.apparmor_restrict_unprivileged_userns=0)"
+            )
+        try:
+            probe.call("probe", 900)
+        except OSError as error:
+            return (
+                f"the kernel cannot shape a wire ({error.strerror}): it needs CONFIG_VETH, CONFIG_NET_SCH_TBF, "
+                "CONFIG_NET_SCH_INGRESS, CONFIG_NET_CLS_U32 and CONFIG_NET_ACT_MIRRED"
+            )
+        finally:
+            probe.close()
+        return None
+
+    @contextmanager
+    def lab(self, topology: Topology, link: Link, journal: Journal) -> Iterator[Lab]:
+        """Bring a topology up for the length of a block."""
+        process = self.process()
+        try:
+            with journal.step("panel", f"build {topology.name}"):
+                yield _build(process, topology, link, journal)
+        finally:
+            process.close()
+
+
+def _build(process: LabProcess, topology: Topology, link: Link, journal: Journal) -> Lab:
+    positions = {(node.name, nic): position for node in topology.nodes for position, nic in enumerate(node.nics)}
+    wanted = []
+    for cable in topology.cables:
+        a, b = (positions[port.node, port.nic] for port in cable.ports)
+        wanted.append(
+            PanelCable(
+                cable.a.node,
+                device_name(a),
+                FIRST_INDEX + a,
+                cable.b.node,
+                device_name(b),
+                FIRST_INDEX + b,
+                int(link.rate * cable.speedup),
+            )
+        )
+    try:
+        ports = process.build([node.name for node in topology.nodes], wanted)
+    except OSError as error:
+        raise RigError(f"cannot build the topology {topology.name}: {error.strerror}") from None
+    hosts = {
+        node.name: NamespaceHost(
+            node.name,
+            {nic: Nic(nic, device_name(position)) for position, nic in enumerate(node.nics)},
+            process,
+            journal,
+        )
+        for node in topology.nodes
+    }
+    panel = Panel(process, journal, dict(zip(topology.cables, ports, strict=True)))
+    return Lab(topology, hosts, link, panel, journal)

@@ -1,0 +1,1 @@
+"""Real traffic, and what it achieved."""

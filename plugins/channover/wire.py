@@ -1,0 +1,87 @@
+"""What Ethernet framing allows: from a link's rate to the goodput that an application can see.
+
+A frame occupies its bytes on the wire and 24 more: preamble and start delimiter 8, frame check sequence 4, interframe
+gap 12 (IEEE 802.3, clauses 3.1.1 and 4.4.2). With a 14-byte header that is 38 bytes around an MTU of payload. Rates
+are bit/s, sizes bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from channover.errors import UsageError
+
+ETHERNET_HEADER = 14
+"""Destination, source and type: bytes that the kernel counts in a frame (IEEE 802.3, 3.1.1)."""
+WIRE_OVERHEAD = 24
+"""Preamble and start delimiter 8, frame check sequence 4, interframe gap 12: bytes that the kernel does not count."""
+IPV4_HEADER = 20
+IPV6_HEADER = 40
+UDP_HEADER = 8
+TCP_HEADER = 20
+TCP_TIMESTAMPS = 12
+"""Timestamp option, padded (RFC 7323, 3.2)."""
+MPTCP_DSS = 20
+"""Data Sequence Signal with a 4-byte data ACK and an 8-byte data sequence number, no checksum (RFC 8684, 3.3)."""
+
+_UNITS = {"": 1, "bit": 1, "kbit": 10**3, "mbit": 10**6, "gbit": 10**9}
+
+
+def parse_rate(text: str) -> int:
+    """Return the rate in bit/s that a text such as ``100mbit`` or ``2.5gbit`` names (the notation of ``tc(8)``).
+
+    Raises UsageError where the text is no rate, or not between 1 Mbit/s and 100 Gbit/s.
+    """
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)\s*", text.lower())
+    if match is None or match[2] not in _UNITS:
+        raise UsageError(f"'{text}' is not a rate: write a number and a unit, such as 100mbit, 1gbit or 2.5gbit")
+    rate = round(float(match[1]) * _UNITS[match[2]])
+    if not 10**6 <= rate <= 10**11:
+        raise UsageError(f"'{text}' is not a rate that a lab can run: from 1mbit to 100gbit")
+    return rate
+
+
+@dataclass(frozen=True)
+class Link:
+    """One Ethernet link: the rate of a cable (bit/s) and the MTU of its NICs (bytes)."""
+
+    rate: int = 100_000_000
+    mtu: int = 1500
+
+    def goodput(self, payload: int, packet: int) -> float:
+        """Goodput (bit/s) of back-to-back packets of ``packet`` bytes (IP header included), ``payload`` of them data."""
+        return self.rate * payload / (packet + ETHERNET_HEADER + WIRE_OVERHEAD)
+
+    @property
+    def tcp_goodput(self) -> float:
+        """Goodput (bit/s) of one TCP flow over IPv4 with timestamps: 1448/1538 of the rate at MTU 1500."""
+        return self.goodput(self.mtu - IPV4_HEADER - TCP_HEADER - TCP_TIMESTAMPS, self.mtu)
+
+    @property
+    def mptcp_goodput(self) -> float:
+        """Goodput (bit/s) that one path adds to an MPTCP connection: 1428/1538 of the rate at MTU 1500.
+
+        The DSS option rides in every segment (RFC 8684, 3.3), 20 bytes as Linux writes it without checksums
+        (``net/mptcp/options.c``), beside the timestamps.
+        """
+        payload = self.mtu - IPV4_HEADER - TCP_HEADER - TCP_TIMESTAMPS - MPTCP_DSS
+        return self.goodput(payload, self.mtu)
+
+    def udp_goodput(self, datagram: int = 1470) -> float:
+        """Goodput (bit/s) of UDP datagrams of ``datagram`` payload bytes over IPv4: 1470/1536 of the rate for 1470.
+
+        Raises ValueError where the datagram does not fit the MTU (it would be fragmented).
+        """
+        packet = datagram + UDP_HEADER + IPV4_HEADER
+        if packet > self.mtu:
+            raise ValueError(f"a datagram of {datagram} bytes makes a packet of {packet}, above the MTU of {self.mtu}")
+        return self.goodput(datagram, packet)
+
+    def counted(self, frame_rate: float) -> float:
+        """Wire rate (bit/s) of full-size frames that NIC byte counters show as ``frame_rate`` (bit/s).
+
+        Counters hold the Ethernet header and the packet, not the 24 bytes around them.
+        """
+        full = self.mtu + ETHERNET_HEADER
+        return frame_rate * (full + WIRE_OVERHEAD) / full
