@@ -108,7 +108,7 @@ def trio() -> Topology:
 
 
 def gateway() -> Topology:
-    """A pair, and ``beyond``: a host behind ``right`` on a cable ten times as fast, so that it is never the limit."""
+    """Two hosts as in a pair, and ``beyond``: a host behind ``right`` on a cable ten times as fast."""
     base = pair()
     right = Node("right", ("a", "b", "out"))
     return Topology(

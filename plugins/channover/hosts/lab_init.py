@@ -175,7 +175,8 @@ class Lab:
                 try:
                     netlink.perform(operation, self.hosts[host].session)
                 except Exception as error:
-                    raise OSError(getattr(error, "code", 0), f"{operation.command}: {error}") from None
+                    number = getattr(error, "code", 0) or getattr(error, "errno", 0) or 0
+                    raise OSError(number, os.strerror(number) if number else str(error)) from None
 
     def spawn(
         self, descriptors: list[int], host: str | None, argv: list[str], environment: dict[str, str]
@@ -266,6 +267,11 @@ def _lab_init(channel: socket.socket) -> None:
             _serve(lab, channel)
 
 
+def _described(error: BaseException) -> tuple[str, int, str]:
+    number = getattr(error, "errno", 0) or 0
+    return type(error).__name__, number, getattr(error, "strerror", None) or str(error)
+
+
 def _serve(lab: Lab, channel: socket.socket) -> None:
     (name, arguments), descriptors = receive(channel)
     passed: tuple[int, ...] = ()
@@ -278,7 +284,7 @@ def _serve(lab: Lab, channel: socket.socket) -> None:
             result = getattr(lab, name)(*arguments)
         reply: tuple[str, object] = ("ok", result)
     except Exception as error:
-        reply = ("error", (type(error).__name__, getattr(error, "errno", 0) or 0, str(error)))
+        reply = ("error", _described(error))
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
@@ -309,6 +315,20 @@ def _enter_user_namespace() -> None:
                 file.write(f"0 {number} 1")
 
 
+def _enter_pid_namespace() -> None:
+    """Go on as process 1 of a PID namespace that the user namespace owns: only there may labs be forked.
+
+    Coming back from ``unshare(CLONE_NEWPID)`` takes privilege over the namespace one came from (``setns(2)``).
+    """
+    kernel.die_with_parent()
+    kernel.unshare(kernel.CLONE_NEWPID)
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        os._exit(0)
+    kernel.die_with_parent()
+
+
 def _map_ids(target: int, user: int, group: int) -> bool:
     import pwd
 
@@ -330,7 +350,7 @@ def _nursery(channel: socket.socket) -> None:
     kernel.die_with_parent()
     if os.getuid() != 0:
         _enter_user_namespace()
-        kernel.die_with_parent()
+        _enter_pid_namespace()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
@@ -349,7 +369,7 @@ def _nursery(channel: socket.socket) -> None:
                 _lab_init(socket.socket(fileno=descriptors[0]))
             except BaseException as error:
                 with contextlib.suppress(OSError):
-                    reply = ("error", (type(error).__name__, getattr(error, "errno", 0) or 0, str(error)))
+                    reply = ("error", _described(error))
                     send(socket.socket(fileno=os.dup(descriptors[0])), reply)
             os._exit(0)
         kernel.setns(own, kernel.CLONE_NEWPID)

@@ -75,7 +75,7 @@ class Rtnl:
                 length, kind, _, sequence, _, code = struct.unpack_from("=IHHIIi", data, offset)
                 if kind == _NLMSG_ERROR:
                     if code and refused is None:
-                        refused = OSError(-code, f"netlink refused a message: {os.strerror(-code)}")
+                        refused = OSError(-code, os.strerror(-code))
                     if sequence == last:
                         if refused is not None:
                             raise refused
@@ -320,7 +320,9 @@ def _(operation: plan.AddressDelete, session: Session) -> None:
 
 
 def _route(operation: plan.RouteAdd | plan.RouteDelete) -> dict[str, Any]:
-    found: dict[str, Any] = {"dst": operation.destination, "oif": index_of(operation.device), "table": operation.table}
+    found: dict[str, Any] = {"family": socket.AF_INET, "oif": index_of(operation.device), "table": operation.table}
+    if operation.destination != "default":
+        found["dst"] = operation.destination
     if operation.via:
         found["gateway"] = operation.via
     else:

@@ -24,7 +24,7 @@ FIRST_INDEX = 10
 
 
 def device_name(position: int) -> str:
-    """Return the device of a host's NIC by its position: eth1, eth2, …"""
+    """Return the device of a host's NIC by its position: the first is eth1."""
     return f"eth{position + 1}"
 
 

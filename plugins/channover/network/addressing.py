@@ -1,0 +1,51 @@
+"""Addresses of a lab's NICs, and the policy routing that multihomed hosts need.
+
+A host with several NICs sends by the route to the destination, whatever source address the packet bears. So that a packet
+leaves by the NIC whose address it carries, each NIC gets a routing table of its own and a rule that selects it by source
+(RFC 6724 leaves it to the host; ``ip-rule(8)``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from channover.hosts.base import Host
+from channover.plan import AddressAdd, LinkSet, Operation, Plan, RouteAdd, RuleAdd, SysctlSet
+from channover.targets.base import Lab
+from channover.topology import Port
+
+FIRST_TABLE = 101
+FIRST_PRIORITY = 101
+
+
+def cabled(lab: Lab, host: Host) -> Iterator[Port]:
+    """Yield the ports of a host that have a cable, in order."""
+    for nic in host.nics:
+        port = Port(host.name, nic)
+        if any(port in cable.ports for cable in lab.topology.cables):
+            yield port
+
+
+def addresses(lab: Lab, host: Host) -> Plan:
+    """Return the plan that gives each cabled NIC of a host its address and its MTU, and sets it up."""
+    operations: list[Operation] = []
+    for port in cabled(lab, host):
+        device = host.nic(port.nic).device
+        operations.append(LinkSet(device, up=True, mtu=lab.link.mtu))
+        operations.append(AddressAdd(device, str(lab.address(port))))
+    return Plan.of("addresses of the test NICs", operations)
+
+
+def source_rules(lab: Lab, host: Host) -> Plan:
+    """Return the plan of one routing table and one rule for each cabled NIC of a host, and loose source validation.
+
+    The table's only route is an on-link default: between two hosts of a lab every address is one hop away on every
+    cable. ``rp_filter`` goes to 2, since strict validation drops the SYN of a join (RFC 3704, 2.4).
+    """
+    operations: list[Operation] = [SysctlSet("net/ipv4/conf/all/rp_filter", "2")]
+    for number, port in enumerate(cabled(lab, host)):
+        device = host.nic(port.nic).device
+        table = FIRST_TABLE + number
+        operations.append(RouteAdd("default", device, table=table))
+        operations.append(RuleAdd(str(lab.address(port).ip), table, FIRST_PRIORITY + number))
+    return Plan.of("a packet leaves by the NIC whose address it carries", operations)

@@ -1,0 +1,131 @@
+"""What a host must be able to do for a behaviour to be tried on it: found out by trying, never by version.
+
+The catalogue of behaviours names what each needs; here stands how to find out, on any host, and the remedy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from channover.errors import RigError
+from channover.hosts.base import Host
+from channover.plan import LinkAdd, Operation, Plan, RuleAdd, TableAdd
+
+Trial = Callable[[Host], "str | None"]
+
+
+@dataclass(frozen=True)
+class Capability:
+    """Programs (with the Debian package of each) and a trial that returns what is missing, with its remedy."""
+
+    title: str
+    programs: Mapping[str, str]
+    trial: Trial | None = None
+
+    def unmet(self, host: Host) -> str | None:
+        """Say what the host lacks, and how to get it; None where it lacks nothing."""
+        if self.programs:
+            loop = 'for p in "$@"; do command -v "$p" >/dev/null || echo "$p"; done'
+            missing = host.run("sh", "-c", loop, "sh", *self.programs, quiet=True).stdout.split()
+            if missing:
+                packages = " ".join(sorted({self.programs[program] for program in missing}))
+                return f"{host.name} has no {', '.join(missing)}: apt-get install {packages}"
+        return self.trial(host) if self.trial else None
+
+
+def _accepts(host: Host, operation: Operation, remedy: str) -> str | None:
+    try:
+        with host.applied(Plan("find out what the kernel can do", (operation,))):
+            return None
+    except RigError as error:
+        return f"{error}: {remedy}"
+
+
+def _mptcp(host: Host) -> str | None:
+    try:
+        host.read("/proc/sys/net/mptcp/enabled")
+    except RigError:
+        return f"{host.name}'s kernel has no MPTCP: boot one built with CONFIG_MPTCP (Linux 5.6 or later)"
+    return None
+
+
+def _tun(host: Host) -> str | None:
+    found = host.run("ip", "tuntap", "add", "dev", "chanprobe", "mode", "tun", check=False, quiet=True)
+    if found.returncode == 0:
+        host.run("ip", "tuntap", "delete", "dev", "chanprobe", "mode", "tun", quiet=True)
+        return None
+    return (
+        f"{host.name} cannot make a tun device ({found.stderr.strip()}): load the module tun, and run as root "
+        "or make /dev/net/tun readable and writable (chmod 0666 /dev/net/tun)"
+    )
+
+
+def _sshd(host: Host) -> str | None:
+    try:
+        denied = host.read("/proc/self/setgroups").strip() == "deny"
+    except RigError:
+        denied = False
+    if not denied:
+        return None
+    return (
+        f"{host.name}: sshd must change groups, which a user namespace with one id forbids: run as root, or install "
+        "uidmap and give the user subordinate ids (usermod --add-subuids 100000-165535 --add-subgids 100000-165535)"
+    )
+
+
+def bonding(host: Host) -> str | None:
+    """Say why kernel bonding cannot be had on a host, if it cannot."""
+    return _accepts(
+        host,
+        LinkAdd("chanprobe", "bond", (("mode", "802.3ad"),)),
+        "the kernel has no bonding driver (CONFIG_BONDING): modprobe bonding, or --lag-driver openvswitch",
+    )
+
+
+OPENVSWITCH = Capability(
+    "Open vSwitch, userspace datapath",
+    {"ovs-vswitchd": "openvswitch-switch", "ovsdb-server": "openvswitch-switch", "ovs-vsctl": "openvswitch-switch"},
+    _tun,
+)
+
+
+def lag_driver(host: Host, wish: str) -> tuple[str | None, str | None]:
+    """Return the LAG driver to use on a host (``bonding`` or ``openvswitch``), or None and what is missing."""
+    reasons = []
+    for name, unmet in (("bonding", bonding), ("openvswitch", OPENVSWITCH.unmet)):
+        if wish in ("auto", name):
+            reason = unmet(host)
+            if reason is None:
+                return name, None
+            reasons.append(reason)
+    return None, "; ".join(reasons)
+
+
+CAPABILITIES: Mapping[str, Capability] = {
+    "iperf3": Capability("traffic", {"iperf3": "iperf3", "bash": "bash"}),
+    "mptcp": Capability("Multipath TCP", {"ip": "iproute2", "ss": "iproute2"}, _mptcp),
+    "mptcpize": Capability("MPTCP for unchanged applications", {"mptcpize": "mptcpize"}),
+    "policy-routing": Capability(
+        "policy routing",
+        {"ip": "iproute2"},
+        lambda host: _accepts(
+            host, RuleAdd("192.0.2.1", 101, 30_000), "boot a kernel built with CONFIG_IP_MULTIPLE_TABLES"
+        ),
+    ),
+    "tun": Capability("tun devices", {"ip": "iproute2"}, _tun),
+    "openssh": Capability(
+        "OpenSSH server and client",
+        {"sshd": "openssh-server", "ssh": "openssh-client", "ssh-keygen": "openssh-client"},
+        _sshd,
+    ),
+    "openvpn": Capability("OpenVPN", {"openvpn": "openvpn"}),
+    "nftables": Capability(
+        "nftables",
+        {"nft": "nftables"},
+        lambda host: _accepts(host, TableAdd("chanprobe", ""), "boot a kernel built with CONFIG_NF_TABLES"),
+    ),
+    "http": Capability("HTTP server and client", {"nginx": "nginx-light", "curl": "curl"}),
+    "ftp": Capability("FTP server and client", {"vsftpd": "vsftpd", "curl": "curl"}),
+}
+"""All but ``lag``, which depends on the driver that is asked for: see :func:`lag_driver`."""

@@ -1,0 +1,189 @@
+"""iperf3 between two hosts: TCP, UDP and MPTCP, with the receiver's own figures ten times a second.
+
+The server prints its intervals as it measures them; the client writes JSON at the end, also when it is interrupted. So a
+transfer can be ended as soon as its verdict is settled. MPTCP comes from iperf3 itself (3.19 and later) or from
+``mptcpize run``. Source: ``iperf3(1)``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import signal
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from channover.errors import RigError
+from channover.hosts.base import Host, Process
+
+SLICE = 0.1
+"""Length of one of the receiver's slices, in seconds: the shortest that iperf3 offers."""
+TCP_BLOCK = "16K"
+"""A receiver counts whole blocks; with iperf3's 128 kB a slice of 0.1 s at 100 Mbit/s would be off by a tenth."""
+
+_SLICE = re.compile(
+    r"^\[\s*(?P<id>\d+|SUM)\]\s+(?P<start>[\d.]+)-(?P<end>[\d.]+)\s+sec\s+[\d.]+ \S?Bytes\s+(?P<rate>[\d.]+) Kbits/sec"
+    r"(?:\s+(?P<jitter>[\d.]+) ms\s+(?P<lost>-?\d+)/(?P<total>\d+)[^r]*)?\s*(?P<role>receiver|sender)?\s*$"
+)
+
+
+class Protocol(Enum):
+    """What carries the payload."""
+
+    TCP = "tcp"
+    UDP = "udp"
+    MPTCP = "mptcp"
+
+
+@dataclass(frozen=True)
+class Load:
+    """What is sent: ``offered`` is bit/s for each stream (0: as much as goes), ``payload`` the datagram's bytes (UDP).
+
+    ``limit`` is the longest that it may last, in seconds. ``target`` is the address to connect to, ``source`` the one to
+    bind (None: the kernel's choice).
+    """
+
+    protocol: Protocol
+    target: str
+    source: str | None = None
+    streams: int = 1
+    offered: float = 0.0
+    payload: int = 1470
+    limit: float = 10.0
+    port: int = 5201
+    client_ports: int | None = None
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The client's options."""
+        words = ["-c", self.target, "-p", str(self.port), "-t", f"{self.limit:.0f}", "-P", str(self.streams)]
+        if self.source:
+            words += ["-B", self.source]
+        if self.client_ports:
+            words += ["--cport", str(self.client_ports)]
+        if self.protocol is Protocol.UDP:
+            words += ["-u", "-l", str(self.payload), "-b", f"{self.offered:.0f}"]
+        else:
+            words += ["-l", TCP_BLOCK]
+            if self.offered:
+                words += ["-b", f"{self.offered:.0f}"]
+        return tuple(words)
+
+
+@dataclass(frozen=True)
+class Slice:
+    """What the receiver got in one slice: times in seconds since its start, the rate in bit/s, datagrams of UDP."""
+
+    start: float
+    end: float
+    rate: float
+    lost: int = 0
+    total: int = 0
+    jitter: float = 0.0
+
+
+def parse_slices(text: str, streams: int = 1) -> list[Slice]:
+    """Return the slices that a server's output (``-i 0.1 -f k``) holds; the closing summary is none of them."""
+    wanted = "SUM" if streams > 1 else None
+    found: list[Slice] = []
+    for line in text.splitlines():
+        match = _SLICE.match(line)
+        if match is None or match["role"] or (wanted and match["id"] != wanted):
+            continue
+        start, end = float(match["start"]), float(match["end"])
+        if found and start <= found[-1].start:  # at the end iperf3 repeats its last slice
+            continue
+        found.append(
+            Slice(
+                start,
+                end,
+                float(match["rate"]) * 1e3,
+                int(match["lost"] or 0),
+                int(match["total"] or 0),
+                float(match["jitter"] or 0) / 1e3,
+            )
+        )
+    return found
+
+
+def _program(protocol: Protocol, native_mptcp: bool) -> tuple[str, ...]:
+    """Return how iperf3 is started: its sockets are MPTCP by its own option, or by mptcpize's preloaded library."""
+    return ("mptcpize", "run", "iperf3") if protocol is Protocol.MPTCP and not native_mptcp else ("iperf3",)
+
+
+@dataclass
+class Transfer:
+    """iperf3 at work between two hosts."""
+
+    load: Load
+    source: Host
+    target: Host
+    server: Process
+    client: Process
+    _report: dict[str, Any] | None = field(default=None)
+    _taken: int | None = field(default=None)
+
+    @classmethod
+    def start(cls, source: Host, target: Host, load: Load, *, native_mptcp: bool = False) -> Transfer:
+        """Start a one-off server, and a client as soon as it listens. Raises RigError."""
+        program = _program(load.protocol, native_mptcp)
+        option = ("--mptcp",) if load.protocol is Protocol.MPTCP and native_mptcp else ()
+        receive = (*program, "-s", "-1", "-p", str(load.port), "-i", f"{SLICE:g}", "-f", "k", "--forceflush")
+        server = target.spawn(*receive)
+        server.wait_for("Server listening", 5.0)
+        client = source.spawn(*program, *option, *load.options, "-i", f"{SLICE:g}", "-J")
+        return cls(load, source, target, server, client)
+
+    def slices(self) -> list[Slice]:
+        """Return the receiver's slices so far; after :meth:`stop`, those from before it."""
+        return parse_slices(self.server.stdout, self.load.streams)[: self._taken]
+
+    @property
+    def running(self) -> bool:
+        """Whether the client is still sending. Raises RigError where it ended in an error."""
+        if self._report is None and self.client.poll() is not None:
+            self._close()
+        return self._report is None
+
+    def stop(self) -> None:
+        """End the transfer where it still runs. Raises RigError where iperf3 says that it failed."""
+        if self.running:
+            self._taken = len(self.slices())
+            self.client.signal(signal.SIGINT)
+            self.client.wait(5.0)
+            self._close(interrupted=True)
+
+    def _close(self, interrupted: bool = False) -> None:
+        words = self.client.stdout
+        self._report = {}
+        with contextlib.suppress(json.JSONDecodeError):
+            self._report = json.loads(words[words.find("{") :])
+        error = str(self._report.get("error", "")) if self._report else self.client.stderr.strip()[-300:]
+        if error and not (interrupted and "terminated" in error):
+            raise RigError(
+                f"{self.source.name}: iperf3 to {self.load.target} port {self.load.port}: {error}; "
+                f"server: {self.server.stderr.strip()[-200:] or 'nothing'}"
+            )
+        try:
+            self.server.wait(3.0)
+        except RigError:
+            self.server.stop(1.0)
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """The client's JSON; empty while it runs."""
+        return self._report or {}
+
+    @property
+    def congestion_control(self) -> str:
+        """The sender's congestion control, or an empty text for UDP."""
+        return str(self.report.get("end", {}).get("sender_tcp_congestion", ""))
+
+    @property
+    def lost_share(self) -> float:
+        """The share (0 to 1) of the UDP datagrams that were lost, as the receiver counts them."""
+        slices = self.slices()
+        total = sum(one.total for one in slices)
+        return sum(one.lost for one in slices) / total if total else 0.0

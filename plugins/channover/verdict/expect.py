@@ -1,0 +1,203 @@
+"""Expectations: what a test compares a measured value with, and when the comparison is settled.
+
+``assert flow.goodput == near(link.tcp_goodput)`` reads as it is meant: the value goes on being measured until its
+confidence interval lies inside what is expected (it holds) or outside (it does not), or until the deadline.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from channover.verdict.statistics import CONFIDENCE, Estimate, estimate, settled_part
+
+LOOKS = 8
+"""How often a verdict is looked for, at most: each look gets its share of the error (Bonferroni)."""
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """The range in which a value must lie, the value that theory gives (or None), and why."""
+
+    low: float
+    high: float
+    value: float | None = None
+    why: str = ""
+
+    def holds(self, value: float) -> bool:
+        """Say whether a value lies in the range."""
+        return self.low <= value <= self.high
+
+    def __repr__(self) -> str:
+        return self.text("bit/s")
+
+    def text(self, unit: str) -> str:
+        """Return the range in words."""
+        reason = f" ({self.why})" if self.why else ""
+        if self.low == self.high:
+            return f"exactly {quantity(self.low, unit)}{reason}"
+        if math.isinf(self.high):
+            return f"at least {quantity(self.low, unit)}{reason}"
+        if self.low <= 0:
+            return f"at most {quantity(self.high, unit)}{reason}"
+        return f"{quantity(self.low, unit)} to {quantity(self.high, unit)}{reason}"
+
+
+def near(value: float, within: float = 0.01, why: str = "") -> Expectation:
+    """Expect ``value``, give or take the fraction ``within``."""
+    return Expectation(value * (1 - within), value * (1 + within), value, why)
+
+
+def at_least(low: float, why: str = "") -> Expectation:
+    """Expect ``low`` or more."""
+    return Expectation(low, math.inf, None, why)
+
+
+def at_most(high: float, why: str = "") -> Expectation:
+    """Expect ``high`` or less."""
+    return Expectation(-math.inf, high, None, why)
+
+
+def between(low: float, high: float, why: str = "") -> Expectation:
+    """Expect ``low`` to ``high``."""
+    return Expectation(low, high, None, why)
+
+
+def exactly(value: float, why: str = "") -> Expectation:
+    """Expect ``value`` itself: for counts."""
+    return Expectation(value, value, value, why)
+
+
+def quantity(value: float, unit: str) -> str:
+    """Return a value in words: rates in Mbit/s, the rest with its unit."""
+    if math.isinf(value) or math.isnan(value):
+        return "unknown"
+    if unit == "bit/s":
+        return f"{value / 1e6:.4g} Mbit/s" if value < 1e9 else f"{value / 1e9:.4g} Gbit/s"
+    return f"{value:g}" if unit == "1" else f"{value:.6g} {unit}"
+
+
+class Source(Protocol):
+    """Where a value's samples come from while it is being measured."""
+
+    def samples(self) -> list[float]:
+        """Return the samples so far."""
+        ...
+
+    def more(self) -> bool:
+        """Wait for more samples; False when no more will come."""
+        ...
+
+    def finish(self) -> None:
+        """Stop measuring."""
+        ...
+
+    @property
+    def fixed(self) -> bool:
+        """Whether to measure for the whole duration, settled or not."""
+        ...
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A comparison that was made: the value, what was expected, and whether it held."""
+
+    name: str
+    unit: str
+    estimate: Estimate
+    expectation: Expectation
+    held: bool
+    settled: bool
+
+
+@dataclass
+class Measured:
+    """A value that can be compared with an :class:`Expectation`. ``record`` is told of every comparison.
+
+    A value is either known (``known``) or still being measured (``source``).
+    """
+
+    name: str
+    unit: str = "bit/s"
+    source: Source | None = None
+    known: Estimate | None = None
+    record: Callable[[Reading], None] = field(default=lambda _: None, repr=False)
+    explain: Callable[[], str] = field(default=lambda: "", repr=False)
+    last: Reading | None = None
+
+    @property
+    def value(self) -> float:
+        """The mean. Ends the measurement where it still runs."""
+        return self.result().mean
+
+    def result(self) -> Estimate:
+        """Return the estimate. Ends the measurement where it still runs."""
+        if self.known is None:
+            assert self.source is not None
+            self.source.finish()
+            self.known = estimate(settled_part(self.source.samples()))
+        return self.known
+
+    def compare(self, expectation: Expectation) -> Reading:
+        """Compare, measuring for as long as it takes, and record the comparison."""
+        settled = self._settle(expectation) if self.known is None else True
+        found = self.result()
+        self.last = Reading(self.name, self.unit, found, expectation, expectation.holds(found.mean), settled)
+        self.record(self.last)
+        return self.last
+
+    def _settle(self, expectation: Expectation) -> bool:
+        source = self.source
+        assert source is not None
+        looked = 0
+        confidence = 1 - (1 - CONFIDENCE) / LOOKS
+        next_look = 10
+        while source.more():
+            samples = source.samples()
+            if source.fixed or len(samples) < next_look:
+                continue
+            looked += 1
+            next_look = max(len(samples) + 1, math.ceil(len(samples) * 1.35)) if looked < LOOKS else 1 << 30
+            found = estimate(settled_part(samples), confidence)
+            inside = expectation.low <= found.low and found.high <= expectation.high
+            outside = found.high < expectation.low or found.low > expectation.high
+            # A busy machine can only take away: what looks too little is given three times as long to recover.
+            if inside or (outside and len(samples) >= 30):
+                return True
+        return False
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Expectation):
+            return self.compare(other).held
+        if isinstance(other, (int, float)):
+            return self.compare(exactly(float(other))).held
+        return NotImplemented
+
+    def __gt__(self, other: float) -> bool:
+        return self.compare(at_least(float(other))).held
+
+    def __lt__(self, other: float) -> bool:
+        return self.compare(at_most(float(other))).held
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def scaled(self, factor: float, name: str, unit: str) -> Measured:
+        """Return the value times a factor, under another name."""
+        found = self.result()
+        known = Estimate(found.mean * factor, found.half * abs(factor), found.samples)
+        return replace(self, name=name, unit=unit, known=known, source=None)
+
+    def __repr__(self) -> str:
+        if self.known is None:
+            return f"{self.name}: still being measured"
+        text = quantity(self.known.mean, self.unit)
+        if 0 < self.known.half < math.inf:
+            text += f" ± {quantity(self.known.half, self.unit)}"
+        return f"{self.name} of {text}"
+
+
+def count(name: str, number: float, record: Callable[[Reading], None], unit: str = "1") -> Measured:
+    """Return a value that is known exactly: a number of NICs, of subflows, of bytes."""
+    return Measured(name, unit, known=Estimate(float(number), 0.0, 1), record=record)
