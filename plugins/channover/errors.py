@@ -13,3 +13,7 @@ class RigError(ChannoverError):
 
 class UsageError(ChannoverError):
     """The user asked for something that cannot be: an unknown name, an impossible value, a missing tool."""
+
+
+class BehaviourFailed(AssertionError):
+    """The behaviour under test did not show: a failure of what is tested, not of the rig."""

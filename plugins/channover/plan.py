@@ -335,6 +335,9 @@ class Plan:
     def __iter__(self) -> Iterator[Operation]:
         return iter(self.operations)
 
+    def __add__(self, other: Plan) -> Plan:
+        return Plan(f"{self.purpose}; {other.purpose}", self.operations + other.operations)
+
     @property
     def sysctl_keys(self) -> tuple[str, ...]:
         """The kernel parameters whose former values the inverse needs."""

@@ -183,17 +183,22 @@ class Lab:
     ) -> tuple[int, int]:
         """Start a program in a host with the three descriptors as its standard streams; return its pid and pidfd."""
         actions = [(os.POSIX_SPAWN_DUP2, descriptor, number) for number, descriptor in enumerate(descriptors)]
-        with self.inside(host):
-            pid = os.posix_spawnp(
-                argv[0],
-                argv,
-                ENVIRONMENT | environment,
-                file_actions=actions,
-                setsid=True,
-                setsigmask=[],
-                setsigdef=[signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGHUP],
-            )
-        return pid, os.pidfd_open(pid)
+        # A program that has ended and been reaped has no pidfd: nothing is reaped between the two calls.
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
+        try:
+            with self.inside(host):
+                pid = os.posix_spawnp(
+                    argv[0],
+                    argv,
+                    ENVIRONMENT | environment,
+                    file_actions=actions,
+                    setsid=True,
+                    setsigmask=[],
+                    setsigdef=[signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGHUP],
+                )
+            return pid, os.pidfd_open(pid)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
 
     def reap(self, pid: int) -> int:
         """Return the exit code of a process that has ended (negative: the signal that ended it)."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from channover.hosts.base import Host
-from channover.plan import AddressAdd, LinkSet, Operation, Plan, RouteAdd, RuleAdd, SysctlSet
+from channover.plan import AddressAdd, LinkSet, Operation, Plan, RouteAdd, RuleAdd, RuleDelete, SysctlSet
 from channover.targets.base import Lab
 from channover.topology import Port
 
@@ -49,3 +49,12 @@ def source_rules(lab: Lab, host: Host) -> Plan:
         operations.append(RouteAdd("default", device, table=table))
         operations.append(RuleAdd(str(lab.address(port).ip), table, FIRST_PRIORITY + number))
     return Plan.of("a packet leaves by the NIC whose address it carries", operations)
+
+
+def no_source_rules(lab: Lab, host: Host) -> Plan:
+    """Return the plan that takes the rules of :func:`source_rules` away, and leaves the tables."""
+    operations = [
+        RuleDelete(str(lab.address(port).ip), FIRST_TABLE + number, FIRST_PRIORITY + number)
+        for number, port in enumerate(cabled(lab, host))
+    ]
+    return Plan.of("no rule ties a source address to its NIC", operations)

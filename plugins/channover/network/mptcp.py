@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from channover.hosts.base import Host
 from channover.network.addressing import cabled
-from channover.plan import EndpointAdd, LimitsSet, Operation, Plan, SysctlSet
+from channover.plan import EndpointAdd, EndpointDelete, LimitsSet, Operation, Plan, SysctlSet
+from channover.state import Endpoint
 from channover.targets.base import Lab
 
 MAX_EXTRA_SUBFLOWS = 8
@@ -50,3 +51,8 @@ def server_endpoints(lab: Lab, host: Host, *, without: Collection[str] = ()) -> 
         if port.nic not in without
     ]
     return Plan.of("announce each NIC's address", operations)
+
+
+def without(endpoints: Iterable[Endpoint]) -> Plan:
+    """Return the plan that takes endpoints away: the article's ``multipath off`` for their NICs."""
+    return Plan.of("multipath off", [EndpointDelete(endpoint.id) for endpoint in endpoints])

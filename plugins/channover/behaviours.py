@@ -1,0 +1,336 @@
+"""The catalogue of behaviours: id, statement, source, the article's figure, and what a machine must have to show it.
+
+The clauses of IEEE 802.1AX are those of the 2014 edition. "Article" is G. Gorrotxategi, "Warriors of the net: el IP
+Channover Multipath TCP" (Irontec, 2016); its stages are 1 LACP, 2 Multipath TCP, 3 full IP over Multipath TCP. Rates
+are bit/s.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from channover.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """One documented behaviour of aggregated links.
+
+    ``article`` is the article's figure in bit/s, None where it gives none; ``article_note`` is what it says, in words.
+    ``epic``, ``feature`` and ``story`` place it in the report's behaviour tree. ``needs`` says what hosts must be able
+    to do: ``lag`` (a driver for LAGs) or a name in :mod:`channover.targets.capabilities`.
+    """
+
+    id: str
+    statement: str
+    source: str
+    article: float | None
+    article_note: str
+    feature: str
+    story: str
+    needs: tuple[str, ...]
+
+    @property
+    def epic(self) -> str:
+        """The part of the catalogue that the behaviour belongs to, by its id."""
+        return _EPICS[self.id.partition("-")[0]]
+
+
+_EPICS = {
+    "LAG": "Link aggregation (LACP)",
+    "MP": "Multipath TCP",
+    "TUN": "Full IP over Multipath TCP",
+    "APP": "Applications over Multipath TCP",
+}
+_PATHS = ("iperf3", "mptcp", "mptcpize", "policy-routing")
+
+_ALL = (
+    Behaviour(
+        "LAG-1",
+        "one TCP flow over a two-link LACP LAG rides one link",
+        "IEEE 802.1AX-2014, 6.2.1 and 6.2.4 (Frame Distributor: a conversation keeps to one link); article, stage 1",
+        94.3e6,
+        "94.3 Mbit/s: iperf, one TCP flow, 60 s",
+        "One flow, one link",
+        "TCP",
+        ("iperf3", "lag"),
+    ),
+    Behaviour(
+        "LAG-2",
+        "one UDP flow too, offered ten times more",
+        "IEEE 802.1AX-2014, 6.2.1 and 6.2.4 (Frame Distributor: a conversation keeps to one link); article, stage 1",
+        95.7e6,
+        "95.7 Mbit/s received of 1000 offered: iperf, one UDP flow, 10 s",
+        "One flow, one link",
+        "UDP, overloaded",
+        ("iperf3", "lag"),
+    ),
+    Behaviour(
+        "LAG-3",
+        "one NIC carries the flow, the other only LACP frames",
+        "IEEE 802.1AX-2014, 6.2.4 (Frame Distributor) and 6.4 (LACP); article, stage 1",
+        None,
+        "eth3 all, eth4 only LACP frames",
+        "One flow, one link",
+        "Bytes per NIC",
+        ("iperf3", "lag"),
+    ),
+    Behaviour(
+        "LAG-4",
+        "LACP has converged: one aggregator, two ports, equal keys, a partner, both collecting and distributing",
+        "IEEE 802.1AX-2014, 6.3.5 (keys), 6.4.14 (Selection Logic), 6.4.15 (Mux machine); article, stage 1",
+        None,
+        "bond0 status: aggregator 1, two ports, actor key 9 = partner key 9",
+        "Negotiation",
+        "Converged state",
+        ("lag",),
+    ),
+    Behaviour(
+        "LAG-5",
+        "the rate holds over a long run (1200 s with `--soak`)",
+        "IEEE 802.1AX-2014, 6.2.4 (Frame Distributor); article, stage 1",
+        94.2e6,
+        "94.2 Mbit/s, flat over 1200 s",
+        "One flow, one link",
+        "Long run",
+        ("iperf3", "lag"),
+    ),
+    Behaviour(
+        "LAG-6",
+        "behind two switches, one file copy by HTTP, FTP or SFTP stays within one link",
+        "IEEE 802.1AX-2014, 6.2.4 (Frame Distributor); article, stage 1, first sketch",
+        None,
+        "never above 100 Mbit/s (stated, not measured)",
+        "Behind switches",
+        "One file copy",
+        ("lag", "http", "ftp", "openssh"),
+    ),
+    Behaviour(
+        "LAG-7",
+        "many hosts behind the switches fill the LAG",
+        "IEEE 802.1AX-2014, 6.2.1 (load sharing) and 6.2.4 (Frame Distributor); article, stage 1, second sketch",
+        200e6,
+        "nears 200 Mbit/s in total (stated, not measured)",
+        "Behind switches",
+        "Many hosts",
+        ("iperf3", "lag"),
+    ),
+    Behaviour(
+        "LAG-8",
+        "a link lost and restored: traffic moves over and back, and how long it took",
+        "IEEE 802.1AX-2014, 6.4.12 (Receive machine), 6.4.15 (Mux machine); kernel, networking/bonding (miimon)",
+        None,
+        "",
+        "Failover",
+        "A link lost and restored",
+        ("iperf3", "lag"),
+    ),
+    Behaviour(
+        "LAG-9",
+        "the transmit hash policy decides: layer2 keeps two hosts on one link, layer3+4 spreads, "
+        "each flow where the hash says",
+        "kernel, networking/bonding (xmit_hash_policy); IEEE 802.1AX-2014, 6.2.4 (Frame Distributor)",
+        None,
+        "",
+        "Distribution",
+        "Transmit hash policy",
+        ("iperf3", "lag"),
+    ),
+    Behaviour(
+        "MP-1",
+        "MPTCP over two paths passes one link; over three, nearly three",
+        "RFC 8684, 2.2 and 3.2 (subflows), 3.3 (data over all of them); RFC 6182, 2.1 (throughput); article, stage 2",
+        279e6,
+        "279 Mbit/s: iperf, one TCP connection, three NICs, 10 s",
+        "Aggregation",
+        "The sum of the paths",
+        _PATHS,
+    ),
+    Behaviour(
+        "MP-2",
+        "the full mesh of three NICs is nine subflows",
+        "RFC 8684, 3.2 (MP_JOIN) and 3.4.1 (ADD_ADDR); ip-mptcp(8), fullmesh; article, stage 2",
+        None,
+        "9 subflows",
+        "Subflows",
+        "Full mesh",
+        _PATHS,
+    ),
+    Behaviour(
+        "MP-3",
+        "the application is unchanged and names one address",
+        "RFC 6182, 2.2.1 (application compatibility); mptcpize(8); article, stage 2",
+        None,
+        "iperf, unchanged, to 10.93.93.2",
+        "Subflows",
+        "Unchanged application",
+        _PATHS,
+    ),
+    Behaviour(
+        "MP-4",
+        "with multipath off on every NIC, one link",
+        "RFC 8684, 3.1 (a connection of one subflow); ip-mptcp(8), endpoint; article, stage 2",
+        93.0e6,
+        "93.0 Mbit/s: multipath off on every NIC, 10 s",
+        "Aggregation",
+        "Multipath off",
+        _PATHS,
+    ),
+    Behaviour(
+        "MP-5",
+        "a backup path carries nothing until the others fail",
+        "RFC 8684, 2.5, 3.2 (B flag) and 3.3.8 (Subflow Policy); ip-mptcp(8), backup; article, stage 2",
+        None,
+        "multipath backup",
+        "Path control",
+        "Backup path",
+        _PATHS,
+    ),
+    Behaviour(
+        "MP-6",
+        "source rules are what makes the second path carry bytes: without them it joins and stays idle",
+        "ip-rule(8); RFC 1122, 3.3.4.2 (multihoming); article, stage 2",
+        None,
+        "one routing table per NIC and `ip rule add from`",
+        "Path control",
+        "Source rules",
+        _PATHS,
+    ),
+    Behaviour(
+        "MP-7",
+        "all NICs are full at once, on both hosts",
+        "RFC 8684, 3.3 (data over all subflows); article, stage 2",
+        None,
+        "all three NICs full (bmon)",
+        "Aggregation",
+        "Bytes per NIC",
+        _PATHS,
+    ),
+    Behaviour(
+        "MP-8",
+        "a middlebox that strips MPTCP makes it fall back to TCP, at one link, and this is said",
+        "RFC 8684, 3.7 (Fallback) and 6 (Interactions with Middleboxes)",
+        None,
+        "",
+        "Path control",
+        "Fallback",
+        (*_PATHS, "nftables"),
+    ),
+    Behaviour(
+        "TUN-1",
+        "`ssh -w` over MPTCP carries any IP; compression's cost is shown",
+        "ssh(1), -w; OpenSSH PROTOCOL, 2.3 (tun@openssh.com); article, stage 3, round 1",
+        None,
+        "a few Mbit/s, bound by CPU",
+        "Tunnels",
+        "ssh -w",
+        (*_PATHS, "tun", "openssh"),
+    ),
+    Behaviour(
+        "TUN-2",
+        "OpenVPN over TCP without cipher, over MPTCP, carries any IP",
+        "openvpn(8), --proto tcp-server, --cipher none; article, stage 3, round 2",
+        None,
+        "works; poor until the loop is kept out",
+        "Tunnels",
+        "OpenVPN over TCP",
+        (*_PATHS, "tun", "openvpn"),
+    ),
+    Behaviour(
+        "TUN-3",
+        "the tunnel loop is detected and named, in every form (source, destination, pending)",
+        "RFC 8684, 3.2 and 3.4.1 (any address may start or take a subflow); article, stage 3, round 2",
+        None,
+        "5 of 9 subflows run through the tunnel's own addresses",
+        "The loop",
+        "Detection",
+        (*_PATHS, "tun", "openssh", "openvpn"),
+    ),
+    Behaviour(
+        "TUN-4",
+        "a guard keeps the loop out, and the rate comes back",
+        "nft(8), tcp option mptcp and reject; network_namespaces(7); article, stage 3, round 3",
+        None,
+        "OUTPUT, source 10.96.96.1, TCP port 1200: REJECT",
+        "The loop",
+        "Guards",
+        (*_PATHS, "tun", "openssh", "nftables"),
+    ),
+    Behaviour(
+        "TUN-5",
+        "UDP through the tunnel passes one link",
+        "RFC 8684, 3.3 (the carrier's data over all subflows); article, stage 3, round 3",
+        156e6,
+        "156 Mbit/s received of 302 offered, 47 % lost",
+        "Aggregation",
+        "UDP",
+        (*_PATHS, "tun", "openvpn"),
+    ),
+    Behaviour(
+        "TUN-6",
+        "so it does to a host beyond the tunnel's far end",
+        "RFC 1812, 5.2 (forwarding); article, stage 3, round 3",
+        156e6,
+        "156 Mbit/s, measured to 10.10.0.201 beyond the far end",
+        "Aggregation",
+        "UDP to a host beyond",
+        (*_PATHS, "tun", "openvpn"),
+    ),
+    Behaviour(
+        "TUN-7",
+        "TCP, UDP, ICMP and other IP protocols cross the tunnel unchanged",
+        "RFC 791, 3.1 (protocol, checksum); RFC 792; article, stage 3",
+        None,
+        '"full IP"',
+        "Tunnels",
+        "Any IP protocol",
+        (*_PATHS, "tun", "openvpn"),
+    ),
+    Behaviour(
+        "APP-1",
+        "roaming: a path dies in mid-transfer, the connection does not, and the gap is measured",
+        "RFC 8684, 3.3.6 (Reliability and Retransmissions); RFC 6182, 2.1 (resilience); article, closing remarks",
+        None,
+        "3G and WiFi, named as a use",
+        "Roaming",
+        "A path dies in mid-transfer",
+        _PATHS,
+    ),
+    Behaviour(
+        "APP-2",
+        "SIP over TCP and over TLS, over MPTCP, keeps its calls through the loss of a path",
+        "RFC 3261, 18 (Transport) and 26.2.1 (TLS); RFC 8684, 3.3.6; article, closing remarks",
+        None,
+        "promised as the next experiment",
+        "Telephony",
+        "SIP through the loss of a path",
+        ("mptcp", "policy-routing"),
+    ),
+    Behaviour(
+        "APP-3",
+        "live streaming and video on demand above one link's rate play without a stall over MPTCP, "
+        "and stall without it",
+        "RFC 8216 (HTTP Live Streaming), 6.3; RFC 8684, 3.3; article, a reader's question",
+        None,
+        "asked by a reader",
+        "Streaming",
+        "No stall above one link's rate",
+        ("mptcp", "mptcpize", "policy-routing", "http"),
+    ),
+)
+
+CATALOGUE: Mapping[str, Behaviour] = MappingProxyType({entry.id: entry for entry in _ALL})
+"""Every behaviour by its id, in the order in which reports show them."""
+
+
+def behaviour(identifier: str) -> Behaviour:
+    """Return the behaviour of that id. Raises UsageError, naming near ids, where the catalogue has none."""
+    found = CATALOGUE.get(identifier)
+    if found is not None:
+        return found
+    near = difflib.get_close_matches(identifier.upper().replace("_", "-"), CATALOGUE, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(CATALOGUE)}"
+    raise UsageError(f"no behaviour '{identifier}' in the catalogue: {hint}")

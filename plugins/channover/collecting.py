@@ -1,0 +1,144 @@
+"""What a run's tests left, gathered in the process that reports: outcomes, measurements, and the results file."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from channover.behaviours import CATALOGUE
+from channover.errors import ChannoverError, UsageError
+from channover.record import Record
+from channover.report.results import Measurement, Outcome, Results, Run, TestResult, moment, printable
+from channover.settings import Settings
+from channover.verdict.expect import Reading
+
+RIG_BROKE = "channover_rig_broke"
+"""Set on a report whose exception was no verdict on the behaviour."""
+LEFT = "channover_left"
+"""Set on a teardown's report: what the test left, as plain data."""
+
+
+def broke(error: BaseException | None) -> bool:
+    """Say whether an exception means a broken rig rather than a broken behaviour."""
+    return error is not None and not isinstance(error, (AssertionError, pytest.fail.Exception))
+
+
+def measurement(reading: Reading, article: float | None) -> Measurement:
+    """Return a comparison as results hold it; the article's figure goes with the first rate of a test."""
+    expected = reading.expectation
+    return Measurement(
+        reading.name,
+        reading.estimate.mean,
+        reading.unit,  # type: ignore[arg-type]
+        expected.value,
+        expected.low,
+        expected.high,
+        article,
+    )
+
+
+def measurements(record: Record) -> list[dict[str, Any]]:
+    """Return a test's comparisons as plain data, rates first."""
+    article = record.behaviour.article if record.behaviour else None
+    found: list[dict[str, Any]] = []
+    for reading in sorted(record.readings, key=lambda one: one.unit != "bit/s"):
+        fits = reading.unit == "bit/s" and not any(one["article"] for one in found)
+        found.append(asdict(measurement(reading, article if fits else None)))
+    return found
+
+
+@dataclass
+class Collected:
+    """What has been reported so far, by nodeid."""
+
+    settings: Settings
+    folder: Path
+    start: datetime
+    tests: dict[str, TestResult] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    _pending: dict[str, list[pytest.TestReport]] = field(default_factory=dict)
+
+    def add(self, report: pytest.TestReport) -> None:
+        """Take a phase's report; the test is complete with its teardown."""
+        reports = self._pending.setdefault(report.nodeid, [])
+        reports.append(report)
+        if report.when not in ("setup", "call"):
+            del self._pending[report.nodeid]
+            left = getattr(report, LEFT, None)
+            if left is None and report.when == "teardown":
+                return  # no test of a behaviour
+            self._complete(report.nodeid, reports, left or {})
+
+    def _complete(self, nodeid: str, reports: list[pytest.TestReport], left: Mapping[str, Any]) -> None:
+        outcome, reason = _outcome(reports)
+        self.facts |= {key: value for key, value in left.get("facts", {}).items() if value}
+        self.tests[nodeid] = TestResult(
+            nodeid,
+            left.get("behaviour"),
+            outcome,
+            printable(reason),
+            sum(max(report.duration, 0.0) for report in reports),
+            tuple(Measurement(**one) for one in left.get("measurements", [])),
+        )
+        self.write(interrupted=True)
+
+    def results(self, *, interrupted: bool) -> Results:
+        """Return what there is as results."""
+        run = Run(
+            id=self.folder.name,
+            target=self.settings.target,
+            kernel=str(self.facts.get("kernel", "")),
+            lag_driver=self.facts.get("lag_driver"),
+            tools=self.facts.get("tools", {}),
+            link_rate=self.settings.link.rate,
+            congestion_control=str(self.facts.get("congestion_control", "")),
+            start=moment(self.start),
+            end=moment(datetime.now(timezone.utc)),
+            command=tuple(sys.argv),
+            interrupted=interrupted,
+        )
+        order = list(CATALOGUE)
+        tests = sorted(
+            self.tests.values(),
+            key=lambda test: (order.index(test.behaviour) if test.behaviour in order else len(order), test.nodeid),
+        )
+        return Results(run, tuple(tests))
+
+    def write(self, *, interrupted: bool) -> None:
+        """Write results.json, whole or not at all. Raises UsageError where it cannot be written."""
+        try:
+            self.results(interrupted=interrupted).write(self.folder / "results.json")
+        except OSError as error:
+            raise UsageError(f"results cannot be kept in {self.folder}: {error.strerror or error}") from None
+
+
+def _outcome(reports: list[pytest.TestReport]) -> tuple[Outcome, str]:
+    for report in reports:
+        if report.skipped:
+            text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+            return "skipped", text.removeprefix("Skipped: ")
+        if report.failed:
+            verdict: Outcome = "failed" if report.when == "call" and not getattr(report, RIG_BROKE, False) else "error"
+            if getattr(report, "channover_strict", False):
+                verdict = "failed"
+            return verdict, _reason(report)
+    return "passed", ""
+
+
+def _reason(report: pytest.TestReport) -> str:
+    crash = getattr(report.longrepr, "reprcrash", None)
+    text = crash.message if crash is not None else report.longreprtext
+    for prefix in ("channover.errors.RigError: ", "channover.errors.BehaviourFailed: ", "Failed: ", "AssertionError: "):
+        text = text.removeprefix(prefix)
+    return str(text.strip() or "no reason given")
+
+
+def one_line(error: ChannoverError) -> str:
+    """Return an error as one line."""
+    return " ".join(str(error).split())

@@ -1,0 +1,109 @@
+"""Evidence of a test as it arises: attachments for Allure, the live line, the explanation of a failed comparison."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+
+import allure
+import pytest
+
+from channover.flow import Flow
+from channover.hosts.base import Host
+from channover.observe import evidence
+from channover.record import Record
+from channover.report.plots import nic_rates_svg
+from channover.targets.base import Lab
+from channover.traffic.iperf import Protocol
+from channover.verdict.diagnosis import HostView, NicView, causes, per_nic
+from channover.verdict.expect import quantity
+
+LIVE = pytest.StashKey[Callable[[Record, Flow], None]]()
+
+
+def attach_text(name: str, text: str) -> None:
+    """Attach a text to the running test."""
+    allure.attach(text, name, allure.attachment_type.TEXT)
+
+
+def of_lab(lab: Lab) -> None:
+    """Attach what every host shows of itself: for a test that failed before any flow."""
+    for name, sections in evidence.collect_all(list(lab.hosts.values())).items():
+        _attach_sections(name, sections)
+
+
+def of_flow(record: Record, flow: Flow) -> None:
+    """Attach what a flow left: iperf3's JSON, the hosts' sockets and counters, a plot of each NIC's rate."""
+    record.traffic += flow.seconds
+    record.waiting += flow.waited
+    with allure.step(f"{flow.name}: {flow.seconds:.1f} s"):
+        for transfer in flow.transfers:
+            if transfer.report:
+                text = json.dumps(transfer.report, indent=1)
+                allure.attach(text, f"iperf3 {transfer.source.name}", allure.attachment_type.JSON)
+                record.congestion_control = transfer.congestion_control or record.congestion_control
+        for name, sections in flow.evidence.items():
+            _attach_sections(name, sections)
+        allure.attach(_plot(flow), f"NIC rates, {flow.name}", allure.attachment_type.SVG)
+        rates = {
+            name: {"times": series.times, "samples": _samples(series.samples)} for name, series in flow.series.items()
+        }
+        allure.attach(json.dumps(rates), "NIC samples", allure.attachment_type.JSON)
+
+
+def _samples(samples: Mapping[str, tuple[object, ...]]) -> dict[str, list[dict[str, int]]]:
+    return {device: [asdict(one) for one in taken] for device, taken in samples.items()}  # type: ignore[call-overload]
+
+
+def _attach_sections(name: str, sections: Mapping[str, str]) -> None:
+    text = "\n\n".join(f"--- {title}\n{body.rstrip()}" for title, body in sections.items() if body.strip())
+    attach_text(f"{name}: addresses, routes, rules, sockets, counters", text)
+
+
+def _plot(flow: Flow) -> str:
+    series = []
+    for host in flow.hosts:
+        taken = flow.series[host.name]
+        if not taken.times:
+            continue
+        for nic in host.nics.values():
+            if nic.device not in taken.devices:
+                continue
+            moved = taken.delta(nic.device)
+            way = "tx" if moved.tx_bytes >= moved.rx_bytes else "rx"
+            times = [time - taken.times[0] for time in taken.middles]
+            series.append((f"{host.name}.{nic.name} {way}", times, list(taken.rate(nic.device, way))))
+    return nic_rates_svg(series, title=flow.name, link_rate=flow.measuring.link.rate)
+
+
+def explain(flow: Flow) -> str:
+    """Say what each NIC carried and what most likely made the flow what it was."""
+    sender, receiver = (_view(flow, host) for host in (flow.transfers[0].source, flow.transfers[0].target))
+    lines = [per_nic(sender), per_nic(receiver)]
+    mptcp = flow.protocol is Protocol.MPTCP
+    found = causes(sender, receiver, mptcp=mptcp, fallbacks=flow.fallbacks() if mptcp else ())
+    lines += [f"most likely: {cause}" for cause in found] or ["nothing that was looked at explains it"]
+    return "\n".join(lines)
+
+
+def _view(flow: Flow, host: Host) -> HostView:
+    carried = flow.carried(host)
+    state = host.state()
+    nics = []
+    for name, size in carried.items():
+        device = host.nic(name).device
+        link = state.links.get(device)
+        address = link.addresses[0].split("/")[0] if link and link.addresses else ""
+        nics.append(NicView(name, device, size, address))
+    sources: dict[str, int] = {}
+    for subflow in flow.subflows(host):
+        sources[subflow.source] = sources.get(subflow.source, 0) + 1
+    return HostView(host.name, nics, state, sources)
+
+
+def rate_now(flow: Flow) -> str:
+    """Return the mean rate so far in words, for the live line."""
+    samples = flow.samples()
+    recent = samples[-10:]
+    return quantity(sum(recent) / len(recent), "bit/s") if recent else "starting"

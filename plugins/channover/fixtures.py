@@ -1,0 +1,167 @@
+"""The fixtures that suites are written with: ``lab``, ``lag``, ``switched``, ``multipath``, ``tunnels``, ``tcp``…."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import cast
+
+import pytest
+
+from channover import evidencing, paths
+from channover.errors import UsageError
+from channover.flow import Measuring, Traffic
+from channover.network import lag as lags
+from channover.network.lag import HashPolicy, Lag
+from channover.network.openvpn import openvpn_tunnel
+from channover.network.ssh import ssh_login, ssh_server, ssh_tunnel
+from channover.network.tunnel import Tunnel
+from channover.paths import Multipath, Switched
+from channover.record import Record
+from channover.session import Session
+from channover.targets.base import Lab
+from channover.topology import Topology, pair
+from channover.traffic.iperf import Protocol
+
+SESSION = pytest.StashKey[Session]()
+RECORD = pytest.StashKey[Record]()
+
+
+def _marked(request: pytest.FixtureRequest, name: str) -> object | None:
+    mark = request.node.get_closest_marker(name)
+    return mark.args[0] if mark else None
+
+
+@pytest.fixture
+def channover_record(request: pytest.FixtureRequest) -> Record:
+    """Give the test's record: what it leaves for the report."""
+    record: Record = request.node.stash[RECORD]
+    return record
+
+
+@pytest.fixture
+def lab(request: pytest.FixtureRequest, channover_record: Record) -> Iterator[Lab]:
+    """Bring up a topology: a pair, or what ``@on(…)`` asks for. Hosts have no addresses yet."""
+    session = request.config.stash[SESSION]
+    topology = cast("Topology | None", _marked(request, "topology")) or pair()
+    with session.target.lab(topology, session.settings.link, channover_record.journal) as made:
+        yield made
+        if channover_record.failed and not channover_record.flows:
+            evidencing.of_lab(made)
+
+
+@pytest.fixture
+def lag(request: pytest.FixtureRequest, lab: Lab, channover_record: Record) -> Iterator[Lag]:
+    """All cables between ``left`` and ``right``, or between two switches, as one LAG on which LACP has converged."""
+    session = request.config.stash[SESSION]
+    policy = cast("HashPolicy | None", _marked(request, "hash_policy")) or HashPolicy.LAYER2
+    driver = session.driver
+    if policy not in driver.policies:
+        raise UsageError(f"the LAG driver {driver.name} has no hash policy {policy.value}")
+    channover_record.lag_driver = driver.name
+    if "west" in lab.hosts:
+        making = lags.between_switches(driver, lab.hosts["west"], lab.hosts["east"], lab.link, policy=policy)
+    else:
+        making = lags.between_hosts(driver, lab.left, lab.right, lab.link, policy=policy)
+    with channover_record.converges():
+        made = making.__enter__()
+    try:
+        for end in made.ends:
+            evidencing.attach_text(f"{end.host.name}: bond state", end.status().text)
+        yield made
+    finally:
+        making.__exit__(None, None, None)
+
+
+@pytest.fixture
+def switched(lab: Lab, lag: Lag) -> Switched:
+    """Hosts behind two switches with a LAG between them (``@on(two_switches(n))``), with an address each."""
+    return paths.attach(lab, lag)
+
+
+@pytest.fixture
+def multipath(lab: Lab) -> Multipath:
+    """Two multihomed hosts with source rules and MPTCP endpoints on every cable between them."""
+    return paths.configure(lab)
+
+
+@dataclass(frozen=True)
+class Tunnels:
+    """Tunnels from ``left`` to ``right`` that MPTCP carries, each for the length of a block."""
+
+    multipath: Multipath
+    record: Record
+
+    def ssh(self, *, compression: bool = False, mptcp: bool = True) -> AbstractContextManager[Tunnel]:
+        """Bring up ``ssh -w`` (article, stage 3, round 1)."""
+        return self._ssh(compression, mptcp)
+
+    @contextmanager
+    def _ssh(self, compression: bool, mptcp: bool) -> Iterator[Tunnel]:
+        left, right = self.multipath.left, self.multipath.right
+        with ssh_server(right.host, mptcp=mptcp) as server:
+            login = ssh_login(left.host, server, str(right.address.ip))
+            making = ssh_tunnel(login, compression=compression, mptcp=mptcp)
+            with self.record.converges():
+                made = making.__enter__()
+            try:
+                yield made
+            finally:
+                making.__exit__(None, None, None)
+
+    @contextmanager
+    def openvpn(self, *, mptcp: bool = True) -> Iterator[Tunnel]:
+        """Bring up OpenVPN over TCP without cipher (article, stage 3, round 2)."""
+        left, right = self.multipath.left, self.multipath.right
+        making = openvpn_tunnel(left.host, right.host, str(right.address.ip), mptcp=mptcp)
+        with self.record.converges():
+            made = making.__enter__()
+        try:
+            yield made
+        finally:
+            making.__exit__(None, None, None)
+
+
+@pytest.fixture
+def tunnels(multipath: Multipath, channover_record: Record) -> Tunnels:
+    """Make tunnels over the paths: ``with tunnels.ssh() as tunnel``."""
+    return Tunnels(multipath, channover_record)
+
+
+@pytest.fixture
+def measuring(request: pytest.FixtureRequest, channover_record: Record) -> Iterator[Measuring]:
+    """How this test measures; flows that a test leaves open are ended with it."""
+    session = request.config.stash[SESSION]
+    progress: Callable[..., None] = request.config.stash[evidencing.LIVE]
+    yield Measuring(
+        link=session.settings.link,
+        duration=session.settings.duration,
+        limit=session.settings.limit,
+        native_mptcp=session.native_mptcp,
+        record=channover_record.readings.append,
+        opened=channover_record.flows.append,
+        progress=lambda flow: progress(channover_record, flow),
+        closed=lambda flow: evidencing.of_flow(channover_record, flow),
+        explain=evidencing.explain,
+    )
+    for flow in channover_record.flows:
+        flow.abandon()
+
+
+@pytest.fixture
+def tcp(measuring: Measuring) -> Traffic:
+    """Send TCP from one end to another, as in ``flow = tcp(left, right)``."""
+    return Traffic(Protocol.TCP, measuring)
+
+
+@pytest.fixture
+def udp(measuring: Measuring) -> Traffic:
+    """Send UDP, as in ``flow = udp(left, right, offered=…)`` with the offered rate in bit/s."""
+    return Traffic(Protocol.UDP, measuring)
+
+
+@pytest.fixture
+def mptcp(measuring: Measuring) -> Traffic:
+    """Send over Multipath TCP, as in ``flow = mptcp(left, right)``."""
+    return Traffic(Protocol.MPTCP, measuring)

@@ -1,0 +1,361 @@
+"""A flow under measurement: iperf3 at work, the NICs sampled beside it, and values that settle as they are compared."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from functools import partial
+from ipaddress import IPv4Interface
+from statistics import median
+from typing import Protocol as Role
+
+from channover.errors import BehaviourFailed, RigError
+from channover.hosts.base import Host
+from channover.observe import evidence
+from channover.observe.counters import Counters, counters, fallback_reasons
+from channover.observe.nics import NicSeries, Sampler
+from channover.observe.sockets import Subflow, parse_tcp
+from channover.slot import measuring_slot
+from channover.traffic.iperf import Load, Protocol, Transfer
+from channover.verdict.expect import Measured, Reading, Source, count
+from channover.wire import Link
+
+USED_SHARE = 0.02
+"""A NIC counts as used when it carried at least this share of a host's bytes: more than any chatter, less than any path."""
+ACKNOWLEDGEMENTS = 0.08
+"""The most that a flow's acknowledgements, beside its data, are of its bytes: one 66-byte frame for two full segments."""
+
+
+class End(Role):
+    """One end of what is measured: a host and the address by which the other end knows it."""
+
+    @property
+    def host(self) -> Host:
+        """The host."""
+        ...
+
+    @property
+    def address(self) -> IPv4Interface:
+        """The address."""
+        ...
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """How a test measures: the run's settings, and what is told of each flow as it goes."""
+
+    link: Link
+    duration: float | None
+    limit: float
+    native_mptcp: bool = False
+    record: Callable[[Reading], None] = field(default=lambda _: None, repr=False)
+    opened: Callable[[Flow], None] = field(default=lambda _: None, repr=False)
+    progress: Callable[[Flow], None] = field(default=lambda _: None, repr=False)
+    closed: Callable[[Flow], None] = field(default=lambda _: None, repr=False)
+    explain: Callable[[Flow], str] = field(default=lambda _: "", repr=False)
+
+
+@dataclass(frozen=True)
+class Idle:
+    """What a NIC that carried no data sent: bytes as a value to compare, and frames."""
+
+    bytes: Measured
+    packets: int
+
+
+@dataclass
+class Flow:
+    """Traffic between hosts, measured while it runs (:class:`channover.verdict.expect.Source`).
+
+    The first comparison of :attr:`goodput` ends it, as soon as the verdict is settled.
+    """
+
+    name: str
+    protocol: Protocol
+    measuring: Measuring
+    transfers: list[Transfer]
+    series: dict[str, NicSeries] = field(default_factory=dict)
+    evidence: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    waited: float = 0.0
+    seconds: float = 0.0
+    started: float = field(default_factory=time.monotonic)
+    _samplers: dict[str, Sampler] = field(default_factory=dict, repr=False)
+    _before: dict[str, Counters] = field(default_factory=dict, repr=False)
+    _held: ExitStack = field(default_factory=ExitStack, repr=False)
+    _open: bool = True
+    _seen: int = 0
+
+    @property
+    def fixed(self) -> bool:
+        """Whether it runs for the whole ``--duration``."""
+        return self.measuring.duration is not None
+
+    @property
+    def limit(self) -> float:
+        """The longest that it is measured, in seconds."""
+        return self.measuring.duration or self.measuring.limit
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since it was started."""
+        return self.seconds or time.monotonic() - self.started
+
+    @property
+    def hosts(self) -> list[Host]:
+        """Every host whose NICs are sampled."""
+        return [sampler.host for sampler in self._samplers.values()]
+
+    def samples(self) -> list[float]:
+        """Return the receivers' goodput (bit/s), summed over the transfers, slice by slice."""
+        slices = [transfer.slices() for transfer in self.transfers]
+        return [sum(one.rate for one in row) for row in zip(*slices, strict=False)]
+
+    def more(self) -> bool:
+        """Wait for the next slice; False at the limit, or when the traffic has ended by itself."""
+        while self._open:
+            self.measuring.progress(self)
+            if self.elapsed > self.limit or not all(transfer.running for transfer in self.transfers):
+                return False
+            found = len(self.samples())
+            if found > self._seen:
+                self._seen = found
+                return True
+            time.sleep(0.03)
+        return False
+
+    def finish(self) -> None:
+        """Look at the sockets while the traffic still runs, then end it. Raises RigError, BehaviourFailed."""
+        if not self._open:
+            return
+        self._open = False
+        with self._held:
+            self.evidence = evidence.collect_all(self.hosts)
+            for transfer in self.transfers:
+                transfer.stop()
+            self.seconds = time.monotonic() - self.started
+            for name, sampler in self._samplers.items():
+                self.series[name] = sampler.stop()
+        self.measuring.progress(self)
+        self.measuring.closed(self)
+        if not self.samples():
+            raise RigError(f"{self.name}: the receiver gave no figures in {self.seconds:.1f} s")
+
+    def abandon(self) -> None:
+        """End it at the end of a test that broke off."""
+        if self._open:
+            self._open = False
+            self._held.close()
+
+    @property
+    def goodput(self) -> Measured:
+        """What the receiving applications get, in bit/s."""
+        return Measured("goodput", source=self, record=self.measuring.record, explain=self.explain)
+
+    def explain(self) -> str:
+        """Say what was seen of the flow, and what most likely made it so."""
+        return self.measuring.explain(self)
+
+    def _count(self, name: str, number: float, unit: str = "1") -> Measured:
+        return replace(count(name, number, self.measuring.record, unit), explain=self.explain)
+
+    def carried(self, host: Host) -> dict[str, int]:
+        """Return the bytes that each cabled NIC of a host carried during the flow, both directions together."""
+        self.finish()
+        series = self.series[host.name]
+        return {nic.name: _both(series, nic.device) for nic in host.nics.values() if nic.device in series.devices}
+
+    def used(self, host: Host) -> list[str]:
+        """Return the NICs of a host that carried data, not just acknowledgements or chatter."""
+        self.finish()
+        series = self.series[host.name]
+        found = []
+        for direction in ("tx", "rx"):
+            sent = {
+                nic.name: getattr(series.delta(nic.device), f"{direction}_bytes")
+                for nic in host.nics.values()
+                if nic.device in series.devices
+            }
+            total = sum(sent.values())
+            both = sum(self.carried(host).values())
+            if total > both * ACKNOWLEDGEMENTS:
+                found += [name for name, size in sent.items() if size >= total * USED_SHARE and name not in found]
+        return found
+
+    @property
+    def nics_used(self) -> Measured:
+        """On how many NICs the data travelled: the larger number of the two ends."""
+        ends = {transfer.source.name: transfer.source for transfer in self.transfers}
+        ends |= {transfer.target.name: transfer.target for transfer in self.transfers}
+        return self._count("NICs used", max(len(self.used(host)) for host in ends.values()))
+
+    def idle(self, host: Host) -> list[Idle]:
+        """Return the NICs of a host that carried no data, with what they did send during the flow."""
+        used = self.used(host)
+        found = []
+        for nic in host.nics.values():
+            if nic.name not in used and nic.device in self.series[host.name].devices:
+                sent = self.series[host.name].delta(nic.device)
+                where = f"idle {host.name}.{nic.name}"
+                found.append(Idle(self._count(f"bytes sent on {where}", sent.tx_bytes, "bytes"), sent.tx_packets))
+        return found
+
+    def established(self, host: Host) -> Measured:
+        """Return how many subflows of the flow were established on a host."""
+        ports = {transfer.load.port for transfer in self.transfers}
+        ready = [one for one in self.subflows(host) if one.state == "ESTAB"]
+        data = [one for one in ready if ports & {one.source_port, one.destination_port}]
+        # iperf3 has a second connection, which controls the first: it carries no data and so never joins a path.
+        return self._count("subflows", len([one for one in data if one.token == _busiest(data)]))
+
+    def share(self, host: Host, nic: str) -> Measured:
+        """Return the share (0 to 1) of a host's bytes that one NIC carried."""
+        carried = self.carried(host)
+        return self._count(f"share of {host.name}.{nic}", carried[nic] / max(sum(carried.values()), 1))
+
+    def wire_rate(self, host: Host, nic: str) -> Measured:
+        """Return the median rate (bit/s on the wire) of a NIC's busier direction: start and end do not count."""
+        self.finish()
+        series = self.series[host.name]
+        rate = max(median(series.rate(host.nic(nic).device, direction) or (0.0,)) for direction in ("tx", "rx"))
+        return self._count(f"wire rate of {host.name}.{nic}", self.measuring.link.counted(rate), "bit/s")
+
+    def subflows(self, host: Host) -> tuple[Subflow, ...]:
+        """Return the subflows that a host had just before the traffic was ended, listening sockets left out."""
+        self.finish()
+        text = self.evidence[host.name].get("sockets", "")
+        return tuple(one for one in parse_tcp(text) if one.mptcp and not one.listening)
+
+    def counted(self, host: Host) -> Counters:
+        """Return what a host's protocol counters counted during the flow."""
+        self.finish()
+        return counters(host) - self._before[host.name]
+
+    @property
+    def lost(self) -> Measured:
+        """The share (0 to 1) of UDP datagrams that did not arrive."""
+        self.finish()
+        return self._count("datagrams lost", max(transfer.lost_share for transfer in self.transfers))
+
+    def fallbacks(self) -> tuple[str, ...]:
+        """Say why MPTCP connections of the flow fell back to TCP, if any did."""
+        self.finish()
+        found: list[str] = []
+        for name, before in self._before.items():
+            host = next(host for host in self.hosts if host.name == name)
+            found += [f"{name}: {reason}" for reason in fallback_reasons(before, counters(host))]
+        return tuple(found)
+
+    @classmethod
+    def start(
+        cls,
+        name: str,
+        loads: Sequence[tuple[Host, Host, Load]],
+        measuring: Measuring,
+        watched: Sequence[Host] = (),
+        devices: Mapping[str, Sequence[str]] | None = None,
+    ) -> Flow:
+        """Start traffic between pairs of hosts, as one flow. Raises RigError."""
+        protocol = loads[0][2].protocol
+        flow = cls(name, protocol, measuring, [])
+        hosts = {host.name: host for source, target, _ in loads for host in (source, target)}
+        hosts |= {host.name: host for host in watched}
+        flow.waited = flow._held.enter_context(measuring_slot())
+        try:
+            for host in hosts.values():
+                extra = tuple((devices or {}).get(host.name, ()))
+                wanted = (*(nic.device for nic in host.nics.values()), *extra)
+                flow._samplers[host.name] = Sampler(host, wanted)
+                if protocol is Protocol.MPTCP:
+                    flow._before[host.name] = counters(host)
+            flow.started = time.monotonic()
+            for source, target, load in loads:
+                # iperf3 is told to go on for longer: it is ended when the verdict is settled.
+                lasting = replace(load, limit=flow.limit + 5)
+                started = Transfer.start(source, target, lasting, native_mptcp=measuring.native_mptcp)
+                flow.transfers.append(started)
+        except BaseException:
+            flow._held.close()
+            raise
+        measuring.opened(flow)
+        return flow
+
+
+def _busiest(subflows: Sequence[Subflow]) -> str | None:
+    """Return the token of the connection that moved most bytes."""
+    moved: dict[str | None, int] = {}
+    for one in subflows:
+        moved[one.token] = moved.get(one.token, 0) + one.bytes_sent + one.bytes_received
+    return max(moved, key=lambda token: moved[token], default=None)
+
+
+def _both(series: NicSeries, device: str) -> int:
+    moved = series.delta(device)
+    return moved.rx_bytes + moved.tx_bytes
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """What a test calls to make a flow: ``tcp(left, right)``."""
+
+    protocol: Protocol
+    measuring: Measuring
+
+    def __call__(
+        self,
+        source: End,
+        target: End,
+        *,
+        streams: int = 1,
+        offered: float = 0.0,
+        payload: int = 1470,
+        watched: Sequence[Host] = (),
+        devices: Mapping[str, Sequence[str]] | None = None,
+    ) -> Flow:
+        """Start a flow from one end to the other; ``offered`` is bit/s in all, ``payload`` bytes a datagram."""
+        return self.between(
+            [(source, target)],
+            streams=streams,
+            offered=offered,
+            payload=payload,
+            watched=watched,
+            devices=devices,
+        )
+
+    def between(
+        self,
+        pairs: Sequence[tuple[End, End]],
+        *,
+        streams: int = 1,
+        offered: float = 0.0,
+        payload: int = 1470,
+        watched: Sequence[Host] = (),
+        devices: Mapping[str, Sequence[str]] | None = None,
+    ) -> Flow:
+        """Start flows between several pairs at once, measured as one."""
+        make = partial(Load, self.protocol, streams=streams, offered=offered / streams, payload=payload)
+        loads = [
+            (
+                source.host,
+                target.host,
+                make(target=str(target.address.ip), source=self._bound(source), port=5201 + number),
+            )
+            for number, (source, target) in enumerate(pairs)
+        ]
+        first = f"{pairs[0][0].host.name}→{pairs[0][1].host.name}"
+        name = f"{self.protocol.value} {first}" + (f" and {len(pairs) - 1} more" if len(pairs) > 1 else "")
+        return Flow.start(name, loads, self.measuring, watched, devices)
+
+    def _bound(self, source: End) -> str | None:
+        # An MPTCP client names one address only, and leaves its own to the kernel (article, stage 2).
+        return None if self.protocol is Protocol.MPTCP else str(source.address.ip)
+
+
+def require_multipath(flow: Flow) -> None:
+    """Fail where a connection of the flow is no MPTCP connection any more. Raises BehaviourFailed."""
+    if reasons := flow.fallbacks():
+        raise BehaviourFailed(f"{flow.name}: the connection fell back to TCP ({'; '.join(reasons)})")
+
+
+_: type[Source] = Flow

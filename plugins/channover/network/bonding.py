@@ -1,0 +1,127 @@
+"""LAGs by the kernel's bonding driver: mode 802.3ad, as the article's ``/etc/network/interfaces`` has it.
+
+Everything is a plan of ``ip link`` and ``ip address`` steps, so its inverse gives the NICs back. Sources:
+``Documentation/networking/bonding.rst``, ``drivers/net/bonding/bond_main.c`` and ``bond_options.c``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from channover.errors import RigError
+from channover.hosts.base import Host
+from channover.network import lag
+from channover.network.lag import HashPolicy, LacpRate
+from channover.observe.bond import LagStatus, parse_proc_bonding
+from channover.plan import AddressAdd, LinkAdd, LinkSet, Operation, Plan
+from channover.state import State
+
+BRIDGE = "br0"
+"""The bridge of a switch."""
+MIIMON = 100
+"""How often (milliseconds) the driver looks at a NIC's carrier."""
+DELAY = 200
+"""How long (milliseconds) a carrier must have been there, or away, before it counts (``updelay``, ``downdelay``)."""
+
+
+def bond(device: str, members: Sequence[str], policy: HashPolicy, rate: LacpRate, before: State) -> list[Operation]:
+    """Return the steps that make a bond of the members and set it up; ``before`` tells their MTU (bytes).
+
+    A NIC has to be down to be enslaved (``bond_enslave`` refuses it otherwise); the driver sets it up again and gives it
+    the bond's MTU, so that one is set first.
+    """
+    options = (
+        ("mode", "802.3ad"),
+        ("miimon", MIIMON),
+        ("updelay", DELAY),
+        ("downdelay", DELAY),
+        ("lacp_rate", rate.value),
+        ("xmit_hash_policy", policy.value),
+    )
+    steps: list[Operation] = [LinkAdd(device, "bond", options)]
+    mtus = [before.links[member].mtu for member in members if member in before.links]
+    if mtus and min(mtus) != 1500:
+        steps.append(LinkSet(device, mtu=min(mtus)))
+    for member in members:
+        steps += [LinkSet(member, up=False), LinkSet(member, master=device), LinkSet(member, up=True)]
+    return [*steps, LinkSet(device, up=True)]
+
+
+def host_plan(
+    device: str, members: Sequence[str], address: str | None, policy: HashPolicy, rate: LacpRate, before: State
+) -> Plan:
+    """Return the plan of a host's end: the bond, and its address in prefix notation."""
+    steps = bond(device, members, policy, rate, before)
+    if address is not None:
+        steps.append(AddressAdd(device, address))
+    return Plan.of(f"LACP on {device} ({', '.join(members)})", steps)
+
+
+def switch_plan(
+    device: str, members: Sequence[str], ports: Sequence[str], policy: HashPolicy, rate: LacpRate, before: State
+) -> Plan:
+    """Return the plan of a switch: the bond and the access ports in one bridge, without spanning tree (its default)."""
+    steps = [LinkAdd(BRIDGE, "bridge"), *bond(device, members, policy, rate, before)]
+    for port in (device, *ports):
+        steps += [LinkSet(port, master=BRIDGE), LinkSet(port, up=True)]
+    return Plan.of(f"a switch of {device} and {len(ports)} ports", [*steps, LinkSet(BRIDGE, up=True)])
+
+
+@dataclass
+class Bond:
+    """A bond that this run made (:class:`channover.network.lag.LagHandle`)."""
+
+    host: Host
+    device: str
+    members: tuple[str, ...]
+    undo: Plan
+
+    def status(self) -> LagStatus:
+        """Read ``/proc/net/bonding``."""
+        try:
+            return parse_proc_bonding(self.host.read(f"/proc/net/bonding/{self.device}"))
+        except ValueError as error:
+            raise RigError(f"{self.host.name}: {error}") from None
+
+    def wait_converged(self, timeout: float = 10.0) -> float:
+        """Wait until LACP has converged."""
+        return lag.wait_converged(self, timeout)
+
+    def close(self) -> None:
+        """Delete the bond; its members are as they were."""
+        self.host.apply(self.undo)
+
+
+@dataclass
+class BondingDriver:
+    """The kernel's bonding driver (:class:`channover.network.lag.LagDriver`)."""
+
+    name: str = "bonding"
+    needs: tuple[str, ...] = ()
+    policies: frozenset[HashPolicy] = field(default=frozenset(HashPolicy))
+
+    def create(
+        self,
+        host: Host,
+        device: str,
+        members: Sequence[str],
+        address: str | None = None,
+        policy: HashPolicy = HashPolicy.LAYER2,
+        rate: LacpRate = LacpRate.FAST,
+    ) -> Bond:
+        """Make the members one bond."""
+        plan = host_plan(device, members, address, policy, rate, host.state())
+        return Bond(host, device, tuple(members), host.apply(plan))
+
+    def create_switch(
+        self,
+        host: Host,
+        members: Sequence[str],
+        ports: Sequence[str],
+        policy: HashPolicy = HashPolicy.LAYER2,
+        rate: LacpRate = LacpRate.FAST,
+    ) -> Bond:
+        """Make the members one bond, and bridge it with the access ports."""
+        plan = switch_plan(lag.DEVICE, members, ports, policy, rate, host.state())
+        return Bond(host, lag.DEVICE, tuple(members), host.apply(plan))

@@ -1,0 +1,237 @@
+"""Link aggregation as a test sees it: policies, what a driver can be asked for, and two ends made into one LAG.
+
+Which driver makes it (the kernel's bonding, Open vSwitch) is the rig's matter: :mod:`channover.network.bonding` and
+:mod:`channover.network.openvswitch` are the two there are. Protocol: IEEE 802.1AX-2020, clause 6.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from enum import Enum
+from functools import partial
+from ipaddress import IPv4Interface
+from typing import Protocol
+
+from channover.errors import RigError
+from channover.hosts.base import Host, until
+from channover.observe.bond import LagStatus
+from channover.wire import Link
+
+DEVICE = "bond0"
+"""The LAG's device on each host, as in the article."""
+ADDRESSES = (IPv4Interface("10.92.92.1/30"), IPv4Interface("10.92.92.2/30"))
+"""The article's addresses of both ends."""
+
+
+class HashPolicy(Enum):
+    """What decides which link a flow takes, in the bonding driver's words (``xmit_hash_policy``)."""
+
+    LAYER2 = "layer2"
+    LAYER23 = "layer2+3"
+    LAYER34 = "layer3+4"
+
+
+class LacpRate(Enum):
+    """How often the partner is asked to send LACP frames: every second, or every 30 s (IEEE 802.1AX-2020, 6.4.13)."""
+
+    SLOW = "slow"
+    FAST = "fast"
+
+    @property
+    def timeout(self) -> float:
+        """After how long without a LACP frame (seconds) a partner is lost: three of them."""
+        return 3.0 if self is LacpRate.FAST else 90.0
+
+
+class LagHandle(Protocol):
+    """One end of a LAG that a driver has made."""
+
+    @property
+    def host(self) -> Host:
+        """The host or switch it is on."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """The LAG's device; on a switch its name only."""
+        ...
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The devices it consists of."""
+        ...
+
+    def status(self) -> LagStatus:
+        """Read what it says of itself. Raises RigError."""
+        ...
+
+    def wait_converged(self, timeout: float = 10.0) -> float:
+        """Wait until LACP has converged and return how long (seconds) that took. Raises RigError with the reason."""
+        ...
+
+    def close(self) -> None:
+        """Take it apart: the NICs are as they were. Raises RigError."""
+        ...
+
+
+class LagDriver(Protocol):
+    """Something that makes LAGs. ``needs`` are its programs, ``policies`` the hash policies it has."""
+
+    name: str
+    needs: tuple[str, ...]
+    policies: frozenset[HashPolicy]
+
+    def create(
+        self,
+        host: Host,
+        device: str,
+        members: Sequence[str],
+        address: str | None = None,
+        policy: HashPolicy = HashPolicy.LAYER2,
+        rate: LacpRate = LacpRate.FAST,
+    ) -> LagHandle:
+        """Make the members one device, with an address in prefix notation. Raises RigError, UsageError (policy)."""
+        ...
+
+    def create_switch(
+        self,
+        host: Host,
+        members: Sequence[str],
+        ports: Sequence[str],
+        policy: HashPolicy = HashPolicy.LAYER2,
+        rate: LacpRate = LacpRate.FAST,
+    ) -> LagHandle:
+        """Make the members one trunk and bridge it with access ports. Raises RigError, UsageError (policy)."""
+        ...
+
+
+def wait_converged(handle: LagHandle, timeout: float) -> float:
+    """Wait until LACP has converged on one end; return how long (seconds) that took. Raises RigError with the reason."""
+    try:
+        return until(lambda: handle.status().unconverged() is None, "LACP", timeout, interval=0.05)
+    except RigError:
+        reason = handle.status().unconverged()
+        if reason is None:
+            return timeout
+        raise RigError(
+            f"{handle.host.name}: LACP on {handle.device} has not converged in {timeout:g} s: {reason}"
+        ) from None
+
+
+@dataclass(frozen=True)
+class LagEnd:
+    """One end of a LAG, and the address that its device has (None on a switch)."""
+
+    handle: LagHandle
+    _address: IPv4Interface | None = None
+
+    @property
+    def host(self) -> Host:
+        """The host or switch it is on."""
+        return self.handle.host
+
+    @property
+    def address(self) -> IPv4Interface:
+        """The address of its device. Raises ValueError on a switch, which has none."""
+        if self._address is None:
+            raise ValueError(f"{self.host.name} is a switch: its LAG has no address")
+        return self._address
+
+    @property
+    def device(self) -> str:
+        """The LAG's device."""
+        return self.handle.device
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The devices it consists of."""
+        return self.handle.members
+
+    def status(self) -> LagStatus:
+        """Read what it says of itself. Raises RigError."""
+        return self.handle.status()
+
+
+@dataclass(frozen=True)
+class Lag:
+    """A LAG from end to end: ``link`` is one of its links, ``converged`` how long (seconds) LACP took."""
+
+    left: LagEnd
+    right: LagEnd
+    link: Link
+    policy: HashPolicy
+    rate: LacpRate
+    converged: float = 0.0
+
+    @property
+    def ends(self) -> tuple[LagEnd, LagEnd]:
+        """Both ends."""
+        return self.left, self.right
+
+    @property
+    def links(self) -> int:
+        """How many links it has."""
+        return len(self.left.members)
+
+    def wait_converged(self, timeout: float = 10.0) -> float:
+        """Wait until both ends have converged; return how long (seconds) that took. Raises RigError with the reason."""
+        return max(end.handle.wait_converged(timeout) for end in self.ends)
+
+
+@contextlib.contextmanager
+def _both(makers: Sequence[Callable[[], LagEnd]]) -> Iterator[list[LagEnd]]:
+    """Make the ends side by side; take apart whatever was made, last first, whatever happens."""
+    with contextlib.ExitStack() as stack:
+        with ThreadPoolExecutor(len(makers)) as pool:
+            pending = [pool.submit(maker) for maker in makers]
+        for future in pending:
+            if future.exception() is None:
+                stack.callback(future.result().handle.close)
+        yield [future.result() for future in pending]
+
+
+@contextlib.contextmanager
+def between_hosts(
+    driver: LagDriver,
+    left: Host,
+    right: Host,
+    link: Link,
+    policy: HashPolicy = HashPolicy.LAYER2,
+    rate: LacpRate = LacpRate.FAST,
+    addresses: tuple[IPv4Interface, IPv4Interface] = ADDRESSES,
+) -> Iterator[Lag]:
+    """All NICs of two hosts as one LAG, converged, for the length of a block. Raises RigError."""
+
+    def make(host: Host, address: IPv4Interface) -> LagEnd:
+        members = [nic.device for nic in host.nics.values()]
+        return LagEnd(driver.create(host, DEVICE, members, str(address), policy, rate), address)
+
+    makers = [partial(make, host, address) for host, address in zip((left, right), addresses, strict=True)]
+    with _both(makers) as (one, other):
+        lag = Lag(one, other, link, policy, rate)
+        yield replace(lag, converged=lag.wait_converged())
+
+
+@contextlib.contextmanager
+def between_switches(
+    driver: LagDriver,
+    west: Host,
+    east: Host,
+    link: Link,
+    trunk: Sequence[str] = ("a", "b"),
+    policy: HashPolicy = HashPolicy.LAYER34,
+    rate: LacpRate = LacpRate.FAST,
+) -> Iterator[Lag]:
+    """The trunk NICs (by label) of two switches as one LAG, bridged with all their other NICs. Raises RigError."""
+
+    def make(switch: Host) -> LagEnd:
+        members = [switch.nic(label).device for label in trunk]
+        ports = [nic.device for label, nic in switch.nics.items() if label not in trunk]
+        return LagEnd(driver.create_switch(switch, members, ports, policy, rate))
+
+    with _both([partial(make, switch) for switch in (west, east)]) as (one, other):
+        lag = Lag(one, other, link, policy, rate)
+        yield replace(lag, converged=lag.wait_converged())

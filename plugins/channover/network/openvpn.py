@@ -1,0 +1,104 @@
+"""OpenVPN point to point over one TCP connection, with neither TLS nor cipher nor authentication: the article's set-up.
+
+Insecure on purpose, for an isolated lab only. ``disable-dco`` keeps the packets in the program, whose TCP socket
+``mptcpize`` has turned into an MPTCP one; the kernel's data channel offload knows nothing of that. Source: ``openvpn(8)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import IPv4Interface
+
+from channover.errors import RigError
+from channover.hosts.base import Host, Process
+from channover.network.tunnel import MPTCPIZE, Tunnel, TunnelEnd, absent, inner_network, wait_gone, wait_up
+
+PORT = 1200
+DEVICE = "ptp"
+ADDRESSES = ("10.96.96.1", "10.96.96.2")
+"""The article's addresses within the OpenVPN tunnel: client, server."""
+BUFFER = 1 << 20
+"""Socket buffers (bytes). The one departure from the article: with the kernel's own first window over several subflows the
+carrier stands still for seconds after its start (8 to 20 MPTCPRetrans), and nothing that is measured then holds."""
+READY = "Initialization Sequence Completed"
+
+_COMMON = """\
+dev {device}
+dev-type tun
+persist-tun
+port {port}
+ifconfig {here} {there}
+keepalive 10 120
+cipher none
+auth none
+sndbuf {buffer}
+rcvbuf {buffer}
+verb 3
+"""
+
+
+def _configuration(role: str, device: str, port: int, here: str, there: str, options: tuple[str, ...]) -> str:
+    lines = [_COMMON.format(device=device, port=port, here=here, there=there, buffer=BUFFER) + role, *options, ""]
+    return "\n".join(lines)
+
+
+def _options(host: Host) -> tuple[str, ...]:
+    """Return the options that this build of OpenVPN needs and older ones do not know. Raises RigError from 2.7 on."""
+    words = host.run("openvpn", "--version", check=False, quiet=True).stdout.split()
+    if len(words) < 2:
+        raise RigError(f"{host.name}: openvpn does not say its version: install openvpn 2.4 to 2.6")
+    major, minor = (int("".join(filter(str.isdigit, part)) or 0) for part in words[1].split(".")[:2])
+    if (major, minor) >= (2, 7):
+        raise RigError(f"{host.name}: openvpn {words[1]} has no mode without TLS any more: install 2.6 for this tunnel")
+    return ("disable-dco",) if (major, minor) == (2, 6) else ()
+
+
+@contextmanager
+def openvpn_tunnel(
+    client: Host,
+    server: Host,
+    remote: str,
+    *,
+    mptcp: bool = True,
+    port: int = PORT,
+    device: str = DEVICE,
+    addresses: tuple[str, str] = ADDRESSES,
+    timeout: float = 20.0,
+) -> Iterator[Tunnel]:
+    """Run OpenVPN at both ends for the length of a block; the client names one address, ``remote``, and pins no source.
+
+    ``addresses`` are the client's and the server's within the tunnel. Both have said that they are ready when the block
+    starts. Raises RigError where one of them ends or is not ready within ``timeout`` seconds.
+    """
+    prefix = MPTCPIZE if mptcp else ()
+    near, far = addresses
+    running: list[Process] = []
+    try:
+        for host, role, here, there in (
+            (server, "proto tcp4-server", far, near),
+            (client, f"proto tcp4-client\nremote {remote}\nnobind\nconnect-retry 1 1", near, far),
+        ):
+            absent(host, device)
+            path = f"{host.folder}/openvpn-{device}.conf"
+            host.write(path, _configuration(role, device, port, here, there, _options(host)))
+            process = host.spawn(*prefix, "openvpn", "--config", path)
+            running.append(process)
+            if host is server:
+                process.wait_for("Listening for incoming TCP connection", timeout)
+        network = inner_network(near, far)
+        for host, process in ((server, running[0]), (client, running[1])):
+            process.wait_for(READY, timeout)
+            wait_up(host, device, (process,), timeout)
+        at_server, at_client = running
+        yield Tunnel(
+            "openvpn",
+            TunnelEnd(client, device, IPv4Interface(f"{near}/{network.prefixlen}"), at_client),
+            TunnelEnd(server, device, IPv4Interface(f"{far}/{network.prefixlen}"), at_server),
+            port,
+        )
+    finally:
+        for process in reversed(running):
+            process.stop()
+        for host in (client, server)[2 - len(running) :]:
+            wait_gone(host, device, 3.0)

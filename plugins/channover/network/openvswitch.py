@@ -1,0 +1,277 @@
+"""LAGs by Open vSwitch in its userspace datapath: real LACP on any kernel, without a module.
+
+Each host runs a database server and a switch daemon of its own, in the foreground, with all their files in the host's
+folder. Sources: ``ovs-vswitchd.conf.db(5)``, ``ovs-vswitchd(8)``, ``ovsdb-server(1)``; the Open vSwitch documentation,
+"Open vSwitch without Kernel Support".
+
+What it takes on a host beside the daemons:
+
+- The kernel still sees what arrives at a member, and would answer ARP with the member's own MAC address and deliver
+  packets twice. On members, then, ``arp_ignore`` 8 answers no ARP, ``rp_filter`` 1 refuses packets whose way back is the
+  LAG's device, and IPv6 is off, as it is on the members of a kernel bond (``addrconf_notify``, ``IFF_SLAVE``).
+- A tap device has no checksum or segmentation hardware, so the LAG's device does both in software.
+- The daemon sends by one packet socket whatever the member, and drops what that socket's buffer has no room for
+  (``af_packet_sock`` in ``lib/netdev-linux.c``). With the default of 212992 bytes a full member takes the other one's
+  room: 16 flows over two links then reach 160 to 185 Mbit/s instead of 188. No option sets it, so the buffer is widened
+  from outside (``pidfd_getfd(2)``, ``SO_SNDBUFFORCE``).
+- Rebalancing is off: a flow stays on the link that its hash chose, as it does with the bonding driver.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from channover.errors import RigError, UsageError
+from channover.hosts.base import Host, Process
+from channover.network import lag
+from channover.network.lag import HashPolicy, LacpRate
+from channover.observe.bond import OVS_POLICIES, LagStatus, parse_ovs
+from channover.plan import AddressAdd, LinkSet, Operation, Plan, SysctlSet
+
+BRIDGE = "br0"
+"""The bridge of a switch."""
+SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
+START_TIMEOUT = 15.0
+"""How long (seconds) a daemon may take to answer: on an idle core it takes 0.05 s."""
+
+MODES = {HashPolicy(policy): mode for mode, policy in OVS_POLICIES.items()}
+"""Bond modes by policy. ``balance-slb`` hashes the source MAC address only: as ``layer2`` does for one pair of hosts.
+
+Of many hosts, ``layer2`` also tells the destinations apart, which ``balance-slb`` does not.
+"""
+
+BUFFER = 4 << 20
+"""Send and receive buffer (bytes) of the daemon's packet sockets: above what two full cables' queues hold."""
+
+_WIDEN = """
+import ctypes, os, socket, sys, time
+pid, size, wanted = map(int, sys.argv[1:])
+daemon = os.pidfd_open(pid)
+library = ctypes.CDLL(None, use_errno=True)
+seen = {}
+deadline = time.monotonic() + 2
+while len(seen) < wanted and time.monotonic() < deadline:
+    for number in set(range(3, 1024)) - set(seen):
+        copy = library.syscall(438, daemon, number, 0)  # pidfd_getfd
+        if copy < 0:
+            continue
+        try:
+            found = socket.socket(fileno=copy)
+        except OSError:
+            os.close(copy)
+            continue
+        with found:
+            if found.family != socket.AF_PACKET:
+                continue
+            for forced, plain in ((32, socket.SO_SNDBUF), (33, socket.SO_RCVBUF)):
+                try:
+                    found.setsockopt(socket.SOL_SOCKET, forced, size)
+                except PermissionError:
+                    found.setsockopt(socket.SOL_SOCKET, plain, size)
+            seen[number] = found.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+    time.sleep(0.005)
+print(min(seen.values(), default=0))
+"""
+
+_START = (
+    'mkdir -p "$1" && ovsdb-tool create "$1/conf.db" "$2" && '
+    'exec ovsdb-server "$1/conf.db" "--remote=punix:$1/db.sock" "--unixctl=$1/db.ctl" '
+    '-vsyslog:off -vfile:off -vconsole:warn --run="$3"'
+)
+
+
+@dataclass
+class Switch:
+    """Both daemons of one host. The database server runs the switch daemon, and ends when that ends."""
+
+    host: Host
+    process: Process | None = None
+    buffer: int = 0
+    """Send buffer (bytes, as the kernel counts) of the daemon's packet sockets; 0: it could not be widened."""
+
+    @property
+    def folder(self) -> str:
+        """Where its sockets and its database are."""
+        return f"{self.host.folder}/ovs"
+
+    def start(self) -> None:
+        """Start the daemons and wait until they have found each other. Raises RigError."""
+        folder = self.folder
+        daemon = (
+            f"exec ovs-vswitchd unix:{folder}/db.sock --disable-system --unixctl={folder}/switch.ctl "
+            f"--pidfile={folder}/switch.pid -vsyslog:off -vfile:off -vconsole:info"
+        )
+        environment = dict.fromkeys(("OVS_RUNDIR", "OVS_DBDIR", "OVS_LOGDIR", "OVS_SYSCONFDIR"), folder)
+        self.process = self.host.spawn("sh", "-c", _START, "ovs", folder, SCHEMA, daemon, environment=environment)
+        self.process.wait_for(r"db\.sock: connected", START_TIMEOUT)
+
+    def alive(self) -> None:
+        """Raise RigError with its last words if it has ended."""
+        if self.process is None or (code := self.process.poll()) is None:
+            return
+        words = " | ".join(self.process.stderr.strip().splitlines()[-3:])
+        raise RigError(f"{self.host.name}: Open vSwitch ended with code {code}; its last words: {words}")
+
+    def configure(self, *words: str) -> None:
+        """Change the configuration in one step and wait until the switch daemon has taken it over. Raises RigError."""
+        self._ask("ovs-vsctl", f"--db=unix:{self.folder}/db.sock", f"--timeout={START_TIMEOUT:.0f}", *words)
+
+    def widen(self, ports: int) -> None:
+        """Widen the buffers of the daemon's packet sockets: one of each port, and the one it sends by.
+
+        Where that is refused (a kernel before 5.6, no ``python3``, no root) the LAG works, but many flows do not fill it.
+        """
+        pid = self.host.read(f"{self.folder}/switch.pid").strip()
+        argv = ("python3", "-c", _WIDEN, pid, str(BUFFER), str(ports + 1))
+        with contextlib.suppress(RigError, ValueError):
+            self.buffer = int(self.host.run(*argv, quiet=True, check=False).stdout)
+
+    def show(self, *words: str, quiet: bool = True) -> str:
+        """Return the switch daemon's answer to an ``ovs-appctl`` command. Raises RigError."""
+        return self._ask("ovs-appctl", "-t", f"{self.folder}/switch.ctl", *words, quiet=quiet)
+
+    def _ask(self, *argv: str, quiet: bool = False) -> str:
+        self.alive()
+        try:
+            return self.host.run(*argv, quiet=quiet).stdout
+        except RigError:
+            self.alive()
+            raise
+
+    def stop(self) -> None:
+        """End both daemons; what they made goes with them."""
+        if self.process is None or self.process.poll() is not None:
+            return
+        self.host.run("ovs-appctl", "-t", f"{self.folder}/switch.ctl", "exit", "--cleanup", check=False)
+        try:
+            self.process.wait(5.0)
+        except RigError:
+            self.process.stop()
+
+
+@dataclass
+class OvsBond:
+    """A bond in a bridge (:class:`channover.network.lag.LagHandle`)."""
+
+    host: Host
+    device: str
+    members: tuple[str, ...]
+    switch: Switch
+    port: str
+    undo: Plan
+
+    def status(self) -> LagStatus:
+        """Ask the switch daemon."""
+        lacp = self.switch.show("lacp/show", self.port)
+        try:
+            return parse_ovs(lacp, self.switch.show("bond/show", self.port))
+        except ValueError as error:
+            raise RigError(f"{self.host.name}: {error}") from None
+
+    def wait_converged(self, timeout: float = 10.0) -> float:
+        """Wait until LACP has converged."""
+        return lag.wait_converged(self, timeout)
+
+    def close(self) -> None:
+        """End the daemons, then give the members back to the kernel."""
+        self.switch.stop()
+        self.host.apply(self.undo)
+
+
+KERNEL_OFF = (("ipv4", "rp_filter", "1"), ("ipv4", "arp_ignore", "8"), ("ipv6", "disable_ipv6", "1"))
+"""Parameters of a member that keep the kernel's own stack quiet there (``ip-sysctl.rst``)."""
+
+
+def members_plan(host: Host, devices: Sequence[str]) -> Plan:
+    """Return the plan that hands devices over to Open vSwitch: up, and without a stack of the kernel's own on them."""
+    steps: list[Operation] = []
+    for device in devices:
+        for family, name, value in KERNEL_OFF:
+            key = f"net/{family}/conf/{device}/{name}"
+            with contextlib.suppress(RigError):  # a kernel without that family
+                host.read(f"/proc/sys/{key}")
+                steps.append(SysctlSet(key, value))
+        steps.append(LinkSet(device, up=True))
+    return Plan.of(f"hand {', '.join(devices)} over to Open vSwitch", steps)
+
+
+def _words(
+    bridge: str, port: str, members: Sequence[str], ports: Sequence[str], mode: str, rate: LacpRate
+) -> list[str]:
+    """Return the whole configuration as one transaction of ``ovs-vsctl``."""
+    words = ["init", "--", "set", "Open_vSwitch", ".", "other_config:n-handler-threads=1"]
+    words += ["other_config:n-revalidator-threads=1"]
+    words += ["--", "add-br", bridge, "--", "set", "Bridge", bridge, "datapath_type=netdev"]
+    words += ["--", "add-bond", bridge, port, *members, "lacp=active", f"bond_mode={mode}"]
+    words += [f"other_config:lacp-time={rate.value}", "other_config:bond-rebalance-interval=0"]
+    for access in ports:
+        words += ["--", "add-port", bridge, access]
+    return words
+
+
+@dataclass
+class OpenVSwitchDriver:
+    """Open vSwitch (:class:`channover.network.lag.LagDriver`)."""
+
+    name: str = "openvswitch"
+    needs: tuple[str, ...] = ("ovsdb-server", "ovsdb-tool", "ovs-vswitchd", "ovs-vsctl", "ovs-appctl")
+    policies: frozenset[HashPolicy] = field(default=frozenset(MODES))
+
+    def create(
+        self,
+        host: Host,
+        device: str,
+        members: Sequence[str],
+        address: str | None = None,
+        policy: HashPolicy = HashPolicy.LAYER2,
+        rate: LacpRate = LacpRate.FAST,
+    ) -> OvsBond:
+        """Make the members one bond; the bridge's own port is the LAG's device."""
+        bond = self._bridge(host, device, device, members, (), policy, rate)
+        try:
+            host.offloads(device, ("tx", "tso", "gso"), on=False)
+            steps: list[Operation] = [AddressAdd(device, address)] if address else []
+            host.apply(Plan.of(f"{device} of Open vSwitch", [*steps, LinkSet(device, up=True)]))
+        except BaseException:
+            bond.close()
+            raise
+        return bond
+
+    def create_switch(
+        self,
+        host: Host,
+        members: Sequence[str],
+        ports: Sequence[str],
+        policy: HashPolicy = HashPolicy.LAYER2,
+        rate: LacpRate = LacpRate.FAST,
+    ) -> OvsBond:
+        """Make the members one bond in a learning bridge without spanning tree, with the access ports."""
+        return self._bridge(host, BRIDGE, lag.DEVICE, members, ports, policy, rate)
+
+    def _bridge(
+        self,
+        host: Host,
+        bridge: str,
+        device: str,
+        members: Sequence[str],
+        ports: Sequence[str],
+        policy: HashPolicy,
+        rate: LacpRate,
+    ) -> OvsBond:
+        if policy not in MODES:
+            known = ", ".join(sorted(policy.value for policy in MODES))
+            raise UsageError(f"Open vSwitch has no transmit hash policy {policy.value}: it has {known}")
+        switch = Switch(host)
+        port = device if bridge != device else f"{device}-lag"
+        undo = host.apply(members_plan(host, (*members, *ports)))
+        bond = OvsBond(host, device, tuple(members), switch, port, undo)
+        try:
+            switch.start()
+            switch.configure(*_words(bridge, port, members, ports, MODES[policy], rate))
+            switch.widen(len(members) + len(ports))
+        except BaseException:
+            bond.close()
+            raise
+        return bond

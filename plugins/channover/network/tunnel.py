@@ -1,0 +1,158 @@
+"""What a tunnel is, whichever program carries it: two ends, an inner network, and one TCP port as its carrier.
+
+The carrier is an ordinary TCP connection that ``mptcpize run`` turns into MPTCP, so that IP packets of any kind get the
+sum of the links. IP within TCP is not sound in general; here it is what the article builds and what is measured.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+
+from channover.errors import RigError
+from channover.hosts.base import Host, Process, until
+from channover.plan import LinkDelete, Plan, RouteAdd, SysctlSet
+
+MPTCPIZE = ("mptcpize", "run")
+"""Turns every TCP socket of an unchanged program into an MPTCP socket (``mptcpize(8)``)."""
+
+
+@dataclass(frozen=True)
+class Inner:
+    """What there is to know of a tunnel at one host: its device there, the network inside, the carrier's TCP port."""
+
+    device: str
+    network: IPv4Network
+    port: int
+
+
+@dataclass(frozen=True)
+class TunnelEnd:
+    """One end: the host, the tunnel's device on it, its address inside, and the program that holds it."""
+
+    host: Host
+    device: str
+    address: IPv4Interface
+    process: Process
+
+
+@dataclass(frozen=True)
+class Tunnel:
+    """A tunnel that is up. ``client`` has opened the carrier connection to ``port`` (TCP) of ``server``."""
+
+    kind: str
+    client: TunnelEnd
+    server: TunnelEnd
+    port: int
+
+    @property
+    def ends(self) -> tuple[TunnelEnd, TunnelEnd]:
+        """Both ends, the client's first."""
+        return self.client, self.server
+
+    @property
+    def network(self) -> IPv4Network:
+        """The network inside the tunnel: both ends' addresses lie in it."""
+        return self.client.address.network
+
+    def end(self, host: Host) -> TunnelEnd:
+        """Return the end on a host. Raises KeyError."""
+        for end in self.ends:
+            if end.host is host:
+                return end
+        raise KeyError(host.name)
+
+    def peer(self, end: TunnelEnd) -> TunnelEnd:
+        """Return the other end."""
+        return self.server if end is self.client else self.client
+
+    def inner(self, host: Host) -> Inner:
+        """Return what the loop detector needs to know of the tunnel at a host. Raises KeyError."""
+        return Inner(self.end(host).device, self.network, self.port)
+
+    def check(self) -> None:
+        """Raise RigError where a program that holds the tunnel has ended."""
+        for end in self.ends:
+            if (code := end.process.poll()) is not None:
+                raise RigError(
+                    f"{end.host.name}: the {self.kind} tunnel's process ended with code {code}; "
+                    f"its last words: {_words(end.process)}"
+                )
+
+
+def inner_network(one: str, other: str) -> IPv4Network:
+    """Return the smallest network that holds both point-to-point addresses and no other pair's: a /30 as a rule.
+
+    Raises ValueError where a /24 does not hold both.
+    """
+    for length in range(30, 23, -1):
+        network = IPv4Interface(f"{one}/{length}").network
+        if IPv4Address(other) in network:
+            return network
+    raise ValueError(f"{one} and {other} are too far apart for the two ends of a tunnel")
+
+
+def present(host: Host, device: str) -> bool:
+    """Whether a host has a device."""
+    lines = host.read("/proc/net/dev").splitlines()
+    return any(line.split(":")[0].strip() == device for line in lines)
+
+
+def absent(host: Host, device: str) -> None:
+    """Raise RigError where a device is there that a tunnel is about to make."""
+    if present(host, device):
+        raise RigError(f"{host.name}: {device} is there already: end what holds it, or give the tunnel another device")
+
+
+def wait_up(host: Host, device: str, processes: tuple[Process, ...], timeout: float) -> None:
+    """Wait until a tunnel's device is there. Raises RigError after ``timeout`` seconds, or when a process has ended."""
+
+    def there() -> bool:
+        for process in processes:
+            if (code := process.poll()) is not None:
+                raise RigError(
+                    f"{host.name}: {device} never came up, '{process.argv[0]}' ended with code {code}; "
+                    f"its last words: {_words(process)}"
+                )
+        return present(host, device)
+
+    until(there, f"{device} on {host.name}", timeout)
+
+
+def wait_gone(host: Host, device: str, timeout: float) -> None:
+    """Wait until a tunnel's device is gone, and delete it where its holder cannot tell that the other end has left.
+
+    A carrier that was in a loop may keep the news of its end to itself. Raises RigError where it stays.
+    """
+    try:
+        until(lambda: not present(host, device), f"the end of {device} on {host.name}", timeout)
+    except RigError:
+        host.apply(Plan(f"remove {device}, whose carrier is dead", (LinkDelete(device),)))
+        until(lambda: not present(host, device), f"the end of {device} on {host.name}", timeout)
+
+
+def through(tunnel: Tunnel, gateway: TunnelEnd, destination: str) -> dict[str, Plan]:
+    """Return the plans, by host name, that reach ``destination`` (a prefix) beyond one end from the other end.
+
+    The gateway forwards (``ip_forward``); the far host behind it needs a route back to the tunnel's network, which is
+    its own affair: see :func:`way_back`.
+    """
+    far = tunnel.peer(gateway)
+    return {
+        far.host.name: Plan(
+            f"{destination} is beyond the tunnel",
+            (RouteAdd(destination, far.device, str(gateway.address.ip)),),
+        ),
+        gateway.host.name: Plan(
+            f"forward between the tunnel and {destination}", (SysctlSet("net/ipv4/ip_forward", "1"),)
+        ),
+    }
+
+
+def way_back(tunnel: Tunnel, device: str, via: str) -> Plan:
+    """Return the plan for a host beyond the tunnel: its route, by ``device`` and next hop ``via``, to the tunnel's network."""
+    return Plan("the way back to the tunnel", (RouteAdd(str(tunnel.network), device, via),))
+
+
+def _words(process: Process) -> str:
+    return repr((process.stderr or process.stdout).strip()[-400:])

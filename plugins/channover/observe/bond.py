@@ -1,0 +1,298 @@
+"""What a link aggregation group says of itself, and why it has not converged: ``/proc/net/bonding`` and Open vSwitch.
+
+Sources: IEEE 802.1AX-2020, clause 6.4 (actor, partner, aggregator, the eight state bits); the kernel's
+``drivers/net/bonding/bond_procfs.c``; ``lacp/show`` and ``bond/show`` of ``ovs-appctl`` (Open vSwitch, ``lib/lacp.c`` and
+``ofproto/bond.c``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+STATE_BITS = (
+    "activity",
+    "timeout",
+    "aggregation",
+    "synchronized",
+    "collecting",
+    "distributing",
+    "defaulted",
+    "expired",
+)
+"""Names of a port's state bits, lowest bit first (IEEE 802.1AX-2020, 6.4.2.3; ``LACP_STATE_*`` in ``bond_3ad.h``)."""
+NO_MAC = "00:00:00:00:00:00"
+"""The partner's address where there is no partner."""
+
+
+@dataclass(frozen=True)
+class PortInfo:
+    """One end of a member as LACP tells it: system address, operational key, names of the state bits that are set."""
+
+    system: str = NO_MAC
+    key: int = 0
+    state: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class MemberStatus:
+    """One NIC of a LAG. ``aggregator`` is None where it is in none (Open vSwitch has one, number 1)."""
+
+    device: str
+    mii_up: bool
+    aggregator: int | None = None
+    actor: PortInfo = PortInfo()
+    partner: PortInfo = PortInfo()
+    note: str = ""
+
+    @property
+    def collecting(self) -> bool:
+        """Whether it hands received frames on."""
+        return "collecting" in self.actor.state
+
+    @property
+    def distributing(self) -> bool:
+        """Whether frames are sent by it."""
+        return "distributing" in self.actor.state
+
+    @property
+    def synchronized(self) -> bool:
+        """Whether it is attached to the aggregator that it should be attached to."""
+        return "synchronized" in self.actor.state
+
+    def unconverged(self) -> str | None:
+        """Say why this member does not carry frames both ways, or None where it does."""
+        if not self.mii_up:
+            return f"{self.device} has no link"
+        if self.partner.system in ("", NO_MAC) or "defaulted" in self.actor.state:
+            return f"{self.device} has heard of no partner"
+        if "expired" in self.actor.state:
+            return f"{self.device} has lost its partner {self.partner.system}: its LACP frames have stopped"
+        if self.aggregator is None:
+            return f"{self.device} is in no aggregator"
+        for who, port in (("actor", self.actor), ("partner", self.partner)):
+            missing = [bit for bit in ("synchronized", "collecting", "distributing") if bit not in port.state]
+            if missing:
+                return f"{self.device}: the {who} is not {' or '.join(missing)}"
+        return None
+
+
+@dataclass(frozen=True)
+class LagStatus:
+    """A LAG at one moment. ``text`` is what the driver printed, ``ports`` the members in the active aggregator.
+
+    ``policy`` is the transmit hash policy in the bonding driver's words, ``lacp_rate`` ``slow`` or ``fast``.
+    """
+
+    driver: str
+    policy: str
+    lacp_rate: str
+    aggregator: int | None
+    ports: int
+    actor_key: int
+    partner_key: int
+    partner_mac: str
+    members: tuple[MemberStatus, ...]
+    text: str = ""
+
+    @property
+    def aggregators(self) -> frozenset[int]:
+        """The aggregators that members are in."""
+        return frozenset(member.aggregator for member in self.members if member.aggregator is not None)
+
+    @property
+    def equal_keys(self) -> bool:
+        """Whether actor and partner key are the same number: so where both ends are alike, as in the article."""
+        return self.actor_key == self.partner_key
+
+    def member(self, device: str) -> MemberStatus:
+        """Return a member by its device. Raises KeyError."""
+        for member in self.members:
+            if member.device == device:
+                return member
+        raise KeyError(device)
+
+    def unconverged(self) -> str | None:
+        """Say why LACP has not converged, or None where it has.
+
+        Converged is: a partner, one aggregator with every member in it, one actor key and one partner key among them, and
+        each member synchronized, collecting and distributing, as its own side and its partner's last LACP frame say
+        (IEEE 802.1AX-2020, 6.4). Whether the two keys equal each other is :attr:`equal_keys`.
+        """
+        if not self.members:
+            return "the LAG has no member"
+        for member in self.members:
+            if reason := member.unconverged():
+                return reason
+        if len(self.aggregators) > 1:
+            return f"the members are in {len(self.aggregators)} aggregators: {self._by(_aggregator)}"
+        for what, read in _AGREED.items():
+            if len({read(member) for member in self.members}) > 1:
+                return f"the members differ in {what}: {self._by(read)}"
+        if self.aggregator is None or self.partner_mac in ("", NO_MAC):
+            return "no aggregator is active"
+        if self.ports != len(self.members):
+            return f"aggregator {self.aggregator} has {self.ports} of {len(self.members)} ports"
+        return None
+
+    def _by(self, read: _Reading) -> str:
+        return ", ".join(f"{member.device} {read(member)}" for member in self.members)
+
+
+class _Reading:
+    """A value that all members must agree in."""
+
+    def __init__(self, end: str, name: str) -> None:
+        self._end, self._name = end, name
+
+    def __call__(self, member: MemberStatus) -> object:
+        return getattr(getattr(member, self._end) if self._end else member, self._name)
+
+
+_aggregator = _Reading("", "aggregator")
+_AGREED = {
+    "actor key": _Reading("actor", "key"),
+    "partner key": _Reading("partner", "key"),
+    "partner": _Reading("partner", "system"),
+}
+
+
+def state_bits(value: int) -> frozenset[str]:
+    """Return the names of the bits that are set in a port state as ``/proc/net/bonding`` prints it (a number)."""
+    return frozenset(name for number, name in enumerate(STATE_BITS) if value >> number & 1)
+
+
+def _fields(text: str) -> dict[str, str]:
+    """Return ``key: value`` lines; of a key that comes twice, the first."""
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        key, colon, value = line.strip().partition(": ")
+        if colon:
+            found.setdefault(key, value.strip())
+    return found
+
+
+def _number(fields: Mapping[str, str], key: str) -> int:
+    match = re.match(r"\d+", fields.get(key, ""))
+    return int(match[0]) if match else 0
+
+
+def parse_proc_bonding(text: str) -> LagStatus:
+    """Return what ``/proc/net/bonding/<device>`` says of an 802.3ad bond.
+
+    Raises ValueError where the text is no such file, or the bond's mode another. Keys, partner and port states are shown
+    to CAP_NET_ADMIN only (``bond_info_show_master``): without it no bond ever looks converged here.
+    """
+    head, *slaves = re.split(r"^Slave Interface: ", text, flags=re.MULTILINE)
+    fields = _fields(head)
+    if "Bonding Mode" not in fields:
+        raise ValueError(f"not a file of the bonding driver: {text[:80]!r}")
+    if "802.3ad" not in fields["Bonding Mode"]:
+        raise ValueError(f"the bond's mode is {fields['Bonding Mode']}, not IEEE 802.3ad")
+    return LagStatus(
+        driver="bonding",
+        policy=fields.get("Transmit Hash Policy", "").split(" ")[0],
+        lacp_rate=fields.get("LACP rate", ""),
+        aggregator=_number(fields, "Aggregator ID") or None,
+        ports=_number(fields, "Number of ports"),
+        actor_key=_number(fields, "Actor Key"),
+        partner_key=_number(fields, "Partner Key"),
+        partner_mac=fields.get("Partner Mac Address", NO_MAC),
+        members=tuple(_slave(slave) for slave in slaves),
+        text=text,
+    )
+
+
+def _slave(text: str) -> MemberStatus:
+    device, _, rest = text.partition("\n")
+    own, _, pdus = rest.partition("details actor lacp pdu:")
+    actor, _, partner = pdus.partition("details partner lacp pdu:")
+    fields = _fields(own)
+    return MemberStatus(
+        device=device.strip(),
+        mii_up=fields.get("MII Status") == "up",
+        aggregator=_number(fields, "Aggregator ID") or None,
+        actor=_pdu(_fields(actor), "port key"),
+        partner=_pdu(_fields(partner), "oper key"),
+        note=", ".join(fields[key] for key in ("Speed", "Duplex") if key in fields),
+    )
+
+
+def _pdu(fields: Mapping[str, str], key: str) -> PortInfo:
+    return PortInfo(
+        fields.get("system mac address", NO_MAC), _number(fields, key), state_bits(_number(fields, "port state"))
+    )
+
+
+OVS_POLICIES = {"balance-tcp": "layer3+4", "balance-slb": "layer2"}
+"""Bond modes of Open vSwitch and the bonding driver's policy that each comes nearest to."""
+
+
+def parse_ovs(lacp_show: str, bond_show: str) -> LagStatus:
+    """Return what ``ovs-appctl lacp/show`` and ``bond/show`` say of one bond with LACP.
+
+    Raises ValueError where the texts are none of those. Open vSwitch has one aggregator a bond and gives it no number: a
+    member that is ``attached`` is in number 1.
+    """
+    head, *members = re.split(r"^(?:member|slave): ", lacp_show, flags=re.MULTILINE)
+    fields = _fields(head)
+    if "aggregation key" not in fields:
+        raise ValueError(f"no answer of lacp/show about a bond with LACP: {lacp_show[:80]!r}")
+    enabled = dict(_bond_members(bond_show))
+    found = tuple(_ovs_member(member, enabled) for member in members)
+    attached = [member for member in found if member.aggregator is not None]
+    lead = attached[0] if attached else None
+    mode = _fields(bond_show).get("bond_mode", "")
+    return LagStatus(
+        driver="openvswitch",
+        policy=OVS_POLICIES.get(mode, mode),
+        lacp_rate=fields.get("lacp_time", ""),
+        aggregator=1 if lead else None,
+        ports=len(attached),
+        actor_key=_number(fields, "aggregation key"),
+        partner_key=lead.partner.key if lead else 0,
+        partner_mac=lead.partner.system if lead else NO_MAC,
+        members=tuple(sorted(found, key=lambda member: member.device)),
+        text=f"{lacp_show.rstrip()}\n\n{bond_show.rstrip()}\n",
+    )
+
+
+def _bond_members(bond_show: str) -> Iterator[tuple[str, str]]:
+    for match in re.finditer(r"^(?:member|slave) (\S+): (\w+)", bond_show, flags=re.MULTILINE):
+        yield match[1], match[2]
+
+
+def _ovs_member(text: str, enabled: Mapping[str, str]) -> MemberStatus:
+    first, _, rest = text.partition("\n")
+    device, _, condition = first.partition(": ")
+    words = condition.split()
+    fields = _fields(rest)
+    return MemberStatus(
+        device=device,
+        mii_up=enabled.get(device) == "enabled",
+        aggregator=1 if "attached" in words else None,
+        actor=_ovs_end(fields, "actor"),
+        partner=_ovs_end(fields, "partner"),
+        note=f"{condition.strip()}, {enabled.get(device, 'no member of the bond')}",
+    )
+
+
+def _ovs_end(fields: Mapping[str, str], end: str) -> PortInfo:
+    state: Iterable[str] = fields.get(f"{end} state", "").split()
+    return PortInfo(fields.get(f"{end} sys_id", NO_MAC), _number(fields, f"{end} key"), frozenset(state))
+
+
+def hashed(bond_show: str) -> Mapping[int, str]:
+    """Return which member each hash bucket (0 to 255) of an Open vSwitch bond rides on, as far as ``bond/show`` says.
+
+    It lists the buckets that have carried something lately, below their member.
+    """
+    found: dict[int, str] = {}
+    member = ""
+    for line in bond_show.splitlines():
+        if match := re.match(r"(?:member|slave) (\S+):", line):
+            member = match[1]
+        elif match := re.match(r"\s+hash (\d+):", line):
+            found[int(match[1])] = member
+    return found

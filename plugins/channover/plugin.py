@@ -1,0 +1,306 @@
+"""The pytest plugin: options, skips that say why, outcomes that tell a broken rig from a broken behaviour, results."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, cast
+
+import allure
+import pytest
+
+from channover import collecting, evidencing, settings
+from channover.behaviours import CATALOGUE, Behaviour
+from channover.collecting import LEFT, RIG_BROKE, Collected
+from channover.errors import ChannoverError, UsageError
+from channover.fixtures import (
+    RECORD,
+    SESSION,
+    channover_record,
+    lab,
+    lag,
+    measuring,
+    mptcp,
+    multipath,
+    switched,
+    tcp,
+    tunnels,
+    udp,
+)
+from channover.flow import Flow
+from channover.hosts.base import Journal
+from channover.record import Record
+from channover.report.results import run_folder
+from channover.report.terminal import LiveLine, progress, show
+from channover.session import Session, target_of
+from channover.targets.netns import NetnsTarget
+from channover.verdict.expect import Expectation, Measured, quantity
+
+__all__ = [
+    "channover_record",
+    "lab",
+    "lag",
+    "measuring",
+    "mptcp",
+    "multipath",
+    "switched",
+    "tcp",
+    "tunnels",
+    "udp",
+]
+
+COLLECTED = pytest.StashKey[Collected]()
+UNMET = pytest.StashKey[str]()
+STRICT = "channover_strict"
+_WORKER_FOLDER = "channover_folder"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add channover's options."""
+    settings.add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Check the options and make ready. Raises pytest.UsageError with one clear line."""
+    config.addinivalue_line("markers", "behaviour(id): the behaviour of channover's catalogue that a test states")
+    config.addinivalue_line("markers", "topology(topology): the topology that a test asks for (default: a pair)")
+    config.addinivalue_line("markers", "hash_policy(policy): the transmit hash policy of a test's LAGs")
+    try:
+        wanted = settings.read(config)
+    except UsageError as error:
+        raise pytest.UsageError(str(error)) from None
+    config.stash[SESSION] = Session(wanted, target_of(wanted))
+    config.stash[evidencing.LIVE] = lambda *_: None
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End what labs are made from."""
+    session = config.stash.get(SESSION, None)
+    if session is not None and isinstance(session.target, NetnsTarget):
+        session.target.close()
+
+
+def _behaviour(item: pytest.Item) -> Behaviour | None:
+    mark = item.get_closest_marker("behaviour")
+    return CATALOGUE[mark.args[0]] if mark else None
+
+
+def _is_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Find out what cannot be tried here, and why. Raises pytest.UsageError where nothing can."""
+    stated = [(item, behaviour) for item in items if (behaviour := _behaviour(item)) is not None]
+    if not stated:
+        return
+    session = config.stash[SESSION]
+    try:
+        if not config.option.collectonly:
+            session.ready()
+        for item, behaviour in stated:
+            reason = session.unmet(behaviour)
+            if reason:
+                item.stash[UNMET] = reason
+                if not session.settings.strict:
+                    item.add_marker(pytest.mark.skip(reason=reason))
+    except ChannoverError as error:
+        raise pytest.UsageError(collecting.one_line(error)) from None
+    if not config.option.collectonly:
+        _start_results(config, session)
+
+
+def _start_results(config: pytest.Config, session: Session) -> None:
+    """Make the run's folder, and have Allure write into it unless the user named a folder."""
+    if _is_worker(config):
+        folder = Path(cast("Any", config).workerinput[_WORKER_FOLDER])
+    else:
+        folder = _collected(config, session).folder
+    if not getattr(config.option, "allure_report_dir", None):
+        from allure_pytest import plugin as allure_plugin
+
+        config.option.allure_report_dir = str(folder / "allure-results")
+        allure_plugin.pytest_configure(config)
+
+
+def _collected(config: pytest.Config, session: Session) -> Collected:
+    if COLLECTED not in config.stash:
+        start = datetime.now(timezone.utc)
+        try:
+            folder = run_folder(session.settings.reports, start)
+        except UsageError as error:
+            raise pytest.UsageError(str(error)) from None
+        config.stash[COLLECTED] = Collected(session.settings, folder, start)
+    return config.stash[COLLECTED]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell an xdist worker where the run's folder is."""
+    session = node.config.stash[SESSION]
+    node.workerinput[_WORKER_FOLDER] = str(_collected(node.config, session).folder)
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Name the target in pytest's header."""
+    wanted = config.stash[SESSION].settings
+    return f"channover: target {wanted.target}, links of {quantity(wanted.link.rate, 'bit/s')}"
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Set up the live line; with ``--collect-only``, print why tests would be skipped."""
+    config = session.config
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or _is_worker(config):
+        return
+    if config.option.collectonly:
+        for item in session.items:
+            if UNMET in item.stash:
+                reporter.write_line(f"would skip {item.nodeid}: {item.stash[UNMET]}")
+        return
+    if config.option.verbose >= 0:
+        config.stash[evidencing.LIVE] = _live(reporter)
+
+
+def _live(reporter: Any) -> Any:
+    line = LiveLine(reporter._tw._file)
+
+    def update(record: Record, flow: Flow) -> None:
+        if flow.seconds:
+            line.clear()
+            return
+        samples = flow.samples()[-10:]
+        rate = sum(samples) / len(samples) if samples else None
+        name = record.behaviour.id if record.behaviour else None
+        line.update(progress(name, flow.name, rate, flow.elapsed, max(flow.limit - flow.elapsed, 0.0)))
+
+    return update
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Make the test's record; with ``--strict``, fail what cannot be tried here."""
+    behaviour = _behaviour(item)
+    record = Record(behaviour, Journal(scope=allure.step))
+    item.stash[RECORD] = record
+    if behaviour is not None:
+        _label(item, behaviour)
+        if UNMET in item.stash and item.config.stash[SESSION].settings.strict:
+            pytest.fail(f"cannot be tried here, and --strict forbids to skip it: {item.stash[UNMET]}", pytrace=False)
+
+
+def _label(item: pytest.Item, behaviour: Behaviour) -> None:
+    session = item.config.stash[SESSION]
+    dynamic: Any = allure.dynamic
+    dynamic.epic(behaviour.epic)
+    dynamic.feature(behaviour.feature)
+    dynamic.story(behaviour.story)
+    dynamic.id(behaviour.id)
+    dynamic.label("behaviour", behaviour.id)
+    dynamic.label("target", session.settings.target)
+    dynamic.tag(behaviour.id)
+    note = f"\n\nArticle: {behaviour.article_note}" if behaviour.article_note else ""
+    dynamic.description(f"**{behaviour.id}** {behaviour.statement}\n\nSource: {behaviour.source}{note}")
+    dynamic.parameter("target", session.settings.target)
+    dynamic.parameter("link rate", quantity(session.settings.link.rate, "bit/s"))
+    if "lag" in behaviour.needs:
+        dynamic.parameter("LAG driver", str(session.lag[0]))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Tell a broken rig from a broken behaviour, and send what the test left with its last report."""
+    report = yield
+    record = item.stash.get(RECORD, None)
+    if record is None or record.behaviour is None:
+        return report
+    error = call.excinfo.value if call.excinfo else None
+    if report.failed:
+        record.failed = True
+        strict = UNMET in item.stash and item.config.stash[SESSION].settings.strict
+        setattr(report, STRICT, strict)
+        setattr(report, RIG_BROKE, not strict and collecting.broke(error))
+    if report.when == "teardown":
+        session = item.config.stash[SESSION]
+        facts = {
+            "kernel": session.kernel,
+            "tools": dict(session.tools) if session.target_unmet is None else {},
+            "lag_driver": record.lag_driver,
+            "congestion_control": record.congestion_control,
+        }
+        left = {
+            "behaviour": record.behaviour.id,
+            "measurements": collecting.measurements(record),
+            "facts": facts,
+            "spent": {"traffic": record.traffic, "converging": record.converging, "waiting": record.waiting},
+        }
+        setattr(report, LEFT, left)
+    return report
+
+
+def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
+    """Show a broken rig as an error, and what ``--strict`` forbids to skip as a failure, in whatever phase."""
+    if getattr(report, RIG_BROKE, False) and report.when == "call":
+        return "error", "E", "ERROR"
+    if getattr(report, STRICT, False):
+        return "failed", "F", "FAILED"
+    return None
+
+
+class _Reporter:
+    """Collects what tests left, in the process that reports."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take a report."""
+        if COLLECTED in self.config.stash:
+            self.config.stash[COLLECTED].add(report)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, exitstatus: int) -> None:
+        """Write the results."""
+        if COLLECTED in self.config.stash:
+            interrupted = exitstatus not in (0, 1)
+            self.config.stash[COLLECTED].write(interrupted=interrupted)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """Show the results as a table, and where they are."""
+        if COLLECTED not in self.config.stash:
+            return
+        collected = self.config.stash[COLLECTED]
+        terminalreporter.ensure_newline()
+        terminalreporter.section("channover")
+        show(collected.results(interrupted=False), terminalreporter._tw._file)
+        results = os.path.relpath(collected.folder / "results.json", self.config.invocation_params.dir)
+        terminalreporter.write_line(f"results: {results}")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Collect results in the reporting process only: alone, or the controller of xdist's workers."""
+    if not _is_worker(session.config):
+        session.config.pluginmanager.register(_Reporter(session.config), "channover_reporter")
+
+
+def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
+    """Explain a comparison that did not hold: measured, expected and why, per NIC, the likely cause."""
+    if not isinstance(left, Measured) or left.last is None:
+        return None
+    reading = left.last
+    expected = (
+        right.text(left.unit)
+        if isinstance(right, Expectation)
+        else f"{op} {quantity(float(cast('float', right)), left.unit)}"
+    )
+    lines = [f"{left!r}, expected {expected}"]
+    if not reading.settled:
+        lines.append("the verdict had not settled at the deadline: it is the mean's")
+    return lines + left.explain().splitlines()

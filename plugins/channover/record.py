@@ -1,0 +1,47 @@
+"""What one test leaves for the report: comparisons, flows, spans of time, notes; and how it goes live."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from channover.behaviours import Behaviour
+from channover.flow import Flow
+from channover.hosts.base import Journal
+from channover.verdict.expect import Reading
+
+
+@dataclass
+class Record:
+    """One test. ``converging`` and ``waiting`` are seconds spent on protocols and on the measuring slot."""
+
+    behaviour: Behaviour | None
+    journal: Journal
+    readings: list[Reading] = field(default_factory=list)
+    flows: list[Flow] = field(default_factory=list)
+    traffic: float = 0.0
+    converging: float = 0.0
+    waiting: float = 0.0
+    lag_driver: str | None = None
+    congestion_control: str | None = None
+    failed: bool = False
+
+    @contextmanager
+    def converges(self) -> Iterator[None]:
+        """Count the block's time as a protocol converging."""
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self.converging += time.monotonic() - start
+
+    @contextmanager
+    def transfers(self) -> Iterator[None]:
+        """Count the block's time as traffic."""
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self.traffic += time.monotonic() - start

@@ -1,0 +1,257 @@
+"""Results as data: what a run measured and concluded, as one JSON file that other tools can trust.
+
+The file is described by ``results.schema.json`` (JSON Schema, draft 2020-12) and checked against it when written and
+when read. Rates are bit/s, sizes bytes, times seconds; moments are ISO 8601 in UTC. A number that is not finite is
+written as null, since JSON has none (RFC 8259, 6).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import secrets
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+from channover.errors import UsageError
+
+Unit = Literal["bit/s", "s", "1", "bytes"]
+Outcome = Literal["passed", "failed", "error", "skipped"]
+VERSION = 1
+"""Of the file's format; it grows when a reader of the former one could misunderstand the new."""
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One measured value, what was expected of it, and the article's figure, all in ``unit`` (``1``: a plain number).
+
+    ``low`` and ``high`` bound the expected range; None leaves a side open. What is not finite becomes None.
+    """
+
+    name: str
+    value: float | None
+    unit: Unit
+    expected: float | None = None
+    low: float | None = None
+    high: float | None = None
+    article: float | None = None
+
+    def __post_init__(self) -> None:
+        for key in ("value", "expected", "low", "high", "article"):
+            object.__setattr__(self, key, _finite(getattr(self, key)))
+
+
+@dataclass(frozen=True)
+class TestResult:
+    """How one test ended: ``duration`` in seconds; ``reason`` is empty where it passed. The main measurement is first.
+
+    ``behaviour`` is an id of the catalogue, None for a test that states none. Raises ValueError where the duration is
+    negative or not finite.
+    """
+
+    __test__ = False  # no test class, though its name begins like one
+
+    nodeid: str
+    behaviour: str | None
+    outcome: Outcome
+    reason: str = ""
+    duration: float = 0.0
+    measurements: tuple[Measurement, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.duration) and self.duration >= 0):
+            raise ValueError(f"{self.nodeid}: a test cannot last {self.duration} s")
+        object.__setattr__(self, "duration", float(self.duration))
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: where, with what, when. ``link_rate`` is bit/s; ``tools`` maps names to versions.
+
+    ``start`` and ``end`` are as :func:`moment` writes them, ``command`` is the command line, ``lag_driver`` is None
+    where no LAG could be had. ``interrupted`` says that tests may be missing because the run was stopped.
+    """
+
+    id: str
+    target: str
+    kernel: str
+    lag_driver: str | None
+    tools: Mapping[str, str]
+    link_rate: float
+    congestion_control: str
+    start: str
+    end: str
+    command: tuple[str, ...] = ()
+    interrupted: bool = False
+
+
+@dataclass(frozen=True)
+class Results:
+    """A run and its tests, in the order in which they ended."""
+
+    run: Run
+    tests: tuple[TestResult, ...] = field(default=())
+
+    def to_json(self) -> str:
+        """Return the results as an indented JSON text. Raises UsageError where they do not fit the schema."""
+        document = _clean({"version": VERSION, **asdict(self)})
+        validate(document)
+        return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Results:
+        """Return the results that a JSON text holds. Raises UsageError, naming the place, where it holds none."""
+        try:
+            document = json.loads(text, parse_constant=_no_number)
+        except (ValueError, RecursionError) as error:
+            raise UsageError(f"these are no results of channover: not JSON ({error})") from None
+        validate(document)
+        try:
+            tests = [
+                TestResult(**{**test, "measurements": tuple(Measurement(**m) for m in test["measurements"])})
+                for test in document["tests"]
+            ]
+            run = Run(**{**document["run"], "command": tuple(document["run"]["command"])})
+        except (ValueError, OverflowError) as error:  # numbers that are JSON, but beyond a float
+            raise UsageError(f"these are no results of channover: {error}") from None
+        return cls(run, tuple(tests))
+
+    def write(self, path: Path) -> None:
+        """Write the results to a file, whole or not at all. Raises OSError, and UsageError as :meth:`to_json` does."""
+        write_whole(path, self.to_json())
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number in JSON")
+
+
+def _clean(value: Any) -> Any:
+    """Return plain JSON data: tuples as lists, and text that UTF-8 can hold (a lone surrogate is spelt out)."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, Mapping):
+        return {_clean(key): _clean(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_clean(entry) for entry in value]
+    return value
+
+
+@cache
+def schema() -> Mapping[str, Any]:
+    """Return the schema of the results file."""
+    text = resources.files("channover.report").joinpath("results.schema.json").read_text("utf-8")
+    found: Mapping[str, Any] = json.loads(text)
+    return found
+
+
+@cache
+def _validator() -> Any:
+    from jsonschema import Draft202012Validator  # here, since only the end of a run needs it
+
+    return Draft202012Validator(schema())
+
+
+def validate(document: Any) -> None:
+    """Check a parsed results file against the schema. Raises UsageError with the first offending place."""
+    from jsonschema.exceptions import best_match
+
+    error = best_match(_validator().iter_errors(document))
+    if error is not None:
+        message = error.message if len(error.message) <= 200 else error.message[:199] + "…"
+        raise UsageError(f"these are no results of channover: at {error.json_path}: {message}")
+
+
+def moment(at: datetime) -> str:
+    """Return a moment as results hold it, such as ``2026-01-31T12:00:00.250Z``. Raises ValueError without a zone."""
+    return _utc(at).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _utc(at: datetime) -> datetime:
+    if at.tzinfo is None:
+        raise ValueError(f"{at} names no time zone")
+    return at.astimezone(timezone.utc)
+
+
+def printable(text: str) -> str:
+    """Return text with control characters and lone surrogates spelt out, so that terminals and XML can hold it.
+
+    Line ends and tabs stay; directional overrides and isolates (Unicode, UAX 9) are spelt out as well.
+    """
+    return "".join(
+        character
+        if character in "\n\t" or not (_hidden(character) or unicodedata.category(character) in ("Cc", "Cs"))
+        else character.encode("unicode-escape").decode("ascii")
+        for character in text
+    )
+
+
+def _hidden(character: str) -> bool:
+    return "\u202a" <= character <= "\u202e" or "\u2066" <= character <= "\u2069" or character in "\ufffe\uffff"
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that readers see the former one or all of the new one, even after a crash. Raises OSError."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with open(temporary, "x", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def run_folder(reports: Path, start: datetime) -> Path:
+    """Make the folder of a run that starts now, and point ``reports/latest`` at it; other runs may do so at once.
+
+    Its name is the start in UTC and a few random digits: it sorts by time, and suits every file system. Raises
+    UsageError where ``latest`` is something else than a link, or the folder cannot be made.
+    """
+    stamp = _utc(start).strftime("%Y%m%dT%H%M%SZ")
+    try:
+        reports.mkdir(parents=True, exist_ok=True)
+        folder = _new_folder(reports, stamp)
+        _point(reports / "latest", folder.name)
+    except OSError as error:
+        raise UsageError(f"reports cannot be kept in {reports}: {error.strerror or error}") from None
+    return folder
+
+
+def _new_folder(reports: Path, stamp: str) -> Path:
+    while True:
+        folder = reports / f"{stamp}-{secrets.token_hex(3)}"
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        return folder
+
+
+def _point(link: Path, name: str) -> None:
+    if link.exists() and not link.is_symlink():
+        raise UsageError(f"{link} is no link but a file or folder of its own: move it away")
+    temporary = link.with_name(f".{link.name}.{secrets.token_hex(4)}.tmp")
+    temporary.symlink_to(name, target_is_directory=True)
+    try:
+        os.replace(temporary, link)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise

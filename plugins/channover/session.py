@@ -1,0 +1,138 @@
+"""One run (or one worker's part of it): its settings, its target, what can be had here, what tools it has."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from channover.behaviours import Behaviour
+from channover.errors import ChannoverError, UsageError
+from channover.hosts.base import Host, Journal
+from channover.network.bonding import BondingDriver
+from channover.network.lag import LagDriver
+from channover.network.openvswitch import OpenVSwitchDriver
+from channover.settings import Settings
+from channover.targets.base import Target
+from channover.targets.capabilities import CAPABILITIES, lag_driver
+from channover.targets.netns import NetnsTarget
+from channover.topology import Topology, pair
+
+DRIVERS: Mapping[str, LagDriver] = {"bonding": BondingDriver(), "openvswitch": OpenVSwitchDriver()}
+
+_VERSIONS = {
+    "iperf3": ("iperf3", "--version"),
+    "iproute2": ("ip", "-V"),
+    "mptcpize": ("mptcpize", "--version"),
+    "openssh": ("ssh", "-V"),
+    "openvpn": ("openvpn", "--version"),
+    "openvswitch": ("ovs-vswitchd", "--version"),
+    "nginx": ("nginx", "-v"),
+    "vsftpd": ("vsftpd", "-v", "0>&1"),
+    "nftables": ("nft", "--version"),
+}
+
+
+def target_of(settings: Settings) -> Target:
+    """Return the target that the settings name."""
+    return NetnsTarget()
+
+
+@dataclass
+class Session:
+    """What a run knows of the place where it runs. The answers are looked up once."""
+
+    settings: Settings
+    target: Target
+    _answers: dict[str, str | None] = field(default_factory=dict)
+
+    @cached_property
+    def target_unmet(self) -> str | None:
+        """Why no lab at all can be had here, or None."""
+        return self.target.unmet(pair())
+
+    def ready(self) -> None:
+        """Raise UsageError, in one line, where the run as it was asked for cannot be had here."""
+        if self.target_unmet:
+            raise UsageError(f"--target={self.settings.target}: {self.target_unmet}")
+        if self.settings.lag_driver != "auto" and self.lag[0] is None:
+            raise UsageError(f"--lag-driver={self.settings.lag_driver}: {self.lag[1]}")
+
+    @cached_property
+    def _probed(self) -> dict[str, str | None]:
+        """What a host of this target lacks, by capability; found out on one host, all at once."""
+        found: dict[str, str | None] = {}
+        with self.target.lab(Topology("probe", (pair().nodes[0],), ()), self.settings.link, Journal()) as lab:
+            host = lab.left
+            for name, capability in CAPABILITIES.items():
+                found[name] = capability.unmet(host)
+            driver, reason = lag_driver(host, self.settings.lag_driver)
+            found["lag"] = reason
+            self._driver = driver
+            self._tools = _versions(host)
+            self._congestion_control = host.read("/proc/sys/net/ipv4/tcp_congestion_control").strip()
+        return found
+
+    @cached_property
+    def lag(self) -> tuple[str | None, str | None]:
+        """The LAG driver's name, or None and what is missing."""
+        reason = self._probed["lag"]
+        return self._driver, reason
+
+    @property
+    def driver(self) -> LagDriver:
+        """The LAG driver. Raises UsageError where there is none."""
+        name, reason = self.lag
+        if name is None:
+            raise UsageError(f"no LAG can be had: {reason}")
+        return DRIVERS[name]
+
+    @property
+    def tools(self) -> Mapping[str, str]:
+        """Versions of the tools that a host of this target has."""
+        return self._tools if self._probed else {}
+
+    @property
+    def congestion_control(self) -> str:
+        """The TCP congestion control that hosts of this target have by default."""
+        return self._congestion_control if self._probed else ""
+
+    @property
+    def native_mptcp(self) -> bool:
+        """Whether iperf3 speaks MPTCP by itself (3.19 and later)."""
+        version = re.match(r"(\d+)\.(\d+)", self.tools.get("iperf3", ""))
+        return version is not None and (int(version[1]), int(version[2])) >= (3, 19)
+
+    def unmet(self, behaviour: Behaviour) -> str | None:
+        """Say what is missing here for a behaviour, with the remedy; None where nothing is."""
+        if self.target_unmet:
+            return self.target_unmet
+        try:
+            reasons = [reason for need in behaviour.needs if (reason := self._probed.get(need))]
+        except (ChannoverError, OSError) as error:
+            return f"this machine could not be probed: {error}"
+        return "; ".join(dict.fromkeys(reasons)) or None
+
+    def gaps(self) -> dict[str, str | None]:
+        """Return every capability with what is missing for it."""
+        return dict(self._probed)
+
+    @property
+    def kernel(self) -> str:
+        """The kernel's release and architecture."""
+        return f"{os.uname().release} {os.uname().machine}"
+
+
+def _versions(host: Host) -> dict[str, str]:
+    """Return the tools' versions, asked for in one go."""
+    script = "; ".join(f'echo "@{name}"; {" ".join(words)} 2>&1 | head -n 3' for name, words in _VERSIONS.items())
+    found = host.run("sh", "-c", script, check=False, quiet=True).stdout
+    versions = {}
+    for part in found.split("@")[1:]:
+        name, _, rest = part.partition("\n")
+        match = re.search(r"\d+\.\d+(?:\.\d+)*(?:p\d+)?", rest)
+        if match and "not found" not in rest:
+            versions[name] = match[0]
+    return versions

@@ -1,0 +1,69 @@
+"""All that a suite imports: ``from channover.testing import behaviour, near, Lag, Traffic``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import pytest
+
+from channover.behaviours import behaviour as find
+from channover.flow import Flow, Traffic, require_multipath
+from channover.network.lag import HashPolicy, Lag
+from channover.network.tunnel import Tunnel, TunnelEnd
+from channover.observe.bond import LagStatus
+from channover.paths import HostEnd, Multipath, Switched
+from channover.targets.base import Lab
+from channover.topology import Topology
+from channover.verdict.expect import Expectation, Measured, at_least, at_most, between, exactly, near
+from channover.wire import Link
+
+__all__ = [
+    "Expectation",
+    "Flow",
+    "HashPolicy",
+    "HostEnd",
+    "Lab",
+    "Lag",
+    "LagStatus",
+    "Link",
+    "Measured",
+    "Multipath",
+    "Switched",
+    "Traffic",
+    "Tunnel",
+    "TunnelEnd",
+    "at_least",
+    "at_most",
+    "behaviour",
+    "between",
+    "exactly",
+    "hash_policy",
+    "near",
+    "on",
+    "require_multipath",
+]
+
+_Test = TypeVar("_Test", bound=Callable[..., object])
+
+
+def behaviour(identifier: str) -> Callable[[_Test], _Test]:
+    """Mark a test as the statement of a behaviour of the catalogue. Raises UsageError for an unknown id."""
+    return _marked(pytest.mark.behaviour(find(identifier).id))
+
+
+def on(topology: Topology) -> Callable[[_Test], _Test]:
+    """Ask for a topology; without it a test's lab is a pair."""
+    return _marked(pytest.mark.topology(topology))
+
+
+def hash_policy(policy: HashPolicy) -> Callable[[_Test], _Test]:
+    """Ask for a transmit hash policy; without it LAGs have the kernel's default, layer2."""
+    return _marked(pytest.mark.hash_policy(policy))
+
+
+def _marked(mark: pytest.MarkDecorator) -> Callable[[_Test], _Test]:
+    def apply(test: _Test) -> _Test:
+        return mark(test)  # type: ignore[no-any-return]
+
+    return apply

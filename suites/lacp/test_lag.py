@@ -1,0 +1,42 @@
+"""LACP between two hosts: it spreads flows, and never makes one flow faster (article, stage 1)."""
+
+from __future__ import annotations
+
+from channover.testing import Lag, Traffic, behaviour, exactly, near
+
+LACP_FRAME = 124
+"""Bytes of a LACP frame as NIC counters show it: 110 of LACPDU, 14 of Ethernet header (IEEE 802.1AX-2014, 6.4.2.3)."""
+
+
+@behaviour("LAG-1")
+def test_one_tcp_flow_rides_one_link(lag: Lag, tcp: Traffic) -> None:
+    flow = tcp(lag.left, lag.right)
+    assert flow.goodput == near(lag.link.tcp_goodput)
+    assert flow.nics_used == 1
+
+
+@behaviour("LAG-2")
+def test_one_udp_flow_rides_one_link_however_much_is_offered(lag: Lag, udp: Traffic) -> None:
+    flow = udp(lag.left, lag.right, offered=10 * lag.link.rate)
+    assert flow.goodput == near(lag.link.udp_goodput())
+    assert flow.nics_used == 1
+
+
+@behaviour("LAG-3")
+def test_one_nic_carries_the_flow_and_the_other_only_lacp(lag: Lag, tcp: Traffic) -> None:
+    flow = tcp(lag.left, lag.right)
+    assert flow.goodput == near(lag.link.tcp_goodput)
+    for end in lag.ends:
+        (idle,) = flow.idle(end.host)
+        assert idle.bytes == exactly(idle.packets * LACP_FRAME, "every frame is a LACP frame")
+
+
+@behaviour("LAG-4")
+def test_lacp_has_converged(lag: Lag) -> None:
+    for end in lag.ends:
+        status = end.status()
+        assert status.unconverged() is None
+        assert len(status.aggregators) == 1
+        assert status.ports == lag.links
+        assert status.equal_keys
+        assert all(member.collecting and member.distributing for member in status.members)

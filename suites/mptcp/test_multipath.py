@@ -1,0 +1,63 @@
+"""Multipath TCP spreads one connection over every path (article, stage 2)."""
+
+from __future__ import annotations
+
+from channover.testing import Multipath, Traffic, at_least, at_most, behaviour, near, on, require_multipath
+from channover.topology import trio
+
+
+@behaviour("MP-1")
+def test_one_connection_passes_one_link_over_two_paths(multipath: Multipath, mptcp: Traffic) -> None:
+    flow = mptcp(multipath.left, multipath.right)
+    assert flow.goodput == at_least(1.75 * multipath.link.rate, "two paths carry one connection")
+    assert flow.nics_used == 2
+    require_multipath(flow)
+
+
+@behaviour("MP-1")
+@on(trio())
+def test_one_connection_nears_three_links_over_three_paths(multipath: Multipath, mptcp: Traffic) -> None:
+    flow = mptcp(multipath.left, multipath.right)
+    assert flow.goodput == at_least(2.6 * multipath.link.rate, "three paths carry one connection")
+    assert flow.nics_used == 3
+    require_multipath(flow)
+
+
+@behaviour("MP-2")
+@on(trio())
+def test_the_full_mesh_of_three_nics_is_nine_subflows(multipath: Multipath, mptcp: Traffic) -> None:
+    flow = mptcp(multipath.left, multipath.right)
+    assert flow.goodput == at_least(2.6 * multipath.link.rate, "the mesh carries data on every path")
+    assert flow.established(multipath.left.host) == 9
+    assert flow.nics_used == 3
+
+
+@behaviour("MP-4")
+def test_with_multipath_off_on_every_nic_it_is_one_link(multipath: Multipath, mptcp: Traffic) -> None:
+    with multipath.off(multipath.nics):
+        flow = mptcp(multipath.left, multipath.right)
+        assert flow.goodput == near(multipath.link.mptcp_goodput)
+        assert flow.nics_used == 1
+        assert flow.established(multipath.left.host) == 1
+
+
+@behaviour("MP-6")
+def test_without_source_rules_the_second_path_joins_and_stays_idle(multipath: Multipath, mptcp: Traffic) -> None:
+    with multipath.one_server_address():
+        with multipath.without_source_rules():
+            flow = mptcp(multipath.left, multipath.right)
+            assert flow.goodput == at_most(1.01 * multipath.link.mptcp_goodput, "all subflows leave by one NIC")
+            assert flow.nics_used == 1
+            assert flow.established(multipath.left.host) == 2
+        flow = mptcp(multipath.left, multipath.right)
+        assert flow.goodput == at_least(1.75 * multipath.link.rate, "the rules are back")
+        assert flow.nics_used == 2
+
+
+@behaviour("MP-7")
+def test_all_nics_are_full_at_once_on_both_hosts(multipath: Multipath, mptcp: Traffic) -> None:
+    flow = mptcp(multipath.left, multipath.right)
+    assert flow.goodput == at_least(1.75 * multipath.link.rate, "two paths carry one connection")
+    for end in (multipath.left, multipath.right):
+        for nic in multipath.nics:
+            assert flow.wire_rate(end.host, nic) == near(multipath.link.rate, 0.07, "the cable is full")
