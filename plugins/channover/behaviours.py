@@ -45,7 +45,8 @@ _EPICS = {
     "TUN": "Full IP over Multipath TCP",
     "APP": "Applications over Multipath TCP",
 }
-_PATHS = ("iperf3", "mptcp", "mptcpize", "policy-routing")
+_PATHS = ("iperf3", "mptcp", "mptcp-iperf3", "policy-routing")
+_TUNNELLED = ("iperf3", "mptcp", "mptcpize", "policy-routing", "tun")
 
 _ALL = (
     Behaviour(
@@ -167,7 +168,7 @@ _ALL = (
         "iperf, unchanged, to 10.93.93.2",
         "Subflows",
         "Unchanged application",
-        _PATHS,
+        ("mptcp", "mptcpize", "policy-routing", "http"),
     ),
     Behaviour(
         "MP-4",
@@ -227,7 +228,7 @@ _ALL = (
         "a few Mbit/s, bound by CPU",
         "Tunnels",
         "ssh -w",
-        (*_PATHS, "tun", "openssh"),
+        (*_TUNNELLED, "openssh"),
     ),
     Behaviour(
         "TUN-2",
@@ -237,7 +238,7 @@ _ALL = (
         "works; poor until the loop is kept out",
         "Tunnels",
         "OpenVPN over TCP",
-        (*_PATHS, "tun", "openvpn"),
+        (*_TUNNELLED, "openvpn"),
     ),
     Behaviour(
         "TUN-3",
@@ -247,7 +248,7 @@ _ALL = (
         "5 of 9 subflows run through the tunnel's own addresses",
         "The loop",
         "Detection",
-        (*_PATHS, "tun", "openssh", "openvpn"),
+        (*_TUNNELLED, "openssh", "openvpn"),
     ),
     Behaviour(
         "TUN-4",
@@ -257,7 +258,7 @@ _ALL = (
         "OUTPUT, source 10.96.96.1, TCP port 1200: REJECT",
         "The loop",
         "Guards",
-        (*_PATHS, "tun", "openssh", "nftables"),
+        (*_TUNNELLED, "openssh", "nftables"),
     ),
     Behaviour(
         "TUN-5",
@@ -267,7 +268,7 @@ _ALL = (
         "156 Mbit/s received of 302 offered, 47 % lost",
         "Aggregation",
         "UDP",
-        (*_PATHS, "tun", "openvpn"),
+        (*_TUNNELLED, "openvpn"),
     ),
     Behaviour(
         "TUN-6",
@@ -277,7 +278,7 @@ _ALL = (
         "156 Mbit/s, measured to 10.10.0.201 beyond the far end",
         "Aggregation",
         "UDP to a host beyond",
-        (*_PATHS, "tun", "openvpn"),
+        (*_TUNNELLED, "openvpn"),
     ),
     Behaviour(
         "TUN-7",
@@ -287,7 +288,7 @@ _ALL = (
         '"full IP"',
         "Tunnels",
         "Any IP protocol",
-        (*_PATHS, "tun", "openvpn"),
+        (*_TUNNELLED, "openvpn"),
     ),
     Behaviour(
         "APP-1",

@@ -44,10 +44,10 @@ def measurement(reading: Reading, article: float | None) -> Measurement:
 
 
 def measurements(record: Record) -> list[dict[str, Any]]:
-    """Return a test's comparisons as plain data, rates first."""
+    """Return a test's comparisons as plain data, in the order in which they were made."""
     article = record.behaviour.article if record.behaviour else None
     found: list[dict[str, Any]] = []
-    for reading in sorted(record.readings, key=lambda one: one.unit != "bit/s"):
+    for reading in record.readings:
         fits = reading.unit == "bit/s" and not any(one["article"] for one in found)
         found.append(asdict(measurement(reading, article if fits else None)))
     return found

@@ -88,7 +88,7 @@ def explain(flow: Flow) -> str:
 
 
 def _view(flow: Flow, host: Host) -> HostView:
-    carried = flow.carried(host)
+    carried = flow.nics.carried(host)
     state = host.state()
     nics = []
     for name, size in carried.items():

@@ -10,6 +10,7 @@ from typing import cast
 import pytest
 
 from channover import evidencing, paths
+from channover.copying import Copies
 from channover.errors import UsageError
 from channover.flow import Measuring, Traffic
 from channover.network import lag as lags
@@ -165,3 +166,13 @@ def udp(measuring: Measuring) -> Traffic:
 def mptcp(measuring: Measuring) -> Traffic:
     """Send over Multipath TCP, as in ``flow = mptcp(left, right)``."""
     return Traffic(Protocol.MPTCP, measuring)
+
+
+@pytest.fixture
+def copies(measuring: Measuring, channover_record: Record) -> Copies:
+    """Copy a file from one end to another, as in ``copies(FileProtocol.HTTP, client, server)``."""
+
+    def spend(seconds: float) -> None:
+        channover_record.traffic += seconds
+
+    return Copies(measuring, spend)

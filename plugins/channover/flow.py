@@ -8,11 +8,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from ipaddress import IPv4Interface
-from statistics import median
 from typing import Protocol as Role
 
 from channover.errors import BehaviourFailed, RigError
 from channover.hosts.base import Host
+from channover.nicuse import NicUse
 from channover.observe import evidence
 from channover.observe.counters import Counters, counters, fallback_reasons
 from channover.observe.nics import NicSeries, Sampler
@@ -21,11 +21,6 @@ from channover.slot import measuring_slot
 from channover.traffic.iperf import Load, Protocol, Transfer
 from channover.verdict.expect import Measured, Reading, Source, count
 from channover.wire import Link
-
-USED_SHARE = 0.02
-"""A NIC counts as used when it carried at least this share of a host's bytes: more than any chatter, less than any path."""
-ACKNOWLEDGEMENTS = 0.08
-"""The most that a flow's acknowledgements, beside its data, are of its bytes: one 66-byte frame for two full segments."""
 
 
 class End(Role):
@@ -55,14 +50,6 @@ class Measuring:
     progress: Callable[[Flow], None] = field(default=lambda _: None, repr=False)
     closed: Callable[[Flow], None] = field(default=lambda _: None, repr=False)
     explain: Callable[[Flow], str] = field(default=lambda _: "", repr=False)
-
-
-@dataclass(frozen=True)
-class Idle:
-    """What a NIC that carried no data sent: bytes as a value to compare, and frames."""
-
-    bytes: Measured
-    packets: int
 
 
 @dataclass
@@ -160,46 +147,17 @@ class Flow:
     def _count(self, name: str, number: float, unit: str = "1") -> Measured:
         return replace(count(name, number, self.measuring.record, unit), explain=self.explain)
 
-    def carried(self, host: Host) -> dict[str, int]:
-        """Return the bytes that each cabled NIC of a host carried during the flow, both directions together."""
+    @property
+    def nics(self) -> NicUse:
+        """What each NIC carried. Ends the flow where it still runs."""
         self.finish()
-        series = self.series[host.name]
-        return {nic.name: _both(series, nic.device) for nic in host.nics.values() if nic.device in series.devices}
-
-    def used(self, host: Host) -> list[str]:
-        """Return the NICs of a host that carried data, not just acknowledgements or chatter."""
-        self.finish()
-        series = self.series[host.name]
-        found = []
-        for direction in ("tx", "rx"):
-            sent = {
-                nic.name: getattr(series.delta(nic.device), f"{direction}_bytes")
-                for nic in host.nics.values()
-                if nic.device in series.devices
-            }
-            total = sum(sent.values())
-            both = sum(self.carried(host).values())
-            if total > both * ACKNOWLEDGEMENTS:
-                found += [name for name, size in sent.items() if size >= total * USED_SHARE and name not in found]
-        return found
+        ends = {host.name: host for transfer in self.transfers for host in (transfer.source, transfer.target)}
+        return NicUse(self.series, list(ends.values()), self.measuring.link, self._count)
 
     @property
     def nics_used(self) -> Measured:
         """On how many NICs the data travelled: the larger number of the two ends."""
-        ends = {transfer.source.name: transfer.source for transfer in self.transfers}
-        ends |= {transfer.target.name: transfer.target for transfer in self.transfers}
-        return self._count("NICs used", max(len(self.used(host)) for host in ends.values()))
-
-    def idle(self, host: Host) -> list[Idle]:
-        """Return the NICs of a host that carried no data, with what they did send during the flow."""
-        used = self.used(host)
-        found = []
-        for nic in host.nics.values():
-            if nic.name not in used and nic.device in self.series[host.name].devices:
-                sent = self.series[host.name].delta(nic.device)
-                where = f"idle {host.name}.{nic.name}"
-                found.append(Idle(self._count(f"bytes sent on {where}", sent.tx_bytes, "bytes"), sent.tx_packets))
-        return found
+        return self.nics.used_count
 
     def established(self, host: Host) -> Measured:
         """Return how many subflows of the flow were established on a host."""
@@ -208,18 +166,6 @@ class Flow:
         data = [one for one in ready if ports & {one.source_port, one.destination_port}]
         # iperf3 has a second connection, which controls the first: it carries no data and so never joins a path.
         return self._count("subflows", len([one for one in data if one.token == _busiest(data)]))
-
-    def share(self, host: Host, nic: str) -> Measured:
-        """Return the share (0 to 1) of a host's bytes that one NIC carried."""
-        carried = self.carried(host)
-        return self._count(f"share of {host.name}.{nic}", carried[nic] / max(sum(carried.values()), 1))
-
-    def wire_rate(self, host: Host, nic: str) -> Measured:
-        """Return the median rate (bit/s on the wire) of a NIC's busier direction: start and end do not count."""
-        self.finish()
-        series = self.series[host.name]
-        rate = max(median(series.rate(host.nic(nic).device, direction) or (0.0,)) for direction in ("tx", "rx"))
-        return self._count(f"wire rate of {host.name}.{nic}", self.measuring.link.counted(rate), "bit/s")
 
     def subflows(self, host: Host) -> tuple[Subflow, ...]:
         """Return the subflows that a host had just before the traffic was ended, listening sockets left out."""
@@ -288,11 +234,6 @@ def _busiest(subflows: Sequence[Subflow]) -> str | None:
     for one in subflows:
         moved[one.token] = moved.get(one.token, 0) + one.bytes_sent + one.bytes_received
     return max(moved, key=lambda token: moved[token], default=None)
-
-
-def _both(series: NicSeries, device: str) -> int:
-    moved = series.delta(device)
-    return moved.rx_bytes + moved.tx_bytes
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from channover.fixtures import (
     RECORD,
     SESSION,
     channover_record,
+    copies,
     lab,
     lag,
     measuring,
@@ -40,6 +41,7 @@ from channover.verdict.expect import Expectation, Measured, quantity
 
 __all__ = [
     "channover_record",
+    "copies",
     "lab",
     "lag",
     "measuring",

@@ -8,6 +8,7 @@ from typing import TypeVar
 import pytest
 
 from channover.behaviours import behaviour as find
+from channover.copying import Copies
 from channover.flow import Flow, Traffic, require_multipath
 from channover.network.lag import HashPolicy, Lag
 from channover.network.tunnel import Tunnel, TunnelEnd
@@ -15,11 +16,14 @@ from channover.observe.bond import LagStatus
 from channover.paths import HostEnd, Multipath, Switched
 from channover.targets.base import Lab
 from channover.topology import Topology
+from channover.traffic.files import FileProtocol
 from channover.verdict.expect import Expectation, Measured, at_least, at_most, between, exactly, near
 from channover.wire import Link
 
 __all__ = [
+    "Copies",
     "Expectation",
+    "FileProtocol",
     "Flow",
     "HashPolicy",
     "HostEnd",

@@ -27,7 +27,7 @@ def test_one_nic_carries_the_flow_and_the_other_only_lacp(lag: Lag, tcp: Traffic
     flow = tcp(lag.left, lag.right)
     assert flow.goodput == near(lag.link.tcp_goodput)
     for end in lag.ends:
-        (idle,) = flow.idle(end.host)
+        (idle,) = flow.nics.idle(end.host)
         assert idle.bytes == exactly(idle.packets * LACP_FRAME, "every frame is a LACP frame")
 
 

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from channover.testing import Multipath, Traffic, at_least, at_most, behaviour, near, on, require_multipath
+from channover.testing import (
+    Copies,
+    FileProtocol,
+    Multipath,
+    Traffic,
+    at_least,
+    at_most,
+    behaviour,
+    near,
+    on,
+    require_multipath,
+)
 from channover.topology import trio
 
 
@@ -30,6 +41,13 @@ def test_the_full_mesh_of_three_nics_is_nine_subflows(multipath: Multipath, mptc
     assert flow.goodput == at_least(2.6 * multipath.link.rate, "the mesh carries data on every path")
     assert flow.established(multipath.left.host) == 9
     assert flow.nics_used == 3
+
+
+@behaviour("MP-3")
+def test_the_application_is_unchanged_and_names_one_address(multipath: Multipath, copies: Copies) -> None:
+    copied = copies(FileProtocol.HTTP, multipath.left, multipath.right, mptcp=True)
+    assert copied.goodput == at_least(1.5 * multipath.link.rate, "curl and nginx, unchanged, over two paths")
+    assert copied.nics_used == 2
 
 
 @behaviour("MP-4")
@@ -60,4 +78,4 @@ def test_all_nics_are_full_at_once_on_both_hosts(multipath: Multipath, mptcp: Tr
     assert flow.goodput == at_least(1.75 * multipath.link.rate, "two paths carry one connection")
     for end in (multipath.left, multipath.right):
         for nic in multipath.nics:
-            assert flow.wire_rate(end.host, nic) == near(multipath.link.rate, 0.07, "the cable is full")
+            assert flow.nics.wire_rate(end.host, nic) == near(multipath.link.rate, 0.07, "the cable is full")

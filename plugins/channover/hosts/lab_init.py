@@ -150,7 +150,7 @@ class Lab:
             numbers.append((a, b))
         self.rtnl.send(messages)
         for control, device in quiet:
-            netlink.offloads(control, device, ("tso", "gso", "gro"), on=False)
+            netlink.offloads(control, device, ("tx", "tso", "gso", "gro"), on=False)
         return numbers
 
     def port(self, number: int, up: bool) -> None:

@@ -28,8 +28,8 @@ DELAY = 200
 def bond(device: str, members: Sequence[str], policy: HashPolicy, rate: LacpRate, before: State) -> list[Operation]:
     """Return the steps that make a bond of the members and set it up; ``before`` tells their MTU (bytes).
 
-    A NIC has to be down to be enslaved (``bond_enslave`` refuses it otherwise); the driver sets it up again and gives it
-    the bond's MTU, so that one is set first.
+    A NIC has to be down to be enslaved (``bond_enslave`` refuses it otherwise); the driver sets it up again and gives
+    it the bond's MTU, so that one is set first.
     """
     options = (
         ("mode", "802.3ad"),
@@ -100,6 +100,7 @@ class BondingDriver:
     name: str = "bonding"
     needs: tuple[str, ...] = ()
     policies: frozenset[HashPolicy] = field(default=frozenset(HashPolicy))
+    checksums: bool = False
 
     def create(
         self,

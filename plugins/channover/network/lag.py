@@ -7,7 +7,7 @@ Which driver makes it (the kernel's bonding, Open vSwitch) is the rig's matter: 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -78,11 +78,16 @@ class LagHandle(Protocol):
 
 
 class LagDriver(Protocol):
-    """Something that makes LAGs. ``needs`` are its programs, ``policies`` the hash policies it has."""
+    """Something that makes LAGs. ``needs`` are its programs, ``policies`` the hash policies it has.
+
+    ``checksums``: whether it forwards frames as it finds them, so that hosts behind its switches must send finished
+    checksums; a virtual NIC leaves them to an offload that no hardware will do.
+    """
 
     name: str
     needs: tuple[str, ...]
     policies: frozenset[HashPolicy]
+    checksums: bool
 
     def create(
         self,
@@ -109,7 +114,7 @@ class LagDriver(Protocol):
 
 
 def wait_converged(handle: LagHandle, timeout: float) -> float:
-    """Wait until LACP has converged on one end; return how long (seconds) that took. Raises RigError with the reason."""
+    """Wait until LACP has converged on one end; return how long (seconds) that took. Raises RigError with why not."""
     try:
         return until(lambda: handle.status().unconverged() is None, "LACP", timeout, interval=0.05)
     except RigError:
@@ -203,7 +208,7 @@ def between_hosts(
     rate: LacpRate = LacpRate.FAST,
     addresses: tuple[IPv4Interface, IPv4Interface] = ADDRESSES,
 ) -> Iterator[Lag]:
-    """All NICs of two hosts as one LAG, converged, for the length of a block. Raises RigError."""
+    """Make all NICs of two hosts one LAG, converged, for the length of a block. Raises RigError."""
 
     def make(host: Host, address: IPv4Interface) -> LagEnd:
         members = [nic.device for nic in host.nics.values()]
@@ -221,11 +226,19 @@ def between_switches(
     west: Host,
     east: Host,
     link: Link,
+    hosts: Iterable[Host] = (),
     trunk: Sequence[str] = ("a", "b"),
     policy: HashPolicy = HashPolicy.LAYER34,
     rate: LacpRate = LacpRate.FAST,
 ) -> Iterator[Lag]:
-    """The trunk NICs (by label) of two switches as one LAG, bridged with all their other NICs. Raises RigError."""
+    """Make the trunk NICs (by label) of two switches one LAG, bridged with all their other NICs. Raises RigError.
+
+    ``hosts`` are those behind the switches: their NICs finish their own checksums where the driver needs it.
+    """
+    if driver.checksums:
+        for host in hosts:
+            for nic in host.nics.values():
+                host.offloads(nic.device, ("tx",), on=False)
 
     def make(switch: Host) -> LagEnd:
         members = [switch.nic(label).device for label in trunk]

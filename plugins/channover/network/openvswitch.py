@@ -7,27 +7,30 @@ folder. Sources: ``ovs-vswitchd.conf.db(5)``, ``ovs-vswitchd(8)``, ``ovsdb-serve
 What it takes on a host beside the daemons:
 
 - The kernel still sees what arrives at a member, and would answer ARP with the member's own MAC address and deliver
-  packets twice. On members, then, ``arp_ignore`` 8 answers no ARP, ``rp_filter`` 1 refuses packets whose way back is the
-  LAG's device, and IPv6 is off, as it is on the members of a kernel bond (``addrconf_notify``, ``IFF_SLAVE``).
+  packets twice. On members, then, ``arp_ignore`` 8 answers no ARP, ``rp_filter`` 1 refuses packets whose way back is
+  the LAG's device, and IPv6 is off, as it is on the members of a kernel bond (``addrconf_notify``, ``IFF_SLAVE``).
 - A tap device has no checksum or segmentation hardware, so the LAG's device does both in software.
 - The daemon sends by one packet socket whatever the member, and drops what that socket's buffer has no room for
   (``af_packet_sock`` in ``lib/netdev-linux.c``). With the default of 212992 bytes a full member takes the other one's
   room: 16 flows over two links then reach 160 to 185 Mbit/s instead of 188. No option sets it, so the buffer is widened
   from outside (``pidfd_getfd(2)``, ``SO_SNDBUFFORCE``).
-- Rebalancing is off: a flow stays on the link that its hash chose, as it does with the bonding driver.
+- Rebalancing is off: a flow stays on the link that its hash chose, as it does with the bonding driver. But Open vSwitch
+  deals its 256 hash buckets out once, at random, to the members that are enabled then; in two of ten starts that was one
+  member, and after a lost link it is the ones that were left. So the buckets are dealt anew, by another
+  ``bond-hash-basis``, whenever convergence was waited for and a member turns out to have none.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from channover.errors import RigError, UsageError
 from channover.hosts.base import Host, Process
 from channover.network import lag
 from channover.network.lag import HashPolicy, LacpRate
-from channover.observe.bond import OVS_POLICIES, LagStatus, parse_ovs
+from channover.observe.bond import OVS_POLICIES, LagStatus, parse_ovs, parse_placement
 from channover.plan import AddressAdd, LinkSet, Operation, Plan, SysctlSet
 
 BRIDGE = "br0"
@@ -159,8 +162,12 @@ class OvsBond:
     device: str
     members: tuple[str, ...]
     switch: Switch
+    bridge: str
     port: str
+    policy: HashPolicy
     undo: Plan
+    deals: int = 0
+    """How often the hash buckets have been dealt anew."""
 
     def status(self) -> LagStatus:
         """Ask the switch daemon."""
@@ -171,8 +178,20 @@ class OvsBond:
             raise RigError(f"{self.host.name}: {error}") from None
 
     def wait_converged(self, timeout: float = 10.0) -> float:
-        """Wait until LACP has converged."""
-        return lag.wait_converged(self, timeout)
+        """Wait until LACP has converged, then see to it that every member has its share of hash buckets."""
+        took = lag.wait_converged(self, timeout)
+        if self.policy is HashPolicy.LAYER2 or not set(self.members) <= set(self.placement().values()):
+            self.deal()
+        return took
+
+    def placement(self) -> Mapping[int, str]:
+        """Return which member each of the 256 hash buckets is on; with ``layer2`` the daemon does not tell."""
+        return parse_placement(self.switch.show("bridge/dump-flows", self.bridge), self.members)
+
+    def deal(self) -> None:
+        """Deal the hash buckets out anew: flows may change their link."""
+        self.deals += 1
+        self.switch.configure("set", "Port", self.port, f"other_config:bond-hash-basis={self.deals}")
 
     def close(self) -> None:
         """End the daemons, then give the members back to the kernel."""
@@ -198,14 +217,16 @@ def members_plan(host: Host, devices: Sequence[str]) -> Plan:
 
 
 def _words(
-    bridge: str, port: str, members: Sequence[str], ports: Sequence[str], mode: str, rate: LacpRate
+    bridge: str, port: str, members: Sequence[str], ports: Sequence[str], mode: str, rate: LacpRate, rebalance: int
 ) -> list[str]:
     """Return the whole configuration as one transaction of ``ovs-vsctl``."""
     words = ["init", "--", "set", "Open_vSwitch", ".", "other_config:n-handler-threads=1"]
     words += ["other_config:n-revalidator-threads=1"]
     words += ["--", "add-br", bridge, "--", "set", "Bridge", bridge, "datapath_type=netdev"]
     words += ["--", "add-bond", bridge, port, *members, "lacp=active", f"bond_mode={mode}"]
-    words += [f"other_config:lacp-time={rate.value}", "other_config:bond-rebalance-interval=0"]
+    words += [f"other_config:lacp-time={rate.value}", f"other_config:bond-rebalance-interval={rebalance}"]
+    for number, member in enumerate(members, start=1):
+        words += ["--", "set", "Interface", member, f"ofport_request={number}"]
     for access in ports:
         words += ["--", "add-port", bridge, access]
     return words
@@ -213,11 +234,13 @@ def _words(
 
 @dataclass
 class OpenVSwitchDriver:
-    """Open vSwitch (:class:`channover.network.lag.LagDriver`)."""
+    """Open vSwitch (:class:`channover.network.lag.LagDriver`); ``rebalance`` in milliseconds, 0: flows stay put."""
 
     name: str = "openvswitch"
     needs: tuple[str, ...] = ("ovsdb-server", "ovsdb-tool", "ovs-vswitchd", "ovs-vsctl", "ovs-appctl")
     policies: frozenset[HashPolicy] = field(default=frozenset(MODES))
+    checksums: bool = True
+    rebalance: int = 0
 
     def create(
         self,
@@ -266,10 +289,10 @@ class OpenVSwitchDriver:
         switch = Switch(host)
         port = device if bridge != device else f"{device}-lag"
         undo = host.apply(members_plan(host, (*members, *ports)))
-        bond = OvsBond(host, device, tuple(members), switch, port, undo)
+        bond = OvsBond(host, device, tuple(members), switch, bridge, port, policy, undo)
         try:
             switch.start()
-            switch.configure(*_words(bridge, port, members, ports, MODES[policy], rate))
+            switch.configure(*_words(bridge, port, members, ports, MODES[policy], rate, self.rebalance))
             switch.widen(len(members) + len(ports))
         except BaseException:
             bond.close()

@@ -1,14 +1,14 @@
 """What a link aggregation group says of itself, and why it has not converged: ``/proc/net/bonding`` and Open vSwitch.
 
 Sources: IEEE 802.1AX-2020, clause 6.4 (actor, partner, aggregator, the eight state bits); the kernel's
-``drivers/net/bonding/bond_procfs.c``; ``lacp/show`` and ``bond/show`` of ``ovs-appctl`` (Open vSwitch, ``lib/lacp.c`` and
-``ofproto/bond.c``).
+``drivers/net/bonding/bond_procfs.c``; ``lacp/show`` and ``bond/show`` of ``ovs-appctl`` (Open vSwitch, ``lib/lacp.c``
+and ``ofproto/bond.c``).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 STATE_BITS = (
@@ -116,9 +116,9 @@ class LagStatus:
     def unconverged(self) -> str | None:
         """Say why LACP has not converged, or None where it has.
 
-        Converged is: a partner, one aggregator with every member in it, one actor key and one partner key among them, and
-        each member synchronized, collecting and distributing, as its own side and its partner's last LACP frame say
-        (IEEE 802.1AX-2020, 6.4). Whether the two keys equal each other is :attr:`equal_keys`.
+        Converged is: a partner, one aggregator with every member in it, one actor key and one partner key among them,
+        and each member synchronized, collecting and distributing, as its own side and its partner's last LACP frame
+        say (IEEE 802.1AX-2020, 6.4). Whether the two keys equal each other is :attr:`equal_keys`.
         """
         if not self.members:
             return "the LAG has no member"
@@ -181,8 +181,8 @@ def _number(fields: Mapping[str, str], key: str) -> int:
 def parse_proc_bonding(text: str) -> LagStatus:
     """Return what ``/proc/net/bonding/<device>`` says of an 802.3ad bond.
 
-    Raises ValueError where the text is no such file, or the bond's mode another. Keys, partner and port states are shown
-    to CAP_NET_ADMIN only (``bond_info_show_master``): without it no bond ever looks converged here.
+    Raises ValueError where the text is no such file, or the bond's mode another. Keys, partner and port states are
+    shown to CAP_NET_ADMIN only (``bond_info_show_master``): without it no bond ever looks converged here.
     """
     head, *slaves = re.split(r"^Slave Interface: ", text, flags=re.MULTILINE)
     fields = _fields(head)
@@ -232,8 +232,8 @@ OVS_POLICIES = {"balance-tcp": "layer3+4", "balance-slb": "layer2"}
 def parse_ovs(lacp_show: str, bond_show: str) -> LagStatus:
     """Return what ``ovs-appctl lacp/show`` and ``bond/show`` say of one bond with LACP.
 
-    Raises ValueError where the texts are none of those. Open vSwitch has one aggregator a bond and gives it no number: a
-    member that is ``attached`` is in number 1.
+    Raises ValueError where the texts are none of those. Open vSwitch has one aggregator a bond and gives it no number:
+    a member that is ``attached`` is in number 1.
     """
     head, *members = re.split(r"^(?:member|slave): ", lacp_show, flags=re.MULTILINE)
     fields = _fields(head)
@@ -283,16 +283,10 @@ def _ovs_end(fields: Mapping[str, str], end: str) -> PortInfo:
     return PortInfo(fields.get(f"{end} sys_id", NO_MAC), _number(fields, f"{end} key"), frozenset(state))
 
 
-def hashed(bond_show: str) -> Mapping[int, str]:
-    """Return which member each hash bucket (0 to 255) of an Open vSwitch bond rides on, as far as ``bond/show`` says.
+def parse_placement(flows: str, members: Sequence[str]) -> Mapping[int, str]:
+    """Return which member each hash bucket (0 to 255) of a ``balance-tcp`` bond is on, from ``bridge/dump-flows``.
 
-    It lists the buckets that have carried something lately, below their member.
+    ``members`` are in the order of their port numbers, from 1. Where LACP has not converged there are no buckets.
     """
-    found: dict[int, str] = {}
-    member = ""
-    for line in bond_show.splitlines():
-        if match := re.match(r"(?:member|slave) (\S+):", line):
-            member = match[1]
-        elif match := re.match(r"\s+hash (\d+):", line):
-            found[int(match[1])] = member
-    return found
+    rows = re.finditer(r"dp_hash=(0x[0-9a-f]+|0)/0xff,actions=output:(\d+)", flows)
+    return {int(row[1], 16): members[int(row[2]) - 1] for row in rows if 1 <= int(row[2]) <= len(members)}

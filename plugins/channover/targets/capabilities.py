@@ -61,6 +61,13 @@ def _tun(host: Host) -> str | None:
     )
 
 
+def _mptcp_iperf3(host: Host) -> str | None:
+    found = host.run("sh", "-c", "iperf3 --help 2>&1 | grep -q -- --mptcp || command -v mptcpize", check=False, quiet=True)
+    if found.returncode == 0:
+        return None
+    return f"{host.name}'s iperf3 is older than 3.19 and there is no mptcpize: apt-get install mptcpize"
+
+
 def _sshd(host: Host) -> str | None:
     try:
         denied = host.read("/proc/self/setgroups").strip() == "deny"
@@ -106,6 +113,7 @@ CAPABILITIES: Mapping[str, Capability] = {
     "iperf3": Capability("traffic", {"iperf3": "iperf3", "bash": "bash"}),
     "mptcp": Capability("Multipath TCP", {"ip": "iproute2", "ss": "iproute2"}, _mptcp),
     "mptcpize": Capability("MPTCP for unchanged applications", {"mptcpize": "mptcpize"}),
+    "mptcp-iperf3": Capability("iperf3 over MPTCP", {"iperf3": "iperf3"}, _mptcp_iperf3),
     "policy-routing": Capability(
         "policy routing",
         {"ip": "iproute2"},

@@ -44,7 +44,6 @@ http {{
     access_log off;
     default_type application/octet-stream;
     sendfile on;
-    tcp_nopush on;
     client_body_temp_path {folder}/temporary;
     proxy_temp_path {folder}/temporary;
     fastcgi_temp_path {folder}/temporary;
@@ -56,7 +55,10 @@ http {{
     }}
 }}
 """
-"""One process without a master: it changes no user, so it runs as root of a user namespace too."""
+"""One process without a master: it changes no user, so it runs as root of a user namespace too.
+
+``tcp_nopush`` stays off: over MPTCP a corked header waits 0.2 s before the file follows.
+"""
 
 _VSFTPD = """\
 listen=YES
