@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from typing import cast
 
 import pytest
@@ -15,15 +13,13 @@ from channover.errors import UsageError
 from channover.flow import Measuring, Traffic
 from channover.network import lag as lags
 from channover.network.lag import HashPolicy, Lag
-from channover.network.openvpn import openvpn_tunnel
-from channover.network.ssh import ssh_login, ssh_server, ssh_tunnel
-from channover.network.tunnel import Tunnel
 from channover.paths import Multipath, Switched
 from channover.record import Record
 from channover.session import Session
 from channover.targets.base import Lab
 from channover.topology import Topology, pair
 from channover.traffic.iperf import Protocol
+from channover.tunnelling import Tunnels
 
 SESSION = pytest.StashKey[Session]()
 RECORD = pytest.StashKey[Record]()
@@ -85,43 +81,6 @@ def switched(lab: Lab, lag: Lag) -> Switched:
 def multipath(lab: Lab) -> Multipath:
     """Two multihomed hosts with source rules and MPTCP endpoints on every cable between them."""
     return paths.configure(lab)
-
-
-@dataclass(frozen=True)
-class Tunnels:
-    """Tunnels from ``left`` to ``right`` that MPTCP carries, each for the length of a block."""
-
-    multipath: Multipath
-    record: Record
-
-    def ssh(self, *, compression: bool = False, mptcp: bool = True) -> AbstractContextManager[Tunnel]:
-        """Bring up ``ssh -w`` (article, stage 3, round 1)."""
-        return self._ssh(compression, mptcp)
-
-    @contextmanager
-    def _ssh(self, compression: bool, mptcp: bool) -> Iterator[Tunnel]:
-        left, right = self.multipath.left, self.multipath.right
-        with ssh_server(right.host, mptcp=mptcp) as server:
-            login = ssh_login(left.host, server, str(right.address.ip))
-            making = ssh_tunnel(login, compression=compression, mptcp=mptcp)
-            with self.record.converges():
-                made = making.__enter__()
-            try:
-                yield made
-            finally:
-                making.__exit__(None, None, None)
-
-    @contextmanager
-    def openvpn(self, *, mptcp: bool = True) -> Iterator[Tunnel]:
-        """Bring up OpenVPN over TCP without cipher (article, stage 3, round 2)."""
-        left, right = self.multipath.left, self.multipath.right
-        making = openvpn_tunnel(left.host, right.host, str(right.address.ip), mptcp=mptcp)
-        with self.record.converges():
-            made = making.__enter__()
-        try:
-            yield made
-        finally:
-            making.__exit__(None, None, None)
 
 
 @pytest.fixture

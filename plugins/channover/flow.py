@@ -200,7 +200,7 @@ class Flow:
         loads: Sequence[tuple[Host, Host, Load]],
         measuring: Measuring,
         watched: Sequence[Host] = (),
-        devices: Mapping[str, Sequence[str]] | None = None,
+        incompressible: bool = False,
     ) -> Flow:
         """Start traffic between pairs of hosts, as one flow. Raises RigError."""
         protocol = loads[0][2].protocol
@@ -210,9 +210,7 @@ class Flow:
         flow.waited = flow._held.enter_context(measuring_slot())
         try:
             for host in hosts.values():
-                extra = tuple((devices or {}).get(host.name, ()))
-                wanted = (*(nic.device for nic in host.nics.values()), *extra)
-                flow._samplers[host.name] = Sampler(host, wanted)
+                flow._samplers[host.name] = Sampler(host)
                 if protocol is Protocol.MPTCP:
                     flow._before[host.name] = counters(host)
             flow.started = time.monotonic()
@@ -252,7 +250,7 @@ class Traffic:
         offered: float = 0.0,
         payload: int = 1470,
         watched: Sequence[Host] = (),
-        devices: Mapping[str, Sequence[str]] | None = None,
+        incompressible: bool = False,
     ) -> Flow:
         """Start a flow from one end to the other; ``offered`` is bit/s in all, ``payload`` bytes a datagram."""
         return self.between(
@@ -261,7 +259,7 @@ class Traffic:
             offered=offered,
             payload=payload,
             watched=watched,
-            devices=devices,
+            incompressible=incompressible,
         )
 
     def between(
@@ -272,10 +270,17 @@ class Traffic:
         offered: float = 0.0,
         payload: int = 1470,
         watched: Sequence[Host] = (),
-        devices: Mapping[str, Sequence[str]] | None = None,
+        incompressible: bool = False,
     ) -> Flow:
         """Start flows between several pairs at once, measured as one."""
-        make = partial(Load, self.protocol, streams=streams, offered=offered / streams, payload=payload)
+        make = partial(
+            Load,
+            self.protocol,
+            streams=streams,
+            offered=offered / streams,
+            payload=payload,
+            incompressible=incompressible,
+        )
         loads = [
             (
                 source.host,
@@ -286,7 +291,7 @@ class Traffic:
         ]
         first = f"{pairs[0][0].host.name}→{pairs[0][1].host.name}"
         name = f"{self.protocol.value} {first}" + (f" and {len(pairs) - 1} more" if len(pairs) > 1 else "")
-        return Flow.start(name, loads, self.measuring, watched, devices)
+        return Flow.start(name, loads, self.measuring, watched)
 
     def _bound(self, source: End) -> str | None:
         # An MPTCP client names one address only, and leaves its own to the kernel (article, stage 2).

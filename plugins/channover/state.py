@@ -1,7 +1,8 @@
 """A host's network state as far as plans change it, read with one command and parsed here.
 
-``QUERY`` is the input of ``ip -j -d -force -batch -``: one process, one round trip. Its answer is one JSON document a
-line, except MPTCP's limits, which iproute2 up to 6.1 prints as text.
+``QUERY`` is the input of ``ip -j -d -N -force -batch -``: one process, one round trip. Its answer is one JSON document a
+line, except MPTCP's limits, which iproute2 (6.1 and 6.15 alike) prints as text. ``-N`` has tables, scopes, protocols and
+types printed as numbers, since a host may name its tables (``/etc/iproute2/rt_tables``).
 """
 
 from __future__ import annotations
@@ -13,9 +14,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 QUERY = "address show\nrule show\nroute show table all\nmptcp endpoint show\nmptcp limits show\n"
-COMMAND = ("ip", "-j", "-d", "-force", "-batch", "-")
+COMMAND = ("ip", "-j", "-d", "-N", "-force", "-batch", "-")
 
-_TABLES = {"main": 254, "local": 255, "default": 253}
+_SCOPE_LINK = "253"
+_UNICAST = "1"
+_BY_KERNEL = "2"
+"""Numbers of ``linux/rtnetlink.h``: ``RT_SCOPE_LINK``, ``RTN_UNICAST``, ``RTPROT_KERNEL``."""
+_RULE_WORDS = {"priority", "src", "srclen", "table", "protocol"}
+"""What a rule by source consists of: one with anything else (a mark, an input device, ``not``) is another kind of rule."""
 _FLAGS = ("signal", "subflow", "backup", "fullmesh", "implicit", "laminar")
 
 
@@ -91,25 +97,21 @@ class State:
         try:
             documents = [json.loads(line) for line in lines if line.lstrip().startswith(("[", "{"))]
             addresses, rules, routes = documents[:3]
-        except (json.JSONDecodeError, ValueError) as error:
-            raise ValueError(f"no answer of 'ip -j -d -batch': {text[:200]!r}") from error
-        endpoints = documents[3] if len(documents) > 3 and isinstance(documents[3], list) else []
-        return cls(
-            links={entry["ifname"]: _link(entry) for entry in addresses if entry},
-            rules=tuple(_rule(entry) for entry in rules if entry.get("table") is not None),
-            routes=tuple(
-                _route(entry)
-                for entry in routes
-                if entry.get("type") == "unicast" and entry.get("protocol") != "kernel" and "dev" in entry
-            ),
-            endpoints={entry["id"]: _endpoint(entry) for entry in endpoints},
-            limits=_limits(lines[-1]) if lines else None,
-            sysctls=dict(sysctls or {}),
-        )
-
-
-def _table(name: str | int) -> int:
-    return _TABLES.get(str(name), 0) or int(name)
+            endpoints = documents[3] if len(documents) > 3 and isinstance(documents[3], list) else []
+            return cls(
+                links={entry["ifname"]: _link(entry) for entry in addresses if entry},
+                rules=tuple(_rule(entry) for entry in rules if "table" in entry and entry.keys() <= _RULE_WORDS),
+                routes=tuple(
+                    _route(entry)
+                    for entry in routes
+                    if entry.get("type") == _UNICAST and entry.get("protocol") != _BY_KERNEL and "dev" in entry
+                ),
+                endpoints={entry["id"]: _endpoint(entry) for entry in endpoints},
+                limits=_limits(lines[-1]) if lines else None,
+                sysctls=dict(sysctls or {}),
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"no answer of '{' '.join(COMMAND)}': {text[:200]!r}") from error
 
 
 def _link(entry: Mapping[str, Any]) -> LinkState:
@@ -121,7 +123,7 @@ def _link(entry: Mapping[str, Any]) -> LinkState:
         addresses=tuple(
             f"{address['local']}/{address['prefixlen']}"
             for address in entry.get("addr_info", [])
-            if "local" in address and address.get("scope") != "link"
+            if "local" in address and address.get("scope") != _SCOPE_LINK
         ),
         mac=entry.get("address", ""),
         kind=entry.get("linkinfo", {}).get("info_kind", ""),
@@ -132,11 +134,11 @@ def _rule(entry: Mapping[str, Any]) -> Rule:
     source = entry.get("src", "all")
     if "srclen" in entry:
         source = f"{source}/{entry['srclen']}"
-    return Rule(entry["priority"], source, _table(entry["table"]))
+    return Rule(entry["priority"], source, int(entry["table"]))
 
 
 def _route(entry: Mapping[str, Any]) -> Route:
-    return Route(entry["dst"], entry["dev"], entry.get("gateway"), _table(entry.get("table", "main")))
+    return Route(entry["dst"], entry["dev"], entry.get("gateway"), int(entry.get("table", 254)))
 
 
 def _endpoint(entry: Mapping[str, Any]) -> Endpoint:

@@ -17,13 +17,16 @@ from channover.paths import HostEnd, Multipath, Switched
 from channover.targets.base import Lab
 from channover.topology import Topology
 from channover.traffic.files import FileProtocol
+from channover.tunnelling import Tunnels
 from channover.verdict.expect import Expectation, Measured, at_least, at_most, between, exactly, near
+from channover.verdict.loop import Form
 from channover.wire import Link
 
 __all__ = [
     "Copies",
     "Expectation",
     "FileProtocol",
+    "Form",
     "Flow",
     "HashPolicy",
     "HostEnd",
@@ -37,6 +40,7 @@ __all__ = [
     "Traffic",
     "Tunnel",
     "TunnelEnd",
+    "Tunnels",
     "at_least",
     "at_most",
     "behaviour",

@@ -50,7 +50,7 @@ class Hits:
 def source_guard(tunnel: Tunnel, host: Host) -> Guard:
     """Return the article's guard for one end: it rejects the carrier's packets *from* the tunnel's own address only."""
     own = tunnel.end(host).address.ip
-    rules = {"source": f"ip saddr {own} tcp dport {tunnel.port}"}
+    rules = {"from_tunnel": f"ip saddr {own} tcp dport {tunnel.port}"}
     return _guard(SOURCE, f"keep the carrier from leaving with {own} (the article's guard)", rules, "reject")
 
 
@@ -64,14 +64,14 @@ def both_guard(tunnel: Tunnel, host: Host, *, option: bool = True) -> Guard:
     device, network, port = tunnel.end(host).device, tunnel.network, tunnel.port
     rules = {}
     if option:
-        rules["device"] = f'oifname "{device}" tcp option mptcp exists'
+        rules["mptcp_inside"] = f'oifname "{device}" tcp option mptcp exists'
     rules |= {
-        "carrier": f'oifname "{device}" th dport {port} meta l4proto tcp',
-        "answer": f'oifname "{device}" th sport {port} meta l4proto tcp',
-        "from": f"ip saddr {network} tcp dport {port}",
-        "answer_from": f"ip saddr {network} tcp sport {port}",
-        "towards": f"ip daddr {network} tcp dport {port}",
-        "answer_towards": f"ip daddr {network} tcp sport {port}",
+        "carrier_inside": f'oifname "{device}" th dport {port} meta l4proto tcp',
+        "answer_inside": f'oifname "{device}" th sport {port} meta l4proto tcp',
+        "carrier_from_tunnel": f"ip saddr {network} tcp dport {port}",
+        "answer_from_tunnel": f"ip saddr {network} tcp sport {port}",
+        "carrier_to_tunnel": f"ip daddr {network} tcp dport {port}",
+        "answer_to_tunnel": f"ip daddr {network} tcp sport {port}",
     }
     return _guard(BOTH, f"keep the carrier out of {device}, in both directions", rules, "reject with tcp reset")
 

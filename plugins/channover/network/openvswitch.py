@@ -36,6 +36,8 @@ from channover.plan import AddressAdd, LinkSet, Operation, Plan, SysctlSet
 BRIDGE = "br0"
 """The bridge of a switch."""
 SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
+KEY = 1
+"""LACP key of members: given, because the daemon would otherwise take a number that differs from host to host."""
 START_TIMEOUT = 15.0
 """How long (seconds) a daemon may take to answer: on an idle core it takes 0.05 s."""
 
@@ -226,7 +228,8 @@ def _words(
     words += ["--", "add-bond", bridge, port, *members, "lacp=active", f"bond_mode={mode}"]
     words += [f"other_config:lacp-time={rate.value}", f"other_config:bond-rebalance-interval={rebalance}"]
     for number, member in enumerate(members, start=1):
-        words += ["--", "set", "Interface", member, f"ofport_request={number}"]
+        words += ["--", "set", "Interface", member, f"ofport_request={number}", f"other_config:lacp-port-id={number}"]
+        words += [f"other_config:lacp-aggregation-key={KEY}"]
     for access in ports:
         words += ["--", "add-port", bridge, access]
     return words

@@ -22,6 +22,8 @@ SLICE = 0.1
 """Length of one of the receiver's slices, in seconds: the shortest that iperf3 offers."""
 TCP_BLOCK = "16K"
 """A receiver counts whole blocks; with iperf3's 128 kB a slice of 0.1 s at 100 Mbit/s would be off by a tenth."""
+INCOMPRESSIBLE_BLOCK = "128K"
+"""iperf3 sends one random block over and over: zlib, which looks back 32 kB (RFC 1950, 2.2), sees that in a small one."""
 
 _SLICE = re.compile(
     r"^\[\s*(?P<id>\d+|SUM)\]\s+(?P<start>[\d.]+)-(?P<end>[\d.]+)\s+sec\s+[\d.]+ \S?Bytes\s+(?P<rate>[\d.]+) Kbits/sec"
@@ -53,7 +55,7 @@ class Load:
     payload: int = 1470
     limit: float = 10.0
     port: int = 5201
-    client_ports: int | None = None
+    incompressible: bool = False
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -61,12 +63,10 @@ class Load:
         words = ["-c", self.target, "-p", str(self.port), "-t", f"{self.limit:.0f}", "-P", str(self.streams)]
         if self.source:
             words += ["-B", self.source]
-        if self.client_ports:
-            words += ["--cport", str(self.client_ports)]
         if self.protocol is Protocol.UDP:
             words += ["-u", "-l", str(self.payload), "-b", f"{self.offered:.0f}"]
         else:
-            words += ["-l", TCP_BLOCK]
+            words += ["-l", INCOMPRESSIBLE_BLOCK if self.incompressible else TCP_BLOCK]
             if self.offered:
                 words += ["-b", f"{self.offered:.0f}"]
         return tuple(words)

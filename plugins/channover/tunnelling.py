@@ -1,0 +1,154 @@
+"""Tunnels over the paths of a test, the loop in them, and the guards against it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from channover.flow import End, Flow
+from channover.hosts.base import Host, until
+from channover.network.guard import Guard, Hits, both_guard, hits, matches_mptcp, source_guard
+from channover.network.openvpn import openvpn_tunnel
+from channover.network.ssh import ssh_login, ssh_server, ssh_tunnel
+from channover.network.tunnel import Tunnel, TunnelEnd, through, way_back
+from channover.observe.sockets import subflows
+from channover.paths import HostEnd, Multipath
+from channover.plan import EndpointAdd, Plan
+from channover.record import Record
+from channover.topology import Port
+from channover.verdict.expect import Measured, count
+from channover.verdict.loop import Form, LoopFinding, loops
+
+LOOP_ENDPOINT = 40
+"""The id of the endpoint that a tool adds for the tunnel's address: above those of the lab's NICs."""
+
+
+@dataclass(frozen=True)
+class Tunnels:
+    """Tunnels from ``left`` to ``right`` that MPTCP carries, each for the length of a block."""
+
+    multipath: Multipath
+    record: Record
+
+    @contextmanager
+    def ssh(self, *, compression: bool = False, mptcp: bool = True) -> Iterator[Tunnel]:
+        """Bring up ``ssh -w`` (article, stage 3, round 1)."""
+        left, right = self.multipath.left, self.multipath.right
+        with ssh_server(right.host, mptcp=mptcp) as server:
+            login = ssh_login(left.host, server, str(right.address.ip))
+            making = ssh_tunnel(login, compression=compression, mptcp=mptcp)
+            with self.record.converges():
+                made = making.__enter__()
+            try:
+                yield made
+            finally:
+                making.__exit__(None, None, None)
+
+    @contextmanager
+    def openvpn(self, *, mptcp: bool = True) -> Iterator[Tunnel]:
+        """Bring up OpenVPN over TCP without cipher (article, stage 3, round 2)."""
+        left, right = self.multipath.left, self.multipath.right
+        making = openvpn_tunnel(left.host, right.host, str(right.address.ip), mptcp=mptcp)
+        with self.record.converges():
+            made = making.__enter__()
+        try:
+            yield made
+        finally:
+            making.__exit__(None, None, None)
+
+    def processor_time(self, tunnel: Tunnel) -> float:
+        """Return the processor time (seconds) that the client's end of a tunnel has used so far (``proc(5)``, stat)."""
+        fields = tunnel.client.host.read(f"/proc/{tunnel.client.process.pid}/stat").rpartition(") ")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def cost(self, tunnel: Tunnel, flow: Flow, name: str) -> Measured:
+        """Return the processor time (seconds) that the client's end has used for each Gbit of a flow's goodput."""
+        gigabits = flow.goodput.value * flow.seconds / 1e9
+        return count(name, self.processor_time(tunnel) / gigabits, self.record.readings.append, "s")
+
+    def ping(self, tunnel: Tunnel) -> int:
+        """Send three ICMP echo requests through a tunnel; return how many were answered."""
+        far = str(tunnel.server.address.ip)
+        done = tunnel.client.host.run("ping", "-n", "-c", "3", "-i", "0.2", "-W", "2", far, check=False)
+        match = re.search(r"(\d+) received", done.stdout)
+        return int(match[1]) if match else 0
+
+    @contextmanager
+    def fed_by_source(self, tunnel: Tunnel) -> Iterator[None]:
+        """Offer the client's tunnel address as a path, as tools that add every address they see do."""
+        end = tunnel.client
+        endpoint = EndpointAdd(LOOP_ENDPOINT, str(end.address.ip), ("subflow", "fullmesh"), end.device)
+        with end.host.applied(Plan("the tunnel's own address as a path", (endpoint,))):
+            yield
+
+    @contextmanager
+    def fed_by_destination(self, tunnel: Tunnel) -> Iterator[None]:
+        """Have the server announce its tunnel address, so that the client opens subflows towards it."""
+        end = tunnel.server
+        endpoint = EndpointAdd(LOOP_ENDPOINT, str(end.address.ip), ("signal",))
+        with end.host.applied(Plan("announce the tunnel's own address", (endpoint,))):
+            yield
+
+    def loops(self, tunnel: Tunnel) -> tuple[LoopFinding, ...]:
+        """Return every sign, on both hosts, that the carrier rides within the tunnel."""
+        found: list[LoopFinding] = []
+        for end in tunnel.ends:
+            found += loops(subflows(end.host), end.host.state().endpoints.values(), [tunnel.inner(end.host)])
+        return tuple(found)
+
+    def forms(self, tunnel: Tunnel) -> set[Form]:
+        """Return the forms in which the loop shows."""
+        return {finding.form for finding in self.loops(tunnel)}
+
+    def wait_loop(self, tunnel: Tunnel, form: Form, timeout: float = 10.0) -> tuple[LoopFinding, ...]:
+        """Wait until the loop shows in a form. Raises RigError: the lab could not be made to loop."""
+        with self.record.converges():
+            until(lambda: form in self.forms(tunnel), f"the tunnel to feed on itself ({form.value})", timeout, 0.05)
+        return self.loops(tunnel)
+
+    def source_guards(self, tunnel: Tunnel) -> list[tuple[Host, Guard]]:
+        """Return the article's guard, for the client: it rejects the carrier from the tunnel's own address."""
+        return [(tunnel.client.host, source_guard(tunnel, tunnel.client.host))]
+
+    def both_guards(self, tunnel: Tunnel) -> list[tuple[Host, Guard]]:
+        """Return the guard that covers both directions, for both ends."""
+        return [(end.host, both_guard(tunnel, end.host, option=matches_mptcp(end.host))) for end in tunnel.ends]
+
+    @contextmanager
+    def guarded(self, guards: Sequence[tuple[Host, Guard]]) -> Iterator[None]:
+        """Load guards for the length of a block."""
+        with _all_applied([(host, guard.plan) for host, guard in guards]):
+            yield
+
+    def hits(self, guards: Sequence[tuple[Host, Guard]]) -> int:
+        """Return how many packets guards have rejected so far. Raises RigError where one is not loaded."""
+        found: list[Hits] = [hits(host, guard) for host, guard in guards]
+        return sum(one.total for one in found)
+
+    @contextmanager
+    def to_beyond(self, tunnel: Tunnel) -> Iterator[End]:
+        """Route from ``left`` through the tunnel to ``beyond``, behind ``right``; gives the far end."""
+        lab = self.multipath.lab
+        (cable,) = lab.topology.between("right", "beyond")
+        near, far = cable.ports
+        address = lab.address(far)
+        beyond = lab.hosts["beyond"]
+        gateway: TunnelEnd = tunnel.server
+        plans = [(lab.hosts[name], plan) for name, plan in through(tunnel, gateway, f"{address.ip}/32").items()]
+        device = beyond.nic(far.nic).device
+        plans.append((beyond, way_back(tunnel, device, str(lab.address(Port(near.node, near.nic)).ip))))
+        with _all_applied(plans):
+            yield HostEnd(beyond, address)
+
+
+@contextmanager
+def _all_applied(plans: Sequence[tuple[Host, Plan]]) -> Iterator[None]:
+    if not plans:
+        yield
+        return
+    host, plan = plans[0]
+    with host.applied(plan), _all_applied(plans[1:]):
+        yield

@@ -1,0 +1,69 @@
+"""A tunnel over MPTCP gives any IP the sum of the links, unless it feeds on itself (article, stage 3)."""
+
+from __future__ import annotations
+
+from channover.testing import (
+    Multipath,
+    Traffic,
+    Tunnels,
+    at_least,
+    behaviour,
+    near,
+    on,
+)
+from channover.topology import gateway
+
+DATAGRAM = 1390
+"""Payload bytes of a datagram that fits the tunnel's MTU with room for its own framing."""
+
+
+@behaviour("TUN-1")
+def test_ssh_over_mptcp_carries_any_ip_and_compression_costs(
+    multipath: Multipath, tunnels: Tunnels, tcp: Traffic, udp: Traffic
+) -> None:
+    with tunnels.ssh() as tunnel:
+        assert tunnels.ping(tunnel) == 3
+        datagrams = udp(tunnel.client, tunnel.server, offered=0.2 * multipath.link.rate, payload=DATAGRAM)
+        assert datagrams.goodput == near(0.2 * multipath.link.rate, 0.05, "as offered")
+    with tunnels.ssh() as tunnel:
+        plain = tcp(tunnel.client, tunnel.server, incompressible=True)
+        assert plain.goodput == at_least(0.5 * multipath.link.rate, "bound by the processor, not by a link")
+        assert plain.nics_used == 2
+        cost = tunnels.cost(tunnel, plain, "ssh's processor time a Gbit")
+    with tunnels.ssh(compression=True) as tunnel:
+        compressed = tcp(tunnel.client, tunnel.server, incompressible=True)
+        assert compressed.goodput == at_least(0.05 * multipath.link.rate, "it still carries")
+        costlier = tunnels.cost(tunnel, compressed, "ssh's processor time a Gbit, compressing")
+    assert costlier == at_least(1.5 * cost.value, "compression costs processor time and gains nothing here")
+
+
+@behaviour("TUN-2")
+def test_openvpn_over_mptcp_carries_any_ip(multipath: Multipath, tunnels: Tunnels, tcp: Traffic) -> None:
+    with tunnels.openvpn() as tunnel:
+        flow = tcp(tunnel.client, tunnel.server)
+        assert flow.goodput == at_least(1.2 * multipath.link.rate, "the carrier has two paths")
+        assert flow.nics_used == 2
+        assert tunnels.loops(tunnel) == ()
+
+
+@behaviour("TUN-5")
+def test_udp_through_the_tunnel_passes_one_link(multipath: Multipath, tunnels: Tunnels, udp: Traffic) -> None:
+    with tunnels.openvpn() as tunnel:
+        flow = udp(tunnel.client, tunnel.server, offered=1.5 * multipath.link.rate, payload=DATAGRAM)
+        assert flow.goodput == at_least(1.3 * multipath.link.rate, "the carrier has two paths")
+        assert flow.nics_used == 2
+
+
+@behaviour("TUN-6")
+@on(gateway())
+def test_udp_to_a_host_beyond_the_far_end_passes_one_link(multipath: Multipath, tunnels: Tunnels, udp: Traffic) -> None:
+    with tunnels.openvpn() as tunnel, tunnels.to_beyond(tunnel) as beyond:
+        flow = udp(
+            tunnel.client,
+            beyond,
+            offered=1.5 * multipath.link.rate,
+            payload=DATAGRAM,
+            watched=[multipath.right.host],
+        )
+        assert flow.goodput == at_least(1.3 * multipath.link.rate, "the carrier has two paths")
+        assert flow.nics_used == 2
