@@ -79,10 +79,13 @@ def _plot(flow: Flow) -> str:
 
 def explain(flow: Flow) -> str:
     """Say what each NIC carried and what most likely made the flow what it was."""
-    sender, receiver = (_view(flow, host) for host in (flow.transfers[0].source, flow.transfers[0].target))
-    lines = [per_nic(sender), per_nic(receiver)]
+    first = flow.transfers[0]
+    sender, receiver = _view(flow, first.source), _view(flow, first.target)
+    ends = {host.name for transfer in flow.transfers for host in (transfer.source, transfer.target)}
+    others = [_view(flow, host) for host in flow.hosts if host.name not in ends]
+    lines = [per_nic(view) for view in (sender, receiver, *others)]
     mptcp = flow.protocol is Protocol.MPTCP
-    found = causes(sender, receiver, mptcp=mptcp, fallbacks=flow.fallbacks() if mptcp else ())
+    found = causes(sender, receiver, mptcp=mptcp, fallbacks=flow.fallbacks() if mptcp else (), others=others)
     lines += [f"most likely: {cause}" for cause in found] or ["nothing that was looked at explains it"]
     return "\n".join(lines)
 

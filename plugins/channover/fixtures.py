@@ -49,8 +49,8 @@ def lab(request: pytest.FixtureRequest, channover_record: Record) -> Iterator[La
 
 
 @pytest.fixture
-def lag(request: pytest.FixtureRequest, lab: Lab, channover_record: Record) -> Iterator[Lag]:
-    """All cables between ``left`` and ``right``, or between two switches, as one LAG on which LACP has converged."""
+def forming_lag(request: pytest.FixtureRequest, lab: Lab, channover_record: Record) -> Iterator[Lag]:
+    """Make all cables between ``left`` and ``right``, or between two switches, one LAG; LACP may still be at work."""
     session = request.config.stash[SESSION]
     policy = cast("HashPolicy | None", _marked(request, "hash_policy")) or HashPolicy.LAYER2
     driver = session.driver
@@ -64,11 +64,20 @@ def lag(request: pytest.FixtureRequest, lab: Lab, channover_record: Record) -> I
     with channover_record.converges():
         made = making.__enter__()
     try:
+        yield made
         for end in made.ends:
             evidencing.attach_text(f"{end.host.name}: bond state", end.status().text)
-        yield made
     finally:
-        making.__exit__(None, None, None)
+        with channover_record.converges():
+            making.__exit__(None, None, None)
+
+
+@pytest.fixture
+def lag(forming_lag: Lag, channover_record: Record) -> Lag:
+    """Give a LAG on which LACP has converged; where it does not, the rig is broken."""
+    with channover_record.converges():
+        forming_lag.wait_converged()
+    return forming_lag
 
 
 @pytest.fixture

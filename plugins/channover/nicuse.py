@@ -22,7 +22,7 @@ Count = Callable[[str, float, str], Measured]
 
 @dataclass(frozen=True)
 class Idle:
-    """What a NIC that carried no data sent: bytes as a value to compare, and frames."""
+    """What a NIC that carried no data did carry: bytes as a value to compare, and frames."""
 
     bytes: Measured
     packets: int
@@ -72,15 +72,15 @@ class NicUse:
         """Return on how many of these NICs of a host, a switch's trunk, data travelled."""
         return self.count(f"links used at {host.name}", len(self.used(host, nics)), "1")
 
-    def idle(self, host: Host) -> list[Idle]:
-        """Return the NICs of a host that carried no data, with what they did send."""
-        used = self.used(host)
+    def idle(self, host: Host, direction: str) -> list[Idle]:
+        """Return the NICs of a host that carried no data in a direction (``tx``, ``rx``), with what they did carry."""
+        moved = {name: self._moved(host, name) for name in self._sampled(host)}
+        sizes = {name: int(getattr(one, f"{direction}_bytes")) for name, one in moved.items()}
         found = []
-        for name in self._sampled(host):
-            if name not in used:
-                sent = self._moved(host, name)
-                what = f"bytes sent on idle {host.name}.{name}"
-                found.append(Idle(self.count(what, sent.tx_bytes, "bytes"), sent.tx_packets))
+        for name, size in sizes.items():
+            if size < sum(sizes.values()) * USED_SHARE:
+                what = f"{direction} bytes of idle {host.name}.{name}"
+                found.append(Idle(self.count(what, size, "bytes"), getattr(moved[name], f"{direction}_packets")))
         return found
 
     def wire_rate(self, host: Host, nic: str) -> Measured:

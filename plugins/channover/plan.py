@@ -10,22 +10,25 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import Protocol, runtime_checkable
 
-from channover.state import Endpoint, Limits, Route, Rule, State
+from channover.state import Endpoint, Limits, LinkState, Route, Rule, State
 
 MAIN_TABLE = 254
 
 
 @runtime_checkable
 class Operation(Protocol):
-    """One change. ``command`` is what a person would type; ``inverse`` is what undoes it, last step first."""
+    """One change. ``command`` is what a person would type, ``inverse`` is what undoes it, ``after`` is what it leads to."""
 
     @property
     def command(self) -> str: ...
 
     def inverse(self, before: State) -> tuple[Operation, ...]: ...
+
+    def after(self, before: State) -> State: ...
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,9 @@ class LinkAdd:
     def inverse(self, before: State) -> tuple[Operation, ...]:
         return (LinkDelete(self.device),) if self.device not in before.links else ()
 
+    def after(self, before: State) -> State:
+        return before.with_link(before.links.get(self.device, LinkState(self.device, False, 1500, "", ())))
+
 
 @dataclass(frozen=True)
 class LinkDelete:
@@ -57,6 +63,9 @@ class LinkDelete:
 
     def inverse(self, before: State) -> tuple[Operation, ...]:
         return ()
+
+    def after(self, before: State) -> State:
+        return before.without_link(self.device)
 
 
 @dataclass(frozen=True)
@@ -94,6 +103,19 @@ class LinkSet:
         lost = before.routes_lost_with(self.device) if undo.up else ()
         return (undo, *(RouteAdd.of(route) for route in lost))
 
+    def after(self, before: State) -> State:
+        link = before.links.get(self.device)
+        if link is None:
+            return before
+        changed = replace(
+            link,
+            up=link.up if self.up is None else self.up,
+            mtu=link.mtu if self.mtu is None else self.mtu,
+            master=link.master if self.master is None else self.master,
+        )
+        found = before.with_link(changed)
+        return found.without_routes(before.routes_lost_with(self.device)) if self.up is False else found
+
 
 @dataclass(frozen=True)
 class AddressAdd:
@@ -110,7 +132,15 @@ class AddressAdd:
         link = before.links.get(self.device)
         if link is None or self.address in link.addresses:
             return ()
-        return (AddressDelete(self.device, self.address),)
+        delete = AddressDelete(self.device, self.address)
+        lost = delete.lost(before)
+        return (delete, *(RouteAdd.of(route) for route in lost))
+
+    def after(self, before: State) -> State:
+        link = before.links.get(self.device)
+        if link is None or self.address in link.addresses:
+            return before
+        return before.with_link(replace(link, addresses=(*link.addresses, self.address)))
 
 
 @dataclass(frozen=True)
@@ -128,7 +158,23 @@ class AddressDelete:
         link = before.links.get(self.device)
         if link is None or self.address not in link.addresses:
             return ()
-        return (AddressAdd(self.device, self.address),)
+        lost = self.lost(before)
+        return (AddressAdd(self.device, self.address), *(RouteAdd.of(route) for route in lost))
+
+    def after(self, before: State) -> State:
+        link = before.links.get(self.device)
+        if link is None:
+            return before
+        rest = tuple(address for address in link.addresses if address != self.address)
+        return before.with_link(replace(link, addresses=rest)).without_routes(self.lost(before))
+
+    def lost(self, before: State) -> tuple[Route, ...]:
+        """Return the routes that go with a device's last IPv4 address (``fib_del_ifaddr`` in ``net/ipv4/fib_frontend.c``)."""
+        link = before.links.get(self.device)
+        others = [address for address in link.addresses if address != self.address] if link else []
+        if any(":" not in address for address in others) or ":" in self.address:
+            return ()
+        return tuple(route for route in before.routes_lost_with(self.device) if ":" not in route.destination)
 
 
 @dataclass(frozen=True)
@@ -157,9 +203,13 @@ class RouteAdd:
         return f"ip route add {self.words}"
 
     def inverse(self, before: State) -> tuple[Operation, ...]:
-        if self.device not in before.links or any(RouteAdd.of(route) == self for route in before.routes):
+        if any(RouteAdd.of(route) == self for route in before.routes):
             return ()
         return (RouteDelete(self.destination, self.device, self.via, self.table),)
+
+    def after(self, before: State) -> State:
+        route = Route(self.destination, self.device, self.via, self.table)
+        return replace(before, routes=(*before.without_routes((route,)).routes, route))
 
 
 @dataclass(frozen=True)
@@ -179,6 +229,9 @@ class RouteDelete:
         route = RouteAdd(self.destination, self.device, self.via, self.table)
         return (route,) if any(RouteAdd.of(known) == route for known in before.routes) else ()
 
+    def after(self, before: State) -> State:
+        return before.without_routes((Route(self.destination, self.device, self.via, self.table),))
+
 
 @dataclass(frozen=True)
 class RuleAdd:
@@ -196,6 +249,10 @@ class RuleAdd:
         known = Rule(self.priority, self.source, self.table) in before.rules
         return () if known else (RuleDelete(self.source, self.table, self.priority),)
 
+    def after(self, before: State) -> State:
+        rule = Rule(self.priority, self.source, self.table)
+        return replace(before, rules=(*(known for known in before.rules if known != rule), rule))
+
 
 @dataclass(frozen=True)
 class RuleDelete:
@@ -212,6 +269,10 @@ class RuleDelete:
     def inverse(self, before: State) -> tuple[Operation, ...]:
         known = Rule(self.priority, self.source, self.table) in before.rules
         return (RuleAdd(self.source, self.table, self.priority),) if known else ()
+
+    def after(self, before: State) -> State:
+        rule = Rule(self.priority, self.source, self.table)
+        return replace(before, rules=tuple(known for known in before.rules if known != rule))
 
 
 @dataclass(frozen=True)
@@ -234,6 +295,9 @@ class SysctlSet:
         value = before.sysctls.get(self.key)
         return () if value is None or value == self.value else (SysctlSet(self.key, value),)
 
+    def after(self, before: State) -> State:
+        return replace(before, sysctls={**before.sysctls, self.key: self.value})
+
 
 @dataclass(frozen=True)
 class LimitsSet:
@@ -251,6 +315,9 @@ class LimitsSet:
         if before.limits is None or before.limits == wanted:
             return ()
         return (LimitsSet(before.limits.subflows, before.limits.add_addr_accepted),)
+
+    def after(self, before: State) -> State:
+        return replace(before, limits=Limits(self.subflows, self.add_addr_accepted))
 
 
 @dataclass(frozen=True)
@@ -270,6 +337,10 @@ class EndpointAdd:
     def inverse(self, before: State) -> tuple[Operation, ...]:
         return () if self.id in before.endpoints else (EndpointDelete(self.id),)
 
+    def after(self, before: State) -> State:
+        endpoint = Endpoint(self.id, self.address, self.flags, self.device)
+        return replace(before, endpoints={**before.endpoints, self.id: endpoint})
+
 
 @dataclass(frozen=True)
 class EndpointDelete:
@@ -284,6 +355,10 @@ class EndpointDelete:
     def inverse(self, before: State) -> tuple[Operation, ...]:
         known: Endpoint | None = before.endpoints.get(self.id)
         return () if known is None else (EndpointAdd(known.id, known.address, known.flags, known.device),)
+
+    def after(self, before: State) -> State:
+        rest = {number: known for number, known in before.endpoints.items() if number != self.id}
+        return replace(before, endpoints=rest)
 
 
 @dataclass(frozen=True)
@@ -305,6 +380,9 @@ class TableAdd:
     def inverse(self, before: State) -> tuple[Operation, ...]:
         return (TableDelete(self.name),)
 
+    def after(self, before: State) -> State:
+        return before
+
 
 @dataclass(frozen=True)
 class TableDelete:
@@ -318,6 +396,9 @@ class TableDelete:
 
     def inverse(self, before: State) -> tuple[Operation, ...]:
         return ()
+
+    def after(self, before: State) -> State:
+        return before
 
 
 @dataclass(frozen=True)
@@ -349,6 +430,17 @@ class Plan:
         return "\n".join(["set -e", *(operation.command for operation in self), ""])
 
     def inverse(self, before: State) -> Plan:
-        """Return the plan that leads back from this plan's outcome to ``before``: last change first."""
-        undo = [step for operation in reversed(self.operations) for step in operation.inverse(before)]
+        """Return the plan that leads back from this plan's outcome to ``before``: last change first.
+
+        Each change is undone against the state in which it was made, so a plan may change the same thing twice. What a
+        plan does to a device of its own needs no undo but the device's end.
+        """
+        states = list(accumulate(self.operations, lambda state, operation: operation.after(state), initial=before))
+        made = {operation.device for operation in self if isinstance(operation, LinkAdd)} - before.links.keys()
+        undo = [
+            step
+            for operation, state in reversed(list(zip(self.operations, states, strict=False)))
+            for step in operation.inverse(state)
+            if not (isinstance(step, (LinkSet, AddressDelete)) and step.device in made)
+        ]
         return Plan(f"undo: {self.purpose}", tuple(undo))

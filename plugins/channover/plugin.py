@@ -20,6 +20,7 @@ from channover.fixtures import (
     SESSION,
     channover_record,
     copies,
+    forming_lag,
     lab,
     lag,
     measuring,
@@ -42,6 +43,7 @@ from channover.verdict.expect import Expectation, Measured, quantity
 __all__ = [
     "channover_record",
     "copies",
+    "forming_lag",
     "lab",
     "lag",
     "measuring",

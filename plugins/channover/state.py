@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 QUERY = "address show\nrule show\nroute show table all\nmptcp endpoint show\nmptcp limits show\n"
@@ -36,6 +36,7 @@ class LinkState:
     addresses: tuple[str, ...]
     mac: str = ""
     kind: str = ""
+    carrier: bool = field(default=True, compare=False)
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,19 @@ class State:
         """Return the routes that the kernel drops when the device goes down, and does not bring back."""
         return tuple(route for route in self.routes if route.device == device)
 
+    def with_link(self, link: LinkState) -> State:
+        """Return the state with this device in place of its former self."""
+        return replace(self, links={**self.links, link.device: link})
+
+    def without_link(self, device: str) -> State:
+        """Return the state without a device, its routes included."""
+        rest = {name: link for name, link in self.links.items() if name != device}
+        return replace(self, links=rest).without_routes(self.routes_lost_with(device))
+
+    def without_routes(self, routes: tuple[Route, ...]) -> State:
+        """Return the state without these routes."""
+        return replace(self, routes=tuple(route for route in self.routes if route not in routes))
+
     @classmethod
     def parse(cls, text: str, sysctls: Mapping[str, str] | None = None) -> State:
         """Return the state that the answer to ``QUERY`` describes. Raises ValueError where it is no such answer."""
@@ -127,6 +141,7 @@ def _link(entry: Mapping[str, Any]) -> LinkState:
         ),
         mac=entry.get("address", ""),
         kind=entry.get("linkinfo", {}).get("info_kind", ""),
+        carrier="LOWER_UP" in entry["flags"],
     )
 
 

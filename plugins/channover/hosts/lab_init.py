@@ -1,13 +1,14 @@
 """The first process of a lab: it owns every namespace of the lab, so that the kernel ends the lab when it ends.
 
-Two processes are told here. The *nursery* is started once a run: it has pyroute2 loaded and forks a *lab init* for each
-lab. A lab init is process 1 of a PID namespace, and has a mount and a network namespace of its own; hosts are further
-network namespaces that only its descriptors (and the processes in them) keep alive. It dies when its parent dies
+Two processes are told here. The *nursery* is started once a run and forks a *lab init* for each lab, one ahead of need. A
+lab init is process 1 of a PID namespace, and has a mount and a network namespace of its own; hosts are further network
+namespaces that only its descriptors (and the processes in them) keep alive. It dies when its parent dies
 (``PR_SET_PDEATHSIG``) and when the controller's end of its socket closes; the kernel then kills every process of the PID
 namespace, and frees the namespaces, the interfaces in them and the tmpfs on ``/run`` (``pid_namespaces(7)``). No exit
 handler takes part.
 
-Run as ``python -m channover.hosts.lab_init DESCRIPTOR``; only :mod:`channover.hosts.namespace` does.
+Only :mod:`channover.hosts.namespace` starts it. It is imported rather than run as ``__main__``: messages name its classes,
+and a lab that had to import the module for the first of them would lose 10 ms.
 """
 
 from __future__ import annotations
@@ -15,17 +16,19 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import select
 import signal
 import socket
 import struct
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from channover.hosts import kernel, netlink
+from channover.hosts import kernel, netlink, operations, reading
 from channover.plan import Operation
+from channover.state import State
 
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -35,6 +38,12 @@ ENVIRONMENT = {
     "LANG": "C",
 }
 """All that a lab's process inherits of an environment: nothing of the user's."""
+
+PRIORITY = -10
+"""The nice value of a lab's processes: beside work at 0, EEVDF gives them nine tenths of a core (``sched(7)``)."""
+
+QUIET = 0.1
+"""How long (seconds) no lab must have been asked for before one is made ahead of need: a lab that is being built goes first."""
 
 _HEADER = struct.Struct("=I")
 
@@ -68,13 +77,6 @@ def receive(channel: socket.socket) -> tuple[Any, list[int]]:
     return pickle.loads(bytes(body)), descriptors
 
 
-@dataclass
-class _Host:
-    namespace: int
-    session: netlink.Session
-    control: socket.socket
-
-
 @dataclass(frozen=True)
 class PanelCable:
     """One cable as the panel builds it: for each end the host, the device's name and index there; the rate in bit/s."""
@@ -93,9 +95,9 @@ class Lab:
     """What a lab init owns. Each public method is a request that the controller may make."""
 
     panel: int
-    rtnl: netlink.Rtnl
+    rtnl: netlink.Netlink
     control: socket.socket
-    hosts: dict[str, _Host] = field(default_factory=dict)
+    hosts: dict[str, operations.Session] = field(default_factory=dict)
     statuses: dict[int, int] = field(default_factory=dict)
     ports: int = 0
 
@@ -113,18 +115,15 @@ class Lab:
 
     def build(self, hosts: list[str], cables: list[PanelCable]) -> list[tuple[int, int]]:
         """Make hosts and the cables between them; return the panel's two port numbers of each cable."""
-        for name in hosts:
-            namespace = kernel.new_network_namespace()
-            kernel.setns(namespace, kernel.CLONE_NEWNET)
-            try:
-                rtnl = netlink.Rtnl()
-                rtnl.send([netlink.link_state(1, up=True)])
-                rtnl.close()
-                control = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-                self.hosts[name] = _Host(namespace, netlink.Session(), control)
-            finally:
-                kernel.setns(self.panel, kernel.CLONE_NEWNET)
-            os.makedirs(f"/run/{name}", exist_ok=True)
+        try:
+            for name in hosts:
+                kernel.unshare(kernel.CLONE_NEWNET)
+                namespace = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+                self.hosts[name] = operations.Session.here(namespace)
+                self.hosts[name].route.send([netlink.link_state(1, up=True)])
+                os.makedirs(f"/run/{name}", exist_ok=True)
+        finally:
+            kernel.setns(self.panel, kernel.CLONE_NEWNET)
         return self._cable(cables)
 
     def _cable(self, cables: list[PanelCable]) -> list[tuple[int, int]]:
@@ -168,15 +167,25 @@ class Lab:
         """Switch a device's offloads."""
         netlink.offloads(self.hosts[host].control, device, features, on)
 
-    def perform(self, host: str, operations: tuple[Operation, ...]) -> None:
-        """Apply operations that netlink can do; the error names the first one refused."""
+    def perform(self, host: str, plan: tuple[Operation, ...]) -> tuple[int, str] | None:
+        """Apply operations that netlink can do; return the position of the first one refused, and the kernel's words."""
         with self.inside(host):
-            for operation in operations:
+            for position, operation in enumerate(plan):
                 try:
-                    netlink.perform(operation, self.hosts[host].session)
-                except Exception as error:
-                    number = getattr(error, "code", 0) or getattr(error, "errno", 0) or 0
-                    raise OSError(number, os.strerror(number) if number else str(error)) from None
+                    operations.perform(operation, self.hosts[host])
+                except OSError as error:
+                    return position, error.strerror or str(error)
+        return None
+
+    def state(self, host: str, sysctls: tuple[str, ...]) -> State:
+        """Read a host's network state, and these kernel parameters."""
+        values = {}
+        for key in sysctls:
+            try:
+                values[key] = self.read(host, f"/proc/sys/{key}").decode().strip()
+            except OSError as error:
+                raise OSError(error.errno, f"/proc/sys/{key}: {error.strerror}") from None
+        return replace(reading.read(self.hosts[host]), sysctls=values)
 
     def spawn(
         self, descriptors: list[int], host: str | None, argv: list[str], environment: dict[str, str]
@@ -257,19 +266,43 @@ def _mounts() -> None:
         kernel.mount("/run/shadow", "/etc/shadow", None, kernel.MS_BIND)
 
 
-def _lab_init(channel: socket.socket) -> None:
-    kernel.die_with_parent()
+def _silence() -> None:
+    """Keep the kernel's own IPv6 off the panel: a wire sends no router solicitations."""
+    for name in ("all", "default"):
+        with contextlib.suppress(OSError), open(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6", "w") as file:
+            file.write("1")
+
+
+def _made() -> Lab:
+    """Turn this process into a lab without hosts. Raises OSError where the kernel refuses."""
     kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS)
     _mounts()
+    _silence()
     panel = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    lab = Lab(panel, netlink.Rtnl(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    lab = Lab(panel, netlink.Netlink(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
     signal.signal(signal.SIGCHLD, lambda *_: lab.collect())
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
+    return lab
+
+
+def _lab_init(nursery: socket.socket) -> None:
+    """Make a lab, wait until one is wanted (the nursery hands over the controller's socket), and serve."""
+    kernel.die_with_parent()
+    try:
+        made: Lab | BaseException = _made()
+    except BaseException as error:
+        made = error
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        _, descriptors = receive(nursery)
+        nursery.close()
+        channel = socket.socket(fileno=descriptors[0])
+        if isinstance(made, BaseException):
+            send(channel, ("error", _described(made)))
+            return
         send(channel, ("ok", os.getpid()))
         while True:
-            _serve(lab, channel)
+            _serve(made, channel)
 
 
 def _described(error: BaseException) -> tuple[str, int, str]:
@@ -361,25 +394,37 @@ def _nursery(channel: socket.socket) -> None:
         signal.signal(ignored, signal.SIG_IGN)
     own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     send(channel, ("ok", os.getpid()))
+    spare: socket.socket | None = _fork(channel, own)
     while True:
+        if spare is None and not select.select([channel], [], [], QUIET)[0]:
+            spare = _fork(channel, own)
         try:
             _, descriptors = receive(channel)
         except (EOFError, ConnectionResetError):
             return
-        kernel.unshare(kernel.CLONE_NEWPID)
-        if os.fork() == 0:
-            channel.close()
-            os.close(own)
-            try:
-                _lab_init(socket.socket(fileno=descriptors[0]))
-            except BaseException as error:
-                with contextlib.suppress(OSError):
-                    reply = ("error", _described(error))
-                    send(socket.socket(fileno=os.dup(descriptors[0])), reply)
-            os._exit(0)
-        kernel.setns(own, kernel.CLONE_NEWPID)
+        # Where the init has died, the controller sees its end closed.
+        with spare or _fork(channel, own) as init, contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            send(init, "lab", (descriptors[0],))
         os.close(descriptors[0])
+        spare = None
 
 
-if __name__ == "__main__":
+def _fork(channel: socket.socket, own: int) -> socket.socket:
+    """Fork a lab init, and return the socket on which it waits for the controller's."""
+    ours, theirs = socket.socketpair()
+    kernel.unshare(kernel.CLONE_NEWPID)
+    if os.fork() == 0:
+        channel.close()
+        ours.close()
+        os.close(own)
+        with contextlib.suppress(BaseException):
+            _lab_init(theirs)
+        os._exit(0)
+    kernel.setns(own, kernel.CLONE_NEWPID)
+    theirs.close()
+    return ours
+
+
+def main() -> None:
+    """Be the nursery; the first argument is the descriptor of the controller's socket."""
     _nursery(socket.socket(fileno=int(sys.argv[1])))

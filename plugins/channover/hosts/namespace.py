@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from re import Match
 from typing import Any, cast
 
@@ -33,7 +34,7 @@ class Nursery:
 
     def __init__(self) -> None:
         self._channel, other = socket.socketpair()
-        command = [sys.executable, "-m", "channover.hosts.lab_init", str(other.fileno())]
+        command = [sys.executable, "-c", "from channover.hosts.lab_init import main; main()", str(other.fileno())]
         root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
         environment = {**os.environ, "PYTHONPATH": root, "COVERAGE_PROCESS_START": ""}
         with other:
@@ -315,12 +316,10 @@ class NamespaceHost:
 
     def state(self, sysctls: tuple[str, ...] = ()) -> state.State:
         """Read the host's network state."""
-        found = self.run(*state.COMMAND, input=state.QUERY, check=False, quiet=True)
-        values = {key: self.read(f"/proc/sys/{key}").strip() for key in sysctls}
         try:
-            return state.State.parse(found.stdout, values)
-        except ValueError as error:
-            raise RigError(f"{self.name}: {error}; {found.stderr.strip()}") from None
+            return cast("state.State", self.lab.call("state", self.name, sysctls))
+        except OSError as error:
+            raise RigError(f"{self.name}: cannot read its state: {error.strerror}") from None
 
     def apply(self, plan: Plan) -> Plan:
         """Apply a plan through netlink and return its inverse."""
@@ -338,20 +337,27 @@ class NamespaceHost:
             self._perform(undo)
 
     def _perform(self, plan: Plan) -> None:
-        for operation in plan:
+        for loads, operations in groupby(plan, lambda one: isinstance(one, TableAdd | TableDelete)):
+            if loads:
+                self._load(operations)
+            else:
+                self._netlink(tuple(operations))
+
+    def _load(self, operations: Iterator[Operation]) -> None:
+        for operation in operations:
             with self.journal.step(self.name, operation.command):
                 if isinstance(operation, TableAdd):
                     self.run("nft", "-f", "-", input=operation.ruleset, quiet=True)
                 elif isinstance(operation, TableDelete):
                     self.run("nft", "delete", "table", "inet", operation.name, quiet=True)
-                else:
-                    self._netlink(operation)
 
-    def _netlink(self, operation: Operation) -> None:
-        try:
-            self.lab.call("perform", self.name, (operation,))
-        except OSError as error:
-            raise RigError(f"{self.name}: the kernel refused '{operation.command}': {error.strerror}") from None
+    def _netlink(self, operations: tuple[Operation, ...]) -> None:
+        """Have operations carried out in one request; the journal tells them one by one when the answer is there."""
+        refused = self.lab.call("perform", self.name, operations)
+        for position, operation in enumerate(operations):
+            with self.journal.step(self.name, operation.command):
+                if refused and refused[0] == position:
+                    raise RigError(f"{self.name}: the kernel refused '{operation.command}': {refused[1]}")
 
     def offloads(self, device: str, features: tuple[str, ...], on: bool) -> None:
         """Switch a device's offloads."""

@@ -1,9 +1,10 @@
 """Guards: nftables tables that keep a tunnel's carrier out of the tunnel.
 
 Two are told. *source* is the article's: output, source = the tunnel's own address, destination port = the carrier's,
-reject. It leaves the way towards the far end's tunnel address open. *both* rejects whatever of the carrier would go into
-the tunnel, leave with a tunnel address, or head for one, in either direction. A guard that was never hit looks just
-like one that works: :func:`hits` reads its counters. Sources: ``nft(8)``; MPTCP's TCP option kind 30, RFC 8684, 3.
+reject. It leaves the way towards the far end's tunnel address open, and a loop that is there already goes on: an ICMP
+error does not end an established subflow. *both* resets whatever of the carrier would go into the tunnel, leave with a
+tunnel address, or head for one; it ends a loop that is there. A guard that was never hit looks just like one that
+works: :func:`hits` reads its counters. Sources: ``nft(8)``; MPTCP's TCP option kind 30, RFC 8684, 3.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Hits:
 def source_guard(tunnel: Tunnel, host: Host) -> Guard:
     """Return the article's guard for one end: it rejects the carrier's packets *from* the tunnel's own address only."""
     own = tunnel.end(host).address.ip
-    rules = {"from_tunnel": f"ip saddr {own} tcp dport {tunnel.port}"}
+    rules = {"by_source": f"ip saddr {own} tcp dport {tunnel.port}"}
     return _guard(SOURCE, f"keep the carrier from leaving with {own} (the article's guard)", rules, "reject")
 
 
@@ -58,28 +59,29 @@ def both_guard(tunnel: Tunnel, host: Host, *, option: bool = True) -> Guard:
     """Return the guard that closes both sides at one end: source, destination, and the tunnel's device.
 
     ``option`` says that nft and kernel can match MPTCP's option (:func:`matches_mptcp`): then no MPTCP connection at all
-    enters the tunnel. Without it the carrier's port and the tunnel's prefix must do. A reset rather than an ICMP error
-    ends a subflow that is established already; the kernel resends its data on the others.
+    enters the tunnel, an application's neither. Without it the carrier's port must do. It resets: an ICMP error does
+    not end a subflow that is established already, a reset does, and the kernel resends its data on the others.
     """
-    device, network, port = tunnel.end(host).device, tunnel.network, tunnel.port
-    rules = {}
-    if option:
-        rules["mptcp_inside"] = f'oifname "{device}" tcp option mptcp exists'
-    rules |= {
-        "carrier_inside": f'oifname "{device}" th dport {port} meta l4proto tcp',
-        "answer_inside": f'oifname "{device}" th sport {port} meta l4proto tcp',
-        "carrier_from_tunnel": f"ip saddr {network} tcp dport {port}",
-        "answer_from_tunnel": f"ip saddr {network} tcp sport {port}",
-        "carrier_to_tunnel": f"ip daddr {network} tcp dport {port}",
-        "answer_to_tunnel": f"ip daddr {network} tcp sport {port}",
+    end, network = tunnel.end(host), tunnel.network
+    side = "dport" if end is tunnel.client else "sport"
+    match = "tcp option mptcp exists" if option else f"tcp {side} {tunnel.port}"
+    rules = {
+        "by_source": f"ip saddr {network} {match}",
+        "by_destination": f"ip daddr {network} {match}",
+        "by_device": f'oifname "{end.device}" {match}',
     }
-    return _guard(BOTH, f"keep the carrier out of {device}, in both directions", rules, "reject with tcp reset")
+    return _guard(BOTH, f"keep the carrier out of {end.device}, on both sides", rules, "reject with tcp reset")
 
 
 def _guard(name: str, purpose: str, rules: dict[str, str], verdict: str) -> Guard:
     counters = [f"  counter {counter} {{ }}" for counter in rules]
     chain = [f"    {match} counter name {counter} {verdict}" for counter, match in rules.items()]
-    head = ["  chain output {", "    type filter hook output priority filter; policy accept;"]
+    # A reset that a rule here makes leaves by this very chain, towards the socket that it is to end.
+    head = [
+        "  chain output {",
+        "    type filter hook output priority filter; policy accept;",
+        "    tcp flags & rst == rst accept",
+    ]
     text = "\n".join([*counters, *head, *chain, "  }"])
     return Guard(name, tuple(rules), Plan(purpose, (TableAdd(name, text),)))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from ipaddress import IPv4Interface
@@ -162,14 +162,13 @@ class LagEnd:
 
 @dataclass(frozen=True)
 class Lag:
-    """A LAG from end to end: ``link`` is one of its links, ``converged`` how long (seconds) LACP took."""
+    """A LAG from end to end: ``link`` is one of its links."""
 
     left: LagEnd
     right: LagEnd
     link: Link
     policy: HashPolicy
     rate: LacpRate
-    converged: float = 0.0
 
     @property
     def ends(self) -> tuple[LagEnd, LagEnd]:
@@ -180,6 +179,14 @@ class Lag:
     def links(self) -> int:
         """How many links it has."""
         return len(self.left.members)
+
+    def unconverged(self, timeout: float = 10.0) -> str | None:
+        """Give LACP some time (seconds) to converge; return why it has not, or None."""
+        try:
+            self.wait_converged(timeout)
+        except RigError as error:
+            return str(error)
+        return None
 
     def wait_converged(self, timeout: float = 10.0) -> float:
         """Wait until both ends have converged; return how long (seconds) that took. Raises RigError with the reason."""
@@ -208,7 +215,7 @@ def between_hosts(
     rate: LacpRate = LacpRate.FAST,
     addresses: tuple[IPv4Interface, IPv4Interface] = ADDRESSES,
 ) -> Iterator[Lag]:
-    """Make all NICs of two hosts one LAG, converged, for the length of a block. Raises RigError."""
+    """Make all NICs of two hosts one LAG for the length of a block; LACP may still be at work. Raises RigError."""
 
     def make(host: Host, address: IPv4Interface) -> LagEnd:
         members = [nic.device for nic in host.nics.values()]
@@ -216,8 +223,7 @@ def between_hosts(
 
     makers = [partial(make, host, address) for host, address in zip((left, right), addresses, strict=True)]
     with _both(makers) as (one, other):
-        lag = Lag(one, other, link, policy, rate)
-        yield replace(lag, converged=lag.wait_converged())
+        yield Lag(one, other, link, policy, rate)
 
 
 @contextlib.contextmanager
@@ -246,5 +252,4 @@ def between_switches(
         return LagEnd(driver.create_switch(switch, members, ports, policy, rate))
 
     with _both([partial(make, switch) for switch in (west, east)]) as (one, other):
-        lag = Lag(one, other, link, policy, rate)
-        yield replace(lag, converged=lag.wait_converged())
+        yield Lag(one, other, link, policy, rate)

@@ -1,7 +1,8 @@
 """OpenVPN point to point over one TCP connection, with neither TLS nor cipher nor authentication: the article's set-up.
 
 Insecure on purpose, for an isolated lab only. ``disable-dco`` keeps the packets in the program, whose TCP socket
-``mptcpize`` has turned into an MPTCP one; the kernel's data channel offload knows nothing of that. Source: ``openvpn(8)``.
+``mptcpize`` has turned into an MPTCP one; the kernel's data channel offload knows nothing of that.
+Source: ``openvpn(8)``.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ DEVICE = "ptp"
 ADDRESSES = ("10.96.96.1", "10.96.96.2")
 """The article's addresses within the OpenVPN tunnel: client, server."""
 BUFFER = 1 << 20
-"""Socket buffers (bytes). The one departure from the article: with the kernel's own first window over several subflows the
+"""Socket buffers (bytes), a departure from the article: with the kernel's own first window over several subflows the
 carrier stands still for seconds after its start (8 to 20 MPTCPRetrans), and nothing that is measured then holds."""
 READY = "Initialization Sequence Completed"
 
@@ -102,3 +103,20 @@ def openvpn_tunnel(
             process.stop()
         for host in (client, server)[2 - len(running) :]:
             wait_gone(host, device, 3.0)
+
+
+@contextmanager
+def join_listener(tunnel: Tunnel, timeout: float = 10.0) -> Iterator[None]:
+    """Keep the server answering JOINs on the carrier's port for the length of a block. Raises RigError.
+
+    OpenVPN's point-to-point server stops listening once its client is there, and a JOIN (MP_JOIN, RFC 8684, 3.2) needs a
+    listener: later ones stay in SYN-SENT, and the loop stays pending. The article's kernel took JOINs by their token
+    alone. Any MPTCP listener on the port takes them for the connection that the token names; this one is iperf3's.
+    """
+    host, port = tunnel.server.host, tunnel.port
+    process = host.spawn(*MPTCPIZE, "iperf3", "-s", "-4", "-p", str(port), "--forceflush")
+    try:
+        process.wait_for(r"Server listening", timeout)
+        yield
+    finally:
+        process.stop()

@@ -23,15 +23,16 @@ What it takes on a host beside the daemons:
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from channover.errors import RigError, UsageError
-from channover.hosts.base import Host, Process
+from channover.hosts.base import Host, Process, until
 from channover.network import lag
 from channover.network.lag import HashPolicy, LacpRate
 from channover.observe.bond import OVS_POLICIES, LagStatus, parse_ovs, parse_placement
-from channover.plan import AddressAdd, LinkSet, Operation, Plan, SysctlSet
+from channover.plan import AddressAdd, LinkDelete, LinkSet, Operation, Plan, SysctlSet
 
 BRIDGE = "br0"
 """The bridge of a switch."""
@@ -116,7 +117,8 @@ class Switch:
         """Raise RigError with its last words if it has ended."""
         if self.process is None or (code := self.process.poll()) is None:
             return
-        words = " | ".join(self.process.stderr.strip().splitlines()[-3:])
+        told = [line for line in self.process.stderr.strip().splitlines() if "|INFO|" not in line]
+        words = " | ".join(line[-200:] for line in told[-3:])
         raise RigError(f"{self.host.name}: Open vSwitch ended with code {code}; its last words: {words}")
 
     def configure(self, *words: str) -> None:
@@ -172,19 +174,29 @@ class OvsBond:
     """How often the hash buckets have been dealt anew."""
 
     def status(self) -> LagStatus:
-        """Ask the switch daemon."""
-        lacp = self.switch.show("lacp/show", self.port)
+        """Ask the switch daemon, and the kernel for the carriers."""
+        lacp, bond = (self.switch.show(command, self.port) for command in ("lacp/show", "bond/show"))
+        links = json.loads(self.host.run("ip", "-j", "link", "show", quiet=True).stdout)
+        dead = [link["ifname"] for link in links if "LOWER_UP" not in link["flags"]]
         try:
-            return parse_ovs(lacp, self.switch.show("bond/show", self.port))
+            return parse_ovs(lacp, bond, dead)
         except ValueError as error:
             raise RigError(f"{self.host.name}: {error}") from None
 
     def wait_converged(self, timeout: float = 10.0) -> float:
         """Wait until LACP has converged, then see to it that every member has its share of hash buckets."""
         took = lag.wait_converged(self, timeout)
-        if self.policy is HashPolicy.LAYER2 or not set(self.members) <= set(self.placement().values()):
+        if self.policy is HashPolicy.LAYER2:
             self.deal()
+        else:
+            until(self._dealt, f"{self.host.name}: hash buckets on every member of {self.device}", 5.0)
         return took
+
+    def _dealt(self) -> bool:
+        if set(self.members) <= set(self.placement().values()):
+            return True
+        self.deal()
+        return False
 
     def placement(self) -> Mapping[int, str]:
         """Return which member each of the 256 hash buckets is on; with ``layer2`` the daemon does not tell."""
@@ -198,6 +210,9 @@ class OvsBond:
     def close(self) -> None:
         """End the daemons, then give the members back to the kernel."""
         self.switch.stop()
+        links = self.host.state().links
+        left = [LinkDelete(device) for device in (self.bridge, "ovs-netdev") if device in links]
+        self.host.apply(Plan.of("what a killed daemon left behind", left))  # its tap devices outlive it
         self.host.apply(self.undo)
 
 

@@ -1,8 +1,8 @@
 """OpenSSH on lab hosts: a server of the lab's own, a client that knows its key, and ``ssh -w``, a tunnel within SSH.
 
-Nothing of the hosts' own SSH set-up takes part: keys, known hosts and configuration are made in the host's lab folder, and
-the server's key is known to the client before the first connection, so that checking stays on. Sources: ``sshd(8)``,
-``sshd_config(5)``, ``ssh_config(5)``.
+Nothing of the hosts' own SSH set-up takes part: keys, known hosts and configuration are made in the host's lab folder,
+and the server's key is known to the client before the first connection, so that checking stays on. Sources:
+``sshd(8)``, ``sshd_config(5)``, ``ssh_config(5)``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Interface
 
-from channover.errors import RigError
 from channover.hosts.base import Host, Process
 from channover.network.tunnel import MPTCPIZE, Tunnel, TunnelEnd, absent, wait_gone, wait_up
 from channover.plan import AddressAdd, LinkSet, Plan
@@ -149,8 +148,8 @@ def ssh_tunnel(
 ) -> Iterator[Tunnel]:
     """Hold ``ssh -w`` open for the length of a block: device ``tun{number}`` at both ends, addressed and up.
 
-    ``addresses`` are the client's and the server's, in prefix notation. Raises RigError where a device is there before, or
-    does not appear within ``timeout`` seconds.
+    ``addresses`` are the client's and the server's, in prefix notation. Raises RigError where a device is there
+    before, or does not appear within ``timeout`` seconds.
     """
     client, server = login.client, login.server.host
     device = f"tun{number}"
@@ -181,9 +180,7 @@ def ssh_tunnel(
             wait_gone(server, device, 3.0)
 
 
-def connection_count(server: SshServer) -> int:
-    """Return how many MPTCP listening sockets the server has on its port: 0 means that it speaks plain TCP."""
-    found = server.host.run("ss", "-MlnH", "sport", "=", f":{server.port}", quiet=True)
-    if found.returncode != 0:
-        raise RigError(f"{server.host.name}: 'ss -M' does not work here: iproute2 5.10 or later is needed")
-    return len(found.stdout.splitlines())
+def listens_mptcp(server: SshServer) -> bool:
+    """Whether the server's listening socket is an MPTCP one. Raises RigError where ``ss`` knows no ``-M``."""
+    found = server.host.run("ss", "-MlnH", f"sport = :{server.port}", quiet=True)
+    return bool(found.stdout.strip())

@@ -150,7 +150,7 @@ def through(tunnel: Tunnel, gateway: TunnelEnd, destination: str) -> dict[str, P
 
 
 def way_back(tunnel: Tunnel, device: str, via: str) -> Plan:
-    """Return the plan for a host beyond the tunnel: its route, by ``device`` and next hop ``via``, to the tunnel's network."""
+    """Return the plan for a host beyond the tunnel: the route to its network by ``device`` and next hop ``via``."""
     return Plan("the way back to the tunnel", (RouteAdd(str(tunnel.network), device, via),))
 
 

@@ -8,7 +8,7 @@ and ``ofproto/bond.c``).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 STATE_BITS = (
@@ -37,13 +37,17 @@ class PortInfo:
 
 @dataclass(frozen=True)
 class MemberStatus:
-    """One NIC of a LAG. ``aggregator`` is None where it is in none (Open vSwitch has one, number 1)."""
+    """One NIC of a LAG. ``aggregator`` is None where it is in none (Open vSwitch has one, number 1).
+
+    ``enabled`` is whether the driver uses it, after its own delays; ``note`` what else the driver says of it.
+    """
 
     device: str
     mii_up: bool
     aggregator: int | None = None
     actor: PortInfo = PortInfo()
     partner: PortInfo = PortInfo()
+    enabled: bool = True
     note: str = ""
 
     @property
@@ -75,7 +79,7 @@ class MemberStatus:
             missing = [bit for bit in ("synchronized", "collecting", "distributing") if bit not in port.state]
             if missing:
                 return f"{self.device}: the {who} is not {' or '.join(missing)}"
-        return None
+        return None if self.enabled else f"{self.device} is not used by the driver: {self.note}"
 
 
 @dataclass(frozen=True)
@@ -229,18 +233,19 @@ OVS_POLICIES = {"balance-tcp": "layer3+4", "balance-slb": "layer2"}
 """Bond modes of Open vSwitch and the bonding driver's policy that each comes nearest to."""
 
 
-def parse_ovs(lacp_show: str, bond_show: str) -> LagStatus:
+def parse_ovs(lacp_show: str, bond_show: str, dead: Collection[str] = ()) -> LagStatus:
     """Return what ``ovs-appctl lacp/show`` and ``bond/show`` say of one bond with LACP.
 
     Raises ValueError where the texts are none of those. Open vSwitch has one aggregator a bond and gives it no number:
-    a member that is ``attached`` is in number 1.
+    a member that is ``attached`` is in number 1. It does not tell a lost carrier from a lost partner either: ``dead`` are
+    the members without a carrier.
     """
     head, *members = re.split(r"^(?:member|slave): ", lacp_show, flags=re.MULTILINE)
     fields = _fields(head)
     if "aggregation key" not in fields:
         raise ValueError(f"no answer of lacp/show about a bond with LACP: {lacp_show[:80]!r}")
     enabled = dict(_bond_members(bond_show))
-    found = tuple(_ovs_member(member, enabled) for member in members)
+    found = tuple(_ovs_member(member, enabled, dead) for member in members)
     attached = [member for member in found if member.aggregator is not None]
     lead = attached[0] if attached else None
     mode = _fields(bond_show).get("bond_mode", "")
@@ -263,17 +268,18 @@ def _bond_members(bond_show: str) -> Iterator[tuple[str, str]]:
         yield match[1], match[2]
 
 
-def _ovs_member(text: str, enabled: Mapping[str, str]) -> MemberStatus:
+def _ovs_member(text: str, enabled: Mapping[str, str], dead: Collection[str]) -> MemberStatus:
     first, _, rest = text.partition("\n")
     device, _, condition = first.partition(": ")
     words = condition.split()
     fields = _fields(rest)
     return MemberStatus(
         device=device,
-        mii_up=enabled.get(device) == "enabled",
+        mii_up=device not in dead,
         aggregator=1 if "attached" in words else None,
         actor=_ovs_end(fields, "actor"),
         partner=_ovs_end(fields, "partner"),
+        enabled=enabled.get(device) == "enabled",
         note=f"{condition.strip()}, {enabled.get(device, 'no member of the bond')}",
     )
 

@@ -46,14 +46,26 @@ def per_nic(view: HostView) -> str:
     return f"{view.name}: " + ", ".join(parts)
 
 
-def causes(sender: HostView, receiver: HostView, *, mptcp: bool, fallbacks: Sequence[str] = ()) -> list[str]:
-    """Return what most likely kept NICs idle or links unused, the likeliest first. Empty: nothing stands out."""
+def causes(
+    sender: HostView,
+    receiver: HostView,
+    *,
+    mptcp: bool,
+    fallbacks: Sequence[str] = (),
+    others: Sequence[HostView] = (),
+) -> list[str]:
+    """Return what most likely kept NICs idle or links unused, the likeliest first. Empty: nothing stands out.
+
+    ``others`` are hosts on the way, such as switches.
+    """
     found = [f"the connection fell back to TCP: {reason}" for reason in fallbacks]
-    for view in (sender, receiver):
+    for view in (sender, receiver, *others):
         for nic in view.nics:
             link = view.state.links.get(nic.device)
             if link is not None and not link.up:
                 found.append(f"{view.name}'s NIC {nic.name} ({nic.device}) is down")
+            elif link is not None and not link.carrier:
+                found.append(f"{view.name}'s NIC {nic.name} ({nic.device}) has no carrier: its cable is pulled")
     if mptcp:
         found += _mptcp(sender, receiver)
     return found

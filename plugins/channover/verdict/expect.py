@@ -136,17 +136,20 @@ class Measured:
         """Return the estimate. Ends the measurement where it still runs."""
         if self.known is None:
             assert self.source is not None
-            self.source.finish()
-            self.known = estimate(settled_part(self.source.samples()))
+            self._end(self.source.samples())
+        assert self.known is not None
         return self.known
 
     def compare(self, expectation: Expectation) -> Reading:
         """Compare, measuring for as long as it takes, and record the comparison."""
-        settled = self._settle(expectation) if self.known is None else True
-        found = self.result()
-        self.last = Reading(self.name, self.unit, found, expectation, expectation.holds(found.mean), settled)
+        self.last = self._read(expectation)
         self.record(self.last)
         return self.last
+
+    def _read(self, expectation: Expectation) -> Reading:
+        settled = self._settle(expectation) if self.known is None else True
+        found = self.result()
+        return Reading(self.name, self.unit, found, expectation, expectation.holds(found.mean), settled)
 
     def _settle(self, expectation: Expectation) -> bool:
         source = self.source
@@ -162,11 +165,18 @@ class Measured:
             next_look = max(len(samples) + 1, math.ceil(len(samples) * 1.35)) if looked < LOOKS else 1 << 30
             found = estimate(settled_part(samples), confidence)
             inside = expectation.low <= found.low and found.high <= expectation.high
-            outside = found.high < expectation.low or found.low > expectation.high
             # A busy machine can only take away: what looks too little is given three times as long to recover.
-            if inside or (outside and len(samples) >= 30):
+            if inside or (_settles(found, expectation) and len(samples) >= 30):
+                self._end(samples)
                 return True
-        return False
+        self._end(source.samples())
+        return source.fixed and self.known is not None and _settles(self.known, expectation)
+
+    def _end(self, samples: list[float]) -> None:
+        """Take the estimate from the samples that the verdict rests on: ending the traffic disturbs the last ones."""
+        assert self.source is not None
+        self.known = estimate(settled_part(samples))
+        self.source.finish()
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Expectation):
@@ -175,11 +185,21 @@ class Measured:
             return self.compare(exactly(float(other))).held
         return NotImplemented
 
-    def __gt__(self, other: float) -> bool:
+    def __ne__(self, other: object) -> bool:
+        if not isinstance(other, (Expectation, int, float)):
+            return NotImplemented
+        # "Anything but this" is no range, so no comparison is recorded.
+        expectation = other if isinstance(other, Expectation) else exactly(float(other))
+        self.last = self._read(expectation)
+        return not self.last.held
+
+    def __ge__(self, other: float) -> bool:
         return self.compare(at_least(float(other))).held
 
-    def __lt__(self, other: float) -> bool:
+    def __le__(self, other: float) -> bool:
         return self.compare(at_most(float(other))).held
+
+    __gt__, __lt__ = __ge__, __le__  # a measured value does not know "equal": the border belongs to both
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -196,6 +216,12 @@ class Measured:
         if 0 < self.known.half < math.inf:
             text += f" ± {quantity(self.known.half, self.unit)}"
         return f"{self.name} of {text}"
+
+
+def _settles(found: Estimate, expectation: Expectation) -> bool:
+    """Say whether an interval lies wholly inside a range, or wholly outside."""
+    inside = expectation.low <= found.low and found.high <= expectation.high
+    return inside or found.high < expectation.low or found.low > expectation.high
 
 
 def count(name: str, number: float, record: Callable[[Reading], None], unit: str = "1") -> Measured:

@@ -44,17 +44,34 @@ class SubflowLike(Protocol):
     """What the detector looks at in a subflow, as ``ss -tin`` shows it on one host."""
 
     @property
-    def source(self) -> str: ...
+    def source(self) -> str:
+        """Local address."""
+        ...
+
     @property
-    def source_port(self) -> int: ...
+    def source_port(self) -> int:
+        """Local port."""
+        ...
+
     @property
-    def destination(self) -> str: ...
+    def destination(self) -> str:
+        """Remote address."""
+        ...
+
     @property
-    def destination_port(self) -> int: ...
+    def destination_port(self) -> int:
+        """Remote port."""
+        ...
+
     @property
-    def device(self) -> str | None: ...
+    def device(self) -> str | None:
+        """Device that the socket is bound to, if any."""
+        ...
+
     @property
-    def state(self) -> str: ...
+    def state(self) -> str:
+        """State, in the words of ``ss``, such as ESTAB or SYN-SENT."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -96,7 +113,7 @@ def _flow(flow: SubflowLike, tunnel: Inner, routed: Mapping[str, str]) -> Iterat
     reasons = list(_reasons(flow, tunnel, routed))
     if not reasons:
         return
-    form, why = reasons[0]
+    form = reasons[0][0]
     device = f"%{flow.device}" if flow.device else ""
     name = f"{flow.source}{device}:{flow.source_port} to {flow.destination}:{flow.destination_port}"
     because = " and ".join(reason for _, reason in reasons)
@@ -132,7 +149,7 @@ def _endpoint(endpoint: Endpoint, tunnel: Inner) -> Iterator[LoopFinding]:
 
 
 def _inside(address: str, tunnel: Inner) -> bool:
-    return _plain(address) in tunnel.network
+    return address != "*" and _plain(address) in tunnel.network
 
 
 def _plain(text: str) -> IPv4Address | IPv6Address:

@@ -1,0 +1,242 @@
+"""What this machine can and cannot run, and the remedy for each gap: ``channover doctor``."""
+
+from __future__ import annotations
+
+import io
+import os
+import platform
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TextIO
+
+from channover import __version__
+from channover.behaviours import CATALOGUE, Behaviour
+from channover.errors import ChannoverError, RigError, UsageError
+from channover.hosts.base import Host, Journal
+from channover.report.results import printable
+from channover.report.terminal import is_terminal
+from channover.session import Session, target_of
+from channover.settings import Settings
+from channover.targets.capabilities import CAPABILITIES, OPENVSWITCH, bonding
+from channover.targets.netns import NetnsTarget
+from channover.topology import Topology, pair
+from channover.verdict.expect import quantity
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
+
+_LAG_TITLE = "link aggregation with LACP"
+
+
+@dataclass(frozen=True)
+class Ability:
+    """One capability, and what is missing for it with the remedy (None: nothing is)."""
+
+    name: str
+    title: str
+    missing: str | None
+
+
+@dataclass(frozen=True)
+class Prospect:
+    """One behaviour, and the capabilities that it lacks here; ``missing`` says why in words."""
+
+    behaviour: Behaviour
+    lacks: tuple[str, ...]
+    missing: str | None
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that was found out. ``unmet`` says why no lab can be had here at all, if none can."""
+
+    facts: Mapping[str, str]
+    tools: Mapping[str, str]
+    unmet: str | None
+    abilities: tuple[Ability, ...]
+    prospects: tuple[Prospect, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every behaviour can be tried here."""
+        return all(prospect.missing is None for prospect in self.prospects)
+
+    @property
+    def closing(self) -> str:
+        """One line that sums it up."""
+        able = sum(prospect.missing is None for prospect in self.prospects)
+        if self.complete:
+            return f"All {able} behaviours can be tried here."
+        return f"{able} of {len(self.prospects)} behaviours can be tried here; tests of the others are skipped."
+
+
+def examine(settings: Settings) -> Findings:
+    """Find out, by trying on one host of the target, what can be run. Raises UsageError where probing itself breaks."""
+    session = Session(settings, target_of(settings))
+    try:
+        return _examine(session)
+    except (ChannoverError, OSError) as error:
+        raise UsageError(f"this machine could not be probed: {' '.join(str(error).split())}") from None
+    finally:
+        if isinstance(session.target, NetnsTarget):
+            session.target.close()
+
+
+def _examine(session: Session) -> Findings:
+    facts = {
+        "channover": f"{__version__}, Python {platform.python_version()}",
+        "target": session.settings.target,
+        "links": quantity(session.settings.link.rate, "bit/s"),
+        "kernel": session.kernel,
+        "cores": _cores(),
+    }
+    unmet = session.target_unmet
+    if unmet:
+        everything = tuple(Prospect(behaviour, (), unmet) for behaviour in CATALOGUE.values())
+        return Findings(facts, {}, unmet, (), everything)
+    gaps = session.gaps()
+    facts |= _of_host(session) | {"congestion control": session.congestion_control}
+    titles = {name: capability.title for name, capability in CAPABILITIES.items()} | {"lag": _LAG_TITLE}
+    return Findings(
+        facts,
+        session.tools,
+        None,
+        tuple(Ability(name, titles.get(name, name), missing) for name, missing in gaps.items()),
+        tuple(
+            Prospect(behaviour, tuple(need for need in behaviour.needs if gaps.get(need)), session.unmet(behaviour))
+            for behaviour in CATALOGUE.values()
+        ),
+    )
+
+
+def _cores() -> str:
+    cores = len(os.sched_getaffinity(0))
+    slots = max(1, (os.cpu_count() or 2) // 2)
+    return f"{cores}: {slots} measurement{'s' if slots > 1 else ''} at a time"
+
+
+def _of_host(session: Session) -> dict[str, str]:
+    topology = Topology("probe", (pair().nodes[0],), ())
+    with session.target.lab(topology, session.settings.link, Journal()) as lab:
+        return {"privileges": _privileges(lab.left), "LAG driver": _lag_driver(session, lab.left)}
+
+
+def _privileges(host: Host) -> str:
+    """Say as whom labs run: as root, or in a user namespace with one id or many (``user_namespaces(7)``)."""
+    try:
+        inside = host.read("/proc/self/uid_map")
+        with open("/proc/self/uid_map", encoding="ascii") as file:
+            outside = file.read()
+    except (RigError, OSError):
+        return "unknown"
+    who = "root" if os.geteuid() == 0 else f"user {os.geteuid()}"
+    if inside.split() == outside.split():
+        return who
+    ids = sum(int(line.split()[2]) for line in inside.splitlines())
+    return f"{who}, in a user namespace with {ids} id{'s' if ids > 1 else ''}"
+
+
+def _lag_driver(session: Session, host: Host) -> str:
+    """Say which driver makes LAGs, and where ``auto`` chose, what keeps the other one from it."""
+    taken = session.lag[0]
+    if taken is None or session.settings.lag_driver != "auto":
+        return taken or "none"
+    trials = {"bonding": bonding, "openvswitch": OPENVSWITCH.unmet}
+    others = [f"{name}: {reason}" for name, trial in trials.items() if name != taken and (reason := trial(host))]
+    return "; ".join([taken, *others])
+
+
+def render(findings: Findings, *, terminal: bool, width: int = 80, colour: bool = False) -> str:
+    """Return the findings as text: tables where they go to a terminal of ``width`` columns, else plain lines."""
+    return _tables(findings, width, colour) if terminal else _plain(findings)
+
+
+def _plain(findings: Findings) -> str:
+    """Return lines for files and pipes, each complete in itself: ``TUN-1  no: left has no openvpn: …``."""
+    rows = [(name, value) for name, value in findings.facts.items()]
+    rows.append(("tools", ", ".join(f"{name} {version}" for name, version in findings.tools.items()) or "unknown"))
+    lines = [*_aligned(rows), ""]
+    if findings.abilities:
+        lines += _aligned([(each.name, f"{_verdict(each.missing)}  ({each.title})") for each in findings.abilities])
+        lines.append("")
+    lines += _aligned([(each.behaviour.id, _verdict(each.missing)) for each in findings.prospects])
+    return printable("\n".join([*lines, "", findings.closing])) + "\n"
+
+
+def _aligned(rows: list[tuple[str, str]]) -> list[str]:
+    wide = max(len(name) for name, _ in rows)
+    return [f"{name:{wide}}  {text}" for name, text in rows]
+
+
+def _verdict(missing: str | None) -> str:
+    return "yes" if missing is None else f"no: {missing}"
+
+
+def _tables(findings: Findings, width: int, colour: bool) -> str:
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(
+        file=io.StringIO(),
+        width=max(width, 60),
+        force_terminal=colour,
+        color_system="standard" if colour else None,
+        no_color=not colour,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        _environ={},
+    )
+    tools = ", ".join(f"{name} {version}" for name, version in findings.tools.items())
+    about = _table("this machine", "")
+    for name, value in {**findings.facts, "tools": tools or "unknown"}.items():
+        about.add_row(name, Text(printable(value)))
+    console.print(about)
+    if findings.abilities:
+        can = _table("capability", "for", "here")
+        for ability in findings.abilities:
+            can.add_row(ability.name, ability.title, _cell(ability.missing, None))
+        console.print(can)
+    runs = _table("behaviour", "statement", "can be tried")
+    for prospect in findings.prospects:
+        lacks = f"no: {', '.join(prospect.lacks)}" if prospect.lacks else None
+        runs.add_row(prospect.behaviour.id, prospect.behaviour.statement, _cell(prospect.missing, lacks))
+    console.print(runs)
+    console.print(Text(findings.closing, style="green" if findings.complete else "yellow"))
+    assert isinstance(console.file, io.StringIO)
+    return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines()) + "\n"
+
+
+def _table(*headings: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for number, heading in enumerate(headings):
+        table.add_column(heading, no_wrap=number == 0, overflow="fold")
+    return table
+
+
+def _cell(missing: str | None, short: str | None) -> Text:
+    from rich.text import Text
+
+    if missing is None:
+        return Text("yes", style="green")
+    return Text(printable(short or f"no: {missing}"), style="yellow")
+
+
+def main(settings: Settings, file: TextIO) -> int:
+    """Examine, write what was found, and return 0 where every behaviour can be tried here, else 1.
+
+    Raises UsageError where probing breaks, OSError where the file cannot be written.
+    """
+    findings = examine(settings)
+    terminal = is_terminal(file)
+    width = min(shutil.get_terminal_size((80, 24)).columns, 140)
+    text = render(findings, terminal=terminal, width=width, colour=terminal and not os.environ.get("NO_COLOR"))
+    encoding = getattr(file, "encoding", None) or "utf-8"
+    file.write(text.encode(encoding, "replace").decode(encoding))
+    file.flush()
+    return 0 if findings.complete else 1

@@ -1,0 +1,147 @@
+"""Labs broken on purpose: a pytest plugin (``-p faults --fault NAME``) that the fault matrix loads beside channover.
+
+A fault is done to the lab, never to the test or to the verdict: each behaviour's own test must then fail, and say why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from channover import flow, paths, tunnelling
+from channover.copying import Copies
+from channover.hosts.base import Host, Journal
+from channover.plan import EndpointDelete, LimitsSet, Plan, RuleDelete, TableAdd
+from channover.state import State
+from channover.targets.base import Lab
+from channover.targets.netns import NetnsTarget
+from channover.topology import Topology
+from channover.wire import Link
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is broken: the cables' true rate, what happens at once or before the first traffic, what a context fails to do."""
+
+    rate: float = 1.0
+    at_once: Callable[[Lab], None] | None = None
+    before_traffic: Callable[[Lab], None] | None = None
+    idle_contexts: Sequence[tuple[type, str]] = ()
+
+
+def _change(host: Host, *operations: Any) -> None:
+    host.apply(Plan("a fault", operations))
+
+
+def _no_endpoints(lab: Lab) -> None:
+    for host in (lab.left, lab.right):
+        _change(host, *(EndpointDelete(number) for number in host.state().endpoints))
+
+
+def _rules(state: State) -> list[RuleDelete]:
+    return [RuleDelete(rule.source, rule.table, rule.priority) for rule in state.rules if rule.source != "all"]
+
+
+def _no_rules_one_address(lab: Lab) -> None:
+    for host in (lab.left, lab.right):
+        _change(host, *_rules(host.state()))
+    _change(lab.right, *(EndpointDelete(number) for number in lab.right.state().endpoints))
+
+
+def _strip_mptcp(lab: Lab) -> None:
+    rule = "chain c { type filter hook output priority mangle; reset tcp option mptcp; }"
+    _change(lab.left, TableAdd("middlebox", rule))
+
+
+def _seven_extra_subflows(lab: Lab) -> None:
+    _change(lab.left, LimitsSet(7, 8))
+
+
+def _pull_second_cable(lab: Lab) -> None:
+    names = ("west", "east") if "west" in lab.hosts else ("left", "right")
+    lab.cabling.cut(list(lab.topology.between(*names))[1])
+
+
+def _chatter(lab: Lab) -> None:
+    """Send frames that are no LACP out of every NIC, below the LAG."""
+    script = (
+        "import socket,time,sys\n"
+        "s=[socket.socket(socket.AF_PACKET,socket.SOCK_RAW) for _ in sys.argv[1:]]\n"
+        "[one.bind((name,0)) for one,name in zip(s,sys.argv[1:])]\n"
+        "while True:\n"
+        "    [one.send(b'\\xff'*6+b'\\x02'*6+b'\\x88\\xb5'+b'x'*40) for one in s]; time.sleep(0.05)\n"
+    )
+    lab.left.spawn("python3", "-c", script, *(nic.device for nic in lab.left.nics.values()))
+
+
+@contextmanager
+def _nothing(*_: object) -> Iterator[None]:
+    yield
+
+
+FAULTS: Mapping[str, Fault] = {
+    "slow-cables": Fault(rate=0.5),
+    "fast-cables": Fault(rate=2.0),
+    "pulled-cable": Fault(before_traffic=_pull_second_cable),
+    "pulled-trunk": Fault(at_once=_pull_second_cable),
+    "chatter": Fault(before_traffic=_chatter),
+    "no-endpoints": Fault(before_traffic=_no_endpoints),
+    "no-source-rules": Fault(before_traffic=_no_rules_one_address),
+    "middlebox": Fault(before_traffic=_strip_mptcp),
+    "seven-extra-subflows": Fault(before_traffic=_seven_extra_subflows),
+    "multipath-stays-on": Fault(idle_contexts=[(paths.Multipath, "off")]),
+    "rules-stay": Fault(idle_contexts=[(paths.Multipath, "without_source_rules")]),
+    "no-loop": Fault(idle_contexts=[(tunnelling.Tunnels, "fed_by_source"), (tunnelling.Tunnels, "fed_by_destination")]),
+    "guard-not-loaded": Fault(idle_contexts=[(tunnelling.Tunnels, "guarded")]),
+}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fault", choices=sorted(FAULTS), required=False)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    name = config.getoption("--fault")
+    if name:
+        _break(FAULTS[name])
+
+
+def _break(fault: Fault) -> None:
+    current: list[Lab] = []
+    build = NetnsTarget.lab
+    start = flow.Flow.start
+    copy = Copies.__call__
+
+    @contextmanager
+    def lab(self: NetnsTarget, topology: Topology, link: Link, journal: Journal) -> Iterator[Lab]:
+        true_link = replace(link, rate=int(link.rate * fault.rate))
+        with build(self, topology, true_link, journal) as made:
+            current[:] = [replace(made, link=link)]
+            if fault.at_once:
+                fault.at_once(current[0])
+            yield current[0]
+
+    def once() -> None:
+        if fault.before_traffic and current:
+            fault.before_traffic(current.pop())
+
+    def broken_start(*args: Any, **kwargs: Any) -> flow.Flow:
+        once()
+        return start(*args, **kwargs)
+
+    def broken_copy(self: Copies, *args: Any, **kwargs: Any) -> Any:
+        once()
+        return copy(self, *args, **kwargs)
+
+    patches: list[tuple[Any, str, Any]] = [
+        (NetnsTarget, "lab", lab),
+        (flow.Flow, "start", staticmethod(broken_start)),
+        (Copies, "__call__", broken_copy),
+        *((kind, method, _nothing) for kind, method in fault.idle_contexts),
+    ]
+    for owner, attribute, value in patches:
+        setattr(owner, attribute, value)

@@ -1,0 +1,233 @@
+"""What LAG drivers print, and what is made of it; and the plans of the kernel's bonding driver."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from channover.network.bonding import host_plan, switch_plan
+from channover.network.lag import HashPolicy, LacpRate
+from channover.network.openvswitch import OpenVSwitchDriver
+from channover.observe.bond import (
+    LagStatus,
+    MemberStatus,
+    PortInfo,
+    parse_ovs,
+    parse_placement,
+    parse_proc_bonding,
+    state_bits,
+)
+from channover.plan import LinkDelete, LinkSet, RouteAdd
+from channover.state import LinkState, Route, State
+
+DATA = Path(__file__).parent / "data" / "bond"
+
+
+def text(name: str) -> str:
+    """Return a file's content without the line that says where it is from."""
+    origin, _, rest = (DATA / f"{name}.txt").read_text().partition("\n")
+    assert origin.startswith("#")
+    return rest
+
+
+def kernel(name: str) -> LagStatus:
+    return parse_proc_bonding(text(f"kernel-{name}"))
+
+
+def ovs(name: str, *dead: str) -> LagStatus:
+    return parse_ovs(text(f"ovs-{name}.lacp-show"), text(f"ovs-{name}.bond-show"), dead)
+
+
+def test_the_articles_bond_is_read_as_the_article_reads_it() -> None:
+    status = kernel("6.1-article")
+    assert (status.driver, status.policy, status.lacp_rate) == ("bonding", "layer2", "slow")
+    assert (status.aggregator, status.ports, status.aggregators) == (1, 2, frozenset({1}))
+    assert status.actor_key == status.partner_key == 9
+    assert status.partner_mac == "52:54:00:92:92:02"
+    assert [member.device for member in status.members] == ["eth3", "eth4"]
+    assert all(member.mii_up and member.note == "100 Mbps, full" for member in status.members)
+    assert all(member.collecting and member.distributing and member.synchronized for member in status.members)
+    assert status.equal_keys
+    assert status.unconverged() is None
+
+
+def test_a_bond_of_a_newer_kernel_is_read_too() -> None:
+    status = kernel("6.12-fast")
+    assert (status.policy, status.lacp_rate) == ("layer3+4", "fast")
+    assert "timeout" in status.member("eth1").actor.state
+    assert status.unconverged() is None
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("6.12-alone", "eth1 has heard of no partner"),
+        ("6.1-split", "the members are in 2 aggregators: eth1 1, eth2 2"),
+        ("6.12-cut", "eth1 has no link"),
+        ("6.12-unprivileged", "eth1 has heard of no partner"),
+    ],
+)
+def test_a_bond_that_has_not_converged_says_why(name: str, reason: str) -> None:
+    assert kernel(name).unconverged() == reason
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("", "not a file of the bonding driver"),
+        ("Bonding Mode: fault-tolerance (active-backup)\n", "fault-tolerance"),
+    ],
+)
+def test_what_is_no_lacp_bond_is_refused(content: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        parse_proc_bonding(content)
+
+
+def test_state_bits_are_named_from_the_lowest() -> None:
+    assert state_bits(0x3D) == {"activity", "aggregation", "synchronized", "collecting", "distributing"}
+    assert state_bits(0xC2) == {"timeout", "defaulted", "expired"}
+
+
+def test_open_vswitch_converged() -> None:
+    status = ovs("converged")
+    assert (status.driver, status.policy, status.lacp_rate) == ("openvswitch", "layer3+4", "fast")
+    assert (status.aggregator, status.ports, status.aggregators) == (1, 2, frozenset({1}))
+    assert status.equal_keys
+    assert status.partner_mac == status.member("eth2").partner.system
+    assert [member.device for member in status.members] == ["eth1", "eth2"]
+    assert status.unconverged() is None
+
+
+def test_open_vswitch_without_a_partner() -> None:
+    status = ovs("alone")
+    assert (status.policy, status.lacp_rate) == ("layer2", "slow")
+    assert status.unconverged() == "eth1 has heard of no partner"
+
+
+def test_open_vswitch_tells_a_lost_carrier_from_a_lost_partner() -> None:
+    assert ovs("cut", "eth1").unconverged() == "eth1 has no link"
+    lost = ovs("lost")
+    assert lost.unconverged() == f"eth1 has lost its partner {lost.partner_mac}: its LACP frames have stopped"
+
+
+def test_what_is_no_answer_about_lacp_is_refused() -> None:
+    with pytest.raises(ValueError, match="lacp/show"):
+        parse_ovs("", "")
+
+
+GOOD = PortInfo("52:54:00:00:00:02", 9, state_bits(0x3F))
+MEMBERS = (MemberStatus("eth1", True, 1, GOOD, GOOD), MemberStatus("eth2", True, 1, GOOD, GOOD))
+STATUS = LagStatus("bonding", "layer2", "fast", 1, 2, 9, 9, GOOD.system, MEMBERS)
+
+
+def second(member: MemberStatus) -> LagStatus:
+    return replace(STATUS, members=(MEMBERS[0], member))
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        (STATUS, None),
+        (replace(STATUS, members=()), "the LAG has no member"),
+        (replace(STATUS, ports=1), "aggregator 1 has 1 of 2 ports"),
+        (replace(STATUS, aggregator=None), "no aggregator is active"),
+        (second(replace(MEMBERS[1], aggregator=None)), "eth2 is in no aggregator"),
+        (
+            second(replace(MEMBERS[1], actor=replace(GOOD, key=17))),
+            "the members differ in actor key: eth1 9, eth2 17",
+        ),
+        (
+            second(replace(MEMBERS[1], partner=replace(GOOD, key=17))),
+            "the members differ in partner key: eth1 9, eth2 17",
+        ),
+        (
+            second(replace(MEMBERS[1], actor=replace(GOOD, state=state_bits(0x0F)))),
+            "eth2: the actor is not collecting or distributing",
+        ),
+        (
+            second(replace(MEMBERS[1], partner=replace(GOOD, state=state_bits(0x1F)))),
+            "eth2: the partner is not distributing",
+        ),
+        (
+            second(replace(MEMBERS[1], enabled=False, note="disabled")),
+            "eth2 is not used by the driver: disabled",
+        ),
+    ],
+)
+def test_each_way_not_to_converge_has_its_words(status: LagStatus, reason: str | None) -> None:
+    assert status.unconverged() == reason
+
+
+def test_unequal_keys_are_no_obstacle_but_a_fact() -> None:
+    status = replace(STATUS, partner_key=32)
+    assert status.unconverged() is None
+    assert not status.equal_keys
+
+
+def test_every_hash_bucket_has_its_member() -> None:
+    placement = parse_placement(text("ovs-converged.dump-flows"), ["eth1", "eth2"])
+    assert sorted(placement) == list(range(256))
+    assert set(placement.values()) == {"eth1", "eth2"}
+    assert (placement[0x9E], placement[0xE9]) == ("eth1", "eth2")
+
+
+def nics(mtu: int = 1500) -> State:
+    links = {
+        "eth1": LinkState("eth1", True, mtu, "", ("10.93.93.1/30",)),
+        "eth2": LinkState("eth2", False, mtu, "", ()),
+    }
+    return State(links=links, routes=(Route("default", "eth1", "10.93.93.2", 254),))
+
+
+def test_the_plan_of_a_bond_is_what_the_article_configures() -> None:
+    plan = host_plan("bond0", ["eth1", "eth2"], "10.92.92.1/30", HashPolicy.LAYER2, LacpRate.SLOW, nics())
+    assert [operation.command for operation in plan] == [
+        "ip link add name bond0 type bond mode 802.3ad miimon 100 updelay 200 downdelay 200 lacp_rate slow "
+        "xmit_hash_policy layer2",
+        "ip link set dev eth1 down",
+        "ip link set dev eth1 master bond0",
+        "ip link set dev eth1 up",
+        "ip link set dev eth2 down",
+        "ip link set dev eth2 master bond0",
+        "ip link set dev eth2 up",
+        "ip link set dev bond0 up",
+        "ip address add 10.92.92.1/30 dev bond0",
+    ]
+
+
+def test_the_inverse_of_a_bond_gives_the_nics_back() -> None:
+    before = nics()
+    plan = host_plan("bond0", ["eth1", "eth2"], "10.92.92.1/30", HashPolicy.LAYER34, LacpRate.FAST, before)
+    undo = list(plan.inverse(before))
+    for device, up in (("eth1", True), ("eth2", False)):
+        steps = [step for step in undo if isinstance(step, LinkSet) and step.device == device]
+        assert [step.master for step in steps if step.master is not None] == [""]
+        assert [step.up for step in steps if step.up is not None][-1] is up
+    assert undo.index(RouteAdd("default", "eth1", "10.93.93.2")) > undo.index(LinkSet("eth1", up=True))
+    assert undo[-1] == LinkDelete("bond0")
+
+
+def test_a_bond_takes_the_mtu_of_its_members() -> None:
+    plan = host_plan("bond0", ["eth1", "eth2"], None, HashPolicy.LAYER2, LacpRate.FAST, nics(9000))
+    assert plan.operations[1] == LinkSet("bond0", mtu=9000)
+
+
+def test_the_plan_of_a_switch_bridges_the_bond_with_its_ports() -> None:
+    plan = switch_plan("bond0", ["eth1", "eth2"], ["eth3"], HashPolicy.LAYER34, LacpRate.FAST, nics())
+    commands = [operation.command for operation in plan]
+    assert commands[0] == "ip link add name br0 type bridge"
+    assert commands[-5:] == [
+        "ip link set dev bond0 master br0",
+        "ip link set dev bond0 up",
+        "ip link set dev eth3 master br0",
+        "ip link set dev eth3 up",
+        "ip link set dev br0 up",
+    ]
+    undone = list(plan.inverse(nics()))
+    assert undone[-2:] == [LinkDelete("bond0"), LinkDelete("br0")]
+
+
+def test_open_vswitch_knows_which_policies_it_has() -> None:
+    assert OpenVSwitchDriver().policies == {HashPolicy.LAYER2, HashPolicy.LAYER34}
