@@ -10,7 +10,7 @@ import pytest
 
 from channover.errors import RigError
 from channover.hosts.base import Journal, until
-from channover.observe import evidence
+from channover.observe import evidence, nics
 from channover.observe.counters import Counters, counters, fallback_reasons, parse_netstat, refusal_reasons
 from channover.observe.nics import NicCounters, NicSeries, Sampler, nic_counters, parse_dev, parse_samples
 from channover.observe.sockets import Subflow, connections, parse_mptcp, parse_tcp, subflows
@@ -268,6 +268,12 @@ def test_a_sampler_samples_ten_times_a_second(lab: Lab) -> None:
     series = sampler.stop()
     gaps = [after - before for before, after in zip(series.times, series.times[1:], strict=False)][:-1]
     assert sorted(gaps)[len(gaps) // 2] == pytest.approx(0.1, abs=0.02)
+
+
+@pytest.mark.lab
+def test_a_sampler_ends_with_its_standard_input(lab: Lab) -> None:
+    done = lab.left.run("bash", "-c", nics._SCRIPT, "sampler", "5", "eth1", timeout=2.0)
+    assert len(parse_samples("left", ("eth1",), done.stdout).times) == 1
 
 
 @pytest.mark.lab

@@ -14,7 +14,7 @@ import pytest
 from channover.behaviours import CATALOGUE
 from channover.errors import ChannoverError, UsageError
 from channover.record import Record
-from channover.report.results import Measurement, Outcome, Results, Run, TestResult, moment, printable
+from channover.report.results import Measurement, Outcome, Results, Run, TestResult, moment, open_folder, printable
 from channover.settings import Settings
 from channover.verdict.expect import Reading
 
@@ -60,6 +60,7 @@ class Collected:
     settings: Settings
     folder: Path
     start: datetime
+    opened: bool = False
     tests: dict[str, TestResult] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     _pending: dict[str, list[pytest.TestReport]] = field(default_factory=dict)
@@ -75,7 +76,17 @@ class Collected:
                 return  # no test of a behaviour
             self._complete(report.nodeid, reports, left or {})
 
+    def open(self) -> None:
+        """Make the run's folder, where that has not been done. Raises pytest.UsageError in one line."""
+        if not self.opened:
+            try:
+                open_folder(self.folder)
+            except UsageError as error:
+                raise pytest.UsageError(str(error)) from None
+            self.opened = True
+
     def _complete(self, nodeid: str, reports: list[pytest.TestReport], left: Mapping[str, Any]) -> None:
+        self.open()
         outcome, reason = _outcome(reports)
         self.facts |= {key: value for key, value in left.get("facts", {}).items() if value}
         self.tests[nodeid] = TestResult(

@@ -93,9 +93,9 @@ def multipath(lab: Lab) -> Multipath:
 
 
 @pytest.fixture
-def tunnels(multipath: Multipath, channover_record: Record) -> Tunnels:
+def tunnels(multipath: Multipath, channover_record: Record, measuring: Measuring) -> Tunnels:
     """Make tunnels over the paths: ``with tunnels.ssh() as tunnel``."""
-    return Tunnels(multipath, channover_record)
+    return Tunnels(multipath, channover_record, measuring)
 
 
 @pytest.fixture
@@ -120,19 +120,19 @@ def measuring(request: pytest.FixtureRequest, channover_record: Record) -> Itera
 
 @pytest.fixture
 def tcp(measuring: Measuring) -> Traffic:
-    """Send TCP from one end to another, as in ``flow = tcp(left, right)``."""
+    """Send TCP from one end to another: a flow that is measured while it runs."""
     return Traffic(Protocol.TCP, measuring)
 
 
 @pytest.fixture
 def udp(measuring: Measuring) -> Traffic:
-    """Send UDP, as in ``flow = udp(left, right, offered=…)`` with the offered rate in bit/s."""
+    """Send UDP at an offered rate (bit/s) from one end to another."""
     return Traffic(Protocol.UDP, measuring)
 
 
 @pytest.fixture
 def mptcp(measuring: Measuring) -> Traffic:
-    """Send over Multipath TCP, as in ``flow = mptcp(left, right)``."""
+    """Send over Multipath TCP from one end to another."""
     return Traffic(Protocol.MPTCP, measuring)
 
 

@@ -200,7 +200,6 @@ class Flow:
         loads: Sequence[tuple[Host, Host, Load]],
         measuring: Measuring,
         watched: Sequence[Host] = (),
-        incompressible: bool = False,
     ) -> Flow:
         """Start traffic between pairs of hosts, as one flow. Raises RigError."""
         protocol = loads[0][2].protocol

@@ -34,7 +34,7 @@ from channover.fixtures import (
 from channover.flow import Flow
 from channover.hosts.base import Journal
 from channover.record import Record
-from channover.report.results import run_folder
+from channover.report.results import planned_folder
 from channover.report.terminal import LiveLine, progress, show
 from channover.session import Session, target_of
 from channover.targets.netns import NetnsTarget
@@ -119,10 +119,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _start_results(config: pytest.Config, session: Session) -> None:
     """Make the run's folder, and have Allure write into it unless the user named a folder."""
-    if _is_worker(config):
-        folder = Path(cast("Any", config).workerinput[_WORKER_FOLDER])
-    else:
-        folder = _collected(config, session).folder
+    told = getattr(config, "workerinput", {}).get(_WORKER_FOLDER)
+    folder = Path(told) if told else _collected(config, session).folder
+    if not told:
+        _collected(config, session).open()
     if not getattr(config.option, "allure_report_dir", None):
         from allure_pytest import plugin as allure_plugin
 
@@ -133,10 +133,7 @@ def _start_results(config: pytest.Config, session: Session) -> None:
 def _collected(config: pytest.Config, session: Session) -> Collected:
     if COLLECTED not in config.stash:
         start = datetime.now(timezone.utc)
-        try:
-            folder = run_folder(session.settings.reports, start)
-        except UsageError as error:
-            raise pytest.UsageError(str(error)) from None
+        folder = planned_folder(session.settings.reports, start)
         config.stash[COLLECTED] = Collected(session.settings, folder, start)
     return config.stash[COLLECTED]
 
@@ -235,7 +232,7 @@ def pytest_runtest_makereport(
             "kernel": session.kernel,
             "tools": dict(session.tools) if session.target_unmet is None else {},
             "lag_driver": record.lag_driver,
-            "congestion_control": record.congestion_control,
+            "congestion_control": record.congestion_control or session.congestion_control,
         }
         left = {
             "behaviour": record.behaviour.id,
@@ -262,6 +259,10 @@ class _Reporter:
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
 
+    @property
+    def _opened(self) -> bool:
+        return COLLECTED in self.config.stash and self.config.stash[COLLECTED].opened
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take a report."""
         if COLLECTED in self.config.stash:
@@ -270,14 +271,13 @@ class _Reporter:
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, exitstatus: int) -> None:
         """Write the results."""
-        if COLLECTED in self.config.stash:
-            interrupted = exitstatus not in (0, 1)
-            self.config.stash[COLLECTED].write(interrupted=interrupted)
+        if self._opened:
+            self.config.stash[COLLECTED].write(interrupted=exitstatus not in (0, 1))
 
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Show the results as a table, and where they are."""
-        if COLLECTED not in self.config.stash:
+        if not self._opened:
             return
         collected = self.config.stash[COLLECTED]
         terminalreporter.ensure_newline()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -35,9 +35,12 @@ _VERSIONS = {
 }
 
 
+TARGETS: Mapping[str, Callable[[], Target]] = {"netns": NetnsTarget}
+
+
 def target_of(settings: Settings) -> Target:
     """Return the target that the settings name."""
-    return NetnsTarget()
+    return TARGETS[settings.target]()
 
 
 @dataclass

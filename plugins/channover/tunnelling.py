@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from channover.flow import End, Flow
+from channover.flow import End, Flow, Measuring
 from channover.hosts.base import Host, until
 from channover.network.guard import Guard, Hits, both_guard, hits, matches_mptcp, source_guard
-from channover.network.openvpn import openvpn_tunnel
+from channover.network.openvpn import join_listener, openvpn_tunnel
 from channover.network.ssh import ssh_login, ssh_server, ssh_tunnel
 from channover.network.tunnel import Tunnel, TunnelEnd, through, way_back
+from channover.observe.nics import Sampler
 from channover.observe.sockets import subflows
 from channover.paths import HostEnd, Multipath
 from channover.plan import EndpointAdd, Plan
 from channover.record import Record
+from channover.slot import measuring_slot
 from channover.topology import Port
 from channover.verdict.expect import Measured, count
 from channover.verdict.loop import Form, LoopFinding, loops
 
 LOOP_ENDPOINT = 40
 """The id of the endpoint that a tool adds for the tunnel's address: above those of the lab's NICs."""
+LOAD_PORT = 5399
+"""TCP and UDP port of a background load."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,7 @@ class Tunnels:
 
     multipath: Multipath
     record: Record
+    measuring: Measuring
 
     @contextmanager
     def ssh(self, *, compression: bool = False, mptcp: bool = True) -> Iterator[Tunnel]:
@@ -77,10 +83,48 @@ class Tunnels:
         return int(match[1]) if match else 0
 
     @contextmanager
+    def load(self, tunnel: Tunnel) -> Iterator[None]:
+        """Send through the tunnel, in the background, for the length of a block: more than one link's rate.
+
+        TCP goes through ``ssh -w``, UDP through OpenVPN. iperf3's own figures are not asked for: a loop stops its
+        control connection too.
+        """
+        server = tunnel.server.host.spawn("iperf3", "-s", "-p", str(LOAD_PORT), "--forceflush")
+        server.wait_for("Server listening", 5.0)
+        words = ["iperf3", "-c", str(tunnel.server.address.ip), "-p", str(LOAD_PORT), "-t", "120"]
+        if tunnel.kind == "openvpn":
+            words += ["-u", "-l", "1390", "-b", f"{1.5 * self.multipath.link.rate:.0f}"]
+        with measuring_slot() as waited:
+            self.record.waiting += waited
+            client = tunnel.client.host.spawn(*words)
+            try:
+                server.wait_for("connected to", 10.0)
+                yield
+            finally:
+                client.stop(1.0)
+                server.stop(1.0)
+
+    def rate(self, tunnel: Tunnel, name: str) -> Measured:
+        """Measure what comes out of the tunnel's device at the server, in bit/s of IP packets, while a load runs."""
+        device = tunnel.server.device
+        return Measured(
+            name,
+            source=_DeviceRate(Sampler(tunnel.server.host, [device]), device, self.measuring, self.record),
+            record=self.record.readings.append,
+            explain=lambda: "\n".join(map(str, self.loops(tunnel))) or "no sign of a loop",
+        )
+
+    @contextmanager
+    def joinable(self, tunnel: Tunnel) -> Iterator[None]:
+        """Keep the server taking subflows, as the article's kernel did: OpenVPN stops listening after its accept."""
+        with join_listener(tunnel):
+            yield
+
+    @contextmanager
     def fed_by_source(self, tunnel: Tunnel) -> Iterator[None]:
         """Offer the client's tunnel address as a path, as tools that add every address they see do."""
         end = tunnel.client
-        endpoint = EndpointAdd(LOOP_ENDPOINT, str(end.address.ip), ("subflow", "fullmesh"), end.device)
+        endpoint = EndpointAdd(LOOP_ENDPOINT, str(end.address.ip), ("subflow", "fullmesh"))
         with end.host.applied(Plan("the tunnel's own address as a path", (endpoint,))):
             yield
 
@@ -142,6 +186,40 @@ class Tunnels:
         plans.append((beyond, way_back(tunnel, device, str(lab.address(Port(near.node, near.nic)).ip))))
         with _all_applied(plans):
             yield HostEnd(beyond, address)
+
+
+@dataclass
+class _DeviceRate:
+    """The rate of a device, sampled (:class:`channover.verdict.expect.Source`)."""
+
+    sampler: Sampler
+    device: str
+    measuring: Measuring
+    record: Record
+    started: float = field(default_factory=time.monotonic)
+    _seen: int = 0
+    _open: bool = True
+
+    @property
+    def fixed(self) -> bool:
+        return self.measuring.duration is not None
+
+    def samples(self) -> list[float]:
+        return list(self.sampler.so_far().rate(self.device, "rx"))
+
+    def more(self) -> bool:
+        while self._open and time.monotonic() - self.started <= (self.measuring.duration or self.measuring.limit):
+            if self.sampler.taken > self._seen:
+                self._seen = self.sampler.taken
+                return True
+            time.sleep(0.03)
+        return False
+
+    def finish(self) -> None:
+        if self._open:
+            self._open = False
+            self.sampler.stop()
+            self.record.traffic += time.monotonic() - self.started
 
 
 @contextmanager

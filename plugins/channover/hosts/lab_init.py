@@ -23,7 +23,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from channover.hosts import kernel, netlink, operations, reading
@@ -173,19 +173,13 @@ class Lab:
             for position, operation in enumerate(plan):
                 try:
                     operations.perform(operation, self.hosts[host])
-                except OSError as error:
-                    return position, error.strerror or str(error)
+                except Exception as error:  # what cannot be told to the kernel is refused as well
+                    return position, getattr(error, "strerror", None) or str(error)
         return None
 
-    def state(self, host: str, sysctls: tuple[str, ...]) -> State:
-        """Read a host's network state, and these kernel parameters."""
-        values = {}
-        for key in sysctls:
-            try:
-                values[key] = self.read(host, f"/proc/sys/{key}").decode().strip()
-            except OSError as error:
-                raise OSError(error.errno, f"/proc/sys/{key}: {error.strerror}") from None
-        return replace(reading.read(self.hosts[host]), sysctls=values)
+    def state(self, host: str) -> State:
+        """Read a host's network state, kernel parameters left out."""
+        return reading.read(self.hosts[host])
 
     def spawn(
         self, descriptors: list[int], host: str | None, argv: list[str], environment: dict[str, str]

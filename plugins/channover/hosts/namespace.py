@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from re import Match
 from typing import Any, cast
@@ -312,20 +312,31 @@ class NamespaceHost:
 
     def sparse(self, path: str, size: int) -> None:
         """Make a file of ``size`` zero bytes."""
-        self.lab.call("sparse", path, size)
+        try:
+            self.lab.call("sparse", path, size)
+        except OSError as error:
+            raise RigError(f"{self.name}: cannot write {path}: {error.strerror}") from None
 
     def state(self, sysctls: tuple[str, ...] = ()) -> state.State:
         """Read the host's network state."""
         try:
-            return cast("state.State", self.lab.call("state", self.name, sysctls))
+            found = cast("state.State", self.lab.call("state", self.name))
         except OSError as error:
-            raise RigError(f"{self.name}: cannot read its state: {error.strerror}") from None
+            raise RigError(f"{self.name}: cannot read its network state: {error.strerror}") from None
+        return replace(found, sysctls={key: self.read(f"/proc/sys/{key}").strip() for key in sysctls})
 
     def apply(self, plan: Plan) -> Plan:
-        """Apply a plan through netlink and return its inverse."""
-        undo = plan.inverse(self.state(plan.sysctl_keys))
-        self._perform(plan)
-        return undo
+        """Apply a plan through netlink and return its inverse; where a change is refused, take back those before it."""
+        before = self.state(plan.sysctl_keys)
+        done: list[Operation] = []
+        try:
+            for operation in self._performed(plan.operations):
+                done.append(operation)
+        except BaseException:
+            with contextlib.suppress(RigError):  # the refusal is what there is to say
+                self._undo(Plan.of(plan.purpose, done).inverse(before))
+            raise
+        return plan.inverse(before)
 
     @contextlib.contextmanager
     def applied(self, plan: Plan) -> Iterator[None]:
@@ -334,30 +345,50 @@ class NamespaceHost:
         try:
             yield
         finally:
-            self._perform(undo)
+            self._undo(undo)
 
-    def _perform(self, plan: Plan) -> None:
-        for loads, operations in groupby(plan, lambda one: isinstance(one, TableAdd | TableDelete)):
-            if loads:
-                self._load(operations)
-            else:
-                self._netlink(tuple(operations))
+    def _undo(self, plan: Plan) -> None:
+        """Perform all of a plan that is not refused. Raises RigError, for the first refusal, when all has been tried."""
+        rest, refusal = plan.operations, None
+        while rest:
+            done = 0
+            try:
+                for _ in self._performed(rest):
+                    done += 1
+            except RigError as error:
+                refusal = refusal or error
+            rest = rest[done + 1 :]
+        if refusal is not None:
+            raise refusal
 
-    def _load(self, operations: Iterator[Operation]) -> None:
+    def _performed(self, operations: tuple[Operation, ...]) -> Iterator[Operation]:
+        """Perform operations and yield each one when it is done. Raises RigError for one that is refused."""
+        for loads, some in groupby(operations, lambda one: isinstance(one, TableAdd | TableDelete)):
+            group = tuple(some)
+            yield from self._loaded(group) if loads else self._netlink(group)
+
+    def _loaded(self, operations: tuple[Operation, ...]) -> Iterator[Operation]:
         for operation in operations:
             with self.journal.step(self.name, operation.command):
                 if isinstance(operation, TableAdd):
-                    self.run("nft", "-f", "-", input=operation.ruleset, quiet=True)
-                elif isinstance(operation, TableDelete):
-                    self.run("nft", "delete", "table", "inet", operation.name, quiet=True)
+                    done = self.run("nft", "-f", "-", input=operation.ruleset, check=False, quiet=True)
+                else:
+                    assert isinstance(operation, TableDelete)
+                    words = ("nft", "delete", "table", "inet", operation.name)
+                    done = self.run(*words, check=False, quiet=True)
+                if done.returncode != 0:
+                    reason = " ".join(done.stderr.split())[:600]
+                    raise RigError(f"{self.name}: '{shown(done.argv)}' of table {operation.name}: {reason}")
+            yield operation
 
-    def _netlink(self, operations: tuple[Operation, ...]) -> None:
+    def _netlink(self, operations: tuple[Operation, ...]) -> Iterator[Operation]:
         """Have operations carried out in one request; the journal tells them one by one when the answer is there."""
         refused = self.lab.call("perform", self.name, operations)
         for position, operation in enumerate(operations):
             with self.journal.step(self.name, operation.command):
                 if refused and refused[0] == position:
                     raise RigError(f"{self.name}: the kernel refused '{operation.command}': {refused[1]}")
+            yield operation
 
     def offloads(self, device: str, features: tuple[str, ...], on: bool) -> None:
         """Switch a device's offloads."""

@@ -21,6 +21,10 @@ _LINK_SCOPE = 253
 _UNICAST, _BY_KERNEL = 1, 2
 _HOST_BITS = {socket.AF_INET: 32, socket.AF_INET6: 128}
 _GET_ENDPOINTS, _GET_LIMITS = 3, 6
+_TO_TABLE = 1
+_RULE_WORDS = {2, 6, 14, 15, 21}
+"""Source, priority, suppressed prefix length, table, protocol: all that a rule by source has (``FRA_*``)."""
+_UNLIMITED = b"\xff" * 4
 
 
 def read(session: Session) -> State:
@@ -74,13 +78,14 @@ def _links(route: Netlink) -> tuple[dict[int, str], dict[str, LinkState]]:
 
 
 def _rules(route: Netlink) -> Iterator[Rule]:
+    """Yield the rules that select a table by source and by nothing else."""
     for body in route.dump(_GETRULE, bytes([socket.AF_INET]) + bytes(11)):
-        family, _, length, _, table = struct.unpack_from("=BBBBB", body)
+        family, to, length, service, table, action, flags = struct.unpack_from("=BBBBBxxBI", body)
         found = attributes(body, 12)
-        number = _number(found[15]) if 15 in found else table
-        if number:
+        plain = not (to or service or flags) and action == _TO_TABLE and found.keys() <= _RULE_WORDS
+        if plain and _number(found.get(14, _UNLIMITED)) == _number(_UNLIMITED):
             source = _prefix(family, found[2], length) if 2 in found else "all"
-            yield Rule(_number(found.get(6)), source, number)
+            yield Rule(_number(found.get(6)), source, _number(found[15]) if 15 in found else table)
 
 
 def _routes(route: Netlink, names: dict[int, str]) -> Iterator[Route]:

@@ -206,15 +206,21 @@ class Sampler:
         """How many samples it has taken so far."""
         return self._process.stdout.count("\n.\n")
 
+    def so_far(self) -> NicSeries:
+        """Return the samples so far. Raises RigError where there is none."""
+        return self.series or self._parse()
+
+    def _parse(self) -> NicSeries:
+        try:
+            return parse_samples(self.host.name, self.devices, self._process.stdout)
+        except ValueError as error:
+            raise RigError(f"{error}; {self._process.stderr.strip()[-200:]}") from None
+
     def stop(self) -> NicSeries:
         """Take a last sample, end, and return all of them. Raises RigError where there is none."""
         if self.series is None:
             self._process.stop()
-            try:
-                taken = parse_samples(self.host.name, self.devices, self._process.stdout)
-            except ValueError as error:
-                raise RigError(f"{error}; {self._process.stderr.strip()[-200:]}") from None
-            self.series = taken
+            self.series = self._parse()
         return self.series
 
     def __enter__(self) -> Sampler:

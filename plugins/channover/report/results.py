@@ -219,30 +219,31 @@ def write_whole(path: Path, text: str) -> None:
         os.close(folder)
 
 
-def run_folder(reports: Path, start: datetime) -> Path:
-    """Make the folder of a run that starts now, and point ``reports/latest`` at it; other runs may do so at once.
+def planned_folder(reports: Path, start: datetime) -> Path:
+    """Return the folder of a run that starts now; nothing is made yet.
 
-    Its name is the start in UTC and a few random digits: it sorts by time, and suits every file system. Raises
-    UsageError where ``latest`` is something else than a link, or the folder cannot be made.
+    Its name is the start in UTC and a few random digits: it sorts by time, and suits every file system.
     """
-    stamp = _utc(start).strftime("%Y%m%dT%H%M%SZ")
+    return reports / f"{_utc(start).strftime('%Y%m%dT%H%M%SZ')}-{secrets.token_hex(3)}"
+
+
+def open_folder(folder: Path) -> None:
+    """Make a run's folder, and point ``latest`` beside it at it; other runs may do so at once.
+
+    Raises UsageError where ``latest`` is something else than a link, or the folder cannot be made.
+    """
     try:
-        reports.mkdir(parents=True, exist_ok=True)
-        folder = _new_folder(reports, stamp)
-        _point(reports / "latest", folder.name)
+        folder.mkdir(parents=True, exist_ok=True)
+        _point(folder.parent / "latest", folder.name)
     except OSError as error:
-        raise UsageError(f"reports cannot be kept in {reports}: {error.strerror or error}") from None
+        raise UsageError(f"reports cannot be kept in {folder.parent}: {error.strerror or error}") from None
+
+
+def run_folder(reports: Path, start: datetime) -> Path:
+    """Make the folder of a run that starts now, and point ``reports/latest`` at it. Raises UsageError."""
+    folder = planned_folder(reports, start)
+    open_folder(folder)
     return folder
-
-
-def _new_folder(reports: Path, stamp: str) -> Path:
-    while True:
-        folder = reports / f"{stamp}-{secrets.token_hex(3)}"
-        try:
-            folder.mkdir()
-        except FileExistsError:
-            continue
-        return folder
 
 
 def _point(link: Path, name: str) -> None:

@@ -187,12 +187,12 @@ def _closing(results: Results) -> str:
         f"{tally} in {seconds:.1f} s",
         f"target {run.target}",
         f"kernel {run.kernel}",
-        f"LAG by {run.lag_driver or 'nothing'}",
+        f"LAG by {run.lag_driver}" if run.lag_driver else "",
         f"links of {figure(run.link_rate, 'bit/s')} Mbit/s",
         run.congestion_control,
     ]
     stopped = "Interrupted: tests that did not run are not listed. " if run.interrupted else ""
-    return stopped + " · ".join(facts)
+    return stopped + " · ".join(fact for fact in facts if fact)
 
 
 def progress(behaviour: str | None, what: str, rate: float | None, elapsed: float, left: float) -> str:

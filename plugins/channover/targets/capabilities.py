@@ -62,7 +62,9 @@ def _tun(host: Host) -> str | None:
 
 
 def _mptcp_iperf3(host: Host) -> str | None:
-    found = host.run("sh", "-c", "iperf3 --help 2>&1 | grep -q -- --mptcp || command -v mptcpize", check=False, quiet=True)
+    found = host.run(
+        "sh", "-c", "iperf3 --help 2>&1 | grep -q -- --mptcp || command -v mptcpize", check=False, quiet=True
+    )
     if found.returncode == 0:
         return None
     return f"{host.name}'s iperf3 is older than 3.19 and there is no mptcpize: apt-get install mptcpize"

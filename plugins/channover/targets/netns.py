@@ -74,7 +74,7 @@ class NetnsTarget:
         assert self._nursery is not None
         return self._nursery.lab()
 
-    def unmet(self, topology: Topology) -> str | None:
+    def unmet(self, topology: Topology) -> str | None:  # noqa: ARG002 - any topology can be had, or none
         """Say why namespaces cannot be had here, if they cannot."""
         try:
             probe = self.process()

@@ -1,0 +1,314 @@
+"""Expectations, and the measurement that ends when its verdict is settled."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import cycle
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from channover.verdict.expect import (
+    Expectation,
+    Measured,
+    Reading,
+    at_least,
+    at_most,
+    between,
+    count,
+    exactly,
+    near,
+    quantity,
+)
+from channover.verdict.statistics import Estimate
+
+NUMBERS = st.floats(-1e12, 1e12, allow_nan=False)
+
+
+@dataclass
+class Tape:
+    """A source whose samples are known beforehand; it ends after ``limit`` of them, as a deadline would end it."""
+
+    values: Iterable[float]
+    limit: int = 100
+    fixed: bool = False
+    taken: list[float] = field(default_factory=list)
+    finished: int = 0
+    _values: Iterator[float] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._values = iter(self.values)
+
+    def samples(self) -> list[float]:
+        return list(self.taken)
+
+    def more(self) -> bool:
+        assert not self.finished, "asked for more after the end"
+        if len(self.taken) == self.limit:
+            return False
+        self.taken.append(next(self._values))
+        return True
+
+    def finish(self) -> None:
+        self.finished += 1
+
+
+def steady(mean: float, spread: float = 0.1e6, seed: int = 1) -> Iterator[float]:
+    source = random.Random(seed)
+    while True:
+        yield source.gauss(mean, spread)
+
+
+def measured(tape: Tape) -> tuple[Measured, list[Reading]]:
+    readings: list[Reading] = []
+    return Measured("goodput", source=tape, record=readings.append), readings
+
+
+@pytest.mark.parametrize(
+    ("expectation", "inside", "outside"),
+    [
+        (near(100.0), [99.0, 100.0, 101.0], [98.9, 101.1]),
+        (near(100.0, within=0.1), [90.0, 110.0], [89.9, 110.1]),
+        (at_least(5.0), [5.0, 6.0, math.inf], [4.9, -1.0]),
+        (at_most(5.0), [5.0, -7.0], [5.1, math.inf]),
+        (between(2.0, 3.0), [2.0, 2.5, 3.0], [1.9, 3.1]),
+        (exactly(2.0), [2.0], [1.9, 2.1]),
+    ],
+)
+def test_ranges(expectation: Expectation, inside: list[float], outside: list[float]) -> None:
+    assert all(expectation.holds(value) for value in inside)
+    assert not any(expectation.holds(value) for value in [*outside, math.nan])
+
+
+@given(st.floats(1, 1e11), st.floats(0, 0.5))
+def test_a_value_is_near_itself(value: float, within: float) -> None:
+    assert near(value, within).holds(value)
+
+
+@given(NUMBERS, NUMBERS)
+def test_at_least_and_at_most_meet_in_between(one: float, other: float) -> None:
+    low, high = sorted((one, other))
+    for value in (low, high, (low + high) / 2):
+        assert between(low, high).holds(value) == (at_least(low).holds(value) and at_most(high).holds(value))
+
+
+@pytest.mark.parametrize(
+    ("expectation", "unit", "words"),
+    [
+        (near(94.15e6, why="one link"), "bit/s", "93.21 Mbit/s to 95.09 Mbit/s (one link)"),
+        (at_least(2e9), "bit/s", "at least 2 Gbit/s"),
+        (at_most(0.5, "loss"), "1", "at most 0.5 (loss)"),
+        (between(1, 2), "s", "1 s to 2 s"),
+        (exactly(2), "1", "exactly 2"),
+        (exactly(0), "bytes", "exactly 0 bytes"),
+        (between(0, 3), "1", "at most 3"),
+    ],
+)
+def test_expectations_in_words(expectation: Expectation, unit: str, words: str) -> None:
+    assert expectation.text(unit) == words
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "words"),
+    [
+        (94.15e6, "bit/s", "94.15 Mbit/s"),
+        (2.5e9, "bit/s", "2.5 Gbit/s"),
+        (558, "bytes", "558 bytes"),
+        (1234567, "bytes", "1.23457e+06 bytes"),
+        (2, "1", "2"),
+        (math.nan, "bit/s", "unknown"),
+        (math.inf, "s", "unknown"),
+    ],
+)
+def test_quantities_in_words(value: float, unit: str, words: str) -> None:
+    assert quantity(value, unit) == words
+
+
+def test_a_steady_value_holds_after_ten_samples() -> None:
+    tape = Tape(steady(94.15e6))
+    value, readings = measured(tape)
+    assert value == near(94.15e6)
+    assert len(tape.taken) == 10
+    assert tape.finished == 1
+    (reading,) = readings
+    assert (reading.held, reading.settled) == (True, True)
+    assert value.last == reading
+
+
+def test_a_wrong_value_fails_after_thirty_samples_and_no_sooner() -> None:
+    tape = Tape(steady(50e6))
+    value, readings = measured(tape)
+    assert not value == near(94.15e6)  # noqa: SIM201
+    assert 30 <= len(tape.taken) < 45
+    assert (readings[0].held, readings[0].settled) == (False, True)
+
+
+@pytest.mark.parametrize("expectation", [at_least(90e6), near(94.15e6), between(90e6, 100e6)])
+def test_a_late_recovery_is_waited_for(expectation: Expectation) -> None:
+    """A busy machine takes away at first, and then no more."""
+    source = steady(94.15e6)
+    values = [next(source) * (0.5 if at < 12 else 1.0) for at in range(100)]
+    tape = Tape(values)
+    value, readings = measured(tape)
+    assert value == expectation
+    assert 12 < len(tape.taken) < 60
+    assert readings[0].settled
+
+
+def test_a_value_on_the_border_is_measured_until_the_deadline() -> None:
+    tape = Tape(steady(95e6, spread=3e6), limit=100)
+    value, readings = measured(tape)
+    held = value == at_least(95e6)
+    assert len(tape.taken) == 100
+    assert not readings[0].settled
+    assert held == (readings[0].estimate.mean >= 95e6), "the verdict is then the mean's"
+
+
+def test_a_fixed_duration_is_measured_whole() -> None:
+    tape = Tape(steady(94.15e6), limit=100, fixed=True)
+    value, readings = measured(tape)
+    assert value == near(94.15e6)
+    assert len(tape.taken) == 100
+    assert readings[0].estimate.samples > 50
+
+
+def test_a_fixed_duration_settles_the_verdict_when_its_interval_does() -> None:
+    value, readings = measured(Tape(steady(94.15e6), limit=100, fixed=True))
+    assert value == near(94.15e6)
+    assert readings[0].settled
+
+
+def test_a_source_that_ends_early() -> None:
+    tape = Tape([94e6] * 5, limit=5)
+    value, readings = measured(tape)
+    assert value == near(94e6)
+    assert not readings[0].settled
+    assert readings[0].estimate.half == math.inf
+
+
+def test_a_source_without_samples_holds_nothing() -> None:
+    value, readings = measured(Tape([], limit=0))
+    assert not value == at_least(0)  # noqa: SIM201
+    assert math.isnan(readings[0].estimate.mean)
+
+
+def test_a_second_comparison_measures_no_more() -> None:
+    tape = Tape(steady(94.15e6))
+    value, readings = measured(tape)
+    assert value == near(94.15e6)
+    assert value > 90e6
+    assert value < 100e6
+    assert not value > 95e6
+    assert len(tape.taken) == 10
+    assert tape.finished == 1
+    assert [reading.held for reading in readings] == [True, True, True, False]
+    assert all(reading.settled for reading in readings)
+
+
+@given(st.sampled_from([50e6, 94.15e6, 93.3e6, 200e6]), st.integers(0, 50), st.sampled_from([0.1e6, 1e6, 5e6]))
+def test_a_verdict_is_looked_for_a_few_times_only(mean: float, seed: int, spread: float) -> None:
+    tape = Tape(steady(mean, spread, seed), limit=400)
+    looks = 0
+
+    def samples() -> list[float]:
+        nonlocal looks
+        looks += 1
+        return list(tape.taken)
+
+    value, readings = measured(tape)
+    value.compare(near(94.15e6))
+    assert tape.finished == 1
+    assert len(tape.taken) >= 10
+    assert readings[0].held == near(94.15e6).holds(readings[0].estimate.mean)
+    if readings[0].settled and not readings[0].held:
+        assert len(tape.taken) >= 30
+
+
+@pytest.mark.parametrize(("mean", "expected"), [(94.15e6, True), (92e6, False), (96.3e6, False)])
+def test_verdicts_are_as_sure_as_they_say(mean: float, expected: bool) -> None:
+    """One verdict in a hundred may be wrong; here a tenth of a per cent of noise is far from the border."""
+    for seed in range(300):
+        value, _ = measured(Tape(steady(mean, spread=1e6, seed=seed)))
+        assert (value == near(94.15e6)) is expected, f"seed {seed}"
+
+
+def test_counts_are_known_at_once() -> None:
+    readings: list[Reading] = []
+    nics = count("NICs used", 2, readings.append)
+    assert nics == 2
+    assert not nics == 1  # noqa: SIM201
+    assert nics == exactly(2)
+    assert [reading.expectation for reading in readings] == [exactly(2.0), exactly(1.0), exactly(2)]
+    assert repr(nics) == "NICs used of 2"
+
+
+def test_a_value_as_a_share_of_another() -> None:
+    readings: list[Reading] = []
+    rate = Measured("goodput", known=Estimate(94e6, 1e6, 30), record=readings.append)
+    share = rate.scaled(1 / 100e6, "share of the link", "1")
+    assert share == near(0.94)
+    found = share.result()
+    assert found.samples == 30
+    assert [found.mean, found.half] == pytest.approx([0.94, 0.01])
+    assert repr(share) == "share of the link of 0.94 ± 0.01"
+    assert [(reading.name, reading.unit) for reading in readings] == [("share of the link", "1")]
+
+
+@given(st.floats(-3, 3).filter(lambda factor: abs(factor) > 1e-3))
+def test_a_scaled_interval_stays_an_interval(factor: float) -> None:
+    scaled = Measured("x", known=Estimate(10.0, 1.0, 30)).scaled(factor, "y", "1").result()
+    assert scaled.low <= scaled.mean <= scaled.high
+
+
+def test_values_in_words() -> None:
+    tape = Tape(steady(94.15e6))
+    value, _ = measured(tape)
+    assert repr(value) == "goodput: still being measured"
+    assert value == near(94.15e6)
+    assert repr(value).startswith("goodput of 94.1")
+    assert " ± 0." in repr(value)
+    assert repr(Measured("x", known=Estimate(5e6, math.inf, 3))) == "x of 5 Mbit/s"
+
+
+def test_other_things_are_never_equal() -> None:
+    assert count("NICs", 2, lambda _: None) != "two"
+
+
+@pytest.mark.parametrize(
+    "compare",
+    [
+        lambda value: value >= 2,
+        lambda value: value <= 2,
+    ],
+)
+def test_the_comparisons_that_people_write(compare: Callable[[Measured], bool]) -> None:
+    readings: list[Reading] = []
+    assert compare(count("NICs", 2, readings.append))
+    assert len(readings) == 1
+
+
+def test_anything_but_a_value_is_no_range_and_not_recorded() -> None:
+    readings: list[Reading] = []
+    assert count("NICs", 2, readings.append) != 3
+    assert not count("NICs", 2, readings.append) != near(2)  # noqa: SIM202
+    assert readings == [], "a test that passed has no failed comparison"
+
+
+def test_anything_but_a_range_ends_the_measurement_too() -> None:
+    tape = Tape(steady(94.15e6))
+    value, readings = measured(tape)
+    assert value != near(50e6)
+    assert tape.finished == 1
+    assert readings == []
+
+
+def test_samples_come_from_a_cycle() -> None:
+    """Regular holes, as a queue that overflows makes them, widen the interval but not the mean."""
+    tape = Tape(cycle([94e6, 94e6, 94e6, 92e6]))
+    value, readings = measured(tape)
+    assert value == between(92.5e6, 94.5e6)
+    assert readings[0].settled

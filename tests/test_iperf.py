@@ -1,0 +1,241 @@
+"""What iperf3 3.12 printed, turned into values; and iperf3 itself between two hosts."""
+
+from __future__ import annotations
+
+import json
+import re
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from channover.errors import RigError
+from channover.hosts.base import until
+from channover.plan import AddressAdd, Plan
+from channover.targets.base import Lab
+from channover.topology import Port
+from channover.traffic.iperf import Load, Protocol, Transfer, parse_slices
+
+DATA = Path(__file__).parent / "data" / "iperf"
+
+
+def told(name: str) -> str:
+    return (DATA / name).read_text()
+
+
+def summary(line: str) -> float:
+    """The rate (bit/s) in a line of iperf3's."""
+    return float(line.split(" Kbits/sec")[0].split()[-1]) * 1e3
+
+
+def test_a_tcp_server_s_slices() -> None:
+    slices = parse_slices(told("server-tcp.txt"))
+    assert (slices[0].start, slices[0].end, slices[0].rate) == (0.0, 0.1, 95_131_000)
+    assert [round(one.start, 2) for one in slices[:10]] == [round(0.1 * at, 2) for at in range(10)]
+    assert all(one.lost == one.total == 0 and one.jitter == 0 for one in slices)
+    assert all(93e6 < one.rate < 96e6 for one in slices[:10])
+
+
+def test_a_udp_server_s_slices_count_datagrams() -> None:
+    first = parse_slices(told("server-udp.txt"))[0]
+    assert (first.rate, first.lost, first.total, first.jitter) == (95_916_000, 0, 816, 31e-6)
+
+
+@pytest.mark.parametrize(("name", "streams"), [("tcp-3", 3), ("udp-2", 2)])
+def test_of_several_streams_the_sum_is_taken(name: str, streams: int) -> None:
+    text = told(f"server-{name}.txt")
+    slices = parse_slices(text, streams)
+    each = [line for line in text.splitlines() if " sec " in line and "SUM" not in line and "receiver" not in line]
+    assert len(each) >= streams * len(slices)
+    assert slices[0].rate == pytest.approx(sum(summary(line) for line in each[:streams]), rel=1e-3)
+    starts = [one.start for one in slices]
+    assert starts == sorted(set(starts))
+
+
+@pytest.mark.parametrize(
+    ("name", "streams"), [("tcp", 1), ("udp", 1), ("tcp-3", 3), ("udp-2", 2), ("tcp-interrupted", 1)]
+)
+def test_the_summary_and_a_repeated_last_slice_are_no_slices(name: str, streams: int) -> None:
+    slices = parse_slices(told(f"server-{name}.txt"), streams)
+    assert len(slices) >= 10
+    assert all(one.end - one.start < 0.2 for one in slices)
+    assert all(one.end <= other.start + 1e-9 for one, other in pairwise(slices))
+
+
+@pytest.mark.parametrize(("name", "streams"), [("tcp", 1), ("udp", 1), ("tcp-3", 3), ("udp-2", 2)])
+def test_slices_add_up_to_the_receiver_s_own_summary(name: str, streams: int) -> None:
+    text = told(f"server-{name}.txt")
+    slices = parse_slices(text, streams)
+    (line,) = [line for line in text.splitlines() if line.endswith("receiver") and (streams == 1 or "SUM" in line)]
+    bits = sum(one.rate * (one.end - one.start) for one in slices)
+    seconds = slices[-1].end - slices[0].start
+    assert bits / seconds == pytest.approx(summary(line), rel=0.02)
+
+
+def test_datagrams_lost_out_of_order_and_negative() -> None:
+    """Lines as iperf3 prints them: datagrams that came late are counted back, so that a slice's loss may be negative."""
+    head = "[  5]   1.00-1.10   sec   1.14 MBytes  95916 Kbits/sec  0.031 ms  "
+    found = [parse_slices(head + tail)[0] for tail in ("8/816 (0.98%)  ", "-3/816 (-0.37%)  ", "0/0 (0%)  ")]
+    assert [(one.lost, one.total) for one in found] == [(8, 816), (-3, 816), (0, 0)]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "Server listening on 5201 (test #1)",
+        "[ ID] Interval           Transfer     Bitrate",
+        "[  5] local 10.93.93.2 port 5201 connected to 10.93.93.1 port 44758",
+        "[  5]   0.00-1.01   sec  11.3 MBytes  94238 Kbits/sec                  receiver",
+        "[  5]   0.00-1.01   sec  11.3 MBytes  94238 Kbits/sec    0             sender",
+        "iperf3: interrupt - the server has terminated",
+        "[  5]   0.00-0.10   sec  1.13 MB",
+    ],
+)
+def test_other_lines_are_no_slices(line: str) -> None:
+    assert parse_slices(line) == []
+
+
+@given(st.integers(0, 2000))
+def test_a_line_that_is_not_complete_yet_changes_nothing_before_it(cut: int) -> None:
+    text = told("server-udp.txt")
+    whole, part = parse_slices(text), parse_slices(text[:cut])
+    complete = parse_slices(text[:cut].rpartition("\n")[0])
+    assert part[: len(complete)] == complete == whole[: len(complete)]
+
+
+@given(st.text(max_size=200))
+def test_any_text_has_slices_or_none(text: str) -> None:
+    assert isinstance(parse_slices(text), list)
+
+
+@pytest.mark.parametrize(
+    ("load", "words"),
+    [
+        (Load(Protocol.TCP, "10.0.0.2"), "-c 10.0.0.2 -p 5201 -t 10 -P 1 -l 16K"),
+        (Load(Protocol.TCP, "10.0.0.2", offered=5e6), "-c 10.0.0.2 -p 5201 -t 10 -P 1 -l 16K -b 5000000"),
+        (
+            Load(Protocol.UDP, "10.0.0.2", "10.0.0.1", streams=2, offered=1e9, payload=1390, limit=3, port=5202),
+            "-c 10.0.0.2 -p 5202 -t 3 -P 2 -B 10.0.0.1 -u -l 1390 -b 1000000000",
+        ),
+        (Load(Protocol.MPTCP, "10.0.0.2"), "-c 10.0.0.2 -p 5201 -t 10 -P 1 -l 16K"),
+    ],
+)
+def test_the_client_s_options(load: Load, words: str) -> None:
+    assert " ".join(load.options) == words
+
+
+@pytest.mark.parametrize("name", ["tcp", "udp", "tcp-3", "udp-2"])
+def test_a_client_s_report_is_json_without_an_error(name: str) -> None:
+    report = json.loads(told(f"client-{name}.json"))
+    assert "error" not in report
+    assert report["start"]["version"] == "iperf 3.12"
+
+
+class Ended:
+    """A process that has ended, with what it said."""
+
+    argv = ("iperf3",)
+    pid = 1
+
+    def __init__(self, stdout: str, stderr: str = "", code: int = 0) -> None:
+        self.stdout, self.stderr, self.code = stdout, stderr, code
+        self.signals: list[int] = []
+
+    @property
+    def lines(self) -> list[str]:
+        return self.stdout.split("\n")[:-1]
+
+    def poll(self) -> int | None:
+        return self.code
+
+    def wait(self, timeout: float) -> int:  # noqa: ARG002
+        return self.code
+
+    def wait_for(self, pattern: str, timeout: float) -> re.Match[str]:
+        raise NotImplementedError
+
+    def signal(self, number: int) -> None:
+        self.signals.append(number)
+
+    def stop(self, timeout: float = 5.0) -> int:  # noqa: ARG002
+        return self.code
+
+
+def ended(lab: Lab, load: Load, client: Ended, server: str) -> Transfer:
+    return Transfer(load, lab.left, lab.right, Ended(server), client)
+
+
+@pytest.mark.lab
+def test_a_refused_connection_is_a_broken_rig_with_both_sides_words(two_hosts: Lab) -> None:
+    client = Ended(told("client-refused.json"), code=1)
+    transfer = ended(two_hosts, Load(Protocol.TCP, "10.93.93.2"), client, "")
+    with pytest.raises(
+        RigError,
+        match=r"^left: iperf3 to 10\.93\.93\.2 port 5201: unable to connect to server: Connection refused; server: nothing$",
+    ):
+        transfer.stop()
+
+
+@pytest.mark.lab
+def test_a_client_that_ended_by_itself_has_its_report(two_hosts: Lab) -> None:
+    transfer = ended(two_hosts, Load(Protocol.TCP, "x"), Ended(told("client-tcp.json")), told("server-tcp.txt"))
+    assert not transfer.running
+    assert transfer.congestion_control == "bbr"
+    assert transfer.lost_share == 0
+    transfer.stop()
+    assert len(transfer.slices()) >= 10
+
+
+@pytest.mark.lab
+def test_what_is_no_json_is_a_broken_rig(two_hosts: Lab) -> None:
+    client = Ended("", "iperf3: parameter error - bad\n", 1)
+    with pytest.raises(
+        RigError, match=r"^left: iperf3 to x port 5201: iperf3: parameter error - bad; server: nothing$"
+    ):
+        ended(two_hosts, Load(Protocol.TCP, "x"), client, "").stop()
+
+
+@pytest.fixture
+def addressed(two_hosts: Lab) -> Lab:
+    for host in (two_hosts.left, two_hosts.right):
+        address = str(two_hosts.address(Port(host.name, "a")))
+        host.apply(Plan("addresses", (AddressAdd(host.nic("a").device, address),)))
+    return two_hosts
+
+
+@pytest.mark.lab
+def test_a_transfer_is_ended_when_enough_is_known(addressed: Lab) -> None:
+    transfer = Transfer.start(addressed.left, addressed.right, Load(Protocol.TCP, "10.93.93.2", "10.93.93.1", limit=20))
+    until(lambda: len(transfer.slices()) >= 3, "three slices", 5)
+    transfer.stop()
+    taken = transfer.slices()
+    assert len(taken) >= 3
+    assert transfer.slices() == taken, "what comes after the end is left out"
+    assert transfer.congestion_control
+    assert transfer.client.poll() is not None
+    assert transfer.server.poll() is not None
+    transfer.stop()
+
+
+@pytest.mark.lab
+def test_nothing_listens(addressed: Lab) -> None:
+    transfer = Transfer.start(addressed.left, addressed.right, Load(Protocol.TCP, "10.93.93.2", port=5300))
+    transfer.stop()
+    other = Load(Protocol.TCP, "10.93.93.2", port=5999)
+    lost = Transfer(
+        other, addressed.left, addressed.right, transfer.server, addressed.left.spawn("iperf3", *other.options, "-J")
+    )
+    lost.client.wait(5)
+    with pytest.raises(RigError, match=r"^left: iperf3 to 10\.93\.93\.2 port 5999: .*Connection refused"):
+        assert not lost.running
+
+
+@pytest.mark.lab
+def test_a_port_in_use_is_said(addressed: Lab) -> None:
+    holder = addressed.right.spawn("iperf3", "-s", "-p", "5400", "--forceflush")
+    holder.wait_for("Server listening", 5)
+    with pytest.raises(RigError, match="Address already in use"):
+        Transfer.start(addressed.left, addressed.right, Load(Protocol.TCP, "10.93.93.2", port=5400))

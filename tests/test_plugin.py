@@ -1,0 +1,382 @@
+"""The plugin as its user sees it: in a folder of the user's own, with ``-p channover.plugin`` and nothing else."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import channover
+from channover.errors import RigError
+from channover.report.results import Results, validate
+from channover.targets.base import Lab
+from channover.targets.capabilities import bonding
+
+PLUGINS = str(Path(channover.__file__).parent.parent)
+PASSES = """
+from channover.testing import behaviour
+
+@behaviour("MP-8")
+def test_passes():
+    pass
+"""
+NEEDS_VPN = """
+from channover.testing import behaviour
+
+@behaviour("TUN-2")
+def test_vpn():
+    raise AssertionError("it must not be tried")
+
+@behaviour("MP-8")
+def test_other():
+    pass
+"""
+NO_VPN = """
+from channover.targets import capabilities
+
+capabilities.CAPABILITIES["openvpn"] = capabilities.Capability("OpenVPN", {"no-such-program": "openvpn"})
+"""
+
+
+@pytest.fixture
+def user(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    monkeypatch.setenv("PYTHONPATH", PLUGINS)
+    monkeypatch.setenv("COLUMNS", "200")
+    return pytester
+
+
+def run(user: pytest.Pytester, *options: str) -> pytest.RunResult:
+    done = user.runpytest_subprocess("-p", "channover.plugin", *options)
+    assert "INTERNALERROR" not in done.stdout.str() + done.stderr.str()
+    return done
+
+
+def said(done: pytest.RunResult) -> str:
+    return f"{done.stdout.str()}\n{done.stderr.str()}"
+
+
+def results(user: pytest.Pytester) -> Results:
+    """The results of the latest run, checked against their schema."""
+    latest = user.path / "reports" / "latest"
+    assert latest.is_symlink()
+    text = (latest / "results.json").read_text()
+    validate(json.loads(text))
+    found = Results.from_json(text)
+    assert found.run.id == latest.resolve().name
+    return found
+
+
+def outcomes(user: pytest.Pytester) -> dict[str, tuple[str, str]]:
+    return {test.nodeid.split("::")[-1]: (test.outcome, test.reason) for test in results(user).tests}
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--target", "moon"], "--target: there is no target 'moon'; "),
+        (["--link-rate", "fast"], "--link-rate: 'fast' is not a rate: write a number and a unit, such as 100mbit"),
+        (["--link-rate", "900gbit"], "--link-rate: '900gbit' is not a rate that a lab can run: from 1mbit to 100gbit"),
+        (["--duration", "soon"], "--duration: 'soon' is no number of seconds from 1 to 86400"),
+        (["--duration", "0"], "--duration: '0' is no number of seconds from 1 to 86400"),
+        (["--measure-limit=-3"], "--measure-limit: '-3' is no number of seconds from 1 to 86400"),
+        (["--lag-driver", "team"], "--lag-driver: there is no driver 'team'; there are: auto, bonding, openvswitch"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_an_impossible_option_is_a_usage_error_in_one_line(
+    user: pytest.Pytester, options: list[str], expected: str
+) -> None:
+    user.makepyfile(PASSES)
+    done = run(user, *options)
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    lines = [line for line in said(done).splitlines() if line.strip()]
+    assert len(lines) == 1
+    assert lines[0].startswith(f"ERROR: {expected}")
+    assert not (user.path / "reports").exists()
+
+
+@pytest.mark.lab
+def test_a_lag_driver_that_the_kernel_lacks_is_a_usage_error(user: pytest.Pytester, two_hosts: Lab) -> None:
+    if bonding(two_hosts.left) is None:
+        pytest.skip("this kernel has the bonding driver: nothing is lacking")
+    user.makepyfile(PASSES)
+    done = run(user, "--lag-driver", "bonding", "-q")
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    (line,) = [line for line in said(done).splitlines() if "--lag-driver" in line]
+    assert re.match(r"ERROR: --lag-driver=bonding: .*no bonding driver .*--lag-driver openvswitch", line)
+    assert "Traceback" not in said(done)
+    assert not (user.path / "reports").exists()
+
+
+def test_reports_that_cannot_be_kept_are_a_usage_error(user: pytest.Pytester) -> None:
+    user.makepyfile(PASSES)
+    (user.path / "taken").write_text("a file")
+    done = run(user, "--reports", "taken/here", "-q")
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    assert "reports cannot be kept in taken/here: Not a directory" in said(done)
+    assert "Traceback" not in said(done)
+
+
+def test_a_suite_without_behaviours_is_left_alone(user: pytest.Pytester) -> None:
+    user.makepyfile("def test_plain(): pass")
+    done = run(user)
+    done.assert_outcomes(passed=1)
+    done.stdout.fnmatch_lines(["channover: target netns, links of 100 Mbit/s"])
+    assert not (user.path / "reports").exists()
+
+
+def test_an_unknown_behaviour_is_a_collection_error_that_names_near_ids(user: pytest.Pytester) -> None:
+    user.makepyfile(test_typo=PASSES.replace("MP-8", "lag_11"), test_good=PASSES)
+    done = run(user)
+    assert done.ret == pytest.ExitCode.INTERRUPTED
+    done.stdout.fnmatch_lines(["*UsageError: no behaviour 'lag_11' in the catalogue: did you mean LAG-1*"])
+    done.assert_outcomes(errors=1)
+
+
+@pytest.mark.lab
+def test_what_cannot_be_tried_is_skipped_with_the_remedy_and_fails_with_strict(user: pytest.Pytester) -> None:
+    user.makeconftest(NO_VPN)
+    user.makepyfile(NEEDS_VPN)
+    done = run(user, "-rs")
+    done.assert_outcomes(skipped=1, passed=1)
+    reason = "left has no no-such-program: apt-get install openvpn"
+    assert reason in said(done)
+    outcome, told = outcomes(user)["test_vpn"]
+    assert outcome == "skipped"
+    assert told.startswith(reason)
+    assert outcomes(user)["test_other"] == ("passed", "")
+    first = results(user).run.id
+
+    done = run(user, "--strict")
+    done.assert_outcomes(failed=1, passed=1)
+    assert done.ret == pytest.ExitCode.TESTS_FAILED
+    outcome, told = outcomes(user)["test_vpn"]
+    assert outcome == "failed"
+    assert f"--strict forbids to skip it: {reason}" in told
+    assert results(user).run.id != first
+    assert (user.path / "reports" / first / "results.json").exists(), "the first run's report stays"
+
+
+@pytest.mark.lab
+def test_collection_alone_tells_what_would_be_skipped_and_makes_no_report(user: pytest.Pytester) -> None:
+    user.makeconftest(NO_VPN)
+    user.makepyfile(test_it=NEEDS_VPN)
+    done = run(user, "--collect-only", "-q")
+    assert done.ret == 0
+    done.stdout.fnmatch_lines(
+        ["would skip test_it.py::test_vpn: left has no no-such-program: apt-get install openvpn*"]
+    )
+    assert "would skip test_it.py::test_other" not in said(done)
+    assert not (user.path / "reports").exists()
+
+
+@pytest.mark.lab
+def test_a_broken_rig_is_an_error_and_a_broken_behaviour_a_failure(user: pytest.Pytester) -> None:
+    user.makepyfile(
+        test_one="""
+        import pytest
+        from channover.errors import BehaviourFailed, RigError
+        from channover.testing import behaviour
+
+        @pytest.fixture
+        def broken():
+            raise RigError("left: sshd did not start")
+
+        @pytest.fixture
+        def untidy():
+            yield
+            raise RigError("left: the undo was refused")
+
+        @behaviour("MP-8")
+        def test_rig():
+            raise RigError("left: 'iperf3' ended with code 1")
+
+        @behaviour("MP-8")
+        def test_setup(broken):
+            pass
+
+        @behaviour("MP-8")
+        def test_teardown(untidy):
+            pass
+
+        @behaviour("MP-8")
+        def test_bug():
+            {}["missing"]
+
+        @behaviour("MP-8")
+        def test_assertion():
+            assert 1 + 1 == 3, "sums are wrong"
+
+        @behaviour("MP-8")
+        def test_failed():
+            raise BehaviourFailed("the connection fell back to TCP")
+
+        @behaviour("MP-8")
+        def test_fail():
+            pytest.fail("by hand")
+
+        @behaviour("MP-8")
+        def test_skip():
+            pytest.skip("not today")
+
+        @behaviour("MP-8")
+        @pytest.mark.xfail(reason="known")
+        def test_xfail():
+            assert False
+        """,
+        test_two="""
+        from channover.testing import behaviour
+
+        @behaviour("MP-7")
+        def test_of_another_file():
+            pass
+
+        def test_plain():
+            assert False
+        """,
+    )
+    done = run(user)
+    done.assert_outcomes(passed=2, failed=4, errors=4, skipped=1, xfailed=1)
+    found = outcomes(user)
+    assert found.pop("test_xfail")[0] in ("skipped", "failed")
+    assert found == {
+        "test_rig": ("error", "left: 'iperf3' ended with code 1"),
+        "test_setup": ("error", "left: sshd did not start"),
+        "test_teardown": ("error", "left: the undo was refused"),
+        "test_bug": ("error", "KeyError: 'missing'"),
+        "test_assertion": ("failed", "sums are wrong\nassert (1 + 1) == 3"),
+        "test_failed": ("failed", "the connection fell back to TCP"),
+        "test_fail": ("failed", "by hand"),
+        "test_skip": ("skipped", "not today"),
+        "test_of_another_file": ("passed", ""),
+    }
+    run_ = results(user).run
+    assert (run_.target, run_.link_rate, run_.interrupted) == ("netns", 100e6, False)
+    assert run_.tools["iproute2"]
+    assert "results: reports/" in said(done)
+    assert results(user).tests[0].behaviour == "MP-7", "in the order of the catalogue"
+
+
+@pytest.mark.lab
+def test_a_lab_comes_with_the_fixture(user: pytest.Pytester) -> None:
+    user.makepyfile(
+        """
+        from channover.plan import AddressAdd, Plan
+        from channover.testing import Lab, behaviour, exactly, on
+        from channover.topology import Port, gateway
+        from channover.verdict.expect import count
+
+        @behaviour("MP-8")
+        def test_ping(lab: Lab) -> None:
+            for host in (lab.left, lab.right):
+                address = str(lab.address(Port(host.name, "a")))
+                host.apply(Plan("addresses", (AddressAdd(host.nic("a").device, address),)))
+            lab.left.run("ping", "-c", "1", "-W", "5", "10.93.93.2")
+
+        @behaviour("MP-7")
+        @on(gateway())
+        def test_topology(lab: Lab, channover_record) -> None:
+            assert list(lab.hosts) == ["left", "right", "beyond"]
+            assert lab.link.rate == 50_000_000
+            assert count("hosts", 3, channover_record.readings.append) == 3
+
+        def test_without_a_behaviour(lab: Lab) -> None:
+            assert lab.left.name == "left"
+        """
+    )
+    done = run(user, "--link-rate", "50mbit", "--reports", "elsewhere")
+    done.assert_outcomes(passed=3)
+    (user.path / "reports").symlink_to("elsewhere")
+    found = results(user)
+    assert found.run.link_rate == 50e6
+    (measurement,) = next(test for test in found.tests if test.behaviour == "MP-7").measurements
+    assert (measurement.name, measurement.value, measurement.low, measurement.high) == ("hosts", 3, 3, 3)
+    allure = list((user.path / "elsewhere" / "latest" / "allure-results").glob("*-result.json"))
+    stories: list[Any] = [json.loads(path.read_text()) for path in allure]
+    steps = [step["name"] for story in stories if "test_ping" in story["name"] for step in story["steps"]]
+    assert any(name.startswith("left: ping -c 1") for name in steps)
+
+
+@pytest.mark.lab
+def test_a_flow_that_falls_short_explains_itself(user: pytest.Pytester) -> None:
+    user.makepyfile(
+        """
+        from channover.testing import Multipath, Traffic, at_least, behaviour
+
+        @behaviour("MP-1")
+        def test_too_much_is_expected(multipath: Multipath, tcp: Traffic) -> None:
+            flow = tcp(multipath.left, multipath.right)
+            assert flow.goodput == at_least(95e6, "more than a link carries")
+        """
+    )
+    done = run(user, "--measure-limit", "2")
+    done.assert_outcomes(failed=1)
+    ((outcome, reason),) = outcomes(user).values()
+    assert outcome == "failed"
+    assert re.search(
+        r"goodput of 9\d\.?\d* Mbit/s ± .* Mbit/s, expected at least 95 Mbit/s \(more than a link carries\)", reason
+    )
+    assert re.search(r"left: a \(eth1\) [\d,]+ bytes, b \(eth2\) [\d,]+ bytes", reason)
+
+
+@pytest.mark.lab
+def test_an_interrupted_run_leaves_what_it_found(user: pytest.Pytester) -> None:
+    user.makepyfile(
+        """
+        from channover.testing import behaviour
+
+        @behaviour("MP-8")
+        def test_first():
+            pass
+
+        @behaviour("MP-8")
+        def test_second():
+            raise KeyboardInterrupt
+
+        @behaviour("MP-8")
+        def test_third():
+            pass
+        """
+    )
+    done = run(user)
+    assert done.ret == pytest.ExitCode.INTERRUPTED
+    assert results(user).run.interrupted
+    assert outcomes(user)["test_first"] == ("passed", "")
+    assert "test_third" not in outcomes(user)
+
+
+@pytest.mark.lab
+def test_workers_leave_one_report_together(user: pytest.Pytester) -> None:
+    user.makepyfile(
+        """
+        import os
+        import pytest
+        from channover.errors import RigError
+        from channover.testing import Lab, behaviour
+
+        @behaviour("MP-8")
+        @pytest.mark.parametrize("number", range(6))
+        def test_many(lab: Lab, number: int) -> None:
+            assert os.environ["PYTEST_XDIST_WORKER"]
+            if number == 3:
+                raise RigError("left: broke")
+            assert number != 4
+        """
+    )
+    done = run(user, "-n", "2")
+    done.assert_outcomes(passed=4, failed=1, errors=1)
+    found = outcomes(user)
+    assert len(found) == 6
+    assert found["test_many[3]"] == ("error", "left: broke")
+    assert found["test_many[4]"][0] == "failed"
+    folders = [path for path in (user.path / "reports").iterdir() if not path.is_symlink()]
+    assert len(folders) == 1
+    assert len(list((folders[0] / "allure-results").glob("*-result.json"))) == 6
+    assert results(user).run.tools
+
+
+def test_errors_are_of_one_family() -> None:
+    assert not issubclass(RigError, AssertionError)

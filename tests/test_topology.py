@@ -1,0 +1,96 @@
+"""Topologies as a test asks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from channover.targets.base import subnet
+from channover.topology import Cable, Node, Port, Role, Topology, gateway, pair, parallel, trio, two_switches
+
+
+def test_the_pair_is_the_article_s_mini_lab() -> None:
+    made = pair()
+    assert [node.name for node in made.nodes] == ["left", "right"]
+    assert [str(cable) for cable in made.cables] == ["left.a–right.a", "left.b–right.b"]
+    assert all(node.role is Role.HOST for node in made.nodes)
+    assert all(cable.speedup == 1 for cable in made.cables)
+
+
+def test_the_trio_has_three_cables() -> None:
+    assert trio().name == "trio"
+    assert trio().node("left").nics == ("a", "b", "c")
+    assert len(list(trio().between("right", "left"))) == 3
+
+
+@given(st.integers(1, 8))
+def test_parallel_cables_join_equal_nics(links: int) -> None:
+    made = parallel(links)
+    assert len(made.cables) == links
+    assert all(cable.a.nic == cable.b.nic for cable in made.cables)
+
+
+@pytest.mark.parametrize(
+    ("make", "number"), [(parallel, 0), (parallel, 9), (two_switches, 0), (two_switches, 33), (parallel, -1)]
+)
+def test_too_many_or_too_few_are_refused_with_the_range(make: Callable[[int], Topology], number: int) -> None:
+    with pytest.raises(ValueError, match=rf"1 to (8|32) .*not {number}$"):
+        make(number)
+
+
+def test_the_gateway_s_far_host_hangs_on_a_faster_cable() -> None:
+    made = gateway()
+    (far,) = made.between("right", "beyond")
+    assert far.speedup == 10
+    assert not list(made.between("left", "beyond"))
+    assert len(list(made.between("left", "right"))) == 2
+
+
+@given(st.integers(1, 32))
+def test_switches_have_a_port_for_each_host(hosts: int) -> None:
+    made = two_switches(hosts)
+    assert len(list(made.between("west", "east"))) == 2
+    assert [node.name for node in made.nodes if node.role is Role.SWITCH] == ["west", "east"]
+    for side, switch in (("left", "west"), ("right", "east")):
+        for number in range(1, hosts + 1):
+            (cable,) = made.between(f"{side}{number}", switch)
+            assert cable.speedup == 10
+    ports = [port for cable in made.cables for port in cable.ports]
+    assert len(ports) == len(set(ports)) == 4 + 4 * hosts
+
+
+def test_a_cable_to_nowhere_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^topology t: a cable ends in b\.x, which no node has$"):
+        Topology("t", (Node("a", ("x",)),), (Cable(Port("a", "x"), Port("b", "x")),))
+
+
+def test_a_nic_takes_one_cable() -> None:
+    nodes = (Node("a", ("x",)), Node("b", ("x", "y")))
+    cables = (Cable(Port("a", "x"), Port("b", "x")), Cable(Port("a", "x"), Port("b", "y")))
+    with pytest.raises(ValueError, match=r"^topology t: a\.x has more than one cable$"):
+        Topology("t", nodes, cables)
+
+
+def test_a_cable_does_not_bite_its_tail() -> None:
+    with pytest.raises(ValueError, match=r"a\.x has more than one cable"):
+        Topology("t", (Node("a", ("x",)),), (Cable(Port("a", "x"), Port("a", "x")),))
+
+
+def test_an_unknown_node() -> None:
+    with pytest.raises(KeyError, match="nobody"):
+        pair().node("nobody")
+    assert not list(pair().between("left", "nobody"))
+
+
+def test_networks_are_the_article_s_and_never_overlap() -> None:
+    assert [str(subnet(number)) for number in range(4)] == [
+        "10.93.93.0/30",
+        "10.94.94.0/30",
+        "10.10.0.0/24",
+        "10.101.3.0/30",
+    ]
+    networks = [subnet(number) for number in range(66)]  # the largest lab: 2 + 64 cables
+    assert not any(one.overlaps(other) for at, one in enumerate(networks) for other in networks[:at])
