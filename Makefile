@@ -1,0 +1,47 @@
+# Each target does all of its own set-up first (tools/setup); it is quick when there is nothing to do.
+SHELL := /bin/bash
+ARGS ?=
+BIN := .venv/bin
+
+.PHONY: help lab test bench clean setup
+.DEFAULT_GOAL := help
+
+help: ## say what there is
+	@echo 'make lab            run the suites on this machine; ARGS="…" goes to pytest'
+	@echo '                    as in: make lab ARGS="suites/mptcp -k mesh --link-rate 1gbit"'
+	@echo 'make test           check style and types, then run the tests of the plugin itself'
+	@echo 'make bench          compare speed with other tools; needs root'
+	@echo 'make setup          only do the set-up that the others do first'
+	@echo 'make clean          remove .venv and caches; reports stay'
+
+setup:
+	@tools/setup
+
+# ARGS that name a suite run it alone; without, all of suites/ is run.
+lab: setup
+	@before=$$(readlink reports/latest); status=0; \
+	$(BIN)/pytest $(if $(findstring suites/,$(ARGS)),,suites/) --target=netns $(ARGS) || status=$$?; \
+	after=$$(readlink reports/latest); \
+	if [ "$$after" != "$$before" ]; then \
+		for file in report/index.html results.json; do \
+			if [ -e "reports/$$after/$$file" ]; then echo "$${file%%.*}: $$PWD/reports/$$after/$$file"; fi; \
+		done; \
+	fi; \
+	exit $$status
+
+# The tests come last, so that pytest's summary is the last word; whatever failed counts.
+test: setup
+	@status=0; \
+	for check in 'ruff check' 'ruff format --check' mypy; do \
+		echo "== $$check"; $(BIN)/$$check || status=1; \
+	done; \
+	echo '== pytest tests/'; $(BIN)/pytest tests/ $(ARGS) || status=$$?; \
+	exit $$status
+
+bench:
+	@tools/setup --bench
+	@$(BIN)/python benchmarks/run.py $(ARGS)
+
+clean:
+	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
