@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -122,8 +123,9 @@ class Flow:
             for transfer in self.transfers:
                 transfer.stop()
             self.seconds = time.monotonic() - self.started
-            for name, sampler in self._samplers.items():
-                self.series[name] = sampler.stop()
+            with ThreadPoolExecutor(len(self._samplers)) as pool:
+                taken = pool.map(Sampler.stop, self._samplers.values())
+                self.series = dict(zip(self._samplers, taken, strict=True))
         self.measuring.progress(self)
         self.measuring.closed(self)
         if not self.samples():
@@ -208,8 +210,9 @@ class Flow:
         hosts |= {host.name: host for host in watched}
         flow.waited = flow._held.enter_context(measuring_slot())
         try:
+            with ThreadPoolExecutor(len(hosts)) as pool:
+                flow._samplers = dict(zip(hosts, pool.map(Sampler, hosts.values()), strict=True))
             for host in hosts.values():
-                flow._samplers[host.name] = Sampler(host)
                 if protocol is Protocol.MPTCP:
                     flow._before[host.name] = counters(host)
             flow.started = time.monotonic()

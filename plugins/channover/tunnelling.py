@@ -121,10 +121,14 @@ class Tunnels:
             yield
 
     @contextmanager
-    def fed_by_source(self, tunnel: Tunnel) -> Iterator[None]:
-        """Offer the client's tunnel address as a path, as tools that add every address they see do."""
+    def fed_by_source(self, tunnel: Tunnel, *, bound: bool = False) -> Iterator[None]:
+        """Offer the client's tunnel address as a path, as tools that add every address they see do.
+
+        ``bound`` ties it to the tunnel's device as well.
+        """
         end = tunnel.client
-        endpoint = EndpointAdd(LOOP_ENDPOINT, str(end.address.ip), ("subflow", "fullmesh"))
+        device = end.device if bound else None
+        endpoint = EndpointAdd(LOOP_ENDPOINT, str(end.address.ip), ("subflow", "fullmesh"), device)
         with end.host.applied(Plan("the tunnel's own address as a path", (endpoint,))):
             yield
 
@@ -136,16 +140,16 @@ class Tunnels:
         with end.host.applied(Plan("announce the tunnel's own address", (endpoint,))):
             yield
 
-    def loops(self, tunnel: Tunnel) -> tuple[LoopFinding, ...]:
-        """Return every sign, on both hosts, that the carrier rides within the tunnel."""
+    def loops(self, tunnel: Tunnel, *ends: TunnelEnd) -> tuple[LoopFinding, ...]:
+        """Return every sign that the carrier rides within the tunnel, at these ends of it (none named: at both)."""
         found: list[LoopFinding] = []
-        for end in tunnel.ends:
+        for end in ends or tunnel.ends:
             found += loops(subflows(end.host), end.host.state().endpoints.values(), [tunnel.inner(end.host)])
         return tuple(found)
 
-    def forms(self, tunnel: Tunnel) -> set[Form]:
-        """Return the forms in which the loop shows."""
-        return {finding.form for finding in self.loops(tunnel)}
+    def forms(self, tunnel: Tunnel, *ends: TunnelEnd) -> set[Form]:
+        """Return the forms in which the loop shows, at these ends (none named: at both)."""
+        return {finding.form for finding in self.loops(tunnel, *ends)}
 
     def wait_loop(self, tunnel: Tunnel, form: Form, timeout: float = 10.0) -> tuple[LoopFinding, ...]:
         """Wait until the loop shows in a form. Raises RigError: the lab could not be made to loop."""
