@@ -26,9 +26,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from channover.hosts import kernel, netlink, operations, reading
+from channover.hosts import kernel, netlink, operations
 from channover.plan import Operation
-from channover.state import State
 
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -177,10 +176,6 @@ class Lab:
                     return position, getattr(error, "strerror", None) or str(error)
         return None
 
-    def state(self, host: str) -> State:
-        """Read a host's network state, kernel parameters left out."""
-        return reading.read(self.hosts[host])
-
     def spawn(
         self, descriptors: list[int], host: str | None, argv: list[str], environment: dict[str, str]
     ) -> tuple[int, int]:
@@ -270,6 +265,8 @@ def _silence() -> None:
 def _made() -> Lab:
     """Turn this process into a lab without hosts. Raises OSError where the kernel refuses."""
     kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS)
+    with contextlib.suppress(OSError):  # takes root: a lab is an instrument, and goes before what else runs here
+        os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
     _mounts()
     _silence()
     panel = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)

@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 from re import Match
 from typing import Any, cast
@@ -25,7 +25,7 @@ from typing import Any, cast
 from channover import state
 from channover.errors import RigError
 from channover.hosts.base import Completed, Journal, Nic, Process, shown
-from channover.hosts.lab_init import PanelCable, receive, send
+from channover.hosts.lab_init import ENVIRONMENT, PanelCable, receive, send
 from channover.plan import Operation, Plan, TableAdd, TableDelete
 
 
@@ -36,7 +36,7 @@ class Nursery:
         self._channel, other = socket.socketpair()
         command = [sys.executable, "-c", "from channover.hosts.lab_init import main; main()", str(other.fileno())]
         root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-        environment = {**os.environ, "PYTHONPATH": root, "COVERAGE_PROCESS_START": ""}
+        environment = {**os.environ, "PYTHONPATH": root, "PATH": ENVIRONMENT["PATH"]}
         with other:
             self._process = subprocess.Popen(
                 command, pass_fds=[other.fileno()], env=environment, stdin=subprocess.DEVNULL, start_new_session=True
@@ -319,11 +319,12 @@ class NamespaceHost:
 
     def state(self, sysctls: tuple[str, ...] = ()) -> state.State:
         """Read the host's network state."""
+        found = self.run(*state.COMMAND, input=state.QUERY, check=False, quiet=True)
+        values = {key: self.read(f"/proc/sys/{key}").strip() for key in sysctls}
         try:
-            found = cast("state.State", self.lab.call("state", self.name))
-        except OSError as error:
-            raise RigError(f"{self.name}: cannot read its network state: {error.strerror}") from None
-        return replace(found, sysctls={key: self.read(f"/proc/sys/{key}").strip() for key in sysctls})
+            return state.State.parse(found.stdout, values)
+        except ValueError as error:
+            raise RigError(f"{self.name}: {error}; {found.stderr.strip()}") from None
 
     def apply(self, plan: Plan) -> Plan:
         """Apply a plan through netlink and return its inverse; where a change is refused, take back those before it."""

@@ -1,8 +1,7 @@
-"""The operations of a plan, told to the kernel by netlink in a namespace.
+"""The operations of a plan, told to the kernel by netlink in a namespace; pyroute2 writes the messages.
 
 Sockets stay in the namespace in which they were made, and with them all that is said through them. Sources:
-``rtnetlink(7)``, ``linux/rtnetlink.h``, ``linux/if_link.h``, ``linux/fib_rules.h``, ``linux/genetlink.h``,
-``linux/mptcp.h``.
+``rtnetlink(7)``, ``linux/fib_rules.h``, ``linux/genetlink.h``, ``linux/mptcp.h``.
 """
 
 from __future__ import annotations
@@ -13,36 +12,38 @@ import socket
 import struct
 from dataclasses import dataclass
 from functools import singledispatch
+from typing import Any
+
+from pyroute2.netlink import ctrlmsg
+from pyroute2.netlink.generic.mptcp import (
+    MPTCP_PM_CMD_ADD_ADDR,
+    MPTCP_PM_CMD_DEL_ADDR,
+    MPTCP_PM_CMD_SET_LIMITS,
+    mptcp_msg,
+)
+from pyroute2.netlink.rtnl import (
+    RTM_DELADDR,
+    RTM_DELLINK,
+    RTM_DELROUTE,
+    RTM_DELRULE,
+    RTM_NEWADDR,
+    RTM_NEWLINK,
+    RTM_NEWROUTE,
+    RTM_NEWRULE,
+)
+from pyroute2.netlink.rtnl.fibmsg import fibmsg
+from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from channover import plan
-from channover.hosts.netlink import (
-    CREATE,
-    IFF_UP,
-    IFNAME,
-    INFO_DATA,
-    INFO_KIND,
-    LINKINFO,
-    NESTED,
-    NEWLINK,
-    Netlink,
-    attribute,
-    attributes,
-    link,
-    message,
-    number,
-    text,
-)
+from channover.hosts.netlink import CREATE, IFF_UP, Netlink, encoded
 
-_DELLINK = 17
-_NEWADDR, _DELADDR = 20, 21
-_NEWROUTE, _DELROUTE = 24, 25
-_NEWRULE, _DELRULE = 32, 33
-_MTU, _MASTER = 4, 10
 _UNICAST, _STATIC, _LINK_SCOPE, _NOWHERE = 1, 4, 253, 255
 _TO_TABLE = 1
-
 _GENERIC = 16
 _CONTROL = 16
+_GET_FAMILY = 3
 _SIOCGIFINDEX = 0x8933
 
 
@@ -73,13 +74,20 @@ class Session:
     def family_of_mptcp(self) -> int:
         """Return the number of the family ``mptcp_pm``. Raises OSError where the kernel has no MPTCP."""
         if not self._family:
-            answer = self.generic.send([message(_CONTROL, struct.pack("=BBH", 3, 1, 0), text(2, "mptcp_pm"))])
-            (self._family,) = struct.unpack("=H", attributes(answer, 20)[1])
+            question = ctrlmsg()
+            question["cmd"], question["version"] = _GET_FAMILY, 1
+            question["attrs"] = [["CTRL_ATTR_FAMILY_NAME", "mptcp_pm"]]
+            answer = ctrlmsg(self.generic.send([encoded(question, _CONTROL)]))
+            answer.decode()
+            self._family = int(answer.get_attr("CTRL_ATTR_FAMILY_ID"))
         return self._family
 
-    def path_manager(self, command: int, *parts: bytes) -> bytes:
-        """Send a command to MPTCP's path manager and return its answer. Raises OSError."""
-        return self.generic.send([message(self.family_of_mptcp(), struct.pack("=BBH", command, 1, 0), *parts)])
+    def path_manager(self, command: int, attributes: list[Any]) -> None:
+        """Send a command to MPTCP's path manager. Raises OSError."""
+        message = mptcp_msg()
+        message["cmd"], message["version"] = command, 1
+        message["attrs"] = attributes
+        self.generic.send([encoded(message, self.family_of_mptcp())])
 
 
 @singledispatch
@@ -88,127 +96,139 @@ def told(operation: object, _session: Session) -> bytearray:
     raise TypeError(f"no netlink telling of {type(operation).__name__}")
 
 
-_BOND: dict[str, tuple[int, str, dict[str, int]]] = {
-    "mode": (1, "=B", {"802.3ad": 4}),
-    "miimon": (3, "=I", {}),
-    "updelay": (4, "=I", {}),
-    "downdelay": (5, "=I", {}),
-    "xmit_hash_policy": (14, "=B", {"layer2": 0, "layer3+4": 1, "layer2+3": 2, "encap2+3": 3, "encap3+4": 4}),
-    "min_links": (18, "=I", {}),
-    "lacp_rate": (21, "=B", {"slow": 0, "fast": 1}),
+_WORDS: dict[str, dict[str, int]] = {
+    "mode": {"802.3ad": 4},
+    "xmit_hash_policy": {"layer2": 0, "layer3+4": 1, "layer2+3": 2, "encap2+3": 3, "encap3+4": 4},
+    "lacp_rate": {"slow": 0, "fast": 1},
 }
-"""A bond's options: attribute and layout (``IFLA_BOND_*`` in ``linux/if_link.h``), and the numbers of words."""
+"""Numbers of the words that a bond's options take (``linux/if_bonding.h``)."""
+_RENAMED = {"lacp_rate": "ad_lacp_rate"}
 
 
 @told.register
 def _(operation: plan.LinkAdd, _session: Session) -> bytearray:
     options = []
     for key, value in operation.options:
-        kind, layout, words = _BOND[key]
-        options.append(number(kind, words[value] if value in words else int(value), layout))
-    data = attribute(INFO_DATA, *options) if options else b""
-    linkinfo = attribute(LINKINFO, text(INFO_KIND, operation.kind), data)
-    return message(NEWLINK, link(), text(IFNAME, operation.device), linkinfo, flags=CREATE)
+        number = _WORDS.get(key, {}).get(str(value), value)
+        name = f"IFLA_{operation.kind}_{_RENAMED.get(key, key)}".upper()
+        options.append([name, int(number)])
+    info: list[Any] = [["IFLA_INFO_KIND", operation.kind]]
+    if options:
+        info.append(["IFLA_INFO_DATA", {"attrs": options}])
+    message = ifinfmsg()
+    message["attrs"] = [["IFLA_IFNAME", operation.device], ["IFLA_LINKINFO", {"attrs": info}]]
+    return encoded(message, RTM_NEWLINK, CREATE)
 
 
 @told.register
 def _(operation: plan.LinkDelete, session: Session) -> bytearray:
-    return message(_DELLINK, link(session.index_of(operation.device)))
+    message = ifinfmsg()
+    message["index"] = session.index_of(operation.device)
+    return encoded(message, RTM_DELLINK)
 
 
 @told.register
 def _(operation: plan.LinkSet, session: Session) -> bytearray:
-    changes = []
+    message = ifinfmsg()
+    message["index"] = session.index_of(operation.device)
+    if operation.up is not None:
+        message["flags"], message["change"] = IFF_UP if operation.up else 0, IFF_UP
     if operation.mtu is not None:
-        changes.append(number(_MTU, operation.mtu))
+        message["attrs"].append(["IFLA_MTU", operation.mtu])
     if operation.master is not None:
-        changes.append(number(_MASTER, session.index_of(operation.master) if operation.master else 0))
-    index = session.index_of(operation.device)
-    return message(NEWLINK, link(index, IFF_UP if operation.up else 0, 0 if operation.up is None else IFF_UP), *changes)
+        message["attrs"].append(["IFLA_MASTER", session.index_of(operation.master) if operation.master else 0])
+    return encoded(message, RTM_NEWLINK)
 
 
-def _packed(address: str) -> tuple[int, bytes]:
-    """Return an address's family, and the address in network order."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    return family, socket.inet_pton(family, address)
+def _family(address: str) -> int:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
-def _address(kind: int, device: str, prefix: str, session: Session, flags: int = 0) -> bytearray:
-    address, length = prefix.split("/")
-    family, packed = _packed(address)
-    header = struct.pack("=BBBBI", family, int(length), 0, 0, session.index_of(device))
-    return message(kind, header, attribute(1, packed), attribute(2, packed), flags=flags)
+def _addressed(operation: plan.AddressAdd | plan.AddressDelete, session: Session) -> ifaddrmsg:
+    address, length = operation.address.split("/")
+    message = ifaddrmsg()
+    message["family"], message["prefixlen"] = _family(address), int(length)
+    message["index"] = session.index_of(operation.device)
+    message["attrs"] = [["IFA_LOCAL", address], ["IFA_ADDRESS", address]]
+    return message
 
 
 @told.register
 def _(operation: plan.AddressAdd, session: Session) -> bytearray:
-    return _address(_NEWADDR, operation.device, operation.address, session, CREATE)
+    return encoded(_addressed(operation, session), RTM_NEWADDR, CREATE)
 
 
 @told.register
 def _(operation: plan.AddressDelete, session: Session) -> bytearray:
-    return _address(_DELADDR, operation.device, operation.address, session)
+    return encoded(_addressed(operation, session), RTM_DELADDR)
 
 
-def _prefix(text: str, everything: str) -> tuple[int, bytes, int]:
+def _prefix(text: str, everything: str) -> tuple[int, str, int]:
     """Return a prefix's family, address and length; ``everything`` is the word for 0.0.0.0/0."""
     if text == everything:
-        return socket.AF_INET, b"", 0
+        return socket.AF_INET, "", 0
     address, _, length = text.partition("/")
-    family, packed = _packed(address)
-    return family, packed, int(length or 8 * len(packed))
+    family = _family(address)
+    return family, address, int(length or (128 if family == socket.AF_INET6 else 32))
 
 
-def _table(number_: int) -> int:
+def _short(table: int) -> int:
     """Return what the header's byte says of a table that the message's attribute names in full."""
-    return number_ if number_ < 256 else 252
+    return table if table < 256 else 252
 
 
-def _routed(kind: int, operation: plan.RouteAdd | plan.RouteDelete, session: Session, flags: int = 0) -> bytearray:
-    family, packed, length = _prefix(operation.destination, "default")
-    found = [number(4, session.index_of(operation.device)), number(15, operation.table)]
-    if packed:
-        found.append(attribute(1, packed))
+def _routed(operation: plan.RouteAdd | plan.RouteDelete, session: Session) -> rtmsg:
+    family, address, length = _prefix(operation.destination, "default")
+    message = rtmsg()
+    message["family"] = _family(operation.via) if operation.via else family
+    message["dst_len"], message["table"], message["type"] = length, _short(operation.table), _UNICAST
+    message["attrs"] = [["RTA_OIF", session.index_of(operation.device)], ["RTA_TABLE", operation.table]]
+    if address:
+        message["attrs"].append(["RTA_DST", address])
     if operation.via:
-        family, gateway = _packed(operation.via)
-        found.append(attribute(5, gateway))
-    # Whatever made a route, and however far it reaches, it can be deleted (``ip-route(8)`` does the same).
-    protocol, scope = (_STATIC, 0 if operation.via else _LINK_SCOPE) if kind == _NEWROUTE else (0, _NOWHERE)
-    header = struct.pack("=BBBBBBBBI", family, length, 0, 0, _table(operation.table), protocol, scope, _UNICAST, 0)
-    return message(kind, header, *found, flags=flags)
+        message["attrs"].append(["RTA_GATEWAY", operation.via])
+    return message
 
 
 @told.register
 def _(operation: plan.RouteAdd, session: Session) -> bytearray:
-    return _routed(_NEWROUTE, operation, session, CREATE)
+    message = _routed(operation, session)
+    message["proto"], message["scope"] = _STATIC, 0 if operation.via else _LINK_SCOPE
+    return encoded(message, RTM_NEWROUTE, CREATE)
 
 
 @told.register
 def _(operation: plan.RouteDelete, session: Session) -> bytearray:
-    return _routed(_DELROUTE, operation, session)
+    # Whatever made a route, and however far it reaches, it can be deleted (``ip-route(8)`` does the same).
+    message = _routed(operation, session)
+    message["proto"], message["scope"] = 0, _NOWHERE
+    return encoded(message, RTM_DELROUTE)
 
 
-def _ruled(kind: int, operation: plan.RuleAdd | plan.RuleDelete, flags: int = 0) -> bytearray:
-    family, packed, length = _prefix(operation.source, "all")
-    header = struct.pack("=BBBBBBBBI", family, 0, length, 0, _table(operation.table), 0, 0, _TO_TABLE, 0)
-    found = [number(15, operation.table), number(6, operation.priority)]
-    if packed:
-        found.append(attribute(2, packed))
-    return message(kind, header, *found, flags=flags)
+def _ruled(operation: plan.RuleAdd | plan.RuleDelete) -> fibmsg:
+    family, address, length = _prefix(operation.source, "all")
+    message = fibmsg()
+    message["family"], message["src_len"] = family, length
+    message["table"], message["action"] = _short(operation.table), _TO_TABLE
+    message["attrs"] = [["FRA_TABLE", operation.table], ["FRA_PRIORITY", operation.priority]]
+    if address:
+        message["attrs"].append(["FRA_SRC", address])
+    return message
 
 
 @told.register
 def _(operation: plan.RuleAdd, _session: Session) -> bytearray:
-    return _ruled(_NEWRULE, operation, CREATE)
+    return encoded(_ruled(operation), RTM_NEWRULE, CREATE)
 
 
 @told.register
 def _(operation: plan.RuleDelete, _session: Session) -> bytearray:
-    return _ruled(_DELRULE, operation)
+    return encoded(_ruled(operation), RTM_DELRULE)
 
 
 ENDPOINT_FLAGS = {"signal": 1, "subflow": 2, "backup": 4, "fullmesh": 8, "implicit": 16, "laminar": 32}
 """Bits of an endpoint's flags (``MPTCP_PM_ADDR_FLAG_*``)."""
+_NESTED = 0x8000
 
 
 @singledispatch
@@ -222,25 +242,34 @@ def perform(operation: object, session: Session) -> None:
 
 @perform.register
 def _(operation: plan.LimitsSet, session: Session) -> None:
-    session.path_manager(5, number(2, operation.add_addr_accepted), number(3, operation.subflows))
+    session.path_manager(
+        MPTCP_PM_CMD_SET_LIMITS,
+        [
+            ["MPTCP_PM_ATTR_RCV_ADD_ADDRS", operation.add_addr_accepted],
+            ["MPTCP_PM_ATTR_SUBFLOWS", operation.subflows],
+        ],
+    )
 
 
 @perform.register
 def _(operation: plan.EndpointAdd, session: Session) -> None:
-    address = [
-        number(1, socket.AF_INET, "=H"),
-        number(2, operation.id, "=B"),
-        attribute(3, socket.inet_aton(operation.address)),
-        number(6, sum(ENDPOINT_FLAGS[flag] for flag in operation.flags)),
+    family = _family(operation.address)
+    fields: list[Any] = [
+        ["MPTCP_PM_ADDR_ATTR_FAMILY", family],
+        ["MPTCP_PM_ADDR_ATTR_ID", operation.id],
+        [f"MPTCP_PM_ADDR_ATTR_ADDR{6 if family == socket.AF_INET6 else 4}", operation.address],
+        ["MPTCP_PM_ADDR_ATTR_FLAGS", sum(ENDPOINT_FLAGS[flag] for flag in operation.flags)],
     ]
     if operation.device:
-        address.append(number(7, session.index_of(operation.device)))
-    session.path_manager(1, attribute(1 | NESTED, *address))
+        index = struct.pack("=i", session.index_of(operation.device))
+        fields.append(["MPTCP_PM_ADDR_ATTR_IF_IDX", index])
+    session.path_manager(MPTCP_PM_CMD_ADD_ADDR, [["MPTCP_PM_ATTR_ADDR", {"attrs": fields}, _NESTED]])
 
 
 @perform.register
 def _(operation: plan.EndpointDelete, session: Session) -> None:
-    session.path_manager(2, attribute(1 | NESTED, number(2, operation.id, "=B")))
+    fields = [["MPTCP_PM_ADDR_ATTR_ID", operation.id]]
+    session.path_manager(MPTCP_PM_CMD_DEL_ADDR, [["MPTCP_PM_ATTR_ADDR", {"attrs": fields}, _NESTED]])
 
 
 @perform.register
