@@ -80,15 +80,15 @@ def main() -> int:
             with busy(wanted.busy, 1800):
                 tests = one_run(Path(folder), wanted.pytest)
             lasted.append(time.monotonic() - start)
-            for test in tests:
-                name = test["nodeid"].rpartition("::")[2]
-                outcomes[name].append(test["outcome"])
-                for order, one in enumerate(test["measurements"]):
+            for result in tests:
+                name = result["nodeid"].rpartition("::")[2]
+                outcomes[name].append(result["outcome"])
+                for order, one in enumerate(result["measurements"]):
                     if one["value"] is not None and one["unit"] == "bit/s":
                         figures[name, f"{order} {one['name']}"].append(one["value"] / 1e6)
-                if test["outcome"] != "passed":
-                    reasons.append(f"run {number}: {name}: {test['outcome']}: {test['reason'][:600]}")
-            bad = sum(test["outcome"] != "passed" for test in tests)
+                if result["outcome"] != "passed":
+                    reasons.append(f"run {number}: {name}: {result['outcome']}: {result['reason'][:600]}")
+            bad = sum(result["outcome"] != "passed" for result in tests)
             print(f"run {number}: {len(tests)} tests, {bad} not passed, {lasted[-1]:.0f} s", flush=True)
             if bad:
                 print("  " + "\n  ".join(line for line in reasons if line.startswith(f"run {number}:")), flush=True)
@@ -97,8 +97,8 @@ def main() -> int:
         print(f"{ended.count('passed'):4}/{len(ended)} {title}")
         for (test, what), values in figures.items():
             if test == title:
-                low, middle, high = min(values), statistics.median(values), max(values)
-                print(f"          {what}: median {middle:.2f}, {low:.2f} to {high:.2f} Mbit/s")
+                spread = f"median {statistics.median(values):.2f}, {min(values):.2f} to {max(values):.2f}"
+                print(f"          {what}: {spread} Mbit/s")
     if wanted.json:
         summary = {
             "outcomes": outcomes,

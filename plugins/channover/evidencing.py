@@ -37,7 +37,7 @@ def of_flow(record: Record, flow: Flow) -> None:
     """Attach what a flow left: iperf3's JSON, the hosts' sockets and counters, a plot of each NIC's rate."""
     record.traffic += flow.seconds
     record.waiting += flow.waited
-    with allure.step(f"{flow.name}: {flow.seconds:.1f} s"):
+    with allure.step("; ".join([f"{flow.name}: {flow.seconds:.1f} s", *flow.notes])):
         for transfer in flow.transfers:
             if transfer.report:
                 text = json.dumps(transfer.report, indent=1)
@@ -86,6 +86,7 @@ def explain(flow: Flow) -> str:
     lines = [per_nic(view) for view in (sender, receiver, *others)]
     mptcp = flow.protocol is Protocol.MPTCP
     found = causes(sender, receiver, mptcp=mptcp, fallbacks=flow.fallbacks() if mptcp else (), others=others)
+    lines += flow.notes
     lines += [f"most likely: {cause}" for cause in found] or ["nothing that was looked at explains it"]
     return "\n".join(lines)
 

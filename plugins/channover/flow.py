@@ -69,6 +69,7 @@ class Flow:
     waited: float = 0.0
     seconds: float = 0.0
     started: float = field(default_factory=time.monotonic)
+    notes: list[str] = field(default_factory=list)
     _samplers: dict[str, Sampler] = field(default_factory=dict, repr=False)
     _before: dict[str, Counters] = field(default_factory=dict, repr=False)
     _held: ExitStack = field(default_factory=ExitStack, repr=False)
@@ -104,14 +105,36 @@ class Flow:
         """Wait for the next slice; False at the limit, or when the traffic has ended by itself."""
         while self._open:
             self.measuring.progress(self)
-            if self.elapsed > self.limit or not all(transfer.running for transfer in self.transfers):
-                return False
+            try:
+                if self.elapsed > self.limit or not all(transfer.running for transfer in self.transfers):
+                    return False
+            except RigError as error:
+                self._again(error)
             found = len(self.samples())
             if found > self._seen:
                 self._seen = found
                 return True
             time.sleep(0.03)
         return False
+
+    def _again(self, error: RigError) -> None:
+        """Start the traffic once more where iperf3 gave up before any of it. Raises the error otherwise.
+
+        iperf3's control connection does not bear a message that comes in two parts, as MPTCP may deliver it.
+        """
+        if self._seen or self.notes:
+            raise error
+        self.notes.append(f"iperf3 was started again: {error}")
+        loads = [(one.source, one.target, replace(one.load, port=one.load.port + 100)) for one in self.transfers]
+        for transfer in self.transfers:
+            transfer.abandon()
+        self.transfers.clear()
+        self.started = time.monotonic()
+        self._begin(loads)
+
+    def _begin(self, loads: Sequence[tuple[Host, Host, Load]]) -> None:
+        for source, target, load in loads:
+            self.transfers.append(Transfer.start(source, target, load, native_mptcp=self.measuring.native_mptcp))
 
     def finish(self) -> None:
         """Look at the sockets while the traffic still runs, then end it. Raises RigError, BehaviourFailed."""
@@ -216,11 +239,8 @@ class Flow:
                 if protocol is Protocol.MPTCP:
                     flow._before[host.name] = counters(host)
             flow.started = time.monotonic()
-            for source, target, load in loads:
-                # iperf3 is told to go on for longer: it is ended when the verdict is settled.
-                lasting = replace(load, limit=flow.limit + 5)
-                started = Transfer.start(source, target, lasting, native_mptcp=measuring.native_mptcp)
-                flow.transfers.append(started)
+            # iperf3 is told to go on for longer: it is ended when the verdict is settled.
+            flow._begin([(source, target, replace(load, limit=flow.limit + 5)) for source, target, load in loads])
         except BaseException:
             flow._held.close()
             raise

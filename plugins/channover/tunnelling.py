@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from statistics import fmean
 
 from channover.flow import End, Flow, Measuring
 from channover.hosts.base import Host, until
@@ -113,6 +114,17 @@ class Tunnels:
             record=self.record.readings.append,
             explain=lambda: "\n".join(map(str, self.loops(tunnel))) or "no sign of a loop",
         )
+
+    def recovery(self, tunnel: Tunnel, floor: float, limit: float = 40.0) -> Measured:
+        """Return how long (seconds, ``limit`` at most) until half a second's traffic leaves the tunnel above ``floor``."""
+        start = time.monotonic()
+        with self.record.converges(), Sampler(tunnel.server.host, [tunnel.server.device]) as sampler:
+            while (waited := time.monotonic() - start) < limit:
+                recent = sampler.so_far().rate(tunnel.server.device, "rx")[-5:]
+                if len(recent) == 5 and fmean(recent) > floor:
+                    break
+                time.sleep(0.1)
+        return count("time to recover", min(waited, limit), self.record.readings.append, "s")
 
     @contextmanager
     def joinable(self, tunnel: Tunnel) -> Iterator[None]:

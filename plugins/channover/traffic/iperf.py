@@ -155,6 +155,11 @@ class Transfer:
             self.client.wait(5.0)
             self._close(interrupted=True)
 
+    def abandon(self) -> None:
+        """End both programs, whatever state they are in."""
+        for process in (self.client, self.server):
+            process.stop(1.0)
+
     def _close(self, interrupted: bool = False) -> None:
         words = self.client.stdout
         self._report = {}

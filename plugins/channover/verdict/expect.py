@@ -15,6 +15,8 @@ from channover.verdict.statistics import CONFIDENCE, Estimate, estimate, settled
 
 LOOKS = 8
 """How often a verdict is looked for, at most: each look gets its share of the error (Bonferroni)."""
+PATIENCE = 50
+"""How many samples a verdict *against* takes: a busy machine, or a stall, can only take away, and is given time to pass."""
 
 
 @dataclass(frozen=True)
