@@ -129,7 +129,7 @@ class Attempt:
             stdout=other,
             stderr=other,
             start_new_session=True,
-            preexec_fn=self._take_terminal if self.way in TYPED else None,
+            preexec_fn=self._prepare,
         )
         os.close(other)
         self.started = time.monotonic()
@@ -138,13 +138,17 @@ class Attempt:
         self.reader.start()
         self.watch = leaks.Watch(self.pytest.pid, strangers)
 
-    def _take_terminal(self) -> None:
-        """Make the terminal pytest's own, so that Ctrl-C and its end become signals.
+    def _prepare(self) -> None:
+        """Have pytest heed signals, and give it the terminal, so that Ctrl-C and the terminal's end become signals.
 
-        Not for the other ways: where pytest leads a session with a terminal, its death is SIGHUP for all workers, and
-        where it does not, as in CI or below a shell, it is none.
+        A shell starts what it runs in the background with SIGINT ignored, and so does this script, then. The terminal is
+        not given for the other ways: where pytest leads a session with a terminal, its death is SIGHUP for all workers,
+        and where it does not, as in CI or below a shell, it is none.
         """
-        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
+        if self.way in TYPED:
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
     def _drain(self) -> None:
         """Read what pytest writes to its terminal."""

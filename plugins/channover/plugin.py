@@ -167,7 +167,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 def _live(reporter: Any) -> Any:
-    line = LiveLine(reporter._tw._file)
+    line = LiveLine(reporter._tw._file, column=lambda: int(reporter._tw.width_of_current_line))
 
     def update(record: Record, flow: Flow) -> None:
         if flow.seconds:

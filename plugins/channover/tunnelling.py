@@ -6,10 +6,11 @@ import os
 import re
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from statistics import fmean
 
+from channover.errors import RigError
 from channover.flow import End, Flow, Measuring
 from channover.hosts.base import Host, until
 from channover.network.guard import Guard, Hits, both_guard, hits, matches_mptcp, source_guard
@@ -116,12 +117,15 @@ class Tunnels:
         )
 
     def recovery(self, tunnel: Tunnel, floor: float, limit: float = 40.0) -> Measured:
-        """Return how long (seconds, ``limit`` at most) until half a second's traffic leaves the tunnel above ``floor``."""
+        """Return how long (seconds, ``limit`` at most) until traffic leaves the tunnel above ``floor``, for two seconds.
+
+        What was queued in the loop comes out in a burst, and the carrier may stall once more behind it.
+        """
         start = time.monotonic()
         with self.record.converges(), Sampler(tunnel.server.host, [tunnel.server.device]) as sampler:
             while (waited := time.monotonic() - start) < limit:
-                recent = sampler.so_far().rate(tunnel.server.device, "rx")[-5:]
-                if len(recent) == 5 and fmean(recent) > floor:
+                recent = sampler.so_far().rate(tunnel.server.device, "rx")[-20:]
+                if len(recent) == 20 and min(fmean(recent[:10]), fmean(recent[10:])) > floor:
                     break
                 time.sleep(0.1)
         return count("time to recover", min(waited, limit), self.record.readings.append, "s")
@@ -168,6 +172,16 @@ class Tunnels:
         with self.record.converges():
             until(lambda: form in self.forms(tunnel), f"the tunnel to feed on itself ({form.value})", timeout, 0.05)
         return self.loops(tunnel)
+
+    def wait_clear(self, tunnel: Tunnel, timeout: float = 10.0) -> set[Form]:
+        """Give the client's looped subflows time (seconds) to end; return the forms that are left there.
+
+        The server's may stay for longer: one on which nothing is sent meets no guard, and carries nothing.
+        """
+        harmless = {Form.PENDING, Form.ENDPOINT}
+        with self.record.converges(), suppress(RigError):
+            until(lambda: self.forms(tunnel, tunnel.client) <= harmless, "the looped subflows to end", timeout, 0.1)
+        return self.forms(tunnel, tunnel.client)
 
     def source_guards(self, tunnel: Tunnel) -> list[tuple[Host, Guard]]:
         """Return the article's guard, for the client: it rejects the carrier from the tunnel's own address."""

@@ -377,9 +377,13 @@ def _map_ids(target: int, user: int, group: int) -> bool:
 
 def _nursery(channel: socket.socket) -> None:
     kernel.die_with_parent()
-    if os.getuid() != 0:
-        _enter_user_namespace()
-        _enter_pid_namespace()
+    try:
+        if os.getuid() != 0:
+            _enter_user_namespace()
+            _enter_pid_namespace()
+    except OSError as error:
+        send(channel, ("error", _described(error)))
+        return
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)

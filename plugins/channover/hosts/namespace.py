@@ -47,7 +47,9 @@ class Nursery:
         """Fork a lab init. Raises RigError with the kernel's reason where it refuses."""
         try:
             if not self._ready:
-                receive(self._channel)
+                (verdict, value), _ = receive(self._channel)
+                if verdict == "error":
+                    raise RigError(value[2])
                 self._ready = True
             ours, theirs = socket.socketpair()
             with theirs:

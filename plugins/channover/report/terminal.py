@@ -24,6 +24,8 @@ PLAIN_WIDTH = 80
 """Columns of what goes to a file or a pipe."""
 NARROWEST = 70
 """Columns that the table needs at least; below 76 it leaves the article's figures out."""
+NARROW_LINE = 12
+"""Fewer columns than this are not worth a live line."""
 _STYLES: dict[Outcome, str] = {"passed": "green", "failed": "bold red", "error": "bold magenta", "skipped": "yellow"}
 _NOTHING = "–"
 _RIGHT_TO_LEFT = re.compile("([\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc][^\\S\n]*)(?=[^\\S\n]{2}|\n|$)")
@@ -203,17 +205,22 @@ def progress(behaviour: str | None, what: str, rate: float | None, elapsed: floa
 
 
 class LiveLine:
-    """One line of a terminal that overwrites itself, at most ten times a second; nothing where there is no terminal.
+    """The rest of a terminal's line, written over and over at most ten times a second; nothing where there is no terminal.
 
-    A context manager: at its end the line is gone. Threads may share it. A terminal that goes away is no error.
+    It begins where the cursor stands (``column`` tells how far to the right) and leaves the cursor there, so that what
+    stands before it on the line stays. A context manager: at its end it is gone. Threads may share it. A terminal that
+    goes away is no error.
     """
 
     PERIOD = 0.1
     """Seconds between two paints, at least."""
 
-    def __init__(self, file: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, file: TextIO, clock: Callable[[], float] = time.monotonic, column: Callable[[], int] = lambda: 0
+    ) -> None:
         self._file = file
         self._clock = clock
+        self._column = column
         self._lock = threading.Lock()
         self._painted: float | None = None
         self._visible = False
@@ -229,7 +236,9 @@ class LiveLine:
                 return
             self._painted = now
             self._visible = True
-            self._write(f"\r{self._fitting(text)}\x1b[K")
+            line, cells = self._fitting(text)
+            if cells:
+                self._write(f"{line}\x1b[K\x1b[{cells}D")
 
     def clear(self) -> None:
         """Take the line away, so that something else can be written there."""
@@ -237,7 +246,7 @@ class LiveLine:
             if self._enabled and self._visible:
                 self._visible = False
                 self._painted = None
-                self._write("\r\x1b[K")
+                self._write("\x1b[K")
 
     def __enter__(self) -> LiveLine:
         return self
@@ -245,7 +254,8 @@ class LiveLine:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.clear()
 
-    def _fitting(self, text: str) -> str:
+    def _fitting(self, text: str) -> tuple[str, int]:
+        """Return what fits the rest of the line, and how many columns that takes."""
         from rich.cells import cell_len, set_cell_size
 
         line = printable(text.partition("\n")[0].replace("\t", " "))
@@ -253,8 +263,11 @@ class LiveLine:
             columns = os.get_terminal_size(self._file.fileno()).columns or PLAIN_WIDTH
         except (OSError, ValueError, AttributeError):
             columns = PLAIN_WIDTH
-        room = max(columns - 1, 1)  # the last column stays free: some terminals wrap on it
-        return line if cell_len(line) <= room else set_cell_size(line, room - 1) + "…"
+        room = columns - 1 - self._column()  # the last column stays free: some terminals wrap on it
+        if room < NARROW_LINE:
+            return "", 0
+        fitting = line if cell_len(line) <= room else set_cell_size(line, room - 1) + "…"
+        return fitting, cell_len(fitting)
 
     def _write(self, text: str) -> None:
         try:

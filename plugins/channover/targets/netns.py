@@ -7,13 +7,14 @@ host's own, every frame crosses (LACP included), and setting a port down takes t
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from channover.errors import ChannoverError, RigError
 from channover.hosts.base import Journal, Nic
-from channover.hosts.lab_init import PanelCable
+from channover.hosts.lab_init import ENVIRONMENT, PanelCable
 from channover.hosts.namespace import LabProcess, NamespaceHost, Nursery
 from channover.targets.base import Lab
 from channover.topology import Cable, Topology
@@ -75,7 +76,10 @@ class NetnsTarget:
         return self._nursery.lab()
 
     def unmet(self, topology: Topology) -> str | None:  # noqa: ARG002 - any topology can be had, or none
-        """Say why namespaces cannot be had here, if they cannot."""
+        """Say why namespaces cannot be had here, or their tools are missing, if so."""
+        missing = [name for name in ("bash", "ip", "ss") if shutil.which(name, path=ENVIRONMENT["PATH"]) is None]
+        if missing:
+            return f"there is no {', '.join(missing)} here: apt-get install bash iproute2"
         try:
             probe = self.process()
         except (ChannoverError, OSError) as error:
