@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from pathlib import Path
 
 import allure
+import allure_commons
 import pytest
 
 from channover.flow import Flow
 from channover.hosts.base import Host
 from channover.observe import evidence
 from channover.record import Record
-from channover.report.plots import nic_rates_svg
+from channover.report.plots import Series
+from channover.report.plotter import PLACEHOLDER, Plotter
 from channover.targets.base import Lab
 from channover.traffic.iperf import Protocol
 from channover.verdict.diagnosis import HostView, NicView, causes, per_nic
@@ -45,7 +48,7 @@ def of_flow(record: Record, flow: Flow) -> None:
                 record.congestion_control = transfer.congestion_control or record.congestion_control
         for name, sections in flow.evidence.items():
             _attach_sections(name, sections)
-        allure.attach(_plot(flow), f"NIC rates, {flow.name}", allure.attachment_type.SVG)
+        _plots.attach(flow)
         rates = {
             name: {"times": series.times, "samples": _samples(series.samples)} for name, series in flow.series.items()
         }
@@ -61,8 +64,51 @@ def _attach_sections(name: str, sections: Mapping[str, str]) -> None:
     attach_text(f"{name}: addresses, routes, rules, sockets, counters", text)
 
 
-def _plot(flow: Flow) -> str:
-    series = []
+class Plots:
+    """Plots as attachments: Allure gets a placeholder, whose file the plotter then overwrites."""
+
+    def __init__(self) -> None:
+        self._plotter = Plotter()
+        self._wanted: Flow | None = None
+        self.folder: Path | None = None
+
+    def attach(self, flow: Flow) -> None:
+        """Attach a plot of each NIC's rate to the running test."""
+        self._wanted = flow
+        allure.attach(PLACEHOLDER.format(flow.name), f"NIC rates, {flow.name}", allure.attachment_type.SVG)
+        self._wanted = None
+
+    @allure_commons.hookimpl(trylast=True)
+    def report_attached_data(self, file_name: str) -> None:
+        """Learn from Allure by what name it has written the placeholder."""
+        flow = self._wanted
+        if flow is not None and self.folder is not None:
+            path = self.folder / file_name
+            self._plotter.draw(path, _series(flow), flow.name, flow.measuring.link.rate)
+
+    def finish(self) -> bool:
+        """Wait until all plots are drawn; False where some are not."""
+        return self._plotter.finish()
+
+
+_plots = Plots()
+
+
+def plots_into(folder: Path) -> Plots:
+    """Have plots drawn into the folder of Allure's results."""
+    _plots.folder = folder
+    if not allure_commons.plugin_manager.is_registered(_plots):
+        allure_commons.plugin_manager.register(_plots)
+    return _plots
+
+
+def finish_plots() -> bool:
+    """Wait until all plots are drawn; False where some are not."""
+    return _plots.finish()
+
+
+def _series(flow: Flow) -> list[Series]:
+    found: list[Series] = []
     for host in flow.hosts:
         taken = flow.series[host.name]
         if not taken.times:
@@ -73,8 +119,8 @@ def _plot(flow: Flow) -> str:
             moved = taken.delta(nic.device)
             way = "tx" if moved.tx_bytes >= moved.rx_bytes else "rx"
             times = [time - taken.times[0] for time in taken.middles]
-            series.append((f"{host.name}.{nic.name} {way}", times, list(taken.rate(nic.device, way))))
-    return nic_rates_svg(series, title=flow.name, link_rate=flow.measuring.link.rate)
+            found.append((f"{host.name}.{nic.name} {way}", times, list(taken.rate(nic.device, way))))
+    return found
 
 
 def explain(flow: Flow) -> str:

@@ -79,6 +79,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[evidencing.LIVE] = lambda *_: None
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Wait for the plots that are still being drawn."""
+    if not evidencing.finish_plots():
+        session.config.issue_config_time_warning(UserWarning("some plots of NIC rates were not drawn"), stacklevel=2)
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     """End what labs are made from."""
     session = config.stash.get(SESSION, None)
@@ -128,6 +135,7 @@ def _start_results(config: pytest.Config, session: Session) -> None:
 
         config.option.allure_report_dir = str(folder / "allure-results")
         allure_plugin.pytest_configure(config)
+    evidencing.plots_into(Path(os.path.abspath(config.option.allure_report_dir)))
 
 
 def _collected(config: pytest.Config, session: Session) -> Collected:
