@@ -11,6 +11,9 @@ CLOSE             the terminal goes away
 STOP              pytest is stopped (SIGSTOP) and killed a second later
 NURSERY           the process that labs are forked from is killed, not pytest
 LABINIT           the first process of each lab is killed, not pytest
+
+Connections whose wire is cut do not end by themselves, and keep their namespace for a minute; a lab aborts them as it ends.
+Only where a lab's own processes are killed (the last two ways) nobody does, so there ``--hold`` leaves connections out.
 """
 
 from __future__ import annotations
@@ -45,8 +48,6 @@ from channover.report.results import Results  # noqa: E402
 
 LIMIT = 5.0
 """Within so many seconds of the end, nothing may be left."""
-PATIENCE = 30.0
-"""For so long (seconds) what is late is waited for, to tell how late it is."""
 WAYS: Mapping[str, tuple[int, ...]] = {
     "KILL": (-signal.SIGKILL,),
     "TERM": (-signal.SIGTERM,),
@@ -66,6 +67,7 @@ ENDED = (0, 1)
 """Exit codes of a pytest that was not stopped."""
 
 HOLD = '''
+import os
 from pathlib import Path
 
 import pytest
@@ -87,16 +89,21 @@ def test_holds_a_lab_full_of_litter(multipath: Multipath, lab: Lab, request: pyt
     for host in lab.hosts.values():
         host.run("sh", "-c", LITTER, check=False)
         host.spawn("sh", "-c", 'trap "" TERM INT HUP; sleep 600 & wait; wait')
+    if os.environ["CLEANUP_CONNECTIONS"]:
+        connect(lab)
+    reports = Path(request.config.getoption("--reports"))
+    (reports.parent / f"{reports.name}.holding").touch()
+    while True:
+        lab.left.run("sleep", "1", quiet=True)
+
+
+def connect(lab: Lab) -> None:
     address = lab.address(next(port for port in lab.topology.cables[0].ports if port.node == "right"))
     for host, *words in (lab.right, "-s"), (lab.left, "-c", str(address.ip), "-t", "60"):
         host.spawn("mptcpize", "run", "iperf3", "--forceflush", *words).wait_for("listening|connected", 10)
     lab.left.run("sleep", "0.3")
     for cable in lab.topology.cables:
         lab.cabling.cut(cable)  # so that no connection can end by itself
-    reports = Path(request.config.getoption("--reports"))
-    (reports.parent / f"{reports.name}.holding").touch()
-    while True:
-        lab.left.run("sleep", "1", quiet=True)
 '''
 """A test that leaves behind all it can, and then waits to be ended."""
 
@@ -110,6 +117,7 @@ class Attempt:
     reports: Path
     user: str | None = None
     gap: float = 0.5
+    patience: float = 30.0
     moment: float = 0.0
     seconds: float | None = None
     ran: str = ""
@@ -129,7 +137,7 @@ class Attempt:
         self.pytest = subprocess.Popen(
             [*prefix, sys.executable, "-m", "pytest", *OPTIONS, f"--reports={self.reports}", *self.words],
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT / "plugins")},
+            env={**os.environ, "PYTHONPATH": str(ROOT / "plugins"), "CLEANUP_CONNECTIONS": "x" * bool(WAYS[self.way])},
             stdin=other,
             stdout=other,
             stderr=other,
@@ -184,6 +192,8 @@ class Attempt:
         holding = self.reports.with_name(f"{self.reports.name}.holding")
         if hold and leaks.wait(lambda: (self.watch.poll(), self.ended or holding.exists())[1], 60.0) is None:
             self.faults.append(f"pytest did not come to hold a lab: {self.said[-300:]!r}")
+        if hold and self.ended and not holding.exists():
+            self.faults.append(f"pytest ended before it held a lab: {self.said[-300:]!r}")
         start = time.monotonic()
         while not self.ended and time.monotonic() - start < moment:
             self.watch.poll()
@@ -245,10 +255,10 @@ class Attempt:
             waited = time.monotonic() - self.sent
             if waited > LIMIT and not late:
                 late = left
-            if waited > PATIENCE:
+            if waited > self.patience:
                 break
             time.sleep(0.02)
-        clean = not left and self.watch.interfaces_freed(PATIENCE)
+        clean = not left and self.watch.interfaces_freed(self.patience)
         seconds = time.monotonic() - self.sent
         if not spared or self.seconds is None:
             self.seconds = seconds
@@ -278,7 +288,7 @@ class Attempt:
             }
             return bool(inside or numbers)
 
-        self.seconds = leaks.wait(lambda: not there(), PATIENCE)
+        self.seconds = leaks.wait(lambda: not there(), self.patience)
         if self.seconds is None or self.seconds > LIMIT:
             self.faults.append("the lab outlived its first process")
 
@@ -333,6 +343,7 @@ def parse() -> argparse.Namespace:
     add(
         "--hold", action="store_true", help="one test with a lab full of litter instead of the suites; no random moment"
     )
+    add("--patience", type=float, default=30.0, metavar="SECONDS", help="wait so long for what is late (%(default)s)")
     add("--beside", action="store_true", help="a second run beside each, which must go on undisturbed")
     add("--user", default=None, help="run pytest as this user, who must be able to read the project")
     add("--machine", action="store_true", help="compare the whole machine, unprotected from what else runs on it")
@@ -349,8 +360,8 @@ def parse() -> argparse.Namespace:
 
 def attempt(way: str, moment: float, gap: float, words: list[str], room: Path, options: argparse.Namespace) -> Attempt:
     """Run pytest once and end it."""
-    one = Attempt(way, words, Path(tempfile.mkdtemp(dir=room)) / "reports", options.user, gap)
-    one.reports.parent.chmod(0o755)
+    one = Attempt(way, words, Path(tempfile.mkdtemp(dir=room)) / "reports", options.user, gap, options.patience)
+    one.reports.parent.chmod(0o777)
     one.start()
     other = None
     if options.beside:
@@ -391,7 +402,7 @@ def main() -> int:
     bad = 0
     for way in [way for way in options.ways for _ in range(options.moments)]:
         chance.shuffle(suites)
-        wanted = [str(hold)] if options.hold else options.words or suites
+        wanted = options.words or ([str(hold)] if options.hold else suites)
         words = [*wanted, f"--target={options.target}", *(["-n", str(options.xdist)] if options.xdist else [])]
         moment = 0.3 if options.hold else chance.uniform(0.1, options.span)
         before = leaks.snapshot(folders, processes=options.machine)

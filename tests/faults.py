@@ -15,7 +15,8 @@ import pytest
 from channover import flow, paths, tunnelling
 from channover.copying import Copies
 from channover.hosts.base import Host, Journal
-from channover.plan import EndpointDelete, LimitsSet, Plan, RuleDelete, TableAdd
+from channover.network.tunnel import Tunnel
+from channover.plan import EndpointAdd, EndpointDelete, LimitsSet, Plan, RuleDelete, TableAdd
 from channover.state import State
 from channover.targets.base import Lab
 from channover.targets.netns import NetnsTarget
@@ -30,7 +31,7 @@ class Fault:
     rate: float = 1.0
     at_once: Callable[[Lab], None] | None = None
     before_traffic: Callable[[Lab], None] | None = None
-    idle_contexts: Sequence[tuple[type, str]] = ()
+    other_contexts: Sequence[tuple[type, str, Callable[..., Any]]] = ()
 
 
 def _change(host: Host, *operations: Any) -> None:
@@ -79,8 +80,16 @@ def _chatter(lab: Lab) -> None:
 
 
 @contextmanager
-def _nothing(*_: object) -> Iterator[None]:
+def _nothing(*_: object, **__: object) -> Iterator[None]:
     yield
+
+
+@contextmanager
+def _fed_as_backup(_: tunnelling.Tunnels, tunnel: Tunnel) -> Iterator[None]:
+    """Offer the tunnel's address as a backup path: the subflow is there, and carries nothing."""
+    endpoint = EndpointAdd(40, str(tunnel.client.address.ip), ("subflow", "backup"))
+    with tunnel.client.host.applied(Plan("a latent loop", (endpoint,))):
+        yield
 
 
 FAULTS: Mapping[str, Fault] = {
@@ -93,10 +102,15 @@ FAULTS: Mapping[str, Fault] = {
     "no-source-rules": Fault(before_traffic=_no_rules_one_address),
     "middlebox": Fault(before_traffic=_strip_mptcp),
     "seven-extra-subflows": Fault(before_traffic=_seven_extra_subflows),
-    "multipath-stays-on": Fault(idle_contexts=[(paths.Multipath, "off")]),
-    "rules-stay": Fault(idle_contexts=[(paths.Multipath, "without_source_rules")]),
-    "no-loop": Fault(idle_contexts=[(tunnelling.Tunnels, "fed_by_source"), (tunnelling.Tunnels, "fed_by_destination")]),
-    "guard-not-loaded": Fault(idle_contexts=[(tunnelling.Tunnels, "guarded")]),
+    "multipath-stays-on": Fault(other_contexts=[(paths.Multipath, "off", _nothing)]),
+    "rules-stay": Fault(other_contexts=[(paths.Multipath, "without_source_rules", _nothing)]),
+    "latent-loop": Fault(
+        other_contexts=[
+            (tunnelling.Tunnels, "fed_by_source", _fed_as_backup),
+            (tunnelling.Tunnels, "fed_by_destination", _nothing),
+        ]
+    ),
+    "guard-not-loaded": Fault(other_contexts=[(tunnelling.Tunnels, "guarded", _nothing)]),
 }
 
 
@@ -121,7 +135,7 @@ def _break(fault: Fault) -> None:
         true_link = replace(link, rate=int(link.rate * fault.rate))
         with build(self, topology, true_link, journal) as made:
             current[:] = [replace(made, link=link)]
-            if fault.at_once:
+            if fault.at_once and topology.cables:  # not in a lab that is only there to probe
                 fault.at_once(current[0])
             yield current[0]
 
@@ -141,7 +155,7 @@ def _break(fault: Fault) -> None:
         (NetnsTarget, "lab", lab),
         (flow.Flow, "start", staticmethod(broken_start)),
         (Copies, "__call__", broken_copy),
-        *((kind, method, _nothing) for kind, method in fault.idle_contexts),
+        *fault.other_contexts,
     ]
     for owner, attribute, value in patches:
         setattr(owner, attribute, value)

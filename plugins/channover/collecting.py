@@ -24,6 +24,10 @@ LEFT = "channover_left"
 """Set on a teardown's report: what the test left, as plain data."""
 
 
+REASON = "channover_reason"
+"""Set on the report of a comparison that did not hold: the explanation, whole."""
+
+
 def broke(error: BaseException | None) -> bool:
     """Say whether an exception means a broken rig rather than a broken behaviour."""
     return error is not None and not isinstance(error, (AssertionError, pytest.fail.Exception))
@@ -143,6 +147,8 @@ def _outcome(reports: list[pytest.TestReport]) -> tuple[Outcome, str]:
 
 
 def _reason(report: pytest.TestReport) -> str:
+    if explained := getattr(report, REASON, ""):
+        return str(explained)
     crash = getattr(report.longrepr, "reprcrash", None)
     text = crash.message if crash is not None else report.longreprtext
     for prefix in ("channover.errors.RigError: ", "channover.errors.BehaviourFailed: ", "Failed: ", "AssertionError: "):

@@ -129,11 +129,11 @@ def explain(flow: Flow) -> str:
     sender, receiver = _view(flow, first.source), _view(flow, first.target)
     ends = {host.name for transfer in flow.transfers for host in (transfer.source, transfer.target)}
     others = [_view(flow, host) for host in flow.hosts if host.name not in ends]
-    lines = [per_nic(view) for view in (sender, receiver, *others)]
     mptcp = flow.protocol is Protocol.MPTCP
     found = causes(sender, receiver, mptcp=mptcp, fallbacks=flow.fallbacks() if mptcp else (), others=others)
+    lines = [f"most likely: {cause}" for cause in found] or ["nothing that was looked at explains it"]
     lines += flow.notes
-    lines += [f"most likely: {cause}" for cause in found] or ["nothing that was looked at explains it"]
+    lines += [per_nic(view) for view in (sender, receiver, *others)]
     return "\n".join(lines)
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from channover import collecting, evidencing, settings
 from channover.behaviours import CATALOGUE, Behaviour
-from channover.collecting import LEFT, RIG_BROKE, Collected
+from channover.collecting import LEFT, REASON, RIG_BROKE, Collected
 from channover.errors import ChannoverError, UsageError
 from channover.fixtures import (
     RECORD,
@@ -58,6 +58,8 @@ __all__ = [
 COLLECTED = pytest.StashKey[Collected]()
 UNMET = pytest.StashKey[str]()
 STRICT = "channover_strict"
+EXPLAINED = pytest.StashKey[str]()
+"""The last explanation of a comparison, whole: pytest cuts long ones short."""
 _WORKER_FOLDER = "channover_folder"
 
 
@@ -234,6 +236,9 @@ def pytest_runtest_makereport(
         strict = UNMET in item.stash and item.config.stash[SESSION].settings.strict
         setattr(report, STRICT, strict)
         setattr(report, RIG_BROKE, not strict and collecting.broke(error))
+        explained = item.config.stash.get(EXPLAINED, "")
+        if explained and isinstance(error, AssertionError) and explained.partition("\n")[0] in str(error):
+            setattr(report, REASON, explained)
     if report.when == "teardown":
         session = item.config.stash[SESSION]
         facts = {
@@ -302,7 +307,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         session.config.pluginmanager.register(_Reporter(session.config), "channover_reporter")
 
 
-def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
+def pytest_assertrepr_compare(config: pytest.Config, op: str, left: object, right: object) -> list[str] | None:
     """Explain a comparison that did not hold: measured, expected and why, per NIC, the likely cause."""
     if not isinstance(left, Measured) or left.last is None:
         return None
@@ -315,4 +320,6 @@ def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str]
     lines = [f"{left!r}, expected {expected}"]
     if not reading.settled:
         lines.append("the verdict had not settled at the deadline: it is the mean's")
-    return lines + left.explain().splitlines()
+    lines += left.explain().splitlines()
+    config.stash[EXPLAINED] = "\n".join(lines)
+    return lines

@@ -116,7 +116,7 @@ class Tunnels:
             explain=lambda: "\n".join(map(str, self.loops(tunnel))) or "no sign of a loop",
         )
 
-    def recovery(self, tunnel: Tunnel, floor: float, limit: float = 40.0) -> Measured:
+    def recovery(self, tunnel: Tunnel, floor: float, limit: float = 21.0) -> Measured:
         """Return how long (seconds, ``limit`` at most) until traffic leaves the tunnel above ``floor``, for two seconds.
 
         What was queued in the loop comes out in a burst, and the carrier may stall once more behind it.

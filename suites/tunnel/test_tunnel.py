@@ -83,7 +83,7 @@ def test_the_guard_for_both_directions_ends_a_loop(multipath: Multipath, tunnels
         guards = tunnels.both_guards(tunnel)
         with tunnels.guarded(guards):
             waited = tunnels.recovery(tunnel, 1.1 * multipath.link.rate)
-            assert waited == at_most(30, "retransmission timers that the loop wound up have to run out")
+            assert waited == at_most(20, "retransmission timers that the loop wound up have to run out")
             recovered = tunnels.rate(tunnel, "rate behind the guard")
             assert recovered == at_least(1.1 * multipath.link.rate, "the rate comes back")
             assert tunnels.hits(guards) >= 1

@@ -16,6 +16,8 @@ from statistics import NormalDist, fmean
 
 CONFIDENCE = 0.99
 """The confidence of every interval that channover states, unless said otherwise."""
+STARTUP = 20
+"""The longest start-up, in samples: two seconds of slices of 0.1 s, for a TCP connection's slow start and its joins."""
 FEWEST = 8
 """Fewer samples than this make no interval."""
 
@@ -75,7 +77,10 @@ def estimate(samples: Sequence[float], confidence: float = CONFIDENCE) -> Estima
 
 
 def settled_part(samples: Sequence[float]) -> Sequence[float]:
-    """Return the samples without their start-up: the cut (in the first half) that minimises the standard error (MSER)."""
+    """Return the samples without their start-up: the cut that minimises the standard error (MSER).
+
+    It lies in the first half, and among the first STARTUP samples: what comes later is no start-up, however odd.
+    """
     count = len(samples)
     best, cut = math.inf, 0
     total = squares = 0.0
@@ -84,7 +89,7 @@ def settled_part(samples: Sequence[float]) -> Sequence[float]:
         total += sample
         squares += sample * sample
         errors.append(max(squares - total * total / kept, 0.0) / (kept * kept))
-    for start in range(count // 2 + 1):
+    for start in range(min(count // 2, STARTUP) + 1):
         error = errors[count - start - 1] if start < count else math.inf
         if error < best:
             best, cut = error, start
