@@ -88,6 +88,7 @@ class Collected:
             except UsageError as error:
                 raise pytest.UsageError(str(error)) from None
             self.opened = True
+            self.write(interrupted=True)
 
     def _complete(self, nodeid: str, reports: list[pytest.TestReport], left: Mapping[str, Any]) -> None:
         self.open()

@@ -32,6 +32,7 @@ from channover.fixtures import (
     udp,
 )
 from channover.flow import Flow
+from channover.hosts import kernel
 from channover.hosts.base import Journal
 from channover.record import Record
 from channover.report.results import planned_folder
@@ -77,6 +78,8 @@ def pytest_configure(config: pytest.Config) -> None:
         wanted = settings.read(config)
     except UsageError as error:
         raise pytest.UsageError(str(error)) from None
+    if _is_worker(config):
+        kernel.die_with_parent()  # xdist itself ends a worker 5 to 15 s after the controller was killed
     config.stash[SESSION] = Session(wanted, target_of(wanted))
     config.stash[evidencing.LIVE] = lambda *_: None
 
@@ -271,6 +274,7 @@ class _Reporter:
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
+        self.stopped = False
 
     @property
     def _opened(self) -> bool:
@@ -281,11 +285,17 @@ class _Reporter:
         if COLLECTED in self.config.stash:
             self.config.stash[COLLECTED].add(report)
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_keyboard_interrupt(self) -> None:
+        """Remember it: a second Ctrl-C that comes now keeps pytest from setting its exit status."""
+        self.stopped = True
+
     @pytest.hookimpl(trylast=True)
-    def pytest_sessionfinish(self, exitstatus: int) -> None:
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Write the results."""
+        stopped = self.stopped or bool(session.shouldstop or session.shouldfail) or exitstatus not in (0, 1)
         if self._opened:
-            self.config.stash[COLLECTED].write(interrupted=exitstatus not in (0, 1))
+            self.config.stash[COLLECTED].write(interrupted=stopped)
 
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:

@@ -57,12 +57,12 @@ def mount(source: str, target: str, kind: str | None, flags: int = 0, data: str 
     )
 
 
-def die_with_parent() -> None:
-    """Ask the kernel to send SIGKILL to this process as soon as its parent thread ends (``PR_SET_PDEATHSIG``).
+def die_with_parent(number: int = signal.SIGKILL) -> None:
+    """Ask the kernel to send a signal to this process as soon as its parent thread ends (``PR_SET_PDEATHSIG``).
 
     The kernel forgets the wish when the process changes its credentials: call it after entering a user namespace.
     """
-    _call("prctl", _PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL), 0, 0, 0)
+    _call("prctl", _PR_SET_PDEATHSIG, ctypes.c_ulong(number), 0, 0, 0)
 
 
 def new_network_namespace() -> int:

@@ -2,10 +2,14 @@
 
 Two processes are told here. The *nursery* is started once a run and forks a *lab init* for each lab, one ahead of need. A
 lab init is process 1 of a PID namespace, and has a mount and a network namespace of its own; hosts are further network
-namespaces that only its descriptors (and the processes in them) keep alive. It dies when its parent dies
-(``PR_SET_PDEATHSIG``) and when the controller's end of its socket closes; the kernel then kills every process of the PID
-namespace, and frees the namespaces, the interfaces in them and the tmpfs on ``/run`` (``pid_namespaces(7)``). No exit
-handler takes part.
+namespaces that only its descriptors (and the processes in them) keep alive. It ends when the controller's end of its
+socket closes, which the kernel sees to, and it is killed when the nursery ends (``PR_SET_PDEATHSIG``), which waits no more
+than ``GRACE`` for its labs once the controller is gone. With it the kernel kills every process of the PID namespace, and
+frees the namespaces, the interfaces in them and the tmpfs on ``/run`` (``pid_namespaces(7)``). The controller does nothing.
+
+Between the one and the other a lab init aborts the lab's connections. A socket whose program has ended goes on by itself
+and keeps its namespace: an MPTCP one for 60 s (``mptcp_close_timeout()`` in ``net/mptcp/protocol.c``), a TCP one until its
+retransmissions are given up, and since its wire is gone, it never hears that its peer has ended too.
 
 Only :mod:`channover.hosts.namespace` starts it. It is imported rather than run as ``__main__``: messages name its classes,
 and a lab that had to import the module for the first of them would lose 10 ms.
@@ -40,6 +44,9 @@ ENVIRONMENT = {
 
 PRIORITY = -10
 """The nice value of a lab's processes: beside work at 0, EEVDF gives them nine tenths of a core (``sched(7)``)."""
+
+GRACE = 2
+"""How long (seconds, whole) labs may take to end by themselves once the controller is gone."""
 
 QUIET = 0.1
 """How long (seconds) no lab must have been asked for before one is made ahead of need: a lab that is being built goes first."""
@@ -99,6 +106,7 @@ class Lab:
     hosts: dict[str, operations.Session] = field(default_factory=dict)
     statuses: dict[int, int] = field(default_factory=dict)
     ports: int = 0
+    used: set[str] = field(default_factory=set)
 
     @contextlib.contextmanager
     def inside(self, host: str | None) -> Iterator[None]:
@@ -181,6 +189,8 @@ class Lab:
     ) -> tuple[int, int]:
         """Start a program in a host with the three descriptors as its standard streams; return its pid and pidfd."""
         actions = [(os.POSIX_SPAWN_DUP2, descriptor, number) for number, descriptor in enumerate(descriptors)]
+        if host is not None:
+            self.used.add(host)
         # A program that has ended and been reaped has no pidfd: nothing is reaped between the two calls.
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
         try:
@@ -219,6 +229,17 @@ class Lab:
         """Send a signal to a process, or to its group; one that has ended is no error."""
         with contextlib.suppress(ProcessLookupError):
             (os.killpg if group else os.kill)(pid, number)
+
+    def end(self) -> None:
+        """Kill every program, and abort the connections that they leave: see above. Nothing of the lab works any more."""
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(-1, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(-1, 0)  # returns when there is no child left, since none is to be waited for
+        for host in self.used:
+            with self.inside(host), contextlib.suppress(OSError):
+                netlink.abort_connections()
 
     def read(self, host: str | None, path: str) -> bytes:
         """Return a file's content as the host sees it."""
@@ -280,6 +301,7 @@ def _made() -> Lab:
 def _lab_init(nursery: socket.socket) -> None:
     """Make a lab, wait until one is wanted (the nursery hands over the controller's socket), and serve."""
     kernel.die_with_parent()
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     try:
         made: Lab | BaseException = _made()
     except BaseException as error:
@@ -294,6 +316,8 @@ def _lab_init(nursery: socket.socket) -> None:
         send(channel, ("ok", os.getpid()))
         while True:
             _serve(made, channel)
+    if isinstance(made, Lab):
+        made.end()
 
 
 def _described(error: BaseException) -> tuple[str, int, str]:
@@ -347,9 +371,9 @@ def _enter_user_namespace() -> None:
 def _enter_pid_namespace() -> None:
     """Go on as process 1 of a PID namespace that the user namespace owns: only there may labs be forked.
 
-    Coming back from ``unshare(CLONE_NEWPID)`` takes privilege over the namespace one came from (``setns(2)``).
+    Coming back from ``unshare(CLONE_NEWPID)`` takes privilege over the namespace one came from (``setns(2)``). The process
+    that is left outside ends with the one inside, which hears of the controller's end by its socket.
     """
-    kernel.die_with_parent()
     kernel.unshare(kernel.CLONE_NEWPID)
     child = os.fork()
     if child:
@@ -376,7 +400,8 @@ def _map_ids(target: int, user: int, group: int) -> bool:
 
 
 def _nursery(channel: socket.socket) -> None:
-    kernel.die_with_parent()
+    signal.signal(signal.SIGUSR1, _controller_gone)
+    kernel.die_with_parent(signal.SIGUSR1)
     try:
         if os.getuid() != 0:
             _enter_user_namespace()
@@ -388,20 +413,36 @@ def _nursery(channel: socket.socket) -> None:
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
     own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
-    send(channel, ("ok", os.getpid()))
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        send(channel, ("ok", os.getpid()))
+        _fork_labs(channel, own)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.signal(signal.SIGALRM, lambda *_: os._exit(1))
+    signal.alarm(GRACE)
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(-1, 0)  # returns when there is no child left, since none is to be waited for
+
+
+def _controller_gone(*_: object) -> None:
+    raise EOFError
+
+
+def _fork_labs(channel: socket.socket, own: int) -> None:
+    """Fork a lab init whenever one is asked for. Raises EOFError when the controller has gone."""
     spare: socket.socket | None = _fork(channel, own)
-    while True:
-        if spare is None and not select.select([channel], [], [], QUIET)[0]:
-            spare = _fork(channel, own)
-        try:
+    try:
+        while True:
+            if spare is None and not select.select([channel], [], [], QUIET)[0]:
+                spare = _fork(channel, own)
             _, descriptors = receive(channel)
-        except (EOFError, ConnectionResetError):
-            return
-        # Where the init has died, the controller sees its end closed.
-        with spare or _fork(channel, own) as init, contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            send(init, "lab", (descriptors[0],))
-        os.close(descriptors[0])
-        spare = None
+            # Where the init has died, the controller sees its end closed.
+            with spare or _fork(channel, own) as init, contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                send(init, "lab", (descriptors[0],))
+            os.close(descriptors[0])
+            spare = None
+    finally:
+        if spare is not None:
+            spare.close()
 
 
 def _fork(channel: socket.socket, own: int) -> socket.socket:

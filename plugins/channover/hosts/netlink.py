@@ -38,6 +38,8 @@ _STOLEN, _EGRESS_REDIRECT = 4, 1
 _TICKS_PER_MICROSECOND = 15.625
 """Psched ticks: 64 ns each since Linux 2.6.31 (``PSCHED_SHIFT`` 6 in ``include/net/pkt_sched.h``)."""
 
+_NETLINK_SOCK_DIAG, _SOCK_DIAG_BY_FAMILY, _SOCK_DESTROY = 4, 20, 21
+_ANY_STATE, _LISTEN = 0xFFFF, 10
 _SIOCETHTOOL = 0x8946
 _ETHTOOL_SET = {"tx": 0x17, "tso": 0x1F, "gso": 0x24, "gro": 0x2C}
 
@@ -212,3 +214,31 @@ def offloads(control: socket.socket, device: str, features: Iterable[str], on: b
     for feature in features:
         value[0] = _ETHTOOL_SET[feature]
         fcntl.ioctl(control, _SIOCETHTOOL, request)
+
+
+def abort_connections() -> None:
+    """Abort every TCP connection and MPTCP subflow of the namespace one is in (``sock_diag(7)``, ``SOCK_DESTROY``).
+
+    Where the kernel cannot (no CONFIG_INET_DIAG_DESTROY), nothing happens.
+    """
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_SOCK_DIAG) as diagnosis:
+        for family in (socket.AF_INET, socket.AF_INET6):
+            for identity in _connections(diagnosis, family):
+                request = struct.pack("=BBBxI", family, socket.IPPROTO_TCP, 0, _ANY_STATE) + identity
+                diagnosis.send(struct.pack("=IHHII", 16 + len(request), _SOCK_DESTROY, 0x5, 0, 0) + request)
+                diagnosis.recv(4096)
+
+
+def _connections(diagnosis: socket.socket, family: int) -> list[bytes]:
+    """Return the identity (``struct inet_diag_sockid``) of each TCP socket that is no listener."""
+    request = struct.pack("=BBBxI48x", family, socket.IPPROTO_TCP, 0, _ANY_STATE & ~(1 << _LISTEN))
+    diagnosis.send(struct.pack("=IHHII", 16 + len(request), _SOCK_DIAG_BY_FAMILY, 0x301, 0, 0) + request)
+    found: list[bytes] = []
+    while True:
+        data = diagnosis.recv(1 << 16)
+        while data:
+            length, kind = struct.unpack_from("=IH", data)
+            if kind != _SOCK_DIAG_BY_FAMILY:
+                return found
+            found.append(data[20:68])
+            data = data[(length + 3) & ~3 :]
