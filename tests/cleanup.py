@@ -209,13 +209,13 @@ class Attempt:
         inits = [pid for pid in living if _is_lab_part(pid)]
         nurseries = [pid for pid in inits if living[pid].parent not in inits]
         if self.way in ("KILL", "TERM", "HUP"):
-            self._kill(self.pytest.pid, getattr(signal, f"SIG{self.way}"))
+            self.pytest.send_signal(getattr(signal, f"SIG{self.way}"))
         elif self.way == "CLOSE":
             self._close()
         elif self.way == "STOP":
-            self._kill(self.pytest.pid, signal.SIGSTOP)
+            self.pytest.send_signal(signal.SIGSTOP)
             time.sleep(1.0)
-            self._kill(self.pytest.pid, signal.SIGKILL)
+            self.pytest.send_signal(signal.SIGKILL)
         elif self.way == "NURSERY":
             for pid in nurseries:
                 self._kill(pid, signal.SIGKILL)
@@ -246,7 +246,7 @@ class Attempt:
             self._check_lab_gone(*before)
             if leaks.wait(lambda: (self.watch.poll(), self.ended)[1], 120.0) is None:
                 self.faults.append("pytest hangs: it did not end within 120 s of the loss of its lab")
-                self._kill(self.pytest.pid, signal.SIGKILL)
+                self.pytest.send_signal(signal.SIGKILL)
             elif self.pytest.returncode != 1:
                 self.faults.append(f"pytest ended with {self.pytest.returncode}, not with 1: {self.said[-300:]!r}")
             self.sent = time.monotonic()
@@ -267,7 +267,7 @@ class Attempt:
             self.faults.append(f"{lasting}: {'; '.join(late or left) or 'interfaces'}")
         if left:
             self.watch.end()
-            self._kill(self.pytest.pid, signal.SIGKILL)
+            self.pytest.send_signal(signal.SIGKILL)
         self.pytest.wait()
         if not spared and self.pytest.returncode not in (*WAYS[self.way], *ENDED):
             self.faults.append(f"pytest ended with {self.pytest.returncode}: {self.said[-300:]!r}")

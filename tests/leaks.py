@@ -237,7 +237,8 @@ class Watch:
         for pid, entry in table.items():
             children.setdefault(entry.parent, []).append(pid)
         waiting = [pid for pid, start in self.processes if pid in table and table[pid].start == start]
-        waiting += [self.root, *(pid for pid in children.get(os.getpid(), ()) if pid not in self.strangers)]
+        # The root too is a child of this process while it lives: its number alone may be another's by now.
+        waiting += [pid for pid in children.get(os.getpid(), ()) if pid not in self.strangers]
         found: dict[int, Entry] = {}
         while waiting:
             pid = waiting.pop()
@@ -296,10 +297,14 @@ class Watch:
         return wait(lambda: number not in self._names.living(), timeout) is not None
 
     def end(self) -> None:
-        """Kill what is left."""
-        for pid in self.poll():
+        """Kill what is left, and nothing that has since been given the number of one of its processes."""
+        for pid, entry in self.poll().items():
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+                descriptor = os.pidfd_open(pid)
+                again = process_table().get(pid)
+                if again is not None and again.start == entry.start:
+                    signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+                os.close(descriptor)
 
 
 def wait(condition: Callable[[], object], timeout: float) -> float | None:

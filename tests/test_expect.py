@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from channover.errors import RigError
 from channover.verdict.expect import (
     Expectation,
     Measured,
@@ -36,6 +37,7 @@ class Tape:
     values: Iterable[float]
     limit: int = 100
     fixed: bool = False
+    disturbance: str = ""
     taken: list[float] = field(default_factory=list)
     finished: int = 0
     _values: Iterator[float] = field(init=False)
@@ -52,6 +54,9 @@ class Tape:
             return False
         self.taken.append(next(self._values))
         return True
+
+    def disturbed(self) -> str:
+        return self.disturbance
 
     def finish(self) -> None:
         self.finished += 1
@@ -312,3 +317,16 @@ def test_samples_come_from_a_cycle() -> None:
     value, readings = measured(tape)
     assert value == between(92.5e6, 94.5e6)
     assert readings[0].settled
+
+
+def test_an_unsettled_verdict_on_a_disturbed_rig_is_no_failure() -> None:
+    tape = Tape(steady(92.8e6, 6e6), limit=60, disturbance="the processors had 0% of idle time")
+    rate, readings = measured(tape)
+    with pytest.raises(RigError, match="no verdict, since the processors"):
+        _ = rate == near(94.15e6)
+    assert not readings[0].held and not readings[0].settled
+
+
+def test_a_settled_verdict_stands_on_a_disturbed_rig() -> None:
+    rate, _ = measured(Tape(steady(47e6), limit=100, disturbance="the processors had 0% of idle time"))
+    assert (rate == near(94.15e6)) is False

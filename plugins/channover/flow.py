@@ -15,7 +15,7 @@ from channover.errors import BehaviourFailed, RigError
 from channover.hosts.base import Host
 from channover.nicuse import NicUse
 from channover.observe import evidence
-from channover.observe.counters import Counters, counters, fallback_reasons
+from channover.observe.counters import Counters, Processors, counters, fallback_reasons, processors
 from channover.observe.nics import NicSeries, Sampler
 from channover.observe.sockets import Subflow, parse_tcp
 from channover.slot import measuring_slot
@@ -73,6 +73,8 @@ class Flow:
     _samplers: dict[str, Sampler] = field(default_factory=dict, repr=False)
     _before: dict[str, Counters] = field(default_factory=dict, repr=False)
     _held: ExitStack = field(default_factory=ExitStack, repr=False)
+    _processors: Processors | None = field(default=None, repr=False)
+    _starved: str = ""
     _open: bool = True
     _seen: int = 0
 
@@ -100,6 +102,10 @@ class Flow:
         """Return the receivers' goodput (bit/s), summed over the transfers, slice by slice."""
         slices = [transfer.slices() for transfer in self.transfers]
         return [sum(one.rate for one in row) for row in zip(*slices, strict=False)]
+
+    def disturbed(self) -> str:
+        """Say that the host's processors were too busy to be a wire, or nothing."""
+        return self._starved
 
     def more(self) -> bool:
         """Wait for the next slice; False at the limit, or when the traffic has ended by itself."""
@@ -146,6 +152,8 @@ class Flow:
             for transfer in self.transfers:
                 transfer.stop()
             self.seconds = time.monotonic() - self.started
+            if self._processors is not None:
+                self._starved = processors(self.transfers[0].source).starved_since(self._processors)
             with ThreadPoolExecutor(len(self._samplers)) as pool:
                 taken = pool.map(Sampler.stop, self._samplers.values())
                 self.series = dict(zip(self._samplers, taken, strict=True))
@@ -239,6 +247,7 @@ class Flow:
                 if protocol is Protocol.MPTCP:
                     flow._before[host.name] = counters(host)
             flow.started = time.monotonic()
+            flow._processors = processors(loads[0][0])
             # iperf3 is told to go on for longer: it is ended when the verdict is settled.
             flow._begin([(source, target, replace(load, limit=flow.limit + 5)) for source, target, load in loads])
         except BaseException:

@@ -17,6 +17,7 @@ from channover.network.guard import Guard, Hits, both_guard, hits, matches_mptcp
 from channover.network.openvpn import join_listener, openvpn_tunnel
 from channover.network.ssh import ssh_login, ssh_server, ssh_tunnel
 from channover.network.tunnel import Tunnel, TunnelEnd, through, way_back
+from channover.observe.counters import Processors, processors
 from channover.observe.nics import Sampler
 from channover.observe.sockets import subflows
 from channover.paths import HostEnd, Multipath
@@ -227,12 +228,19 @@ class _DeviceRate:
     measuring: Measuring
     record: Record
     started: float = field(default_factory=time.monotonic)
+    _processors: Processors = field(init=False)
     _seen: int = 0
     _open: bool = True
+
+    def __post_init__(self) -> None:
+        self._processors = processors(self.sampler.host)
 
     @property
     def fixed(self) -> bool:
         return self.measuring.duration is not None
+
+    def disturbed(self) -> str:
+        return processors(self.sampler.host).starved_since(self._processors)
 
     def samples(self) -> list[float]:
         return list(self.sampler.so_far().rate(self.device, "rx"))

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from channover.errors import RigError
 from channover.verdict.statistics import CONFIDENCE, Estimate, estimate, settled_part
 
 LOOKS = 8
@@ -96,6 +97,10 @@ class Source(Protocol):
         """Stop measuring."""
         ...
 
+    def disturbed(self) -> str:
+        """Say what kept the rig from measuring well, or nothing."""
+        ...
+
     @property
     def fixed(self) -> bool:
         """Whether to measure for the whole duration, settled or not."""
@@ -143,9 +148,15 @@ class Measured:
         return self.known
 
     def compare(self, expectation: Expectation) -> Reading:
-        """Compare, measuring for as long as it takes, and record the comparison."""
+        """Compare, measuring for as long as it takes, and record the comparison.
+
+        Raises RigError where the verdict would be against the behaviour, has not settled, and the rig was disturbed.
+        """
+        source = self.source if self.known is None else None
         self.last = self._read(expectation)
         self.record(self.last)
+        if source is not None and not self.last.held and not self.last.settled and (cause := source.disturbed()):
+            raise RigError(f"{self!r}, expected {expectation.text(self.unit)}: no verdict, since {cause}")
         return self.last
 
     def _read(self, expectation: Expectation) -> Reading:
