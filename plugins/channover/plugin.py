@@ -158,6 +158,14 @@ def pytest_configure_node(node: Any) -> None:
     node.workerinput[_WORKER_FOLDER] = str(_collected(node.config, session).folder)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(node: Any) -> None:
+    """Begin the results as soon as a worker has found behaviours and made the run's folder."""
+    collected = _collected(node.config, node.config.stash[SESSION])
+    if collected.folder.exists():
+        collected.open()
+
+
 def pytest_report_header(config: pytest.Config) -> str:
     """Name the target in pytest's header."""
     wanted = config.stash[SESSION].settings
