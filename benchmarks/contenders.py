@@ -13,7 +13,8 @@ from typing import IO, Protocol, cast
 
 from channover import paths
 from channover.hosts.base import Journal
-from channover.hosts.namespace import NamespaceProcess, Nursery
+from channover.hosts.labs import Nursery
+from channover.hosts.process import NamespaceProcess
 from channover.network import addressing
 from channover.targets.base import Lab
 from channover.targets.netns import NetnsTarget

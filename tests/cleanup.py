@@ -52,7 +52,7 @@ WAYS: Mapping[str, tuple[int, ...]] = {
     "KILL": (-signal.SIGKILL,),
     "TERM": (-signal.SIGTERM,),
     "HUP": (-signal.SIGHUP,),
-    "INT": (2,),
+    "INT": (2, -signal.SIGINT),
     "INT2": (2, -signal.SIGINT),
     "CLOSE": (-signal.SIGHUP,),
     "STOP": (-signal.SIGKILL,),
@@ -318,7 +318,7 @@ class Attempt:
 
 def _is_lab_part(pid: int) -> bool:
     try:
-        return b"channover.hosts.lab_init" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return b"channover.hosts.nursery" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
 

@@ -1,18 +1,15 @@
 """The first process of a lab: it owns every namespace of the lab, so that the kernel ends the lab when it ends.
 
-Two processes are told here. The *nursery* is started once a run and forks a *lab init* for each lab, one ahead of need. A
-lab init is process 1 of a PID namespace, and has a mount and a network namespace of its own; hosts are further network
-namespaces that only its descriptors (and the processes in them) keep alive. It ends when the controller's end of its
-socket closes, which the kernel sees to, and it is killed when the nursery ends (``PR_SET_PDEATHSIG``), which waits no more
-than ``GRACE`` for its labs once the controller is gone. With it the kernel kills every process of the PID namespace, and
-frees the namespaces, the interfaces in them and the tmpfs on ``/run`` (``pid_namespaces(7)``). The controller does nothing.
+The nursery (:mod:`channover.hosts.nursery`) forks a *lab init* for each lab. A lab init is process 1 of a PID namespace,
+and has a mount and a network namespace of its own; hosts are further network namespaces that only its descriptors (and
+the processes in them) keep alive. It ends when the controller's end of its socket closes, which the kernel sees to, and it
+is killed when the nursery ends (``PR_SET_PDEATHSIG``), which waits no more than its ``GRACE`` for its labs once the
+controller is gone. With it the kernel kills every process of the PID namespace, and frees the namespaces, the interfaces
+in them and the tmpfs on ``/run`` (``pid_namespaces(7)``). The controller does nothing.
 
 Between the one and the other a lab init aborts the lab's connections. A socket whose program has ended goes on by itself
 and keeps its namespace: an MPTCP one for 60 s (``mptcp_close_timeout()`` in ``net/mptcp/protocol.c``), a TCP one until its
 retransmissions are given up, and since its wire is gone, it never hears that its peer has ended too.
-
-Only :mod:`channover.hosts.namespace` starts it. It is imported rather than run as ``__main__``: messages name its classes,
-and a lab that had to import the module for the first of them would lose 10 ms.
 """
 
 from __future__ import annotations
@@ -20,12 +17,9 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
-import select
 import signal
 import socket
 import struct
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -44,12 +38,6 @@ ENVIRONMENT = {
 
 PRIORITY = -10
 """The nice value of a lab's processes: beside work at 0, EEVDF gives them nine tenths of a core (``sched(7)``)."""
-
-GRACE = 2
-"""How long (seconds, whole) labs may take to end by themselves once the controller is gone."""
-
-QUIET = 0.1
-"""How long (seconds) no lab must have been asked for before one is made ahead of need: a lab that is being built goes first."""
 
 _HEADER = struct.Struct("=I")
 
@@ -298,7 +286,7 @@ def _made() -> Lab:
     return lab
 
 
-def _lab_init(nursery: socket.socket) -> None:
+def lab_init(nursery: socket.socket) -> None:
     """Make a lab, wait until one is wanted (the nursery hands over the controller's socket), and serve."""
     kernel.die_with_parent()
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
@@ -311,7 +299,7 @@ def _lab_init(nursery: socket.socket) -> None:
         nursery.close()
         channel = socket.socket(fileno=descriptors[0])
         if isinstance(made, BaseException):
-            send(channel, ("error", _described(made)))
+            send(channel, ("error", described(made)))
             return
         send(channel, ("ok", os.getpid()))
         while True:
@@ -320,7 +308,8 @@ def _lab_init(nursery: socket.socket) -> None:
         made.end()
 
 
-def _described(error: BaseException) -> tuple[str, int, str]:
+def described(error: BaseException) -> tuple[str, int, str]:
+    """Return an error as it goes over a socket: the name of its class, its number or 0, its words."""
     number = getattr(error, "errno", 0) or 0
     return type(error).__name__, number, getattr(error, "strerror", None) or str(error)
 
@@ -337,130 +326,10 @@ def _serve(lab: Lab, channel: socket.socket) -> None:
             result = getattr(lab, name)(*arguments)
         reply: tuple[str, object] = ("ok", result)
     except Exception as error:
-        reply = ("error", _described(error))
+        reply = ("error", described(error))
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
     send(channel, reply, passed)
     for descriptor in passed:
         os.close(descriptor)
-
-
-def _enter_user_namespace() -> None:
-    """Become root of a new user namespace: with the user's subordinate ids where there are any, else alone."""
-    user, group = os.getuid(), os.getgid()
-    target = os.getpid()
-    ready_read, ready_write = os.pipe()
-    helper = os.fork()
-    if helper == 0:
-        os.close(ready_write)
-        os.read(ready_read, 1)
-        os._exit(0 if _map_ids(target, user, group) else 1)
-    os.close(ready_read)
-    kernel.unshare(kernel.CLONE_NEWUSER)
-    os.write(ready_write, b"1")
-    os.close(ready_write)
-    if os.waitpid(helper, 0)[1] != 0:
-        with open("/proc/self/setgroups", "w") as file:
-            file.write("deny")
-        for kind, number in (("uid", user), ("gid", group)):
-            with open(f"/proc/self/{kind}_map", "w") as file:
-                file.write(f"0 {number} 1")
-
-
-def _enter_pid_namespace() -> None:
-    """Go on as process 1 of a PID namespace that the user namespace owns: only there may labs be forked.
-
-    Coming back from ``unshare(CLONE_NEWPID)`` takes privilege over the namespace one came from (``setns(2)``). The process
-    that is left outside ends with the one inside, which hears of the controller's end by its socket.
-    """
-    kernel.unshare(kernel.CLONE_NEWPID)
-    child = os.fork()
-    if child:
-        os.waitpid(child, 0)
-        os._exit(0)
-    kernel.die_with_parent()
-
-
-def _map_ids(target: int, user: int, group: int) -> bool:
-    import pwd
-
-    name = pwd.getpwuid(user).pw_name
-    for tool, ids, number in (("newuidmap", "/etc/subuid", user), ("newgidmap", "/etc/subgid", group)):
-        try:
-            with open(ids) as file:
-                ranges = [line.split(":") for line in file if line.startswith((f"{name}:", f"{user}:"))]
-            start, count = ranges[0][1:]
-            command = [tool, str(target), "0", str(number), "1", "1", start, count.strip()]
-            if subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode != 0:
-                return False
-        except (OSError, IndexError, ValueError):
-            return False
-    return True
-
-
-def _nursery(channel: socket.socket) -> None:
-    signal.signal(signal.SIGUSR1, _controller_gone)
-    kernel.die_with_parent(signal.SIGUSR1)
-    try:
-        if os.getuid() != 0:
-            _enter_user_namespace()
-            _enter_pid_namespace()
-    except OSError as error:
-        send(channel, ("error", _described(error)))
-        return
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ignored, signal.SIG_IGN)
-    own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
-    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
-        send(channel, ("ok", os.getpid()))
-        _fork_labs(channel, own)
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    signal.signal(signal.SIGALRM, lambda *_: os._exit(1))
-    signal.alarm(GRACE)
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(-1, 0)  # returns when there is no child left, since none is to be waited for
-
-
-def _controller_gone(*_: object) -> None:
-    raise EOFError
-
-
-def _fork_labs(channel: socket.socket, own: int) -> None:
-    """Fork a lab init whenever one is asked for. Raises EOFError when the controller has gone."""
-    spare: socket.socket | None = _fork(channel, own)
-    try:
-        while True:
-            if spare is None and not select.select([channel], [], [], QUIET)[0]:
-                spare = _fork(channel, own)
-            _, descriptors = receive(channel)
-            # Where the init has died, the controller sees its end closed.
-            with spare or _fork(channel, own) as init, contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                send(init, "lab", (descriptors[0],))
-            os.close(descriptors[0])
-            spare = None
-    finally:
-        if spare is not None:
-            spare.close()
-
-
-def _fork(channel: socket.socket, own: int) -> socket.socket:
-    """Fork a lab init, and return the socket on which it waits for the controller's."""
-    ours, theirs = socket.socketpair()
-    kernel.unshare(kernel.CLONE_NEWPID)
-    if os.fork() == 0:
-        channel.close()
-        ours.close()
-        os.close(own)
-        with contextlib.suppress(BaseException):
-            _lab_init(theirs)
-        os._exit(0)
-    kernel.setns(own, kernel.CLONE_NEWPID)
-    theirs.close()
-    return ours
-
-
-def main() -> None:
-    """Be the nursery; the first argument is the descriptor of the controller's socket."""
-    _nursery(socket.socket(fileno=int(sys.argv[1])))

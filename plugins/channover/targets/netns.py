@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from channover.errors import ChannoverError, RigError
 from channover.hosts.base import Journal, Nic
 from channover.hosts.lab_init import ENVIRONMENT, PanelCable
-from channover.hosts.namespace import LabProcess, NamespaceHost, Nursery
+from channover.hosts.labs import LabProcess, Nursery
+from channover.hosts.namespace import NamespaceHost
 from channover.targets.base import Lab
 from channover.topology import Cable, Topology
 from channover.wire import Link

@@ -1,0 +1,146 @@
+"""A program that runs in a namespace host."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import select
+import signal
+import threading
+import time
+from collections.abc import Mapping
+from re import Match
+
+from channover.errors import RigError
+from channover.hosts.base import shown
+from channover.hosts.labs import LabProcess
+
+
+class NamespaceProcess:
+    """A program in a namespace host (:class:`channover.hosts.base.Process`)."""
+
+    def __init__(
+        self,
+        lab: LabProcess,
+        host: str | None,
+        argv: tuple[str, ...],
+        environment: Mapping[str, str],
+        *,
+        input: str = "",
+    ) -> None:
+        self.argv = argv
+        self._lab = lab
+        self._host = host
+        self._status: int | None = None
+        self._chunks: dict[int, list[bytes]] = {1: [], 2: []}
+        self._arrived = threading.Condition()
+        stdin_read, self._stdin = os.pipe()
+        out_read, out_write = os.pipe()
+        error_read, error_write = os.pipe()
+        try:
+            self.pid, self._pidfd = lab.start(host, argv, environment, (stdin_read, out_write, error_write))
+        except BaseException:
+            os.close(out_read)
+            os.close(error_read)
+            os.close(self._stdin)
+            raise
+        finally:
+            os.close(stdin_read)
+            os.close(out_write)
+            os.close(error_write)
+        self._reader = threading.Thread(target=self._read, args=(out_read, error_read), daemon=True)
+        self._reader.start()
+        if input:
+            with contextlib.suppress(BrokenPipeError), open(self._stdin, "wb", closefd=False) as file:
+                file.write(input.encode())
+
+    def _read(self, out: int, error: int) -> None:
+        poll = select.poll()
+        streams = {out: 1, error: 2}
+        for descriptor in streams:
+            poll.register(descriptor, select.POLLIN)
+        while streams:
+            for descriptor, _ in poll.poll():
+                data = os.read(descriptor, 65536)
+                with self._arrived:
+                    if data:
+                        self._chunks[streams[descriptor]].append(data)
+                    else:
+                        poll.unregister(descriptor)
+                        del streams[descriptor]
+                        os.close(descriptor)
+                    self._arrived.notify_all()
+
+    def _text(self, stream: int) -> str:
+        return b"".join(self._chunks[stream]).decode(errors="replace")
+
+    @property
+    def stdout(self) -> str:
+        """What it has written to standard output so far."""
+        return self._text(1)
+
+    @property
+    def stderr(self) -> str:
+        """What it has written to standard error so far."""
+        return self._text(2)
+
+    @property
+    def lines(self) -> list[str]:
+        """Complete lines of standard output so far."""
+        return self.stdout.split("\n")[:-1]
+
+    def close_input(self) -> None:
+        """Close its standard input."""
+        if self._stdin >= 0:
+            os.close(self._stdin)
+            self._stdin = -1
+
+    def poll(self) -> int | None:
+        """Return its exit code, or None while it runs."""
+        if self._status is None and select.select([self._pidfd], [], [], 0)[0]:
+            self._status = self._lab.call("reap", self.pid)
+            os.close(self._pidfd)
+            self.close_input()
+        return self._status
+
+    def wait(self, timeout: float) -> int:
+        """Wait for its end and return its exit code. Raises RigError after ``timeout``."""
+        if self._status is None and not select.select([self._pidfd], [], [], timeout)[0]:
+            raise RigError(f"{self._host}: '{shown(self.argv)}' did not end within {timeout:g} s")
+        status = self.poll()
+        self._reader.join(1.0)  # a child of its own may keep the pipe open: what is there is enough
+        assert status is not None
+        return status
+
+    def wait_for(self, pattern: str, timeout: float) -> Match[str]:
+        """Wait until its output matches. Raises RigError when it ends first, or after ``timeout``."""
+        deadline = time.monotonic() + timeout
+        expression = re.compile(pattern, re.MULTILINE)
+        with self._arrived:
+            while True:
+                ended = self.poll() is not None and not self._reader.is_alive()
+                if found := expression.search(self.stdout) or expression.search(self.stderr):
+                    return found
+                left = deadline - time.monotonic()
+                if ended or left <= 0:
+                    how = f"ended with code {self._status}" if ended else f"did not within {timeout:g} s"
+                    raise RigError(
+                        f"{self._host}: waited for '{pattern}' from '{shown(self.argv)}', which {how}; "
+                        f"its last words: {(self.stderr or self.stdout).strip()[-400:]!r}"
+                    )
+                self._arrived.wait(min(left, 0.1))
+
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        if self.poll() is None:
+            self._lab.call("kill", self.pid, number, False)
+
+    def stop(self, timeout: float = 5.0) -> int:
+        """End it (SIGTERM, then SIGKILL to its group) and return its exit code."""
+        self.signal(signal.SIGTERM)
+        try:
+            return self.wait(timeout)
+        except RigError:
+            self._lab.call("kill", self.pid, signal.SIGKILL, True)
+            return self.wait(timeout)
