@@ -15,6 +15,7 @@ import pytest
 from channover import flow, paths, tunnelling
 from channover.copying import Copies
 from channover.hosts.base import Host, Journal
+from channover.network.guard import Guard, both_guard
 from channover.network.tunnel import Tunnel
 from channover.plan import EndpointAdd, EndpointDelete, LimitsSet, Plan, RuleDelete, TableAdd
 from channover.state import State
@@ -31,7 +32,7 @@ class Fault:
     rate: float = 1.0
     at_once: Callable[[Lab], None] | None = None
     before_traffic: Callable[[Lab], None] | None = None
-    other_contexts: Sequence[tuple[type, str, Callable[..., Any]]] = ()
+    other_contexts: Sequence[tuple[Any, str, Callable[..., Any]]] = ()
 
 
 def _change(host: Host, *operations: Any) -> None:
@@ -92,6 +93,13 @@ def _fed_as_backup(_: tunnelling.Tunnels, tunnel: Tunnel) -> Iterator[None]:
         yield
 
 
+def _toothless(tunnel: Tunnel, host: Host, *, option: bool = True) -> Guard:
+    """Return the guard without its rules: its table and its counters are there, and nothing is rejected."""
+    whole = both_guard(tunnel, host, option=option)
+    counters = "\n".join(f"  counter {name} {{ }}" for name in whole.counters)
+    return Guard(whole.name, whole.counters, Plan("a guard without rules", (TableAdd(whole.name, counters),)))
+
+
 FAULTS: Mapping[str, Fault] = {
     "slow-cables": Fault(rate=0.5),
     "fast-cables": Fault(rate=2.0),
@@ -110,7 +118,7 @@ FAULTS: Mapping[str, Fault] = {
             (tunnelling.Tunnels, "fed_by_destination", _nothing),
         ]
     ),
-    "guard-not-loaded": Fault(other_contexts=[(tunnelling.Tunnels, "guarded", _nothing)]),
+    "toothless-guard": Fault(other_contexts=[(tunnelling, "both_guard", _toothless)]),
 }
 
 

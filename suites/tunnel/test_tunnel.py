@@ -86,7 +86,7 @@ def test_the_guard_for_both_directions_ends_a_loop(multipath: Multipath, tunnels
             assert waited == at_most(20, "retransmission timers that the loop wound up have to run out")
             recovered = tunnels.rate(tunnel, "rate behind the guard")
             assert recovered == at_least(1.1 * multipath.link.rate, "the rate comes back")
-            assert tunnels.hits(guards) >= 1
+            assert tunnels.hits(guards) >= 1, "no packet has met the guard"
             assert tunnels.wait_clear(tunnel) <= {Form.PENDING, Form.ENDPOINT}
 
 
@@ -110,7 +110,7 @@ def test_the_articles_guard_keeps_the_source_side_out(multipath: Multipath, tunn
         tunnels.wait_loop(tunnel, Form.DESTINATION)
         guarded = tunnels.rate(tunnel, "rate behind the guard")
         assert guarded == at_least(1.1 * multipath.link.rate, "the rate comes back")
-        assert tunnels.hits(guards) >= 1
+        assert tunnels.hits(guards) >= 1, "no packet has met the guard"
         # As in the article, what is left are the subflows *towards* the far end's tunnel address.
         left = tunnels.forms(tunnel, tunnel.client)
         assert Form.SOURCE not in left
