@@ -60,13 +60,7 @@ def runs(request: pytest.FixtureRequest) -> Iterator[dict[str, Future[tuple[int,
         yield {way: pool.submit(cleanup, *words) for way, words in WAYS.items() if way in chosen}
 
 
-LINGERS = pytest.mark.xfail(
-    strict=False,
-    reason="without root a killed lab's last MPTCP socket has been seen to keep its namespace for a minute",
-)
-
-
-@pytest.mark.parametrize("way", [pytest.param(way, marks=LINGERS if "nobody" in WAYS[way] else ()) for way in WAYS])
+@pytest.mark.parametrize("way", WAYS)
 def test_nothing_is_left(runs: dict[str, Future[tuple[int, str]]], way: str) -> None:
     status, text = runs[way].result()
     if "nobody" in WAYS[way] and any(word in text for word in ("Permission denied", "namespaces are refused")):

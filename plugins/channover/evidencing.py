@@ -86,9 +86,9 @@ class Plots:
             path = self.folder / file_name
             self._plotter.draw(path, _series(flow), flow.name, flow.measuring.link.rate)
 
-    def finish(self) -> bool:
-        """Wait until all plots are drawn; False where some are not."""
-        return self._plotter.finish()
+    def finish(self, timeout: float) -> bool:
+        """Wait until all plots are drawn, no longer than ``timeout`` (seconds); False where some are not."""
+        return self._plotter.finish(timeout)
 
 
 _plots = Plots()
@@ -102,9 +102,9 @@ def plots_into(folder: Path) -> Plots:
     return _plots
 
 
-def finish_plots() -> bool:
-    """Wait until all plots are drawn; False where some are not."""
-    return _plots.finish()
+def finish_plots(timeout: float) -> bool:
+    """Wait until all plots are drawn, no longer than ``timeout`` (seconds); False where some are not."""
+    return _plots.finish(timeout)
 
 
 def _series(flow: Flow) -> list[Series]:

@@ -85,9 +85,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Wait for the plots that are still being drawn."""
-    if not evidencing.finish_plots():
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Wait for the plots that are still being drawn; whoever interrupts a run does not want to wait."""
+    if not evidencing.finish_plots(60.0 if exitstatus in (0, 1) else 0.5):
         session.config.issue_config_time_warning(UserWarning("some plots of NIC rates were not drawn"), stacklevel=2)
 
 

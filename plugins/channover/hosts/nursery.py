@@ -58,6 +58,7 @@ def _enter_pid_namespace() -> None:
     kernel.unshare(kernel.CLONE_NEWPID)
     child = os.fork()
     if child:
+        signal.signal(signal.SIGUSR1, lambda *_: os.kill(child, signal.SIGUSR1))  # the controller is gone: pass it on
         os.waitpid(child, 0)
         os._exit(0)
     kernel.die_with_parent()
