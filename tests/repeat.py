@@ -50,7 +50,7 @@ def one_run(reports: Path, extra: list[str]) -> list[dict[str, Any]]:
         "no:cacheprovider",
         "--reports",
         str(reports),
-        *(extra or ["suites"]),
+        *extra,
     ]
     if not any(word.startswith("suites") for word in extra):
         command.append("suites")

@@ -125,7 +125,7 @@ def veth(index: int, name: str, namespace: int, peer_index: int, peer_name: str,
 
 def link_state(index: int, up: bool) -> bytearray:
     """Message: set a device up or down."""
-    return _on(_link_state_template(up), index, 20)
+    return _on(_link_state_template(up), index)
 
 
 @lru_cache
@@ -136,10 +136,10 @@ def _link_state_template(up: bool) -> bytearray:
     return encoded(message, RTM_NEWLINK)
 
 
-def _on(template: bytearray, index: int, offset: int = 20) -> bytearray:
+def _on(template: bytearray, index: int) -> bytearray:
     """Return a copy of a message for another device: both headers have the index at byte 20 (``linux/rtnetlink.h``)."""
     message = bytearray(template)
-    struct.pack_into("=i", message, offset, index)
+    struct.pack_into("=i", message, 20, index)
     return message
 
 

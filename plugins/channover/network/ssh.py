@@ -178,9 +178,3 @@ def ssh_tunnel(
         process.stop()
         if login.server.process.poll() is None:
             wait_gone(server, device, 3.0)
-
-
-def listens_mptcp(server: SshServer) -> bool:
-    """Whether the server's listening socket is an MPTCP one. Raises RigError where ``ss`` knows no ``-M``."""
-    found = server.host.run("ss", "-MlnH", f"sport = :{server.port}", quiet=True)
-    return bool(found.stdout.strip())
