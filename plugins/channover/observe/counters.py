@@ -119,6 +119,12 @@ def _said(catalogue: Mapping[str, str], before: Counters, after: Counters) -> tu
     )
 
 
+LEAST_IDLE = 0.05
+"""Below this share of idle time a lab on this machine may not have had all the processor time that it wanted."""
+MOST_STOLEN = 0.05
+"""Above this share of stolen time (another virtual machine had the processor) rates are not to be trusted."""
+
+
 @dataclass(frozen=True)
 class Processors:
     """Processor time of a host since it was booted, in ticks, all processors together (``proc(5)``, ``/proc/stat``)."""
@@ -127,27 +133,28 @@ class Processors:
     idle: int
     stolen: int
 
-    def starved_since(self, before: Processors) -> str:
+    def starved_since(
+        self, before: Processors, least_idle: float = LEAST_IDLE, most_stolen: float = MOST_STOLEN
+    ) -> str:
         """Say that the processors were busy without a pause, or taken by another machine, since then; or nothing."""
         total = max(self.total - before.total, 1)
         idle, stolen = (self.idle - before.idle) / total, (self.stolen - before.stolen) / total
-        if stolen > MOST_STOLEN:
+        if stolen > most_stolen:
             return f"{stolen:.0%} of the processors' time went to other machines of their host"
         return (
             f"the processors had {idle:.0%} of idle time: other work took what the lab needed"
-            if idle < LEAST_IDLE
+            if idle < least_idle
             else ""
         )
 
 
-LEAST_IDLE = 0.05
-"""Below this share of idle time a lab on this machine may not have had all the processor time that it wanted."""
-MOST_STOLEN = 0.05
-"""Above this share of stolen time (another virtual machine had the processor) rates are not to be trusted."""
-
-
 def processors(host: Host) -> Processors:
     """Return a host's processor time so far. Raises RigError."""
-    fields = [int(word) for word in host.read("/proc/stat").split("\n", 1)[0].split()[1:9]]
+    return processors_from(host.read("/proc/stat"))
+
+
+def processors_from(text: str) -> Processors:
+    """Read the first line of ``/proc/stat``: user, nice, system, idle, iowait, irq, softirq, steal (``proc(5)``)."""
+    fields = [int(word) for word in text.split("\n", 1)[0].split()[1:9]]
     fields += [0] * (8 - len(fields))
     return Processors(sum(fields), fields[3] + fields[4], fields[7])
