@@ -6,14 +6,13 @@ import re
 import time
 from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from channover.errors import RigError
 from channover.hosts.base import Journal
-from channover.observe.counters import Processors, processors_from
+from channover.observe.counters import own_processors
 from channover.targets.base import Lab
 from channover.targets.netns import NetnsTarget
 from channover.topology import pair
@@ -46,10 +45,6 @@ ATTEMPTS = 3
 INCONCLUSIVE = re.compile(r"no verdict, since [^\n]*|went to other machines|other work took what the lab needed")
 
 
-def _processors() -> Processors:
-    return processors_from(Path("/proc/stat").read_text())
-
-
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """Judge a lab by nothing that it did while its processors were taken from it.
@@ -62,11 +57,11 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
         return None
     arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
     for attempt in range(ATTEMPTS):
-        before = _processors()
+        before = own_processors()
         try:
             pyfuncitem.obj(**arguments)
         except (AssertionError, RigError) as error:
-            cause = _processors().starved_since(before, least_idle=0.1, most_stolen=0.02)
+            cause = own_processors().starved_since(before, least_idle=0.1, most_stolen=0.02)
             said = INCONCLUSIVE.search(str(error))
             if not cause and said is None:
                 raise

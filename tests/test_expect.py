@@ -38,6 +38,7 @@ class Tape:
     limit: int = 100
     fixed: bool = False
     disturbance: str = ""
+    stolen: frozenset[int] = frozenset()
     taken: list[float] = field(default_factory=list)
     finished: int = 0
     _values: Iterator[float] = field(init=False)
@@ -55,8 +56,11 @@ class Tape:
         self.taken.append(next(self._values))
         return True
 
-    def disturbed(self) -> str:
-        return self.disturbance
+    def calm(self) -> list[float]:
+        return [value for number, value in enumerate(self.taken) if number not in self.stolen]
+
+    def disturbed(self, settled: bool) -> str:
+        return "" if settled else self.disturbance
 
     def finish(self) -> None:
         self.finished += 1
@@ -330,3 +334,20 @@ def test_an_unsettled_verdict_on_a_disturbed_rig_is_no_failure() -> None:
 def test_a_settled_verdict_stands_on_a_disturbed_rig() -> None:
     rate, _ = measured(Tape(steady(47e6), limit=100, disturbance="the processors had 0% of idle time"))
     assert (rate == near(94.15e6)) is False
+
+
+def test_samples_that_other_machines_spoilt_do_not_count_against_a_behaviour() -> None:
+    spoilt = frozenset(range(20, 60))
+    steal = (50e6 if number in spoilt else 94.15e6 + (number % 3 - 1) * 1e5 for number in range(200))
+    value, readings = measured(Tape(steal, limit=120, stolen=spoilt))
+    assert value == near(94.15e6)
+    assert readings[0].estimate.mean == pytest.approx(94.15e6, rel=0.001)
+
+
+def test_what_is_too_little_without_the_spoilt_samples_is_too_little() -> None:
+    spoilt = frozenset(range(20, 60))
+    steal = (10e6 if number in spoilt else 90e6 + (number % 3 - 1) * 1e5 for number in range(200))
+    value, readings = measured(Tape(steal, limit=120, stolen=spoilt))
+    assert value != 1.0
+    assert not value.compare(near(94.15e6)).held
+    assert readings[0].estimate.mean == pytest.approx(90e6, rel=0.001)

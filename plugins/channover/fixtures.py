@@ -13,6 +13,7 @@ from channover.errors import UsageError
 from channover.flow import Measuring, Traffic
 from channover.network import lag as lags
 from channover.network.lag import HashPolicy, Lag
+from channover.observe.counters import own_processors
 from channover.paths import Multipath, Switched
 from channover.record import Record
 from channover.session import Session
@@ -108,6 +109,7 @@ def measuring(request: pytest.FixtureRequest, channover_record: Record) -> Itera
         duration=session.settings.duration,
         limit=session.settings.limit,
         native_mptcp=session.native_mptcp,
+        processors=own_processors if session.settings.target != "physical" else None,
         record=channover_record.readings.append,
         opened=channover_record.flows.append,
         progress=lambda flow: progress(channover_record, flow),

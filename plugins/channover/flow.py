@@ -19,7 +19,7 @@ from channover.observe.counters import Counters, Processors, counters, fallback_
 from channover.observe.nics import NicSeries, Sampler
 from channover.observe.sockets import Subflow, parse_tcp
 from channover.slot import measuring_slot
-from channover.traffic.iperf import Load, Protocol, Transfer
+from channover.traffic.iperf import SLICE, Load, Protocol, Transfer
 from channover.verdict.expect import Measured, Reading, Source, count
 from channover.wire import Link
 
@@ -51,6 +51,12 @@ class Measuring:
     progress: Callable[[Flow], None] = field(default=lambda _: None, repr=False)
     closed: Callable[[Flow], None] = field(default=lambda _: None, repr=False)
     explain: Callable[[Flow], str] = field(default=lambda _: "", repr=False)
+    processors: Callable[[], Processors] | None = field(default=None, repr=False)
+    """Reads the processors that the lab shares with other machines, as often as wanted; None where it shares none."""
+
+
+MOST_WAITING = 20.0
+"""How much longer (seconds) than its limit a flow is measured while its machine's processors are taken away."""
 
 
 @dataclass
@@ -74,6 +80,8 @@ class Flow:
     _before: dict[str, Counters] = field(default_factory=dict, repr=False)
     _held: ExitStack = field(default_factory=ExitStack, repr=False)
     _processors: Processors | None = field(default=None, repr=False)
+    _looked: Processors | None = field(default=None, repr=False)
+    _stolen: set[int] = field(default_factory=set, repr=False)
     _starved: str = ""
     _open: bool = True
     _seen: int = 0
@@ -85,8 +93,10 @@ class Flow:
 
     @property
     def limit(self) -> float:
-        """The longest that it is measured, in seconds."""
-        return self.measuring.duration or self.measuring.limit
+        """The longest that it is measured, in seconds: longer where slices were lost to other machines."""
+        if self.fixed:
+            return self.measuring.duration or 0.0
+        return self.measuring.limit + min(SLICE * len(self._stolen), MOST_WAITING)
 
     @property
     def elapsed(self) -> float:
@@ -103,9 +113,24 @@ class Flow:
         slices = [transfer.slices() for transfer in self.transfers]
         return [sum(one.rate for one in row) for row in zip(*slices, strict=False)]
 
-    def disturbed(self) -> str:
-        """Say that the host's processors were too busy to be a wire, or nothing."""
-        return self._starved
+    def calm(self) -> list[float]:
+        """Return the samples in which no other machine had the processors."""
+        return [rate for number, rate in enumerate(self.samples()) if number not in self._stolen]
+
+    def disturbed(self, settled: bool) -> str:
+        """Say that the host's processors were too busy to be a wire, or nothing.
+
+        A settled verdict rests on calm samples where there were enough of them: then it stands.
+        """
+        return "" if settled and (not self._stolen or len(self.calm()) >= 30) else self._starved
+
+    def _look(self, found: int) -> None:
+        """Mark the newest slices, and their neighbours, where the processors were somebody else's meanwhile."""
+        if self.measuring.processors is not None:
+            now = self.measuring.processors()
+            if self._looked is not None and now.stolen_since(self._looked):
+                self._stolen.update(range(self._seen - 1, found + 1))
+            self._looked = now
 
     def more(self) -> bool:
         """Wait for the next slice; False at the limit, or when the traffic has ended by itself."""
@@ -118,6 +143,7 @@ class Flow:
                 self._again(error)
             found = len(self.samples())
             if found > self._seen:
+                self._look(found)
                 self._seen = found
                 return True
             time.sleep(0.03)
@@ -249,7 +275,9 @@ class Flow:
             flow.started = time.monotonic()
             flow._processors = processors(loads[0][0])
             # iperf3 is told to go on for longer: it is ended when the verdict is settled.
-            flow._begin([(source, target, replace(load, limit=flow.limit + 5)) for source, target, load in loads])
+            flow._begin(
+                [(source, target, replace(load, limit=flow.limit + MOST_WAITING + 5)) for source, target, load in loads]
+            )
         except BaseException:
             flow._held.close()
             raise

@@ -239,8 +239,12 @@ class _DeviceRate:
     def fixed(self) -> bool:
         return self.measuring.duration is not None
 
-    def disturbed(self) -> str:
-        return processors(self.sampler.host).starved_since(self._processors)
+    def disturbed(self, settled: bool) -> str:
+        starved = processors(self.sampler.host).starved_since(self._processors)
+        return "" if settled else starved
+
+    def calm(self) -> list[float]:
+        return self.samples()
 
     def samples(self) -> list[float]:
         return list(self.sampler.so_far().rate(self.device, "rx"))

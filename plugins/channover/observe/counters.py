@@ -133,6 +133,10 @@ class Processors:
     idle: int
     stolen: int
 
+    def stolen_since(self, before: Processors) -> bool:
+        """Say whether other machines had more than a trifle of the time since then."""
+        return self.stolen - before.stolen > MOST_STOLEN * max(self.total - before.total, 1)
+
     def starved_since(
         self, before: Processors, least_idle: float = LEAST_IDLE, most_stolen: float = MOST_STOLEN
     ) -> str:
@@ -151,6 +155,12 @@ class Processors:
 def processors(host: Host) -> Processors:
     """Return a host's processor time so far. Raises RigError."""
     return processors_from(host.read("/proc/stat"))
+
+
+def own_processors() -> Processors:
+    """Return the processor time so far of the machine that this process runs on."""
+    with open("/proc/stat", encoding="ascii") as file:
+        return processors_from(file.read())
 
 
 def processors_from(text: str) -> Processors:

@@ -89,6 +89,10 @@ class Source(Protocol):
         """Return the samples so far."""
         ...
 
+    def calm(self) -> list[float]:
+        """Return the samples in which nothing is known to have disturbed the rig."""
+        ...
+
     def more(self) -> bool:
         """Wait for more samples; False when no more will come."""
         ...
@@ -97,8 +101,8 @@ class Source(Protocol):
         """Stop measuring."""
         ...
 
-    def disturbed(self) -> str:
-        """Say what kept the rig from measuring well, or nothing."""
+    def disturbed(self, settled: bool) -> str:
+        """Say what kept the rig from a verdict, settled or not, against the behaviour; or nothing."""
         ...
 
     @property
@@ -150,12 +154,12 @@ class Measured:
     def compare(self, expectation: Expectation) -> Reading:
         """Compare, measuring for as long as it takes, and record the comparison.
 
-        Raises RigError where the verdict would be against the behaviour, has not settled, and the rig was disturbed.
+        Raises RigError where the verdict would be against the behaviour and the rig was too disturbed for one.
         """
         source = self.source if self.known is None else None
         self.last = self._read(expectation)
         self.record(self.last)
-        if source is not None and not self.last.held and not self.last.settled and (cause := source.disturbed()):
+        if source is not None and not self.last.held and (cause := source.disturbed(self.last.settled)):
             raise RigError(f"{self!r}, expected {expectation.text(self.unit)}: no verdict, since {cause}")
         return self.last
 
@@ -176,13 +180,19 @@ class Measured:
                 continue
             looked += 1
             next_look = max(len(samples) + 1, math.ceil(len(samples) * 1.35)) if looked < LOOKS else 1 << 30
-            found = estimate(settled_part(samples), confidence)
-            inside = expectation.low <= found.low and found.high <= expectation.high
-            # A busy machine can only take away: what looks too little is given three times as long to recover.
-            if inside or (_settles(found, expectation) and len(samples) >= 30):
-                self._end(samples)
-                return True
-        self._end(source.samples())
+            # A busy machine can only take away: what looks too little is given three times as long to recover, and is
+            # judged without the samples in which other machines had the processors.
+            calm = source.calm()
+            for part, enough in ((samples, 1 << 30), (calm, 30)):
+                if len(part) < 10:
+                    continue
+                found = estimate(settled_part(part), confidence)
+                inside = expectation.low <= found.low and found.high <= expectation.high
+                if inside or (_settles(found, expectation) and len(part) >= enough):
+                    self._end(part)
+                    return True
+        calm = source.calm()
+        self._end(calm if len(calm) >= 20 and not source.fixed else source.samples())
         return source.fixed and self.known is not None and _settles(self.known, expectation)
 
     def _end(self, samples: list[float]) -> None:
