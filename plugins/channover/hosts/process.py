@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import select
 import signal
 import threading
-import time
 from collections.abc import Mapping
 from re import Match
 
 from channover.errors import RigError
 from channover.hosts.base import shown
 from channover.hosts.labs import LabProcess
+from channover.hosts.output import Output
 
 
 class NamespaceProcess:
@@ -33,8 +32,7 @@ class NamespaceProcess:
         self._lab = lab
         self._host = host
         self._status: int | None = None
-        self._chunks: dict[int, list[bytes]] = {1: [], 2: []}
-        self._arrived = threading.Condition()
+        self._output = Output(host, argv)
         stdin_read, self._stdin = os.pipe()
         out_read, out_write = os.pipe()
         error_read, error_write = os.pipe()
@@ -63,27 +61,22 @@ class NamespaceProcess:
         while streams:
             for descriptor, _ in poll.poll():
                 data = os.read(descriptor, 65536)
-                with self._arrived:
-                    if data:
-                        self._chunks[streams[descriptor]].append(data)
-                    else:
-                        poll.unregister(descriptor)
-                        del streams[descriptor]
-                        os.close(descriptor)
-                    self._arrived.notify_all()
-
-    def _text(self, stream: int) -> str:
-        return b"".join(self._chunks[stream]).decode(errors="replace")
+                stream = streams[descriptor]
+                if not data:
+                    poll.unregister(descriptor)
+                    del streams[descriptor]
+                    os.close(descriptor)
+                self._output.add(stream, data)
 
     @property
     def stdout(self) -> str:
         """What it has written to standard output so far."""
-        return self._text(1)
+        return self._output.text(1)
 
     @property
     def stderr(self) -> str:
         """What it has written to standard error so far."""
-        return self._text(2)
+        return self._output.text(2)
 
     @property
     def lines(self) -> list[str]:
@@ -115,21 +108,11 @@ class NamespaceProcess:
 
     def wait_for(self, pattern: str, timeout: float) -> Match[str]:
         """Wait until its output matches. Raises RigError when it ends first, or after ``timeout``."""
-        deadline = time.monotonic() + timeout
-        expression = re.compile(pattern, re.MULTILINE)
-        with self._arrived:
-            while True:
-                ended = self.poll() is not None and not self._reader.is_alive()
-                if found := expression.search(self.stdout) or expression.search(self.stderr):
-                    return found
-                left = deadline - time.monotonic()
-                if ended or left <= 0:
-                    how = f"ended with code {self._status}" if ended else f"did not within {timeout:g} s"
-                    raise RigError(
-                        f"{self._host}: waited for '{pattern}' from '{shown(self.argv)}', which {how}; "
-                        f"its last words: {(self.stderr or self.stdout).strip()[-400:]!r}"
-                    )
-                self._arrived.wait(min(left, 0.1))
+        return self._output.wait_for(pattern, timeout, self._ended)
+
+    def _ended(self) -> int | None:
+        status = self.poll()
+        return None if self._reader.is_alive() else status
 
     def signal(self, number: int) -> None:
         """Send it a signal."""

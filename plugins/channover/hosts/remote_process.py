@@ -1,0 +1,166 @@
+"""A program that runs on a host behind SSH."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Mapping
+from re import Match
+
+import paramiko
+
+from channover.errors import RigError
+from channover.hosts.base import shown
+from channover.hosts.output import Output
+from channover.hosts.sshlink import SshLink, command_line
+
+_LOST = -1
+"""paramiko's exit code where the connection ended before the program (``Channel.recv_exit_status``)."""
+
+
+class RemoteProcess:
+    """A program on a remote host (:class:`channover.hosts.base.Process`)."""
+
+    def __init__(
+        self,
+        link: SshLink,
+        argv: tuple[str, ...],
+        environment: Mapping[str, str],
+        kill: Callable[[int, int], None],
+        *,
+        sudo: bool = False,
+    ) -> None:
+        self.argv = argv
+        self._host = link.host
+        self._kill = kill
+        self._status: int | None = None
+        self._output = Output(link.host, argv)
+        self._first = b""
+        self._pid: int | None = None
+        self._started = threading.Event()
+        self._channel = link.channel(command_line(argv, environment, sudo))
+        self._threads = [
+            threading.Thread(target=self._read, args=(stream, receive), daemon=True)
+            for stream, receive in ((1, self._channel.recv), (2, self._channel.recv_stderr))
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _read(self, stream: int, receive: Callable[[int], bytes]) -> None:
+        data = b"?"
+        while data:
+            try:
+                data = receive(65536)
+            except (OSError, EOFError, paramiko.SSHException):
+                data = b""
+            rest = self._announced(data) if stream == 1 and not self._started.is_set() else data
+            if rest or not data:
+                self._output.add(stream, rest)
+        if stream == 1:
+            self._started.set()
+
+    def _announced(self, data: bytes) -> bytes:
+        """Take the line that names the pid from the head of the output, and return what follows it."""
+        self._first += data
+        line, newline, rest = self._first.partition(b"\n")
+        if not newline and data:
+            return b""
+        if line.startswith(b"@") and line[1:].isdigit():
+            self._pid = int(line[1:])
+        elif line != b"@missing":
+            rest = self._first
+        else:
+            self._pid = -1
+        self._started.set()
+        return rest
+
+    def begun(self, timeout: float) -> None:
+        """Wait until it runs. Raises RigError where it is missing, or sudo or the connection refuses."""
+        if not self._started.wait(timeout):
+            raise RigError(f"{self._host}: '{shown(self.argv)}' did not start within {timeout:g} s")
+        if self._pid == -1:
+            raise RigError(
+                f"{self._host}: cannot run '{self.argv[0]}': there is none; 'channover doctor' names the package"
+            )
+        if self._pid is None:
+            self._threads[1].join(1.0)
+            words = " ".join((self.stderr or self.stdout).split())[:300]
+            if "sudo" in words:
+                words += "; allow it without a password (NOPASSWD in sudoers(5)), or log in as root"
+            raise RigError(f"{self._host}: '{shown(self.argv)}' did not start: {words or 'the connection is lost'}")
+
+    @property
+    def pid(self) -> int:
+        """Its process number on the host."""
+        assert self._pid is not None
+        return self._pid
+
+    @property
+    def stdout(self) -> str:
+        """What it has written to standard output so far."""
+        return self._output.text(1)
+
+    @property
+    def stderr(self) -> str:
+        """What it has written to standard error so far."""
+        return self._output.text(2)
+
+    @property
+    def lines(self) -> list[str]:
+        """Complete lines of standard output so far."""
+        return self.stdout.split("\n")[:-1]
+
+    def feed(self, text: str) -> None:
+        """Write to its standard input. Raises RigError where it or the connection is gone."""
+        try:
+            self._channel.sendall(text.encode())
+        except OSError as error:
+            raise RigError(f"{self._host}: '{shown(self.argv)}' takes no more input: {error}") from None
+
+    def close_input(self) -> None:
+        """Close its standard input."""
+        with contextlib.suppress(OSError, EOFError):
+            self._channel.shutdown_write()
+
+    def poll(self) -> int | None:
+        """Return its exit code (negative: the signal that ended it), or None while it runs. Raises RigError if lost."""
+        if self._status is None and self._channel.exit_status_ready():
+            code = self._channel.recv_exit_status()
+            if code == _LOST:
+                raise RigError(f"{self._host}: the SSH connection was lost while '{shown(self.argv)}' ran")
+            self._status = 128 - code if 128 < code <= 192 else code
+        return self._status
+
+    def wait(self, timeout: float) -> int:
+        """Wait for its end and return its exit code. Raises RigError after ``timeout``."""
+        if self._status is None and not self._channel.status_event.wait(timeout):
+            raise RigError(f"{self._host}: '{shown(self.argv)}' did not end within {timeout:g} s")
+        status = self.poll()
+        for thread in self._threads:  # a child of its own may keep the stream open: what is there is enough
+            thread.join(1.0)
+        self._channel.close()
+        assert status is not None
+        return status
+
+    def wait_for(self, pattern: str, timeout: float) -> Match[str]:
+        """Wait until its output matches. Raises RigError when it ends first, or after ``timeout``."""
+        return self._output.wait_for(pattern, timeout, self._ended)
+
+    def _ended(self) -> int | None:
+        status = self.poll()
+        return None if any(thread.is_alive() for thread in self._threads) else status
+
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        if self.poll() is None:
+            self._kill(self.pid, number)
+
+    def stop(self, timeout: float = 5.0) -> int:
+        """End it (SIGTERM, then SIGKILL) and return its exit code."""
+        self.signal(signal.SIGTERM)
+        try:
+            return self.wait(timeout)
+        except RigError:
+            self.signal(signal.SIGKILL)
+            return self.wait(timeout)

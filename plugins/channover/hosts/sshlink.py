@@ -1,0 +1,189 @@
+"""One SSH connection to a host of a lab, over fabric: host keys checked, every failure one line with its remedy.
+
+A host has one connection, and each program on it a channel of that connection (RFC 4254, 5 and 6.5).
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import shlex
+import socket
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import paramiko
+from fabric import Config, Connection
+
+from channover.errors import RigError
+
+CONNECT_TIMEOUT = 10.0
+"""Seconds to wait for a host to answer."""
+DEAD_AFTER = 10.0
+"""Seconds without an acknowledgement after which a connection counts as dead (``TCP_USER_TIMEOUT``, ``tcp(7)``)."""
+KEEPALIVE = 3
+"""Seconds between two messages on an idle connection, so that a dead one is noticed."""
+
+
+@dataclass(frozen=True)
+class Login:
+    """How to log in to a host. ``jump`` is ``user@host:port``; no key means the agent's and the user's own."""
+
+    address: str
+    port: int = 22
+    user: str = "root"
+    key: Path | None = None
+    known_hosts: Path | None = None
+    jump: str | None = None
+    sudo: bool = False
+
+    @property
+    def name_of_key(self) -> str:
+        """The host as ``known_hosts`` names it (``sshd(8)``)."""
+        return self.address if self.port == 22 else f"[{self.address}]:{self.port}"
+
+
+def fingerprint(key: paramiko.PKey) -> str:
+    """Return a key's fingerprint as ``ssh-keygen -l`` shows it."""
+    digest = hashlib.sha256(key.asbytes()).digest()
+    return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
+
+
+class _Refuse(paramiko.MissingHostKeyPolicy):  # type: ignore[misc]
+    """Refuse a host whose key nobody has vouched for."""
+
+    def __init__(self, host: str, login: Login) -> None:
+        self._host = host
+        self._login = login
+
+    def missing_host_key(self, _client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
+        file = self._login.known_hosts or Path("~/.ssh/known_hosts")
+        raise RigError(
+            f"{self._host}: the host key of {hostname} is unknown ({key.get_name()} {fingerprint(key)}); compare it on the "
+            f"host's console (ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub), then trust it: "
+            f"ssh-keyscan -p {self._login.port} {self._login.address} >> {file}"
+        )
+
+
+@dataclass
+class SshLink:
+    """The connection to one host. Safe to use from several threads."""
+
+    host: str
+    login: Login
+    sock: socket.socket | None = None
+    _connection: Connection | None = field(default=None, repr=False)
+    _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the connection stands, as far as is known here."""
+        transport = self._connection.transport if self._connection else None
+        return transport is not None and bool(transport.is_active())
+
+    def open(self) -> None:
+        """Connect where there is no connection. Raises RigError."""
+        with self._lock:
+            if not self.alive:
+                self.close()
+                self._connection = self._connected()
+
+    def _connected(self) -> Connection:
+        login = self.login
+        where = f"{login.address} port {login.port}"
+        connection = self._made(login.address, login.port, login.user)
+        if login.jump:
+            user, _, rest = login.jump.rpartition("@")
+            name, _, port = rest.partition(":")
+            connection.gateway = self._made(name, int(port or 22), user or login.user)
+        try:
+            connection.open()
+            transport = connection.transport
+            assert transport is not None
+            transport.set_keepalive(KEEPALIVE)
+            with contextlib.suppress(OSError, AttributeError):  # a channel through a jump host is no socket
+                transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(DEAD_AFTER * 1000))
+            return connection
+        except paramiko.BadHostKeyException as error:
+            raise RigError(
+                f"{self.host}: the host key of {where} has changed: it is {fingerprint(error.key)}, and known is "
+                f"{fingerprint(error.expected_key)}. Somebody may stand between. If the host was set up anew: "
+                f"ssh-keygen -R '{login.name_of_key}', then trust its new key"
+            ) from None
+        except paramiko.AuthenticationException:
+            key = f"the key {login.key}" if login.key else "every key of the agent and of ~/.ssh"
+            raise RigError(
+                f"{self.host}: {login.user}@{where} refuses {key}: ssh-copy-id, or see ssh.user and ssh.key"
+            ) from None
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            words = str(error) or type(error).__name__
+            raise RigError(
+                f"{self.host}: cannot reach {where}: {words}; is the host up, and are ssh.address and ssh.port right?"
+            ) from None
+
+    def _made(self, address: str, port: int, user: str) -> Connection:
+        login = self.login
+        options: dict[str, object] = {"look_for_keys": login.key is None, "allow_agent": login.key is None}
+        if login.key is not None:
+            if not login.key.is_file():
+                raise RigError(f"{self.host}: there is no key file {login.key}: see ssh.key in the inventory")
+            options["key_filename"] = str(login.key)
+        if self.sock is not None:
+            options["sock"] = self.sock
+        connection = Connection(
+            address,
+            user=user,
+            port=port,
+            config=Config(lazy=True),
+            connect_timeout=CONNECT_TIMEOUT,
+            connect_kwargs={**options, "banner_timeout": 3 * CONNECT_TIMEOUT, "auth_timeout": 3 * CONNECT_TIMEOUT},
+        )
+        client = connection.client
+        client.set_missing_host_key_policy(_Refuse(self.host, login))
+        try:
+            client.load_system_host_keys(str(login.known_hosts) if login.known_hosts else None)
+        except OSError as error:
+            raise RigError(f"{self.host}: cannot read {login.known_hosts}: {error.strerror}") from None
+        return connection
+
+    def channel(self, command: str) -> paramiko.Channel:
+        """Start a shell command on a channel of its own. Raises RigError where the connection is gone."""
+        self.open()
+        assert self._connection is not None
+        transport = self._connection.transport
+        try:
+            assert transport is not None
+            channel = transport.open_session(timeout=CONNECT_TIMEOUT)
+            channel.exec_command(command)
+            return channel
+        except paramiko.ChannelException as error:
+            raise RigError(
+                f"{self.host}: sshd opens no further session ({error}): raise MaxSessions in its sshd_config"
+            ) from None
+        except (paramiko.SSHException, OSError, EOFError, AssertionError) as error:
+            raise RigError(f"{self.host}: the SSH connection is lost: {error or type(error).__name__}") from None
+
+    def close(self) -> None:
+        """Close the connection."""
+        with self._lock, contextlib.suppress(Exception):
+            if self._connection is not None:
+                self._connection.close()
+        self._connection = None
+
+
+def command_line(argv: tuple[str, ...], environment: Mapping[str, str], sudo: bool, *, announced: bool = True) -> str:
+    """Return the shell command that runs a program on a host.
+
+    Its first line of output is ``@PID``, or ``@missing`` where there is no such program. Its exit code is the program's, or
+    128 and the number of the signal that ended it (POSIX, 2.8.2). It runs in the environment given and nothing else.
+    """
+    inner = (
+        'command -v -- "$1" >/dev/null 2>&1 || { echo @missing; exit 127; }; '
+        'sh -c \'echo "@$$"; exec "$@"\' sh "$@"; exit $?'
+    )
+    words = ["env", "-i", *(f"{key}={value}" for key, value in environment.items())]
+    words += ["sh", "-c", inner, "sh", *argv] if announced else list(argv)
+    return shlex.join([*(("sudo", "-n", "--") if sudo else ()), *words])

@@ -1,0 +1,269 @@
+"""A host behind SSH: a real sshd in a namespace host, its streams carried by a socket."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from channover.errors import RigError, UsageError
+from channover.hosts.base import Journal, Nic
+from channover.hosts.namespace import NamespaceHost
+from channover.hosts.permission import Management, Permission
+from channover.hosts.remote import RemoteHost
+from channover.hosts.sshlink import Login, SshLink
+from channover.plan import (
+    AddressAdd,
+    EndpointAdd,
+    LimitsSet,
+    LinkAdd,
+    LinkSet,
+    Operation,
+    Plan,
+    RouteAdd,
+    RuleAdd,
+    SysctlSet,
+    TableAdd,
+)
+from channover.targets.base import Lab
+
+pytestmark = pytest.mark.lab
+
+
+@dataclass
+class Server:
+    """An sshd of a namespace host that serves one connection at a time, each over a socket of its own."""
+
+    host: NamespaceHost
+    folder: Path
+
+    def __post_init__(self) -> None:
+        self.keygen("host"), self.keygen("client")
+        for name in ("host", "client.pub"):
+            self.host.write(f"{self.host.folder}/{name}", (self.folder / name).read_text(), 0o600)
+        config = (
+            f"HostKey {self.host.folder}/host\nAuthorizedKeysFile {self.host.folder}/client.pub\nStrictModes no\n"
+            "PermitRootLogin yes\nPasswordAuthentication no\nUsePAM no\n"
+        )
+        self.host.write(f"{self.host.folder}/sshd_config", config)
+        key = (self.folder / "host.pub").read_text().split()
+        (self.folder / "known_hosts").write_text(f"lab {key[0]} {key[1]}\n")
+        self.login = Login("lab", key=self.folder / "client", known_hosts=self.folder / "known_hosts")
+
+    def keygen(self, name: str) -> None:
+        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.folder / name)]
+        subprocess.run(command, check=True)
+
+    def sock(self) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        with theirs, open("/dev/null", "w") as nowhere:
+            number = theirs.fileno()
+            command = ("/usr/sbin/sshd", "-i", "-e", "-f", f"{self.host.folder}/sshd_config")
+            self.host.lab.start(self.host.name, command, {}, (number, number, nowhere.fileno()))
+        return ours
+
+    def link(self, **changes: object) -> SshLink:
+        return SshLink("left", replace(self.login, **changes), sock=self.sock())  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def server(two_hosts: Lab, tmp_path: Path) -> Server:
+    assert isinstance(two_hosts.left, NamespaceHost)
+    return Server(two_hosts.left, tmp_path)
+
+
+@pytest.fixture
+def host(server: Server) -> Iterator[RemoteHost]:
+    permission = Permission(
+        "left", frozenset({"eth1"}), frozenset({"lo", "eth2"}), Management("eth2", ("192.0.2.7/24",), ("198.51.100.9",))
+    )
+    link = server.link()
+    server.host.run("mkdir", "-p", "/run/home/left")
+    yield RemoteHost("left", {"a": Nic("a", "eth1")}, link, "trial", "/run/home", permission, Journal())
+    link.close()
+
+
+def test_a_program_runs_with_its_input_its_words_and_its_code(host: RemoteHost) -> None:
+    done = host.run("sh", "-c", "cat; echo 'a b' >&2; exit 3", input="§ 'quoted' $HOME\n", check=False)
+    assert (done.stdout, done.stderr, done.returncode) == ("§ 'quoted' $HOME\n", "a b\n", 3)
+    assert host.run("printf", "%s|", "a b", "$(id)", "'", "").stdout == "a b|$(id)|'||"
+
+
+def test_what_fails_says_so(host: RemoteHost) -> None:
+    with pytest.raises(RigError, match=r"left: 'false' ended with code 1"):
+        host.run("false")
+    with pytest.raises(RigError, match=r"cannot run 'no-such-program'"):
+        host.spawn("no-such-program")
+    with pytest.raises(RigError, match=r"'sleep 60' did not end within 0\.3 s"):
+        host.run("sleep", "60", timeout=0.3)
+    assert "sleep 60" not in host.run("sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '").stdout
+
+
+def test_a_program_in_the_background(host: RemoteHost) -> None:
+    process = host.spawn("sh", "-c", "trap 'echo bye; exit 5' TERM; echo ready; while :; do sleep 0.05; done")
+    assert process.wait_for("^ready$", 5)
+    assert process.poll() is None
+    assert process.stop() == 5
+    assert process.lines == ["ready", "bye"]
+    killed = host.spawn("sleep", "60")
+    killed.signal(signal.SIGKILL)
+    assert killed.wait(5) == -signal.SIGKILL
+
+
+def test_a_program_sees_nothing_of_the_controllers_environment(host: RemoteHost) -> None:
+    names = {line.partition("=")[0] for line in host.run("env").stdout.splitlines()}
+    assert names <= {"PATH", "HOME", "TMPDIR", "LC_ALL", "LANG", "CHANNOVER_RUN", "PWD", "SHLVL", "_", "OLDPWD"}
+
+
+def test_files(host: RemoteHost) -> None:
+    host.write("/run/home/x y", "text §\n", 0o640)
+    assert host.read("/run/home/x y") == "text §\n"
+    assert host.run("stat", "-c", "%a", "/run/home/x y").stdout == "640\n"
+    host.sparse("/run/home/big", 1 << 30)
+    assert host.run("stat", "-c", "%s", "/run/home/big").stdout == f"{1 << 30}\n"
+    with pytest.raises(RigError, match="cannot read /nowhere"):
+        host.read("/nowhere")
+
+
+PLAN = Plan(
+    "all kinds of change",
+    (
+        LinkSet("eth1", up=True, mtu=1400),
+        AddressAdd("eth1", "10.93.93.1/30"),
+        SysctlSet("net/ipv4/conf/all/rp_filter", "2"),
+        RuleAdd("10.93.93.1", 101, 1001),
+        RouteAdd("10.93.93.0/30", "eth1", None, 101),
+        LimitsSet(8, 8),
+        EndpointAdd(1, "10.93.93.1", ("subflow", "fullmesh"), "eth1"),
+        TableAdd("trial", "chain c { type filter hook output priority 0; }"),
+        LinkAdd("br0", "bridge"),
+        LinkSet("br0", up=True),
+    ),
+)
+
+
+def test_a_plan_is_made_and_undone_as_through_netlink(host: RemoteHost, two_hosts: Lab) -> None:
+    keys = PLAN.sysctl_keys
+    before, twin = host.state(keys), two_hosts.right
+    host.apply(PLAN)
+    twin.apply(PLAN)
+    here, there = host.state(keys), twin.state(keys)
+    assert (here.rules, here.routes, here.endpoints, here.limits) == (
+        there.rules, there.routes, there.endpoints, there.limits,
+    )  # fmt: skip
+    assert here.links["eth1"].mtu == 1400
+    assert here.sysctls == there.sysctls == {"net/ipv4/conf/all/rp_filter": "2"}
+    assert before != here
+
+
+def test_the_inverse_leads_back(host: RemoteHost) -> None:
+    keys = PLAN.sysctl_keys
+    before = host.state(keys)
+    with host.applied(PLAN):
+        assert "br0" in host.state().links
+    assert host.state(keys) == before
+
+
+@pytest.mark.parametrize("position", [0, 1, 2, 3, 6, 8])
+def test_a_refused_change_is_named_and_those_before_it_are_taken_back(host: RemoteHost, position: int) -> None:
+    bad = AddressAdd("eth1", "10.93.93.999/30") if position % 2 else SysctlSet("net/ipv4/ip_forward", "x")
+    if position % 2:
+        host.permission = replace(host.permission, management=Management("eth2"))
+    before = host.state(PLAN.sysctl_keys)
+    operations = (*PLAN.operations[:position], _Unchecked(bad), *PLAN.operations[position:])
+    with pytest.raises(RigError, match=r"the host refused '.*(999|ip_forward)"):
+        host.apply(Plan("fails", operations))  # type: ignore[arg-type]
+    assert host.state(PLAN.sysctl_keys) == before
+
+
+@dataclass(frozen=True)
+class _Unchecked:
+    """An operation of which the permission sees nothing."""
+
+    operation: Operation
+
+    @property
+    def command(self) -> str:
+        return self.operation.command
+
+    def after(self, before: object) -> object:
+        return before
+
+    def inverse(self, _before: object) -> tuple[()]:
+        return ()
+
+
+@pytest.mark.parametrize(
+    ("operation", "words"),
+    [
+        (LinkSet("eth2", up=False), "eth2 is the management interface"),
+        (LinkSet("lo", up=False), "lo is no test NIC"),
+        (LinkSet("eth1", master="eth2"), "eth2 is the management interface"),
+        (AddressAdd("eth1", "192.0.2.99/25"), r"covers the way to the host \(192.0.2.7/24\)"),
+        (RouteAdd("default", "eth1"), "covers the way to the host"),
+        (RouteAdd("198.51.100.0/24", "eth1"), "covers the way to the host"),
+        (RuleAdd("all", 101, 5), "covers the way to the host"),
+        (RuleAdd("192.0.2.7", 101, 5), "covers the way to the host"),
+        (EndpointAdd(1, "192.0.2.7", ("subflow",)), "is the management interface's"),
+        (SysctlSet("net/ipv4/conf/eth2/rp_filter", "1"), "eth2 is the management interface"),
+        (SysctlSet("kernel/sysrq", "1"), "no parameter that a lab may set"),
+        (LinkAdd("eth1", "bridge"), "can be neither made nor deleted"),
+    ],
+)
+def test_the_way_to_the_host_is_never_touched(host: RemoteHost, operation: Operation, words: str) -> None:
+    before = host.state()
+    with pytest.raises(UsageError, match=f"refused .*{words}"):
+        host.apply(Plan("forbidden", (LinkSet("eth1", up=True), operation)))
+    assert host.state() == before
+
+
+def test_an_unknown_host_key_is_refused_with_the_remedy(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "none").write_text("")
+    with pytest.raises(RigError, match=r"host key of lab is unknown \(ssh-ed25519 SHA256:.*ssh-keyscan -p 22 lab >>"):
+        server.link(known_hosts=tmp_path / "none").open()
+
+
+def test_a_changed_host_key_is_refused_with_the_remedy(server: Server) -> None:
+    server.keygen("other")
+    kind, key, *_ = (server.folder / "other.pub").read_text().split()
+    (server.folder / "known_hosts").write_text(f"lab {kind} {key}\n")
+    with pytest.raises(RigError, match=r"has changed: .*ssh-keygen -R 'lab'"):
+        server.link().open()
+
+
+def test_a_refused_key_and_a_missing_one(server: Server) -> None:
+    server.keygen("stranger")
+    with pytest.raises(RigError, match=r"refuses the key .*stranger: ssh-copy-id"):
+        server.link(key=server.folder / "stranger").open()
+    with pytest.raises(RigError, match=r"there is no key file .*nowhere"):
+        server.link(key=Path("/nowhere")).open()
+
+
+def test_nothing_listens() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(RigError, match=rf"cannot reach 127.0.0.1 port {port}: .*is the host up"):
+        SshLink("left", Login("127.0.0.1", port)).open()
+
+
+def test_a_lost_connection_is_a_broken_rig(host: RemoteHost, server: Server) -> None:
+    process = host.spawn("sleep", "30")
+    host.link.close()
+    with pytest.raises(RigError, match="connection"):
+        process.wait(5)
+    host.link.sock = server.sock()
+    assert host.run("echo", "again").stdout == "again\n"
+
+
+def test_one_plan_costs_one_channel(host: RemoteHost) -> None:
+    opened: list[str] = []
+    channel = host.link.channel
+    host.link.channel = lambda command: opened.append(command) or channel(command)  # type: ignore[method-assign,func-returns-value]
+    host.apply(PLAN)
+    assert len(opened) == 1
