@@ -23,7 +23,7 @@ lab: setup
 	$(BIN)/pytest $(if $(findstring suites/,$(ARGS)),,suites/) --target=netns $(ARGS) || status=$$?; \
 	after=$$(readlink reports/latest); \
 	if [ "$$after" != "$$before" ]; then \
-		for file in report/index.html results.json; do \
+		for file in results.json certificate.html report.html; do \
 			if [ -e "reports/$$after/$$file" ]; then echo "$${file%%.*}: $$PWD/reports/$$after/$$file"; fi; \
 		done; \
 	fi; \

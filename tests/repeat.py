@@ -48,6 +48,7 @@ def one_run(reports: Path, extra: list[str]) -> list[dict[str, Any]]:
         "-q",
         "-p",
         "no:cacheprovider",
+        "--no-report",
         "--reports",
         str(reports),
         *extra,

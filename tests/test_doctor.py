@@ -12,6 +12,7 @@ import pytest
 
 from channover import cli, doctor
 from channover.behaviours import CATALOGUE
+from channover.choices import Place
 from channover.doctor import Ability, Findings, Prospect, examine, render
 from channover.errors import RigError, UsageError
 from channover.session import Session
@@ -21,7 +22,7 @@ from channover.wire import Link
 
 PLUGINS = Path(__file__).parent.parent / "plugins"
 GAP = "left has no openvpn: apt-get install openvpn"
-SETTINGS = Settings("netns", Link(), "auto", None, 10.0, False, Path("reports"))
+SETTINGS = Settings(Place(), Link(), "auto", None, 10.0, False, Path("reports"))
 
 
 def findings(missing: str | None = None) -> Findings:
@@ -44,7 +45,7 @@ def findings(missing: str | None = None) -> Findings:
         (["doktor"], "invalid choice"),
         (["doctor", "--target"], "expected one argument"),
         (["doctor", "--nonsense"], "unrecognized arguments: --nonsense"),
-        (["doctor", "--target", "moon"], "--target: there is no target 'moon'; there is: netns"),
+        (["doctor", "--target", "moon"], "--target: there is no target 'moon'; there are: netns"),
         (["doctor", "--lag-driver", "team"], "--lag-driver: there is no driver 'team'"),
         (["doctor", "--link-rate", "fast"], "--link-rate: 'fast' is not a rate"),
         (["doctor", "--link-rate", "1tbit"], "--link-rate:"),

@@ -49,7 +49,7 @@ def user(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.P
 
 
 def run(user: pytest.Pytester, *options: str) -> pytest.RunResult:
-    done = user.runpytest_subprocess("-p", "channover.plugin", *options)
+    done = user.runpytest_subprocess("-p", "channover.plugin", "--no-report", *options)
     assert "INTERNALERROR" not in done.stdout.str() + done.stderr.str()
     return done
 

@@ -7,10 +7,10 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from channover import __version__
-from channover.errors import UsageError
+from channover.errors import ChannoverError, UsageError
 
 _DOCTOR = """\
 Find out, by trying, what this machine can and cannot run: each behaviour of the catalogue, each capability that they
@@ -40,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="See 'channover COMMAND --help'. Errors are one line, with exit code 2.",
     )
     parser.add_argument("--version", action="version", version=f"channover {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
+    commands: Any = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
     doctor = commands.add_parser(
         "doctor",
         help="say what this machine can and cannot run, and how to fill the gaps",
@@ -52,13 +52,18 @@ def _parser() -> argparse.ArgumentParser:
         "--target",
         default="netns",
         metavar="NAME",
-        help="where labs come from: netns, network namespaces of this machine (default: %(default)s)",
+        help="where labs come from: netns, physical or vm (default: %(default)s)",
+    )
+    doctor.add_argument("--inventory", default=None, metavar="FILE", help="the YAML file that describes physical labs")
+    doctor.add_argument("--lab", default=None, metavar="NAME", help="the lab of the inventory (default: its only one)")
+    doctor.add_argument(
+        "--kernel", default=None, metavar="NAME", help="the kernel of virtual machines: 6.1, 6.12 or a folder"
     )
     doctor.add_argument(
         "--link-rate",
-        default="100mbit",
+        default=None,
         metavar="RATE",
-        help="rate of a lab's cables in tc's notation: 100mbit, 1gbit, … (default: %(default)s)",
+        help="rate of a lab's cables in tc's notation: 100mbit, 1gbit, … (default: the target's)",
     )
     doctor.add_argument(
         "--lag-driver",
@@ -68,25 +73,41 @@ def _parser() -> argparse.ArgumentParser:
         "(default: %(default)s)",
     )
     doctor.set_defaults(run=_doctor)
+    from channover import cli_allure, cli_inventory, cli_kernel, cli_lab, cli_report
+
+    cli_allure.add_parser(commands)
+    cli_report.add_parsers(commands)
+    cli_inventory.add_parser(commands, cli_lab.reach)
+    cli_kernel.add_parser(commands)
+    cli_lab.add_parsers(commands)
     return parser
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
-    from channover import doctor, settings  # here, since --help needs neither pytest nor netlink
+    from channover import choices, doctor, settings  # here, since --help needs neither pytest nor netlink
+    from channover.inventory import load
     from channover.wire import Link, parse_rate
 
-    if arguments.target not in settings.TARGETS:
-        raise UsageError(f"--target: there is no target '{arguments.target}'; there is: {', '.join(settings.TARGETS)}")
+    target = arguments.target
+    if target not in choices.TARGETS:
+        raise UsageError(f"--target: there is no target '{target}'; there are: {', '.join(choices.TARGETS)}")
     if arguments.lag_driver not in settings.LAG_DRIVERS:
-        known = ", ".join(settings.LAG_DRIVERS)
-        raise UsageError(f"--lag-driver: there is no driver '{arguments.lag_driver}'; there are: {known}")
+        raise UsageError(
+            f"--lag-driver: there is no driver '{arguments.lag_driver}'; there are: {', '.join(settings.LAG_DRIVERS)}"
+        )
+    lab = None
+    if target == "physical":
+        if arguments.inventory is None:
+            raise UsageError("--target physical needs --inventory FILE: see inventory/example.yaml")
+        lab = choices.chosen(load(Path(arguments.inventory)).labs, arguments.lab, arguments.inventory)
+    place = choices.Place(target, lab, kernel=arguments.kernel or choices.KERNEL)
     try:
-        link = Link(parse_rate(arguments.link_rate))
+        rate = lab.cables[0].rate if lab and lab.cables else parse_rate(arguments.link_rate or settings.rate_of(target))
     except UsageError as error:
         raise UsageError(f"--link-rate: {error}") from None
     wanted = settings.Settings(
-        target=arguments.target,
-        link=link,
+        place=place,
+        link=Link(rate),
         lag_driver=arguments.lag_driver,
         duration=None,
         limit=10.0,
@@ -101,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     try:
         return int(parsed.run(parsed))
-    except UsageError as error:
+    except ChannoverError as error:
         print(f"channover: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # the reader, such as head, has seen enough

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import math
 import sys
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -14,15 +17,31 @@ import pytest
 from channover.behaviours import CATALOGUE
 from channover.errors import ChannoverError, UsageError
 from channover.record import Record
-from channover.report.results import Measurement, Outcome, Results, Run, TestResult, moment, open_folder, printable
+from channover.report.facts import CableFacts, HostFacts, Planned, host_facts
+from channover.report.results import (
+    Measurement,
+    Outcome,
+    Results,
+    Run,
+    TestResult,
+    moment,
+    open_folder,
+    printable,
+    write_whole,
+)
 from channover.settings import Settings
 from channover.verdict.expect import Reading
+from channover.verdict.statistics import CONFIDENCE
 
 RIG_BROKE = "channover_rig_broke"
 """Set on a report whose exception was no verdict on the behaviour."""
 LEFT = "channover_left"
 """Set on a teardown's report: what the test left, as plain data."""
 
+
+PLAN = "plan.json"
+_SHARE = 20.0
+"""How much longer than a write of results.json the next one waits: one part in twenty-one of a run, at most."""
 
 REASON = "channover_reason"
 """Set on the report of a comparison that did not hold: the explanation, whole."""
@@ -44,7 +63,19 @@ def measurement(reading: Reading, article: float | None) -> Measurement:
         expected.low,
         expected.high,
         article,
+        uncertainty=_uncertainty(reading),
+        samples=reading.estimate.samples,
+        why=expected.why,
+        settled=reading.settled,
     )
+
+
+def _uncertainty(reading: Reading) -> float | None:
+    """Return half the interval: 0 for a whole number that was counted, None for a value that was taken once."""
+    found = reading.estimate
+    if found.samples <= 1:
+        return 0.0 if reading.unit == "1" and float(found.mean).is_integer() else None
+    return found.half if math.isfinite(found.half) else None
 
 
 def measurements(record: Record) -> list[dict[str, Any]]:
@@ -57,9 +88,31 @@ def measurements(record: Record) -> list[dict[str, Any]]:
     return found
 
 
+def save_plan(folder: Path, planned: Sequence[Planned]) -> None:
+    """Leave the plan in the run's folder: xdist's workers collect, and a lost one can tell nothing later.
+
+    Raises UsageError where it cannot be written. All workers of a run have the same plan.
+    """
+    try:
+        write_whole(folder / PLAN, json.dumps([asdict(test) for test in planned]) + "\n")
+    except OSError as error:
+        raise UsageError(f"the plan cannot be kept in {folder}: {error.strerror or error}") from None
+
+
+def load_plan(folder: Path) -> tuple[Planned, ...] | None:
+    """Return the plan that was left in a run's folder, or None."""
+    try:
+        return tuple(Planned(**test) for test in json.loads((folder / PLAN).read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
 @dataclass
 class Collected:
-    """What has been reported so far, by nodeid."""
+    """What has been reported so far, by nodeid.
+
+    What the plugin learns of the rig and of the plan goes into the fields that :class:`Run` has for it.
+    """
 
     settings: Settings
     folder: Path
@@ -67,6 +120,12 @@ class Collected:
     opened: bool = False
     tests: dict[str, TestResult] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
+    lab: str = ""
+    revision: str = ""
+    hosts: tuple[HostFacts, ...] = ()
+    cables: tuple[CableFacts, ...] = ()
+    planned: tuple[Planned, ...] | None = None
+    _next_write: float = 0.0
     _pending: dict[str, list[pytest.TestReport]] = field(default_factory=dict)
 
     def add(self, report: pytest.TestReport) -> None:
@@ -79,6 +138,15 @@ class Collected:
             if left is None and report.when == "teardown":
                 return  # no test of a behaviour
             self._complete(report.nodeid, reports, left or {})
+
+    def _meet(self, hosts: Sequence[HostFacts], cables: Sequence[CableFacts]) -> None:
+        """Add what a test's lab consisted of: a host may have shown more of its NICs to another test."""
+        known = {host.name: host for host in self.hosts}
+        for host in hosts:
+            nics = {nic.name: nic for one in (known.get(host.name), host) if one for nic in one.nics}
+            known[host.name] = replace(host, nics=tuple(nics.values()))
+        self.hosts = tuple(known.values())
+        self.cables = tuple({(one.a, one.b): one for one in (*self.cables, *cables)}.values())
 
     def open(self) -> None:
         """Make the run's folder, where that has not been done. Raises pytest.UsageError in one line."""
@@ -94,6 +162,9 @@ class Collected:
         self.open()
         outcome, reason = _outcome(reports)
         self.facts |= {key: value for key, value in left.get("facts", {}).items() if value}
+        self._meet(
+            [host_facts(one) for one in left.get("hosts", ())], [CableFacts(**one) for one in left.get("cables", ())]
+        )
         self.tests[nodeid] = TestResult(
             nodeid,
             left.get("behaviour"),
@@ -101,8 +172,10 @@ class Collected:
             printable(reason),
             sum(max(report.duration, 0.0) for report in reports),
             tuple(Measurement(**one) for one in left.get("measurements", [])),
+            lost=reports[-1].when not in ("setup", "call", "teardown"),
         )
-        self.write(interrupted=True)
+        if time.monotonic() >= self._next_write:
+            self.write(interrupted=True)
 
     def results(self, *, interrupted: bool) -> Results:
         """Return what there is as results."""
@@ -118,6 +191,13 @@ class Collected:
             end=moment(datetime.now(timezone.utc)),
             command=tuple(sys.argv),
             interrupted=interrupted,
+            lab=self.lab,
+            revision=self.revision,
+            hosts=self.hosts,
+            cables=self.cables,
+            planned=self.planned,
+            confidence=CONFIDENCE,
+            durations=self._durations(),
         )
         order = list(CATALOGUE)
         tests = sorted(
@@ -127,11 +207,24 @@ class Collected:
         return Results(run, tuple(tests))
 
     def write(self, *, interrupted: bool) -> None:
-        """Write results.json, whole or not at all. Raises UsageError where it cannot be written."""
+        """Write results.json, whole or not at all. Raises UsageError where it cannot be written.
+
+        What comes in while tests run is written at once unless the last write was long and recent: a run of a thousand
+        tests is not to spend its time on its own record.
+        """
+        start = time.monotonic()
         try:
             self.results(interrupted=interrupted).write(self.folder / "results.json")
         except OSError as error:
             raise UsageError(f"results cannot be kept in {self.folder}: {error.strerror or error}") from None
+        end = time.monotonic()
+        self._next_write = end + _SHARE * (end - start)
+
+    def _durations(self) -> dict[str, float]:
+        wanted = self.settings
+        if wanted.duration is not None:
+            return {"each flow": wanted.duration}
+        return {"each flow at most": wanted.limit}
 
 
 def _outcome(reports: list[pytest.TestReport]) -> tuple[Outcome, str]:

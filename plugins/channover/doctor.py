@@ -19,7 +19,7 @@ from channover.report.terminal import is_terminal
 from channover.session import Session, target_of
 from channover.settings import Settings
 from channover.targets.capabilities import CAPABILITIES, OPENVSWITCH, bonding
-from channover.targets.netns import NetnsTarget
+from channover.targets.physical import PhysicalTarget
 from channover.topology import Topology, pair
 from channover.verdict.expect import quantity
 
@@ -57,6 +57,8 @@ class Findings:
     unmet: str | None
     abilities: tuple[Ability, ...]
     prospects: tuple[Prospect, ...]
+    checks: tuple[str, ...] = ()
+    """What the preflight of real hosts found, each with its remedy."""
 
     @property
     def complete(self) -> bool:
@@ -80,8 +82,7 @@ def examine(settings: Settings) -> Findings:
     except (ChannoverError, OSError) as error:
         raise UsageError(f"this machine could not be probed: {' '.join(str(error).split())}") from None
     finally:
-        if isinstance(session.target, NetnsTarget):
-            session.target.close()
+        session.target.close()
 
 
 def _examine(session: Session) -> Findings:
@@ -92,10 +93,14 @@ def _examine(session: Session) -> Findings:
         "kernel": session.kernel,
         "cores": _cores(),
     }
+    target = session.target
+    checks: tuple[str, ...] = ()
+    if isinstance(target, PhysicalTarget):
+        checks = tuple(map(str, target.findings(target.entry.hosts)))
     unmet = session.target_unmet
     if unmet:
         everything = tuple(Prospect(behaviour, (), unmet) for behaviour in CATALOGUE.values())
-        return Findings(facts, {}, unmet, (), everything)
+        return Findings(facts, {}, unmet, (), everything, checks)
     gaps = session.gaps()
     facts |= _of_host(session) | {"congestion control": session.congestion_control}
     titles = {name: capability.title for name, capability in CAPABILITIES.items()} | {"lag": _LAG_TITLE}
@@ -108,6 +113,7 @@ def _examine(session: Session) -> Findings:
             Prospect(behaviour, tuple(need for need in behaviour.needs if gaps.get(need)), session.unmet(behaviour))
             for behaviour in CATALOGUE.values()
         ),
+        checks,
     )
 
 
@@ -158,6 +164,8 @@ def _plain(findings: Findings) -> str:
     rows = [(name, value) for name, value in findings.facts.items()]
     rows.append(("tools", ", ".join(f"{name} {version}" for name, version in findings.tools.items()) or "unknown"))
     lines = [*_aligned(rows), ""]
+    if findings.checks:
+        lines += [*findings.checks, ""]
     if findings.abilities:
         lines += _aligned([(each.name, f"{_verdict(each.missing)}  ({each.title})") for each in findings.abilities])
         lines.append("")
@@ -194,6 +202,8 @@ def _tables(findings: Findings, width: int, colour: bool) -> str:
     for name, value in {**findings.facts, "tools": tools or "unknown"}.items():
         about.add_row(name, Text(printable(value)))
     console.print(about)
+    for check in findings.checks:
+        console.print(Text(f"• {printable(check)}", style="yellow"))
     if findings.abilities:
         can = _table("capability", "for", "here")
         for ability in findings.abilities:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,15 +14,15 @@ import allure_commons
 import pytest
 
 from channover.flow import Flow
-from channover.hosts.base import Host
+from channover.hosts.base import Host, Step
 from channover.observe import evidence
 from channover.record import Record
-from channover.report.plots import Series
-from channover.report.plotter import PLACEHOLDER, Plotter
+from channover.report.plots import Phase, Series
+from channover.report.plotter import PLACEHOLDER, SAMPLES, Plotter
 from channover.targets.base import Lab
-from channover.traffic.iperf import Protocol
+from channover.traffic.iperf import SLICE, Protocol
 from channover.verdict.diagnosis import HostView, NicView, causes, per_nic
-from channover.verdict.expect import quantity
+from channover.verdict.statistics import settled_part
 
 LIVE = pytest.StashKey[Callable[[Record, Flow], None]]()
 
@@ -48,11 +50,18 @@ def of_flow(record: Record, flow: Flow) -> None:
                 record.congestion_control = transfer.congestion_control or record.congestion_control
         for name, sections in flow.evidence.items():
             _attach_sections(name, sections)
-        _plots.attach(flow)
-        rates = {
+        parts = phases(flow, record.journal.steps)
+        _plots.attach(flow, parts)
+        hosts = {
             name: {"times": series.times, "samples": _samples(series.samples)} for name, series in flow.series.items()
         }
-        allure.attach(json.dumps(rates), "NIC samples", allure.attachment_type.JSON)
+        drawn = {
+            "title": flow.name,
+            "link_rate": flow.measuring.link.rate,
+            "phases": parts,
+            "series": _series(flow),
+        }
+        allure.attach(json.dumps({**drawn, "hosts": hosts}), SAMPLES, allure.attachment_type.JSON)
 
 
 def _samples(samples: Mapping[str, tuple[object, ...]]) -> dict[str, list[dict[str, int]]]:
@@ -69,22 +78,27 @@ class Plots:
 
     def __init__(self) -> None:
         self._plotter = Plotter()
-        self._wanted: Flow | None = None
+        self._wanted: tuple[Flow, Sequence[Phase]] | None = None
+        self._files: dict[int, tuple[Flow, str]] = {}
         self.folder: Path | None = None
 
-    def attach(self, flow: Flow) -> None:
+    def attach(self, flow: Flow, parts: Sequence[Phase]) -> None:
         """Attach a plot of each NIC's rate to the running test."""
-        self._wanted = flow
+        self._wanted = flow, parts
         allure.attach(PLACEHOLDER.format(flow.name), f"NIC rates, {flow.name}", allure.attachment_type.SVG)
         self._wanted = None
+
+    def take(self, flow: Flow) -> str | None:
+        """Return the name of the file that holds a flow's plot, once; None where there is none."""
+        return self._files.pop(id(flow), (flow, None))[1]
 
     @allure_commons.hookimpl(trylast=True)
     def report_attached_data(self, file_name: str) -> None:
         """Learn from Allure by what name it has written the placeholder."""
-        flow = self._wanted
-        if flow is not None and self.folder is not None:
-            path = self.folder / file_name
-            self._plotter.draw(path, _series(flow), flow.name, flow.measuring.link.rate)
+        if self._wanted is not None and self.folder is not None:
+            flow, parts = self._wanted
+            self._files[id(flow)] = flow, file_name
+            self._plotter.draw(self.folder / file_name, _series(flow), flow.name, flow.measuring.link.rate, parts)
 
     def finish(self, timeout: float) -> bool:
         """Wait until all plots are drawn, no longer than ``timeout`` (seconds); False where some are not."""
@@ -100,6 +114,11 @@ def plots_into(folder: Path) -> Plots:
     if not allure_commons.plugin_manager.is_registered(_plots):
         allure_commons.plugin_manager.register(_plots)
     return _plots
+
+
+def plot_of(flow: Flow) -> str | None:
+    """Return the name of the attachment that holds a flow's plot, once; None where there is none."""
+    return _plots.take(flow)
 
 
 def finish_plots(timeout: float) -> bool:
@@ -121,6 +140,35 @@ def _series(flow: Flow) -> list[Series]:
             times = [time - taken.times[0] for time in taken.middles]
             found.append((f"{host.name}.{nic.name} {way}", times, list(taken.rate(nic.device, way))))
     return found
+
+
+_FAULT = re.compile(r"pull the cable (?P<what>.+)|ip link set (?:dev )?(?P<device>\S+) down")
+_REPAIR = re.compile(r"plug in the cable |ip link set (?:dev )?\S+ up")
+
+
+def phases(flow: Flow, steps: Sequence[Step]) -> list[Phase]:
+    """Return what a flow went through, in seconds since its start: warm-up, measured, and each fault with its recovery.
+
+    Faults are the journal's steps that take a link away, until one that gives a link back.
+    """
+    began = time.time() - (time.monotonic() - flow.started)
+    kept = len(settled_part(flow.samples())) * SLICE
+    found: list[Phase] = [("warm-up", 0.0, max(flow.seconds - kept, 0.0))]
+    label, since = "measured", found[0][2]
+    for step in steps:
+        at = step.start - began
+        if not since < at < flow.seconds:
+            continue
+        if match := _FAULT.match(step.title):
+            what = match["what"] or f"{step.host} {match['device']}"
+            following = f"fault: {what}"
+        elif _REPAIR.match(step.title) and label.startswith("fault"):
+            following = "recovery"
+        else:
+            continue
+        found.append((label, since, at))
+        label, since = following, at
+    return [*found, (label, since, flow.seconds)]
 
 
 def explain(flow: Flow) -> str:
@@ -152,8 +200,15 @@ def _view(flow: Flow, host: Host) -> HostView:
     return HostView(host.name, nics, state, sources)
 
 
-def rate_now(flow: Flow) -> str:
-    """Return the mean rate so far in words, for the live line."""
-    samples = flow.samples()
-    recent = samples[-10:]
-    return quantity(sum(recent) / len(recent), "bit/s") if recent else "starting"
+_ADDRESS = re.compile(r"^\d+: (?P<device>[^:@\s]+)|^\s+inet6? (?P<address>[^/\s]+)", re.MULTILINE)
+
+
+def addresses(flow: Flow, host: Host) -> dict[str, str]:
+    """Return the label, or else the device, of the NIC that had each address of a host when a flow was ended."""
+    labels = {nic.device: nic.name for nic in host.nics.values()}
+    found, device = {}, ""
+    for match in _ADDRESS.finditer(flow.evidence[host.name].get("addresses", "")):
+        device = match["device"] or device
+        if match["address"]:
+            found[match["address"]] = labels.get(device, device)
+    return found

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Generator
+from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, cast
@@ -11,7 +13,7 @@ from typing import Any, cast
 import allure
 import pytest
 
-from channover import collecting, evidencing, settings
+from channover import collecting, evidencing, labelling, settings
 from channover.behaviours import CATALOGUE, Behaviour
 from channover.collecting import LEFT, REASON, RIG_BROKE, Collected
 from channover.errors import ChannoverError, UsageError
@@ -35,10 +37,12 @@ from channover.flow import Flow
 from channover.hosts import kernel
 from channover.hosts.base import Journal
 from channover.record import Record
+from channover.report.facts import Planned
 from channover.report.results import planned_folder
 from channover.report.terminal import LiveLine, progress, show
+from channover.reporting import LAB, Reporting, rig_of
+from channover.rigging import Rigging
 from channover.session import Session, target_of
-from channover.targets.netns import NetnsTarget
 from channover.verdict.expect import Expectation, Measured, quantity
 
 __all__ = [
@@ -94,7 +98,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     """End what labs are made from."""
     session = config.stash.get(SESSION, None)
-    if session is not None and isinstance(session.target, NetnsTarget):
+    if session is not None:
         session.target.close()
 
 
@@ -126,15 +130,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     except ChannoverError as error:
         raise pytest.UsageError(collecting.one_line(error)) from None
     if not config.option.collectonly:
-        _start_results(config, session)
+        _start_results(config, session, [Planned(item.nodeid, behaviour.id) for item, behaviour in stated])
 
 
-def _start_results(config: pytest.Config, session: Session) -> None:
-    """Make the run's folder, and have Allure write into it unless the user named a folder."""
+def _start_results(config: pytest.Config, session: Session, planned: list[Planned]) -> None:
+    """Make the run's folder, keep the plan there, and have Allure write into it unless the user named a folder."""
     told = getattr(config, "workerinput", {}).get(_WORKER_FOLDER)
     folder = Path(told) if told else _collected(config, session).folder
-    if not told:
-        _collected(config, session).open()
+    if told:
+        folder.mkdir(parents=True, exist_ok=True)
+        collecting.save_plan(folder, planned)
+    else:
+        collected = _collected(config, session)
+        collected.planned = tuple(planned)
+        collected.open()
     if not getattr(config.option, "allure_report_dir", None):
         from allure_pytest import plugin as allure_plugin
 
@@ -147,8 +156,25 @@ def _collected(config: pytest.Config, session: Session) -> Collected:
     if COLLECTED not in config.stash:
         start = datetime.now(timezone.utc)
         folder = planned_folder(session.settings.reports, start)
-        config.stash[COLLECTED] = Collected(session.settings, folder, start)
+        place = session.settings.place
+        config.stash[COLLECTED] = Collected(
+            session.settings,
+            folder,
+            start,
+            lab=place.lab.name if place.lab else "",
+            revision=_revision(config.rootpath),
+        )
     return config.stash[COLLECTED]
+
+
+def _revision(root: Path) -> str:
+    """Return the revision of what is run, where git knows one; one that was changed since ends in ``-dirty``."""
+    words = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip()
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -163,6 +189,7 @@ def pytest_xdist_node_collection_finished(node: Any) -> None:
     """Begin the results as soon as a worker has found behaviours and made the run's folder."""
     collected = _collected(node.config, node.config.stash[SESSION])
     if collected.folder.exists():
+        collected.planned = collecting.load_plan(collected.folder)
         collected.open()
 
 
@@ -209,27 +236,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     record = Record(behaviour, Journal(scope=allure.step))
     item.stash[RECORD] = record
     if behaviour is not None:
-        _label(item, behaviour)
+        labelling.label(item, behaviour, item.config.stash[SESSION])
         if UNMET in item.stash and item.config.stash[SESSION].settings.strict:
             pytest.fail(f"cannot be tried here, and --strict forbids to skip it: {item.stash[UNMET]}", pytrace=False)
-
-
-def _label(item: pytest.Item, behaviour: Behaviour) -> None:
-    session = item.config.stash[SESSION]
-    dynamic: Any = allure.dynamic
-    dynamic.epic(behaviour.epic)
-    dynamic.feature(behaviour.feature)
-    dynamic.story(behaviour.story)
-    dynamic.id(behaviour.id)
-    dynamic.label("behaviour", behaviour.id)
-    dynamic.label("target", session.settings.target)
-    dynamic.tag(behaviour.id)
-    note = f"\n\nArticle: {behaviour.article_note}" if behaviour.article_note else ""
-    dynamic.description(f"**{behaviour.id}** {behaviour.statement}\n\nSource: {behaviour.source}{note}")
-    dynamic.parameter("target", session.settings.target)
-    dynamic.parameter("link rate", quantity(session.settings.link.rate, "bit/s"))
-    if "lag" in behaviour.needs:
-        dynamic.parameter("LAG driver", str(session.lag[0]))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -258,7 +267,10 @@ def pytest_runtest_makereport(
             "lag_driver": record.lag_driver,
             "congestion_control": record.congestion_control or session.congestion_control,
         }
+        hosts, cables = rig_of(item.stash[LAB]) if LAB in item.stash else ([], [])
         left = {
+            "hosts": [asdict(host) for host in hosts],
+            "cables": [asdict(cable) for cable in cables],
             "behaviour": record.behaviour.id,
             "measurements": collecting.measurements(record),
             "facts": facts,
@@ -323,6 +335,9 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     """Collect results in the reporting process only: alone, or the controller of xdist's workers."""
     if not _is_worker(session.config):
         session.config.pluginmanager.register(_Reporter(session.config), "channover_reporter")
+    reporting = Reporting(session.config, COLLECTED, reports=not _is_worker(session.config))
+    session.config.pluginmanager.register(reporting, "channover_reporting")
+    session.config.pluginmanager.register(Rigging(session.config), "channover_rigging")
 
 
 def pytest_assertrepr_compare(config: pytest.Config, op: str, left: object, right: object) -> list[str] | None:

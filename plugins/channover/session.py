@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from channover.behaviours import Behaviour
+from channover.choices import Place
 from channover.errors import ChannoverError, UsageError
 from channover.hosts.base import Host, Journal
 from channover.network.bonding import BondingDriver
@@ -17,6 +19,7 @@ from channover.network.openvswitch import OpenVSwitchDriver
 from channover.settings import Settings
 from channover.targets.base import Target
 from channover.targets.capabilities import CAPABILITIES, lag_driver
+from channover.targets.dry import DryTarget
 from channover.targets.netns import NetnsTarget
 from channover.topology import Topology, pair
 
@@ -35,12 +38,25 @@ _VERSIONS = {
 }
 
 
-TARGETS: Mapping[str, Callable[[], Target]] = {"netns": NetnsTarget}
-
-
 def target_of(settings: Settings) -> Target:
-    """Return the target that the settings name."""
-    return TARGETS[settings.target]()
+    """Return the target that the settings name; of a dry run, one that only takes notes."""
+    place = settings.place
+    if place.dry_run:
+        return DryTarget(place.target, _real(place) if place.lab is not None else None)
+    return _real(place)
+
+
+def _real(place: Place) -> Target:
+    if place.lab is not None:
+        from channover.targets.physical import PhysicalTarget
+        from channover.targets.seats import Seats
+
+        return PhysicalTarget(place.lab, Seats(place.lease_wait))
+    if place.target == "vm":
+        from channover.targets.vm import VmTarget
+
+        return VmTarget(place.kernel)
+    return NetnsTarget()
 
 
 @dataclass
@@ -67,15 +83,27 @@ class Session:
     def _probed(self) -> dict[str, str | None]:
         """What a host of this target lacks, by capability; found out on one host, all at once."""
         found: dict[str, str | None] = {}
-        with self.target.lab(Topology("probe", (pair().nodes[0],), ()), self.settings.link, Journal()) as lab:
-            host = lab.left
+        if isinstance(self.target, DryTarget):
+            wish = self.settings.lag_driver
+            self._tools: dict[str, str] = {}
+            self._driver: str | None = "bonding" if wish == "auto" else wish
+            self._kernel, self._congestion_control = "", ""
+            return dict.fromkeys([*CAPABILITIES, "lag"])
+        # Hosts of one machine are alike; real ones may differ, and each has to be able.
+        topology = pair() if self.settings.place.lab else Topology("probe", (pair().nodes[0],), ())
+        with self.target.lab(topology, self.settings.link, Journal()) as lab:
             for name, capability in CAPABILITIES.items():
-                found[name] = capability.unmet(host)
-            driver, reason = lag_driver(host, self.settings.lag_driver)
-            found["lag"] = reason
-            self._driver = driver
-            self._tools = _versions(host)
-            self._congestion_control = host.read("/proc/sys/net/ipv4/tcp_congestion_control").strip()
+                gaps = [gap for host in lab.hosts.values() if (gap := capability.unmet(host))]
+                found[name] = "; ".join(gaps) or None
+            drivers = [lag_driver(host, self.settings.lag_driver) for host in lab.hosts.values()]
+            names = {driver for driver, _ in drivers}
+            found["lag"] = "; ".join(reason for _, reason in drivers if reason) or None
+            if len(names) > 1 and found["lag"] is None:
+                found["lag"] = "the hosts have different LAG drivers: choose one with --lag-driver"
+            self._driver = None if found["lag"] else names.pop()
+            self._tools = _versions(lab.left)
+            self._kernel = lab.left.run("uname", "-rm", quiet=True).stdout.strip()
+            self._congestion_control = lab.left.read("/proc/sys/net/ipv4/tcp_congestion_control").strip()
         return found
 
     @cached_property
@@ -124,7 +152,10 @@ class Session:
 
     @property
     def kernel(self) -> str:
-        """The kernel's release and architecture."""
+        """The release and architecture of the hosts' kernel; of this machine's where no host can be asked."""
+        with contextlib.suppress(ChannoverError, OSError):
+            if self.target_unmet is None and self._probed:
+                return self._kernel
         return f"{os.uname().release} {os.uname().machine}"
 
 

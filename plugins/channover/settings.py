@@ -8,40 +8,49 @@ from pathlib import Path
 
 import pytest
 
+from channover import choices
+from channover.choices import Place
 from channover.errors import UsageError
+from channover.observe.captures import SLICE
 from channover.wire import Link, parse_rate
 
-TARGETS = ("netns",)
+LINK_RATES = {"netns": "100mbit", "vm": "20mbit"}
+"""What cables carry where nothing else is asked for: emulated processors cannot be a wire of 100 Mbit/s."""
 LAG_DRIVERS = ("auto", "bonding", "openvswitch")
+PCAP = ("never", "on-failure", "always")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The options of a run: rates in bit/s, times in seconds."""
+    """The options of a run: rates in bit/s, times in seconds, ``pcap_size`` in bytes of each packet."""
 
-    target: str
+    place: Place
     link: Link
     lag_driver: str
     duration: float | None
     limit: float
     strict: bool
     reports: Path
+    pcap: str = "never"
+    pcap_size: int = SLICE
+
+    @property
+    def target(self) -> str:
+        """The target's name."""
+        return self.place.target
 
 
 def add_options(parser: pytest.Parser) -> None:
     """Add channover's options to pytest's command line."""
     group = parser.getgroup("channover", "channover: documented behaviours of aggregated links")
-    group.addoption(
-        "--target",
-        default="netns",
-        metavar="NAME",
-        help="where labs come from: netns, network namespaces of this machine (default: %(default)s)",
-    )
+    choices.add_options(group)
     group.addoption(
         "--link-rate",
-        default="100mbit",
+        default=None,
         metavar="RATE",
-        help="rate of a lab's cables in tc's notation: 100mbit, 1gbit, … (default: %(default)s)",
+        help="rate of a lab's cables in tc's notation: 100mbit, 1gbit, … (default: "
+        + ", ".join(f"{rate} for {target}" for target, rate in LINK_RATES.items())
+        + "; physical: the inventory's)",
     )
     group.addoption(
         "--lag-driver",
@@ -67,30 +76,64 @@ def add_options(parser: pytest.Parser) -> None:
         metavar="FOLDER",
         help="where runs leave their reports (default: reports/ in pytest's root folder)",
     )
+    group.addoption(
+        "--no-report",
+        action="store_true",
+        help="end without certificate and HTML report; 'channover report' and 'channover certificate' make them later",
+    )
+    group.addoption(
+        "--pcap",
+        default="never",
+        metavar="WHEN",
+        help="attach the packets of every NIC to a test's report: never, on-failure or always (default: %(default)s); "
+        "tcpdump runs beside the traffic and costs processor time",
+    )
+    group.addoption(
+        "--pcap-size",
+        default=str(SLICE),
+        metavar="BYTES",
+        help="how much of each packet is kept, from its Ethernet header on (default: %(default)s)",
+    )
 
 
 def read(config: pytest.Config) -> Settings:
     """Return the run's settings. Raises UsageError with one clear line."""
-    target = str(config.getoption("--target"))
-    if target not in TARGETS:
-        raise UsageError(f"--target: there is no target '{target}'; there is: {', '.join(TARGETS)}")
-    try:
-        rate = parse_rate(str(config.getoption("--link-rate")))
-    except UsageError as error:
-        raise UsageError(f"--link-rate: {error}") from None
+    place = choices.read(config)
     driver = str(config.getoption("--lag-driver"))
     if driver not in LAG_DRIVERS:
         raise UsageError(f"--lag-driver: there is no driver '{driver}'; there are: {', '.join(LAG_DRIVERS)}")
+    pcap = str(config.getoption("--pcap"))
+    if pcap not in PCAP:
+        raise UsageError(f"--pcap: there is no '{pcap}'; there are: {', '.join(PCAP)}")
     reports = config.getoption("--reports")
     return Settings(
-        target=target,
-        link=Link(rate),
+        place=place,
+        link=_link(config, place),
         lag_driver=driver,
         duration=_seconds(config, "--duration"),
         limit=_seconds(config, "--measure-limit") or 10.0,
         strict=is_strict(config),
         reports=Path(str(reports)) if reports else config.rootpath / "reports",
+        pcap=pcap,
+        pcap_size=_bytes(config, "--pcap-size"),
     )
+
+
+def rate_of(target: str) -> str:
+    """Return the rate of a target's cables where nothing else is asked for."""
+    return LINK_RATES.get(target, "100mbit")
+
+
+def _link(config: pytest.Config, place: Place) -> Link:
+    asked = config.getoption("--link-rate")
+    if place.lab is not None:
+        if asked is not None:
+            raise UsageError("--link-rate: real cables have the rate that the inventory says")
+        return Link(min((cable.rate for cable in place.lab.cables), default=Link().rate))
+    try:
+        return Link(parse_rate(str(asked or rate_of(place.target))))
+    except UsageError as error:
+        raise UsageError(f"--link-rate: {error}") from None
 
 
 def is_strict(config: pytest.Config) -> bool:
@@ -105,3 +148,10 @@ def _seconds(config: pytest.Config, option: str) -> float | None:
     if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", str(value)) or not 1 <= float(value) <= 86_400:
         raise UsageError(f"{option}: '{value}' is no number of seconds from 1 to 86400")
     return float(value)
+
+
+def _bytes(config: pytest.Config, option: str) -> int:
+    value = str(config.getoption(option))
+    if not re.fullmatch(r"[0-9]{1,6}", value) or not 14 <= int(value) <= 262_144:
+        raise UsageError(f"{option}: '{value}' is no number of bytes from 14 to 262144")
+    return int(value)

@@ -20,11 +20,14 @@ from channover.state import State
 
 @dataclass(frozen=True)
 class Nic:
-    """A test NIC of a host: its label in the topology, its device, and the address that the lab plans for it."""
+    """A test NIC of a host: its label in the topology, its device, and what is known of it; ``speed`` is bit/s."""
 
     name: str
     device: str
     mac: str = ""
+    driver: str = ""
+    firmware: str = ""
+    speed: int | None = None
 
 
 @dataclass(frozen=True)

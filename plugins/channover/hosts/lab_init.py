@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from channover.hosts import kernel, netlink, operations
+from channover.hosts import kernel, netlink, operations, taps
 from channover.plan import Operation
 
 ENVIRONMENT = {
@@ -88,6 +88,7 @@ class PanelCable:
 class Lab:
     """What a lab init owns. Each public method is a request that the controller may make."""
 
+    machine: int
     panel: int
     rtnl: netlink.Netlink
     control: socket.socket
@@ -95,6 +96,7 @@ class Lab:
     statuses: dict[int, int] = field(default_factory=dict)
     ports: int = 0
     used: set[str] = field(default_factory=set)
+    taps: dict[int, int] = field(default_factory=dict)
 
     @contextlib.contextmanager
     def inside(self, host: str | None) -> Iterator[None]:
@@ -102,7 +104,12 @@ class Lab:
         if host is None:
             yield
             return
-        kernel.setns(self.hosts[host].namespace, kernel.CLONE_NEWNET)
+        with self._in(self.hosts[host].namespace):
+            yield
+
+    @contextlib.contextmanager
+    def _in(self, namespace: int) -> Iterator[None]:
+        kernel.setns(namespace, kernel.CLONE_NEWNET)
         try:
             yield
         finally:
@@ -176,25 +183,57 @@ class Lab:
         self, descriptors: list[int], host: str | None, argv: list[str], environment: dict[str, str]
     ) -> tuple[int, int]:
         """Start a program in a host with the three descriptors as its standard streams; return its pid and pidfd."""
-        actions = [(os.POSIX_SPAWN_DUP2, descriptor, number) for number, descriptor in enumerate(descriptors)]
         if host is not None:
             self.used.add(host)
+        with self.inside(host):
+            return self._start(argv, environment, dict(enumerate(descriptors)))
+
+    def _start(self, argv: list[str], environment: dict[str, str], inherited: dict[int, int]) -> tuple[int, int]:
+        """Start a program where one is, with descriptors by the numbers that it knows them by; return its pid and pidfd."""
+        actions = [(os.POSIX_SPAWN_DUP2, descriptor, number) for number, descriptor in inherited.items()]
         # A program that has ended and been reaped has no pidfd: nothing is reaped between the two calls.
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
         try:
-            with self.inside(host):
-                pid = os.posix_spawnp(
-                    argv[0],
-                    argv,
-                    ENVIRONMENT | environment,
-                    file_actions=actions,
-                    setsid=True,
-                    setsigmask=[],
-                    setsigdef=[signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGHUP],
-                )
+            pid = os.posix_spawnp(
+                argv[0],
+                argv,
+                ENVIRONMENT | environment,
+                file_actions=actions,
+                setsid=True,
+                setsigmask=[],
+                setsigdef=[signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGHUP],
+            )
             return pid, os.pidfd_open(pid)
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
+
+    def tap(self, number: int) -> list[int]:
+        """Make so many panel ports that are taps, down and without cables; return their port numbers."""
+        made = []
+        for _ in range(number):
+            descriptor, port = taps.tap(f"tap{len(self.taps)}", self.control)
+            self.taps[port] = descriptor
+            made.append(port)
+        return made
+
+    def patch(self, cables: list[tuple[int, int, int]]) -> None:
+        """Take every cable from the taps, and lay these: two ports, and the rate between them in bit/s."""
+        for port in self.taps:
+            taps.unplug(self.rtnl, port)
+        for a, b, rate in cables:
+            taps.plug(self.rtnl, a, b, rate)
+
+    def emulate(self, descriptors: list[int], argv: list[str], ports: list[int]) -> tuple[int, int]:
+        """Start an emulator in the machine's own network, which has these descriptors, and its taps from 10 on."""
+        inherited = dict(enumerate(descriptors))
+        inherited |= {taps.FIRST_INHERITED + position: self.taps[port] for position, port in enumerate(ports)}
+        with self._in(self.machine):
+            return self._start(argv, {}, inherited)
+
+    def folder(self, path: str) -> tuple[str, int]:
+        """Make a folder for its owner alone, and return its name and a descriptor: it goes with the lab."""
+        os.makedirs(path, mode=0o700)
+        return path, os.open(path, os.O_PATH | os.O_CLOEXEC)
 
     def reap(self, pid: int) -> int:
         """Return the exit code of a process that has ended (negative: the signal that ended it)."""
@@ -273,13 +312,14 @@ def _silence() -> None:
 
 def _made() -> Lab:
     """Turn this process into a lab without hosts. Raises OSError where the kernel refuses."""
+    machine = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS)
     with contextlib.suppress(OSError):  # takes root: a lab is an instrument, and goes before what else runs here
         os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
     _mounts()
     _silence()
     panel = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    lab = Lab(panel, netlink.Netlink(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    lab = Lab(machine, panel, netlink.Netlink(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
     signal.signal(signal.SIGCHLD, lambda *_: lab.collect())
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
@@ -318,10 +358,12 @@ def _serve(lab: Lab, channel: socket.socket) -> None:
     (name, arguments), descriptors = receive(channel)
     passed: tuple[int, ...] = ()
     try:
-        if name == "spawn":
-            pid, pidfd = lab.spawn(descriptors, *arguments)
-            result: object = pid
+        if name in ("spawn", "emulate"):
+            result, pidfd = getattr(lab, name)(descriptors, *arguments)
             passed = (pidfd,)
+        elif name == "folder":
+            result, opened = lab.folder(*arguments)
+            passed = (opened,)
         else:
             result = getattr(lab, name)(*arguments)
         reply: tuple[str, object] = ("ok", result)

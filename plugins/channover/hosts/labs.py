@@ -105,6 +105,18 @@ class LabProcess:
             ) from None
         return pid, passed[0]
 
+    def emulate(self, argv: tuple[str, ...], ports: list[int], descriptors: tuple[int, ...]) -> tuple[int, int]:
+        """Start an emulator in the machine's own network with these panel ports; return its pid and pidfd.
+
+        Its descriptors are those given, from 0 on, and its taps, from 10 on. Raises OSError.
+        """
+        pid, passed = self._exchange("emulate", (list(argv), ports), descriptors)
+        return pid, passed[0]
+
+    def folder(self, path: str) -> int:
+        """Make a folder in the lab's /run and return a descriptor of it: ``/proc/PID/fd/N`` is its path elsewhere."""
+        return self._exchange("folder", (path,), ())[1][0]
+
     def close(self) -> None:
         """End the lab: the kernel kills its processes and frees its namespaces. Returns when the first process is gone."""
         with self._lock, contextlib.suppress(OSError):

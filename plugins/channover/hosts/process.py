@@ -69,6 +69,12 @@ class NamespaceProcess:
                 self._output.add(stream, data)
 
     @property
+    def outer_pid(self) -> int:
+        """Its process number here, outside the lab's PID namespace (``pidfd_open(2)``, fdinfo)."""
+        with open(f"/proc/self/fdinfo/{self._pidfd}") as file:
+            return int(next(line for line in file if line.startswith("Pid:")).split()[1])
+
+    @property
     def stdout(self) -> str:
         """What it has written to standard output so far."""
         return self._output.text(1)

@@ -30,14 +30,17 @@ KEEPALIVE = 3
 
 @dataclass(frozen=True)
 class Login:
-    """How to log in to a host. ``jump`` is ``user@host:port``; no key means the agent's and the user's own."""
+    """How to log in to a host.
+
+    ``jump`` is user, address and port of a host on the way. Without a key the agent's and the user's own serve.
+    """
 
     address: str
     port: int = 22
     user: str = "root"
     key: Path | None = None
     known_hosts: Path | None = None
-    jump: str | None = None
+    jump: tuple[str, str, int] | None = None
     sudo: bool = False
 
     @property
@@ -96,9 +99,8 @@ class SshLink:
         where = f"{login.address} port {login.port}"
         connection = self._made(login.address, login.port, login.user)
         if login.jump:
-            user, _, rest = login.jump.rpartition("@")
-            name, _, port = rest.partition(":")
-            connection.gateway = self._made(name, int(port or 22), user or login.user)
+            user, name, port = login.jump
+            connection.gateway = self._made(name, port, user)
         try:
             connection.open()
             transport = connection.transport
@@ -166,6 +168,12 @@ class SshLink:
         except (paramiko.SSHException, OSError, EOFError, AssertionError) as error:
             raise RigError(f"{self.host}: the SSH connection is lost: {error or type(error).__name__}") from None
 
+    def ask(self, command: str) -> str:
+        """Return what a shell command of the login itself prints: no sudo, the login's own environment. Raises RigError."""
+        channel = self.channel(command)
+        with contextlib.closing(channel), channel.makefile() as stream:
+            return str(stream.read().decode(errors="replace"))
+
     def close(self) -> None:
         """Close the connection."""
         with self._lock, contextlib.suppress(Exception):
@@ -181,6 +189,8 @@ def command_line(argv: tuple[str, ...], environment: Mapping[str, str], sudo: bo
     128 and the number of the signal that ended it (POSIX, 2.8.2). It runs in the environment given and nothing else.
     """
     inner = (
+        'g=/sys/fs/cgroup/channover-$CHANNOVER_RUN; [ -z "$CHANNOVER_RUN" ] || '
+        '{ { [ -d "$g" ] || mkdir "$g"; } && echo 0 >"$g/cgroup.procs"; } 2>/dev/null; '
         'command -v -- "$1" >/dev/null 2>&1 || { echo @missing; exit 127; }; '
         'sh -c \'echo "@$$"; exec "$@"\' sh "$@"; exit $?'
     )

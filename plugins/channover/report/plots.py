@@ -23,9 +23,9 @@ Series = tuple[str, Sequence[float], Sequence[float]]
 """A label such as ``left.a rx``, times (s) and rates (bit/s), equally many, the times ascending."""
 _Side = Literal["left", "center", "right"]
 Phase = tuple[str, float, float]
-"""A label, and when it begins and ends (s)."""
+"""A label, and when it begins and ends (s). One whose label begins with ``fault`` is hatched."""
 
-WIDTH, HEIGHT = 640, 260
+WIDTH, HEIGHT = 640, 276
 """Of a plot, in CSS pixels."""
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 490, 226, 36
 """The frame within the plot; y grows upwards."""
@@ -34,7 +34,8 @@ _POINTS = 1600
 _MOST_TIME, _MOST_RATE = 1e12, 1e15
 """Beyond, a sample is a mistake, and is left out."""
 _INK, _GREY, _FAINT = "#222222", "#666666", "#dddddd"
-_PHASES = ("#e9eef4", "#f7efe2")
+_PHASES = ("#ececec", "#ffffff")
+_HATCH = "#9a9a9a"
 # Okabe and Ito's colours, told apart by most colour-blind readers; ordered so that neighbours differ in grey as well
 _COLOURS = ("#0072b2", "#e69f00", "#000000", "#cc79a7", "#009e73", "#d55e00", "#56b4e9", "#7f7f7f")
 _DASHES: tuple[tuple[float, ...], ...] = (
@@ -87,7 +88,7 @@ def _step(least: float) -> float:
 
 
 def nic_rates_svg(series: Sequence[Series], *, title: str, link_rate: float, phases: Sequence[Phase] = ()) -> str:
-    """Return a plot of NICs' rates over time as an SVG text of 640 x 260 pixels.
+    """Return a plot of NICs' rates over time as an SVG text of 640 x 276 pixels.
 
     ``link_rate`` (bit/s) is drawn as a dashed line, each phase as a vertical band. Samples that are not finite are
     left out, as are phases that end before they begin; long series are thinned to their extremes, so that a short
@@ -161,7 +162,9 @@ def _svg(
         FigureCanvasSVG(figure)
         pen = _Pen(figure)
         for number, (label, begin, end) in enumerate(phases):
-            pen.band(x(begin), x(end), _PHASES[number % 2], label)
+            pen.band(x(begin), x(end), number, hatched=label.startswith("fault"))
+        for number, (label, begin, _) in enumerate(phases):
+            pen.name(x(begin), number, label)
         pen.frame(x, y, link_rate)
         pitch = min(17.0, (_TOP - 4 - _BOTTOM) / (len(lines) + 1))
         pen.key(_TOP - 4, f"link rate {link_rate / 1e6:g}", _INK, _LINK_DASHES)
@@ -169,7 +172,7 @@ def _svg(
             dashes, colour = _DASHES[number % len(_DASHES)], _COLOURS[number % len(_COLOURS)]
             pen.line([x(time) for time in times], [y(rate) for rate in rates], colour, 1.4, dashes)
             pen.key(_TOP - 4 - (number + 1) * pitch, _cut(label, _LABEL), colour, dashes)
-        pen.text(_LEFT, _TOP + 18, _cut(title, _TITLE), "left", size=12, weight="bold")
+        pen.text(_LEFT, _TOP + 36, _cut(title, _TITLE), "left", size=12, weight="bold")
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     return _alone(buffer.getvalue(), title)
@@ -205,14 +208,25 @@ class _Pen:
             )
         )
 
-    def band(self, begin: float, end: float, colour: str, label: str) -> None:
+    def band(self, begin: float, end: float, number: int, *, hatched: bool) -> None:
+        """Mark a phase: every other one is grey, a fault hatched, and each begins with a line up to its name."""
         from matplotlib.patches import Rectangle
         from matplotlib.transforms import IdentityTransform
 
-        size = (end - begin, _TOP - _BOTTOM)
-        self._add(Rectangle((begin, _BOTTOM), *size, facecolor=colour, linewidth=0, transform=IdentityTransform()))
-        self.line([begin, begin], [_BOTTOM, _TOP], _GREY, 0.5)
-        self.text(begin + 3, _BOTTOM + 11, label, "left", size=9, colour=_GREY)
+        area = Rectangle((begin, _BOTTOM), end - begin, _TOP - _BOTTOM, facecolor=_PHASES[number % 2], linewidth=0)
+        area.set_transform(IdentityTransform())
+        if hatched:
+            area.set(hatch="////", edgecolor=_HATCH)
+        self._add(area)
+        self.line([begin, begin], [_BOTTOM, self._row(number) + 4], _INK, 0.6, (2, 2))
+
+    def name(self, begin: float, number: int, label: str) -> None:
+        """Write a phase's name above the frame, neighbours in two rows."""
+        self.text(begin + 3, self._row(number), _cut(label, max(int((_RIGHT - begin) / 5.5), 12)), "left", size=9)
+
+    @staticmethod
+    def _row(number: int) -> float:
+        return _TOP + (18 if number % 2 == 0 else 6)
 
     def frame(self, x: _Scale, y: _Scale, link_rate: float) -> None:
         for tick in y.ticks(4):

@@ -13,14 +13,18 @@ import queue
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from channover.hosts import kernel
-from channover.report.plots import Series, nic_rates_svg
+from channover.report.plots import Phase, Series, nic_rates_svg
 from channover.report.results import write_whole
 
 PLACEHOLDER = '<svg xmlns="http://www.w3.org/2000/svg" width="640" height="20"><text y="15">not drawn: {}</text></svg>'
 """What stands in a plot's place until it is drawn."""
+SAMPLES = "NIC samples"
+"""The name of the attachment beside a plot that holds what it is drawn from."""
 
 
 class Plotter:
@@ -31,11 +35,13 @@ class Plotter:
         self._process: subprocess.Popen[bytes] | None = None
         self._feeder: threading.Thread | None = None
 
-    def draw(self, path: Path, series: list[Series], title: str, link_rate: float) -> None:
+    def draw(
+        self, path: Path, series: list[Series], title: str, link_rate: float, phases: Sequence[Phase] = ()
+    ) -> None:
         """Have a plot drawn into a file, some time before :meth:`finish` returns."""
         if self._process is None:
             self._start()
-        job = {"path": str(path), "series": series, "title": title, "link_rate": link_rate}
+        job = {"path": str(path), "series": series, "title": title, "link_rate": link_rate, "phases": phases}
         self._jobs.put(json.dumps(job).encode() + b"\n")
 
     def _start(self) -> None:
@@ -81,6 +87,17 @@ def main() -> None:
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     for line in sys.stdin:
         job = json.loads(line)
-        series = [(label, times, rates) for label, times, rates in job["series"]]
         with contextlib.suppress(OSError):  # the report's folder is gone
-            write_whole(Path(job["path"]), nic_rates_svg(series, title=job["title"], link_rate=job["link_rate"]))
+            write_whole(Path(job["path"]), drawn(job))
+
+
+def drawn(job: Mapping[str, Any]) -> str:
+    """Return the plot of plain data: ``series``, ``title``, ``link_rate`` (bit/s), ``phases``. Raises KeyError, ValueError."""
+    series = [(label, times, rates) for label, times, rates in job["series"]]
+    phases = [(label, begin, end) for label, begin, end in job["phases"]]
+    return nic_rates_svg(series, title=job["title"], link_rate=job["link_rate"], phases=phases)
+
+
+def missing(svg: str) -> bool:
+    """Say whether a plot has not been drawn."""
+    return svg.startswith(PLACEHOLDER.partition("{}")[0])

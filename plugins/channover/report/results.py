@@ -13,7 +13,7 @@ import os
 import secrets
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from datetime import datetime, timezone
 from functools import cache
 from importlib import resources
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from channover.errors import UsageError
+from channover.report.facts import CableFacts, HostFacts, Planned, host_facts
 
 Unit = Literal["bit/s", "s", "1", "bytes"]
 Outcome = Literal["passed", "failed", "error", "skipped"]
@@ -36,7 +37,10 @@ def _finite(value: float | None) -> float | None:
 class Measurement:
     """One measured value, what was expected of it, and the article's figure, all in ``unit`` (``1``: a plain number).
 
-    ``low`` and ``high`` bound the expected range; None leaves a side open. What is not finite becomes None.
+    ``low`` and ``high`` bound the expected range; None leaves a side open. ``uncertainty`` is half the width of the
+    value's confidence interval (the run's ``confidence``): 0 for what is known exactly, such as a count, None where it
+    is not known. ``samples`` are those that it rests on. ``why`` says where the expectation comes from, ``settled``
+    whether the interval lay wholly inside or outside the range. What is not finite becomes None.
     """
 
     name: str
@@ -46,9 +50,13 @@ class Measurement:
     low: float | None = None
     high: float | None = None
     article: float | None = None
+    uncertainty: float | None = None
+    samples: int | None = None
+    why: str = ""
+    settled: bool = True
 
     def __post_init__(self) -> None:
-        for key in ("value", "expected", "low", "high", "article"):
+        for key in ("value", "expected", "low", "high", "article", "uncertainty"):
             object.__setattr__(self, key, _finite(getattr(self, key)))
 
 
@@ -56,8 +64,9 @@ class Measurement:
 class TestResult:
     """How one test ended: ``duration`` in seconds; ``reason`` is empty where it passed. The main measurement is first.
 
-    ``behaviour`` is an id of the catalogue, None for a test that states none. Raises ValueError where the duration is
-    negative or not finite.
+    ``behaviour`` is an id of the catalogue, None for a test that states none. ``lost`` says that the process which ran
+    the test was lost, so that there is no verdict; the outcome is ``error`` then. Raises ValueError where the duration
+    is negative or not finite.
     """
 
     __test__ = False  # no test class, though its name begins like one
@@ -68,6 +77,7 @@ class TestResult:
     reason: str = ""
     duration: float = 0.0
     measurements: tuple[Measurement, ...] = ()
+    lost: bool = False
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.duration) and self.duration >= 0):
@@ -81,6 +91,10 @@ class Run:
 
     ``start`` and ``end`` are as :func:`moment` writes them, ``command`` is the command line, ``lag_driver`` is None
     where no LAG could be had. ``interrupted`` says that tests may be missing because the run was stopped.
+
+    What former versions did not note: ``lab``, the name of the lab; ``revision`` of the suites, as the version control
+    names it; ``hosts`` and ``cables`` of the rig; ``planned``, the tests that were collected, None where that is not
+    known; ``confidence`` of the intervals, None where there are none; ``durations`` (s) by what lasts so long.
     """
 
     id: str
@@ -94,6 +108,13 @@ class Run:
     end: str
     command: tuple[str, ...] = ()
     interrupted: bool = False
+    lab: str = ""
+    revision: str = ""
+    hosts: tuple[HostFacts, ...] = ()
+    cables: tuple[CableFacts, ...] = ()
+    planned: tuple[Planned, ...] | None = None
+    confidence: float | None = None
+    durations: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -105,7 +126,11 @@ class Results:
 
     def to_json(self) -> str:
         """Return the results as an indented JSON text. Raises UsageError where they do not fit the schema."""
-        document = _clean({"version": VERSION, **asdict(self)})
+        run = _slim("run", asdict(self.run))
+        tests = [_slim("test", asdict(test)) for test in self.tests]
+        for test in tests:
+            test["measurements"] = [_slim("measurement", each) for each in test["measurements"]]
+        document = _clean({"version": VERSION, "run": run, "tests": tests})
         validate(document)
         return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
@@ -122,7 +147,7 @@ class Results:
                 TestResult(**{**test, "measurements": tuple(Measurement(**m) for m in test["measurements"])})
                 for test in document["tests"]
             ]
-            run = Run(**{**document["run"], "command": tuple(document["run"]["command"])})
+            run = _run(document["run"])
         except (ValueError, OverflowError) as error:  # numbers that are JSON, but beyond a float
             raise UsageError(f"these are no results of channover: {error}") from None
         return cls(run, tuple(tests))
@@ -130,6 +155,37 @@ class Results:
     def write(self, path: Path) -> None:
         """Write the results to a file, whole or not at all. Raises OSError, and UsageError as :meth:`to_json` does."""
         write_whole(path, self.to_json())
+
+
+def _run(plain: Mapping[str, Any]) -> Run:
+    planned = plain.get("planned")
+    return Run(
+        **{
+            **plain,
+            "command": tuple(plain["command"]),
+            "hosts": tuple(host_facts(host) for host in plain.get("hosts", ())),
+            "cables": tuple(CableFacts(**cable) for cable in plain.get("cables", ())),
+            "planned": None if planned is None else tuple(Planned(**test) for test in planned),
+        }
+    )
+
+
+@cache
+def _left_out(section: str) -> Mapping[str, Any]:
+    """Return a section's keys that the schema does not require, with the values at which they are left out."""
+    required = schema()["$defs"][section]["required"]
+    kinds: dict[str, Any] = {"run": Run, "test": TestResult, "measurement": Measurement}
+    return {
+        each.name: each.default if each.default_factory is MISSING else each.default_factory()
+        for each in fields(kinds[section])
+        if each.name not in required
+    }
+
+
+def _slim(section: str, plain: dict[str, Any]) -> dict[str, Any]:
+    """Return the data without what says nothing, so that a reader of former files can read it."""
+    optional = _left_out(section)
+    return {key: value for key, value in plain.items() if key not in optional or value != optional[key]}
 
 
 def _no_number(name: str) -> NoReturn:

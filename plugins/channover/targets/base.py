@@ -71,7 +71,10 @@ class Lab:
 class Target(Protocol):
     """Where labs come from."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Its name on the command line."""
+        ...
 
     def unmet(self, topology: Topology) -> str | None:
         """Say what is missing, and how to get it, where this topology cannot be had here; else None."""
@@ -79,4 +82,13 @@ class Target(Protocol):
 
     def lab(self, topology: Topology, link: Link, journal: Journal) -> AbstractContextManager[Lab]:
         """Bring a topology up for the length of a block. Raises RigError."""
+        ...
+
+    def close(self) -> None:
+        """Give back all that the target holds. Raises nothing: what went wrong stands in :attr:`remarks`."""
+        ...
+
+    @property
+    def remarks(self) -> list[str]:
+        """What is to be said at the end of the run: hosts that were not as they had been."""
         ...

@@ -57,6 +57,7 @@ class NetnsTarget:
     """Labs of network namespaces (:class:`channover.targets.base.Target`)."""
 
     name: str = "netns"
+    remarks: list[str] = field(default_factory=list)
     _nursery: Nursery | None = field(default=None)
 
     def start(self) -> None:

@@ -1,0 +1,128 @@
+"""Options that choose where labs come from: a target, an inventory and its lab, kernels of virtual machines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from channover.errors import UsageError
+from channover.inventory import LabEntry, load
+
+TARGETS = ("netns", "physical", "vm")
+KERNEL = "6.12"
+"""The Debian kernel that virtual machines boot where nothing else is asked for."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where labs come from. ``lab`` is the inventory's lab of this process; times are seconds."""
+
+    target: str = "netns"
+    lab: LabEntry | None = None
+    labs: int = 1
+    lease_wait: float = 0.0
+    kernel: str = KERNEL
+    keep_lab: bool = False
+    dry_run: bool = False
+
+
+def add_options(group: pytest.OptionGroup) -> None:
+    """Add the options to channover's group."""
+    group.addoption(
+        "--target",
+        default="netns",
+        metavar="NAME",
+        help="where labs come from: netns, network namespaces of this machine; physical, hosts of an --inventory over SSH; "
+        "vm, virtual machines with a --kernel of their own (default: %(default)s)",
+    )
+    group.addoption("--inventory", default=None, metavar="FILE", help="the YAML file that describes physical labs")
+    group.addoption(
+        "--lab", default=None, metavar="NAME", help="the lab of the inventory (default: its only one; -n N: each)"
+    )
+    group.addoption(
+        "--lease-wait",
+        default="0",
+        metavar="SECONDS",
+        help="wait so long for a lab that another run holds (default: %(default)s, which is not at all)",
+    )
+    group.addoption(
+        "--kernel",
+        default=KERNEL,
+        metavar="NAME",
+        help="the kernel of virtual machines: a version that 'channover kernel fetch' brought, or a folder with a vmlinuz "
+        "and its modules (default: %(default)s)",
+    )
+    group.addoption(
+        "--keep-lab",
+        action="store_true",
+        help="stop after the first test that fails, or the last one, and keep its lab until Ctrl-C: 'channover shell HOST' "
+        "opens a shell in it",
+    )
+    group.addoption(
+        "--dry-run",
+        action="store_true",
+        help="print, test by test, the commands that each host would get and their undo; nothing is changed",
+    )
+
+
+def read(config: pytest.Config) -> Place:
+    """Return what was chosen. Raises UsageError with one clear line; no host is contacted."""
+    target = str(config.getoption("--target"))
+    if target not in TARGETS:
+        raise UsageError(f"--target: there is no target '{target}'; there are: {', '.join(TARGETS)}")
+    for option, owner in (("--inventory", "physical"), ("--lab", "physical")):
+        if config.getoption(option) is not None and target != owner:
+            raise UsageError(f"{option} is for --target={owner}, and the target is {target}")
+    lab, labs = _lab(config) if target == "physical" else (None, 1)
+    wait = str(config.getoption("--lease-wait"))
+    if not wait.replace(".", "", 1).isdigit():
+        raise UsageError(f"--lease-wait: '{wait}' is no number of seconds")
+    return Place(
+        target=target,
+        lab=lab,
+        labs=labs,
+        lease_wait=float(wait),
+        kernel=str(config.getoption("--kernel")),
+        keep_lab=bool(config.getoption("--keep-lab")),
+        dry_run=bool(config.getoption("--dry-run")),
+    )
+
+
+def _lab(config: pytest.Config) -> tuple[LabEntry, int]:
+    """Return this process's lab of the inventory, and how many there are: each xdist worker has one of its own."""
+    path = config.getoption("--inventory")
+    if path is None:
+        raise UsageError("--target=physical needs --inventory FILE: see inventory/example.yaml")
+    labs = load(Path(str(path))).labs
+    name, workers = config.getoption("--lab"), _workers(config)
+    if name is not None:
+        labs = {name: chosen(labs, name, str(path))}
+    if workers > len(labs):
+        one = f"{len(labs)} lab{'s' if len(labs) > 1 else ''}"
+        raise UsageError(
+            f"-n {workers}: {path} has {one}, and each worker needs a lab of its own; -n {len(labs)} at most"
+        )
+    worker = getattr(config, "workerinput", {}).get("workerid", "")
+    if not workers and not worker:
+        return chosen(labs, None, str(path)), 1
+    position = int(worker.removeprefix("gw")) if worker else 0
+    return list(labs.values())[position], len(labs)
+
+
+def chosen(labs: Mapping[str, LabEntry], name: str | None, path: str) -> LabEntry:
+    """Return the lab that was named, or the only one. Raises UsageError."""
+    if name is not None and name not in labs:
+        raise UsageError(f"--lab: {path} has no lab '{name}'; it has: {', '.join(labs)}")
+    if name is None and len(labs) > 1:
+        names = ", ".join(labs)
+        raise UsageError(f"{path} has {len(labs)} labs ({names}): choose one with --lab NAME, or use -n {len(labs)}")
+    return labs[name] if name is not None else next(iter(labs.values()))
+
+
+def _workers(config: pytest.Config) -> int:
+    """Return how many xdist workers this controller will start; 0 without them."""
+    asked = getattr(config.option, "tx", None) or []
+    return len(asked) if not hasattr(config, "workerinput") else 0

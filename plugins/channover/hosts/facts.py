@@ -1,0 +1,153 @@
+"""What is to be known of a host before anything on it is changed: read in one round trip, changed by nothing."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from channover.hosts.permission import Management
+
+SCRIPT = r"""
+echo "@id"; id -u
+echo "@uname"; uname -rm
+echo "@clock"; date +%s.%N
+echo "@uptime"; cat /proc/uptime
+echo "@bash"; bash --version 2>&1 | head -n 1
+echo "@addresses"; ip -j -d address show
+echo "@route"; [ -z "$1" ] || ip -j route get "$1"
+echo "@managers"
+for m in NetworkManager systemd-networkd; do
+    for p in /proc/[0-9]*/comm; do [ "$(cat "$p" 2>/dev/null)" = "$(printf %.15s "$m")" ] && echo "$m"; done
+done | sort -u
+for d in $(grep -hosE '^ *iface +[^ ]+' /etc/network/interfaces /etc/network/interfaces.d/* | awk '{print $2}'); do
+    echo "ifupdown $d"
+done
+command -v nmcli >/dev/null && nmcli -t -f DEVICE,STATE device 2>/dev/null | sed 's/^/nm /'
+command -v networkctl >/dev/null && networkctl --no-legend --no-pager list 2>/dev/null | awk '{print "networkd " $2 " " $5}'
+echo "@nics"
+for n in /sys/class/net/*; do
+    [ -e "$n/device" ] || continue
+    printf '%s|' "${n##*/}" "$(basename "$(readlink -f "$n/device/driver")")" "$(cat "$n/speed" 2>/dev/null)" \
+        "$(cat "$n/duplex" 2>/dev/null)" "$(cat "$n/carrier" 2>/dev/null)" \
+        "$(ethtool -i "${n##*/}" 2>/dev/null | sed -n 's/^firmware-version: //p')"
+    echo
+done
+"""
+"""Its argument is the controller's address as the host sees it, or nothing."""
+
+
+@dataclass(frozen=True)
+class NicFacts:
+    """One network device: ``speed`` is bit/s (None: unknown), ``manager`` is what else configures it."""
+
+    device: str
+    mac: str
+    up: bool
+    carrier: bool
+    kind: str = ""
+    physical: bool = False
+    driver: str = ""
+    firmware: str = ""
+    speed: int | None = None
+    duplex: str = ""
+    addresses: tuple[str, ...] = ()
+    master: str = ""
+    manager: str = ""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """One host. ``clock`` is its time minus the controller's, in seconds."""
+
+    uid: int
+    kernel: str
+    clock: float
+    boot: float
+    bash: tuple[int, int]
+    devices: Mapping[str, NicFacts]
+    management: Management | None = None
+    managers: tuple[str, ...] = ()
+    problems: tuple[str, ...] = field(default=())
+
+    def device(self, name: str) -> NicFacts | None:
+        """Return a device by its name or its MAC address."""
+        if name in self.devices:
+            return self.devices[name]
+        wanted = name.lower()
+        for found in self.devices.values():
+            if found.mac == wanted and found.physical:
+                return found
+        return None
+
+
+def parse(text: str, now: float, controller: str) -> Facts:
+    """Return the facts that SCRIPT printed, read at ``now`` (seconds since the epoch). Raises ValueError."""
+    parts = {head: body.strip() for head, _, body in (part.partition("\n") for part in re.split(r"(?m)^@", text)[1:])}
+    try:
+        addresses: list[dict[str, Any]] = json.loads(parts["addresses"] or "[]")
+        nics = {line.split("|")[0]: line.split("|")[1:6] for line in parts["nics"].splitlines()}
+        devices = {}
+        managed = _managed(parts["managers"])
+        for entry in addresses:
+            if entry:
+                found = _device(entry, nics.get(entry["ifname"]), managed)
+                devices[found.device] = found
+        route = json.loads(parts["route"] or "[]")
+        version = re.search(r"version (\d+)\.(\d+)", parts["bash"])
+        return Facts(
+            uid=int(parts["id"]),
+            kernel=parts["uname"],
+            clock=float(parts["clock"]) - now,
+            boot=float(parts["uptime"].split()[0]),
+            bash=(int(version[1]), int(version[2])) if version else (0, 0),
+            devices=devices,
+            management=_management(route, devices, controller),
+            managers=tuple(line for line in parts["managers"].splitlines() if " " not in line),
+        )
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise ValueError(f"the host's answer is not understood ({error!r}): {text[-300:]!r}") from error
+
+
+def _managed(text: str) -> dict[str, str]:
+    """Return who configures which device: NetworkManager, systemd-networkd or ifupdown."""
+    found = {}
+    for line in text.splitlines():
+        words = line.replace(":", " ").split()
+        if words[:1] == ["ifupdown"] and len(words) == 2:
+            found[words[1]] = "ifupdown"
+        elif words[:1] == ["nm"] and len(words) > 2 and words[2] not in ("unmanaged", "unavailable"):
+            found[words[1]] = "NetworkManager"
+        elif words[:1] == ["networkd"] and len(words) > 2 and words[2] != "unmanaged":
+            found[words[1]] = "systemd-networkd"
+    return found
+
+
+def _device(entry: Mapping[str, Any], nic: list[str] | None, managed: Mapping[str, str]) -> NicFacts:
+    driver, speed, duplex, carrier, firmware = nic or ["", "", "", "", ""]
+    return NicFacts(
+        device=entry["ifname"],
+        mac=entry.get("address", ""),
+        up="UP" in entry["flags"],
+        carrier=carrier == "1" if nic else "LOWER_UP" in entry["flags"],
+        kind=entry.get("linkinfo", {}).get("info_kind", ""),
+        physical=nic is not None,
+        driver=driver,
+        firmware=firmware if firmware != "N/A" else "",
+        speed=int(speed) * 1_000_000 if speed.isdigit() else None,
+        duplex=duplex if duplex != "unknown" else "",
+        addresses=tuple(f"{a['local']}/{a['prefixlen']}" for a in entry.get("addr_info", []) if "local" in a),
+        master=entry.get("master", ""),
+        manager=managed.get(entry["ifname"], ""),
+    )
+
+
+def _management(route: list[dict[str, Any]], devices: Mapping[str, NicFacts], controller: str) -> Management | None:
+    if not route or "dev" not in route[0]:
+        return None
+    name = route[0]["dev"]
+    networks = devices[name].addresses if name in devices and name != "lo" else ()
+    peers = tuple(address for address in (controller, route[0].get("gateway")) if address)
+    return Management(name, tuple(a for a in networks if not a.startswith("fe80")), peers)

@@ -1,0 +1,92 @@
+#!/bin/sh
+# What a micro-VM's first process does, first in the initramfs (where virtme-ng has put busybox and the modules that it
+# takes to mount a root), then in the root: the machine's own file system, read-only, under a tmpfs that takes all changes.
+# It runs in busybox, without starting a program for each step: under emulation a program costs a tenth of a second.
+
+console() { exec </dev/null >/dev/ttyS0 2>&1; }
+stuck() { echo "channover: $channover is stuck: $1"; while :; do sleep 1000; done; }
+
+in_initramfs() {
+    mount -t proc proc /proc
+    mount -t devtmpfs dev /dev
+    console
+    . /channover/settings
+    . /modules/load_all.sh
+    mkdir /lower /upper
+    mount -t 9p -o ro,version=9p2000.L,trans=virtio,access=any,msize=524288,cache=loose /dev/root /lower ||
+        stuck 'no root by 9p'
+    mount -t tmpfs upper /upper
+    mkdir /upper/upper /upper/work
+    mount -t overlay -o lowerdir=/lower,upperdir=/upper/upper,workdir=/upper/work root /newroot || stuck 'no overlay'
+    cd /newroot
+    mount --move /dev dev
+    mount -t sysfs sys sys
+    mount -t tmpfs -o mode=755 run run
+    mount -t tmpfs -o mode=1777 tmp tmp
+    mount -t tmpfs -o mode=700 home root # and with it the start-up files of this machine's shells
+    mkdir -p dev/pts dev/shm run/lock run/sshd run/channover
+    mount -t devpts devpts dev/pts
+    mount -t tmpfs -o mode=1777 shm dev/shm
+    mount -t cgroup2 cgroup2 sys/fs/cgroup
+    release=$(uname -r)
+    mkdir -p "lib/modules/$release"
+    mount --bind "/lower$modules" "lib/modules/$release" || stuck "no modules in $modules"
+    cp /channover/settings /channover/guest.sh /channover/client.pub run/channover/
+    cp "/channover/$channover.key" run/channover/host.key
+    chmod 600 run/channover/host.key run/channover/client.pub
+    mount --move /proc proc
+    exec switch_root /newroot "$busybox" sh /run/channover/guest.sh in_root
+}
+
+in_root() {
+    . /run/channover/settings
+    export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
+    trap 'reboot -f' INT TERM
+    ln -s /proc/self/fd /dev/fd
+    hostname "$channover"
+    printf '127.0.0.1 localhost\n127.0.1.1 %s\n' "$channover" >/etc/hosts
+    printf 'root:*:19000:0:99999:7:::\n' >/etc/shadow # without PAM, sshd refuses accounts that are locked
+    mkdir -p /etc/modprobe.d
+    echo 'options bonding max_bonds=0' >/etc/modprobe.d/channover.conf # no bond that nobody asked for
+    for name in reboot poweroff; do # the machine's own ask a service manager, and here is none
+        printf '#!/bin/sh\nsync\nexec %s %s -f\n' "$busybox" "$name" >"/usr/local/sbin/$name"
+        chmod 755 "/usr/local/sbin/$name"
+    done
+    ip link set lo up
+    modprobe -a virtio_net tun
+    # The NICs by MAC address: 52:54:00:c0:MACHINE:00 is the management NIC, then come the test NICs.
+    for path in /sys/class/net/eth*; do
+        read -r mac <"$path/address"
+        ip link set "${path##*/}" name "nic$((0x${mac##*:}))"
+    done
+    for path in /sys/class/net/nic*; do
+        number=${path##*/nic}
+        if [ "$number" = 0 ]; then name=mgmt0; else name=eth$number; fi
+        ip link set "nic$number" name "$name"
+    done
+    ip addr add 10.0.2.15/24 dev mgmt0
+    ip link set mgmt0 up
+    cat >/run/channover/sshd_config <<CONFIGURATION
+HostKey /run/channover/host.key
+AuthorizedKeysFile /run/channover/client.pub
+PidFile /run/channover/sshd.pid
+PermitRootLogin prohibit-password
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+KexAlgorithms -sntrup761*
+UsePAM no
+UseDNS no
+StrictModes no
+MaxStartups 100
+MaxSessions 100
+Subsystem sftp internal-sftp
+CONFIGURATION
+    /usr/sbin/sshd -f /run/channover/sshd_config || stuck 'no sshd'
+    echo "channover: $channover is up"
+    while :; do
+        sleep 1000000 &
+        wait $!
+    done
+}
+
+"${1:-in_initramfs}"

@@ -1,0 +1,200 @@
+"""A run's seat at a host: the lease, the saved state, the beat that keeps the host from restoring itself.
+
+What guards the host is ``guardian.sh``, which runs there: see its head, and docs/safety.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from importlib import resources
+
+from channover.errors import RigError
+from channover.hosts import facts
+from channover.hosts.facts import Facts
+from channover.hosts.permission import Management, Permission
+from channover.hosts.remote import PATH
+from channover.hosts.remote_process import RemoteProcess
+from channover.hosts.snapshot import parse_end
+from channover.hosts.sshlink import SshLink
+
+ROOT = "/run/channover"
+TTL = 20
+"""Seconds without a sign of life from the controller after which a host restores itself."""
+BEAT = 2.0
+"""Seconds between two signs of life."""
+TAKEN = 75
+"""The guardian's exit code where somebody else holds the lease."""
+_SENT = 'exec bash -c "$(cat)" guardian "$@"'
+
+
+class Taken(RigError):
+    """Another run holds the lease of a host."""
+
+
+@dataclass
+class Seat:
+    """One host of a lab, from the connection to the release."""
+
+    name: str
+    link: SshLink
+    run_id: str
+    who: str
+    nics: Mapping[str, str]
+    """The test NICs: device or MAC address by label."""
+    management: str = ""
+    """The management interface, as the inventory names it."""
+    facts: Facts | None = None
+    held: bool = False
+    lost: str = ""
+    _beat: RemoteProcess | None = field(default=None, repr=False)
+    _stop: threading.Event = field(default_factory=threading.Event, repr=False)
+    _thread: threading.Thread | None = field(default=None, repr=False)
+
+    def open(self) -> Facts:
+        """Connect, and read what is to be known. Raises RigError."""
+        if self.facts is None:
+            self.link.open()
+            connection = self.link.ask('echo "$SSH_CONNECTION"').split()
+            controller = connection[0] if len(connection) == 4 and connection[0] != "UNKNOWN" else ""
+            done = self._bash("-c", facts.SCRIPT, "facts", controller)
+            try:
+                self.facts = facts.parse(done[1], time.time(), controller)
+            except ValueError as error:
+                raise RigError(f"{self.name}: {error}; {done[2].strip()[-300:]}") from None
+        return self.facts
+
+    def _bash(
+        self, *arguments: str, input: str = "", timeout: float = 60.0, first: str = "bash"
+    ) -> tuple[int, str, str]:
+        process = RemoteProcess(
+            self.link, (first, *arguments), {"PATH": PATH, "LC_ALL": "C"}, lambda *_: None, sudo=self.link.login.sudo
+        )
+        process.begun(30.0)
+        with contextlib.suppress(RigError):
+            process.feed(input)
+        process.close_input()
+        code = process.wait(timeout)
+        return code, process.stdout, process.stderr
+
+    def guardian(self, *words: str, timeout: float = 60.0) -> tuple[int, str, str]:
+        """Run a subcommand of the guardian, sent along. Raises RigError where the connection is lost."""
+        return self._bash("-c", _SENT, "sh", *words, input=script(), timeout=timeout, first="sh")
+
+    def device(self, label: str) -> str:
+        """Return the device of a test NIC. Raises RigError where the host has none."""
+        assert self.facts is not None
+        found = self.facts.device(self.nics[label])
+        if found is None:
+            raise RigError(f"{self.name}: there is no NIC {self.nics[label]} (nics.{label}): 'ip link' lists them")
+        return found.device
+
+    @property
+    def way(self) -> Management:
+        """The way to the host, as the inventory names it and as the host's routes show it."""
+        assert self.facts is not None
+        seen = self.facts.management
+        if seen is None or seen.device == "lo":
+            own = self.facts.devices.get(self.management)
+            return Management(self.management, own.addresses if own else (), seen.peers if seen else ())
+        return replace(seen)
+
+    @property
+    def permission(self) -> Permission:
+        """What a plan may change here."""
+        assert self.facts is not None
+        nics = frozenset(self.device(label) for label in self.nics)
+        return Permission(self.name, nics, frozenset(self.facts.devices) - nics, self.way)
+
+    def take(self, wait: float = 0.0) -> None:
+        """Take the lease; the host saves its state and guards itself from now on.
+
+        Waits for at most ``wait`` seconds while another run holds it. Raises Taken, and RigError where the host refuses.
+        """
+        self.open()
+        devices = [self.device(label) for label in self.nics]
+        deadline = time.monotonic() + wait
+        while True:
+            code, out, error = self.guardian("take", self.run_id, str(TTL), self.who, *devices)
+            if code == 0:
+                break
+            words = " ".join((out if code == TAKEN else error or out).split())
+            if code != TAKEN:
+                raise RigError(f"{self.name}: the host cannot be taken: {words[-500:]}")
+            if time.monotonic() >= deadline:
+                raise Taken(f"{self.name} is {words}; wait for it with --lease-wait SECONDS")
+            time.sleep(1.0)
+        self.held = True
+        self._start_beat()
+        self._thread = threading.Thread(target=self._keep, name=f"beat {self.name}", daemon=True)
+        self._thread.start()
+
+    def _start_beat(self) -> None:
+        words = ("bash", f"{ROOT}/{self.run_id}/guardian.sh", "beat", self.run_id)
+        environment = {"PATH": PATH, "LC_ALL": "C"}
+        self._beat = RemoteProcess(self.link, words, environment, lambda *_: None, sudo=self.link.login.sudo)
+        self._beat.begun(30.0)
+
+    def _keep(self) -> None:
+        last = time.monotonic()
+        while not self._stop.wait(BEAT):
+            try:
+                assert self._beat is not None
+                code = self._beat.poll()
+                if code is not None:
+                    self.lost = (
+                        f"{self.name} has restored itself: its lease is gone ({self._beat.stderr.strip()[-200:]})"
+                    )
+                    return
+                self._beat.feed("\n")
+                last = time.monotonic()
+            except RigError as error:
+                if time.monotonic() - last > TTL:
+                    self.lost = f"{self.name} could not be reached for {TTL} s and restores itself: {error}"
+                    return
+                with contextlib.suppress(RigError):  # tried again until the lease is over
+                    self._start_beat()
+
+    def check(self) -> None:
+        """Raise RigError where the lease is lost."""
+        if self.lost:
+            raise RigError(self.lost)
+
+    def heal(self) -> list[str]:
+        """End what a test left running and put the state back; return what had to be changed. Raises RigError."""
+        self.check()
+        code, out, error = self.guardian("heal", self.run_id)
+        if code not in (0, 1):
+            raise RigError(f"{self.name}: the state could not be compared: {error.strip()[-300:]}")
+        found = parse_end(out)
+        if found.left:
+            raise RigError(f"{self.name} could not be restored: {'; '.join(found.left)}")
+        return list(found.changed)
+
+    def end(self) -> list[str]:
+        """Release the host; return what had to be put back. Raises RigError where something could not be."""
+        self._stop.set()
+        if not self.held:
+            self.link.close()
+            return []
+        self.held = False
+        try:
+            code, out, error = self.guardian("end", self.run_id)
+        finally:
+            if self._beat is not None:
+                self._beat.close_input()
+            self.link.close()
+        found = parse_end(out)
+        if code != 0 and not self.lost:
+            raise RigError(
+                f"{self.name} is not as it was: {'; '.join(found.left) or error.strip()[-300:]}; try 'channover restore'"
+            )
+        return list(found.changed)
+
+
+def script() -> str:
+    """Return the guardian's script."""
+    return (resources.files("channover") / "hosts" / "guardian.sh").read_text()

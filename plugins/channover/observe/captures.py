@@ -1,0 +1,97 @@
+"""Packets as they passed a host's NICs, for the report: ``tcpdump`` on each, sliced and bounded.
+
+A capture keeps what comes first: handshakes, joins and LACP's negotiation are at the start. It ends by itself at
+``LIMIT`` bytes, and in any case with the lab.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import signal
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from channover.errors import RigError
+from channover.hosts.base import Host, Nic, Process, until
+
+LIMIT = 1 << 20
+"""Bytes of a file, at most."""
+SLICE = 96
+"""Bytes of each packet that are kept unless told otherwise: Ethernet, IPv6 or IPv4, and TCP with all its options."""
+_RECORD = 16
+"""Bytes of a packet's header in the file (pcap-savefile(5))."""
+
+
+@dataclass(frozen=True)
+class Packets:
+    """What was captured at one NIC: a file as tcpdump writes it (pcap-savefile(5)), and whether it was cut short."""
+
+    host: str
+    nic: str
+    content: bytes
+    cut: bool
+
+
+@dataclass
+class _Running:
+    host: Host
+    nic: Nic
+    path: str
+    process: Process
+
+
+class Captures:
+    """Captures on every cabled NIC of some hosts. Raises RigError where tcpdump is missing, or is refused."""
+
+    def __init__(self, hosts: Iterable[Host], size: int = SLICE) -> None:
+        self._size = size
+        self._running: list[_Running] = []
+        nics = [(host, nic) for host in hosts for nic in host.nics.values()]
+        with ThreadPoolExecutor(max(min(len(nics), 16), 1)) as pool:
+            self._running = list(pool.map(lambda pair: self._start(*pair), nics))
+
+    def _start(self, host: Host, nic: Nic) -> _Running:
+        path = f"{host.folder}/{nic.name}.pcap"
+        most = LIMIT // (self._size + _RECORD)
+        words = ["tcpdump", "-i", nic.device, "-n", "-s", str(self._size), "-c", str(most), "-Z", "root", "-w", path]
+        process = host.spawn(*words)
+        process.wait_for("listening on", 5.0)
+        return _Running(host, nic, path, process)
+
+    def stop(self, keep: bool) -> list[Packets]:
+        """End all captures and return them, or nothing where they are not to be kept. Raises RigError."""
+        running, self._running = self._running, []
+        if not running:
+            return []
+        with ThreadPoolExecutor(min(len(running), 16)) as pool:
+            return [one for one in pool.map(lambda one: _ended(one, keep), running) if one is not None]
+
+
+_COUNTS = re.compile(r"(\d+) packets? captured, (\d+) packets? received by filter, (\d+) packets? dropped")
+
+
+def _all_written(process: Process) -> bool:
+    """Ask tcpdump whether it has taken all that the kernel holds for it: packets come to it up to a second late."""
+    process.signal(signal.SIGUSR1)
+    counts = _COUNTS.findall(process.stderr)
+    if process.poll() is not None:
+        return True
+    captured, received, dropped = map(int, counts[-1]) if counts else (0, 1, 0)
+    return captured >= received - dropped
+
+
+def _ended(one: _Running, keep: bool) -> Packets | None:
+    full = one.process.poll() is not None  # it ends by itself at the limit only
+    if keep and not full:
+        until(lambda: _all_written(one.process), f"tcpdump to write what {one.host.name}.{one.nic.name} got", 5.0, 0.1)
+    one.process.stop()
+    if not keep:
+        return None
+    done = one.host.run("base64", "-w", "0", one.path, quiet=True, timeout=60.0)
+    try:
+        content = base64.b64decode(done.stdout, validate=True)
+    except ValueError as error:
+        raise RigError(f"{one.host.name}: the capture of {one.nic.name} cannot be read: {error}") from None
+    return Packets(one.host.name, one.nic.name, content, full)

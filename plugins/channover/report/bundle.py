@@ -1,0 +1,243 @@
+"""The sign-off bundle: a run's evidence in one file, with checksums that an engineer's SSH key has signed.
+
+Members of the archive (:mod:`channover.report.archive`):
+
+- ``results.json``, ``certificate.html``, and where they are there ``certificate.pdf``, ``report.html``, ``waivers.yaml``
+  and all of ``allure-results/``;
+- ``signoff.json``: the run, the certificate's id, the decision, who signed;
+- ``signer.pub``: the public key;
+- ``SHA256SUMS``: a line for each of these, as sha256sum(1) writes them; ``SHA256SUMS.sig``: the signature over it.
+
+Without channover: ``unzip``, ``sha256sum -c SHA256SUMS``, and ``ssh-keygen -Y verify -n channover-signoff`` do the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import secrets as random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from channover.errors import UsageError
+from channover.report import archive, certificate, secrets, ssh
+from channover.report.results import printable
+
+SUMS, SIGNATURE, SIGNER, ABOUT = "SHA256SUMS", "SHA256SUMS.sig", "signer.pub", "signoff.json"
+OPTIONAL = ("certificate.pdf", "report.html")
+RAW = "allure-results"
+_LINE = re.compile(r"([0-9a-f]{64})  (.+)")
+
+
+@dataclass(frozen=True)
+class Signed:
+    """A bundle that was written: its file, the certificate in it, who signed with which key."""
+
+    path: Path
+    certificate: certificate.Certificate
+    identity: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is not as it was signed: where (a member's name, or a part of the bundle), and what."""
+
+    place: str
+    what: str
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What a bundle is worth. ``principal`` is who signed by the allowed signers; None where none were given, or none fits.
+
+    ``claimed`` is who the bundle says has signed, ``about`` its ``signoff.json``; neither is proof of identity.
+    """
+
+    findings: tuple[Finding, ...]
+    principal: str | None
+    claimed: str
+    fingerprint: str
+    about: Mapping[str, Any]
+    members: int
+
+    @property
+    def good(self) -> bool:
+        """Whether all is as it was signed."""
+        return not self.findings
+
+
+def sign_off(
+    folder: Path,
+    key: Path,
+    *,
+    waivers: Path | None = None,
+    identity: str = "",
+    lab: str = "",
+    out: Path | None = None,
+    now: datetime | None = None,
+    pdf: bool = True,
+) -> Signed:
+    """Write a run's certificate anew, pack the run, sign it, and return the bundle.
+
+    ``identity`` is who signs (default: the key's comment); ``out`` the file (default: ``signoff-<run>.zip`` in the run's
+    folder). Raises UsageError, in one line, where something is missing, looks like a secret, or cannot be signed.
+    """
+    public, comment = ssh.public_key(key)
+    who = " ".join(printable(identity or comment or public.fingerprint).split())
+    made = certificate.write(
+        folder, waivers=waivers, lab=lab, signer=f"{who}, key {public.fingerprint}", now=now, pdf=pdf
+    )
+    members = collect(folder)
+    if waivers is not None:
+        members["waivers.yaml"] = _content(waivers.resolve())
+    run = certificate.read(folder)[1].run
+    about = {
+        "format": 1,
+        "run": run.id,
+        "target": run.target,
+        "certificate": made.id,
+        "decision": made.decision.text,
+        "signer": who,
+        "key": public.fingerprint,
+    }
+    members[ABOUT] = (json.dumps(about, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
+    members[SIGNER] = f"{public.text} {who}\n".encode("utf-8", "backslashreplace")
+    for name, data in members.items():
+        if reason := secrets.find(name, data):
+            raise UsageError(f"{folder / name}: not packed: {reason}; take it out and sign again")
+    if changed := _consistent(members):
+        raise UsageError(
+            f"{folder / changed[0].place}: {changed[0].what}: the run's folder is being written; try again"
+        )
+    members[SUMS] = sums(members)
+    members[SIGNATURE] = ssh.sign(members[SUMS], key)
+    path = out or folder / f"signoff-{re.sub(r'[^A-Za-z0-9.-]+', '_', run.id)[:80]}.zip"
+    _write(members, path)
+    return Signed(path, made, who, public.fingerprint)
+
+
+def collect(folder: Path) -> dict[str, bytes]:
+    """Return a run's files by their names in the bundle. Raises UsageError for links and other things than files."""
+    names = ["results.json", certificate.NAME, *(name for name in OPTIONAL if (folder / name).exists())]
+    found = {name: _content(folder / name) for name in names}
+    raw = folder / RAW
+    if raw.is_symlink():
+        raise UsageError(f"{raw}: not packed: a link; put the folder itself there")
+    for place, folders, files in os.walk(raw):
+        for name in sorted([*folders, *files]):
+            path = Path(place) / name
+            if path.is_symlink() or (name in files and not path.is_file()):
+                raise UsageError(f"{path}: not packed: a link or no regular file; take it out")
+            if name in files:
+                found[path.relative_to(folder).as_posix()] = _content(path)
+    return found
+
+
+def _content(path: Path) -> bytes:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with open(descriptor, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise UsageError(f"{path}: not packed: {error.strerror or error}") from None
+
+
+def sums(members: Mapping[str, bytes]) -> bytes:
+    """Return the checksums of members, in the order of their names, as sha256sum(1) writes them."""
+    lines = [f"{hashlib.sha256(members[name]).hexdigest()}  {name}\n" for name in sorted(members)]
+    return "".join(lines).encode("utf-8")
+
+
+def _write(members: Mapping[str, bytes], path: Path) -> None:
+    temporary = path.with_name(f".{path.name}.{random.token_hex(4)}.tmp")
+    try:
+        archive.pack(members, temporary)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UsageError(f"{path}: the bundle cannot be written: {error.strerror or error}") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def verify(path: Path, allowed: Path | None = None) -> Verified:
+    """Say what of a bundle is not as it was signed, and who signed.
+
+    ``allowed`` is a file of allowed signers; without it only integrity is shown: that nothing changed since somebody, with
+    the key in the bundle, signed. Raises UsageError where the file is no bundle, or one that is not safe to open.
+    """
+    found = archive.unpack(path)
+    members = found.members
+    findings = [Finding(place, what) for place, what in found.damage.items()]
+    damaged = set(found.damage)
+    listed = _listed(members.get(SUMS, b""), findings)
+    for name in sorted({*listed, *members} - damaged - {SUMS, SIGNATURE}):
+        if name not in members:
+            findings.append(Finding(name, "missing"))
+        elif name not in listed:
+            findings.append(Finding(name, "added: it was not signed"))
+        elif hashlib.sha256(members[name]).hexdigest() != listed[name]:
+            findings.append(Finding(name, "changed: it is not what was signed"))
+    findings += [Finding(n, "missing") for n in (SUMS, SIGNATURE) if n not in members and n not in damaged]
+    principal = None
+    signer = None
+    if SUMS in members and SIGNATURE in members:
+        signer = ssh.signer_of(members[SIGNATURE])
+        principal, reason = _who(members[SUMS], members[SIGNATURE], allowed)
+        if reason:
+            findings.append(Finding(SIGNATURE, reason))
+    claimed, comment = ssh.parse(members.get(SIGNER, b"").decode("utf-8", "replace"))
+    if signer is not None and claimed != signer and SIGNER in members:
+        findings.append(Finding(SIGNER, "is not the key of the signature"))
+    findings += _consistent(members)
+    about = _about(members.get(ABOUT, b"{}"))
+    return Verified(
+        tuple(dict.fromkeys(findings)),
+        principal,
+        printable(comment),
+        signer.fingerprint if signer else "",
+        about,
+        len(members),
+    )
+
+
+def _listed(text: bytes, findings: list[Finding]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for line in text.decode("utf-8", "replace").splitlines():
+        match = _LINE.fullmatch(line)
+        if match is None or match[2] in found:
+            findings.append(Finding(SUMS, f"has a line that is no checksum: {printable(line)[:80]}"))
+        else:
+            found[match[2]] = match[1]
+    return found
+
+
+def _who(data: bytes, signature: bytes, allowed: Path | None) -> tuple[str | None, str]:
+    if reason := ssh.check(data, signature):
+        return None, f"the signature does not hold: {reason}"
+    if allowed is None:
+        return None, ""
+    principal, reason = ssh.principal(data, signature, allowed)
+    return principal, f"the signer is not allowed: {reason}" if reason else ""
+
+
+def _consistent(members: Mapping[str, bytes]) -> list[Finding]:
+    """Say whether the certificate was made from the results beside it."""
+    if certificate.NAME in members and "results.json" in members:
+        digest = hashlib.sha256(members["results.json"]).hexdigest()
+        if f'data-results-sha256="{digest}"'.encode() not in members[certificate.NAME]:
+            return [Finding(certificate.NAME, "was not made from the results.json beside it")]
+    return []
+
+
+def _about(text: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return {str(k): printable(str(v)) for k, v in found.items()} if isinstance(found, dict) else {}

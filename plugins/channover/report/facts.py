@@ -1,0 +1,53 @@
+"""What a run notes about its rig and its plan, as values: hosts, NICs, cables, planned tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Role = Literal["host", "switch"]
+
+
+@dataclass(frozen=True)
+class NicFacts:
+    """One NIC: its name in the topology, its device, driver, firmware; ``speed`` is bit/s, None where unknown."""
+
+    name: str
+    device: str = ""
+    driver: str = ""
+    firmware: str = ""
+    speed: float | None = None
+
+
+@dataclass(frozen=True)
+class HostFacts:
+    """One host or switch, as it was found: ``kernel`` is a release (of a switch: its firmware), empty where unknown."""
+
+    name: str
+    role: Role = "host"
+    kernel: str = ""
+    nics: tuple[NicFacts, ...] = ()
+
+
+@dataclass(frozen=True)
+class CableFacts:
+    """A cable between two NICs, each as ``host.nic``; ``rate`` is bit/s, None where unknown."""
+
+    a: str
+    b: str
+    rate: float | None = None
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A test that was collected to be run. ``mandatory`` says whether a verdict on the whole depends on it."""
+
+    nodeid: str
+    behaviour: str | None
+    mandatory: bool = True
+
+
+def host_facts(plain: Mapping[str, Any]) -> HostFacts:
+    """Return a host from plain data that fits the results' schema."""
+    return HostFacts(**{**plain, "nics": tuple(NicFacts(**nic) for nic in plain.get("nics", ()))})

@@ -1,0 +1,79 @@
+"""Measured values in words, for people: the value with its uncertainty, what was expected, the margin that is left."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from channover.report.results import Measurement, TestResult, Unit
+from channover.report.terminal import expectation, figure, scale
+
+
+@dataclass(frozen=True)
+class Line:
+    """One measurement of a test in words. ``inside`` says whether the value lies in the expected range."""
+
+    test: str
+    name: str
+    measured: str
+    expected: str
+    why: str
+    article: str
+    margin: str
+    inside: bool
+
+
+def with_uncertainty(value: float | None, half: float | None, unit: Unit) -> str:
+    """Return a value with half its interval, such as ``94.15 ± 0.02 Mbit/s``: two figures of the uncertainty."""
+    if value is None:
+        return "–"
+    if not half:
+        return f"{figure(value, unit)} {scale(unit)}".rstrip()
+    by = 1e6 if unit == "bit/s" else 1.0
+    digits = min(max(1 - math.floor(math.log10(half / by)), 0), 6)
+    return f"{value / by:.{digits}f} ± {half / by:.{digits}f} {scale(unit)}".rstrip()
+
+
+def margin(measurement: Measurement) -> float | None:
+    """Return how far the value lies inside the nearer bound, negative where it lies outside; None without a bound."""
+    value, low, high = measurement.value, measurement.low, measurement.high
+    if value is None or (low is None and high is None):
+        return None
+    return min(value - low if low is not None else math.inf, high - value if high is not None else math.inf)
+
+
+def _margin_text(measurement: Measurement) -> str:
+    left = margin(measurement)
+    if left is None or measurement.value is None:
+        return "–"
+    unit = measurement.unit
+    if measurement.low == measurement.high:
+        return "exact" if left == 0 else f"off by {figure(-left, unit)}"
+    bounds = [bound for bound in (measurement.low, measurement.high) if bound is not None]
+    bound = min(bounds, key=lambda each: abs((measurement.value or 0.0) - each))
+    share = f" ({left / abs(bound) * 100:+.1f} %)" if bound else ""
+    sign = "+" if left >= 0 else "−"
+    return f"{sign}{figure(abs(left), unit)} {scale(unit)}".rstrip() + share.replace("-", "−")
+
+
+def inside(measurement: Measurement) -> bool:
+    """Say whether the value lies in the expected range; one that is not there lies outside."""
+    left = margin(measurement)
+    return measurement.value is not None if left is None else left >= 0
+
+
+def lines_of(test: TestResult) -> list[Line]:
+    """Return a test's measurements in words, in their order."""
+    return [
+        Line(
+            test.nodeid.rpartition("::")[2] or test.nodeid,
+            each.name,
+            with_uncertainty(each.value, each.uncertainty, each.unit),
+            f"{expectation(each)} {scale(each.unit)}".rstrip(),
+            each.why,
+            f"{figure(each.article, each.unit)} {scale(each.unit)}".rstrip() if each.article is not None else "",
+            _margin_text(each),
+            inside(each),
+        )
+        for each in test.measurements
+    ]

@@ -1,0 +1,85 @@
+// Makes one report of Allure results: node generate.mjs JOB.json. The job's fields are those of generator.py's Job.
+// It asks nothing of the network, and what it writes asks nothing either.
+
+import { readFile, readdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+
+const job = JSON.parse(await readFile(process.argv[2], "utf8"));
+const load = (path) => import(pathToFileURL(join(job.modules, path)).href);
+const { AllureReport } = await load("@allurereport/core/dist/index.js");
+const { default: Awesome } = await load("@allurereport/plugin-awesome/dist/index.js");
+const { PathResultFile } = await load("@allurereport/reader-api/dist/index.js");
+
+// The browser refuses what is not in the file itself, whatever the file's scripts may ask for.
+const POLICY = [
+  "default-src 'none'",
+  "script-src 'unsafe-inline' 'unsafe-eval' data: blob:",
+  "style-src 'unsafe-inline' data: blob:",
+  "img-src data: blob:",
+  "font-src data:",
+  "media-src data: blob:",
+  "frame-src data: blob:",
+  "worker-src data: blob:",
+  "connect-src data: blob:",
+  "form-action 'none'",
+].join("; ");
+const HEAD = `<head>\n    <meta http-equiv="Content-Security-Policy" content="${POLICY}">`;
+
+// The template has two scripts of an analytics service: one that loads it, one that calls it.
+const withoutAnalytics = (html) => {
+  const start = html.indexOf('<script async src="https://');
+  const end = html.indexOf("</script>", html.indexOf("</script>", start) + 1) + "</script>".length;
+  const head = html.indexOf("<head>");
+  if (start < 0 || head < 0 || end - start > 2000 || html.indexOf('<script async src="https://', end) >= 0) {
+    throw new Error("the report's template is not the known one");
+  }
+  return [html.subarray(0, head), HEAD, html.subarray(head + "<head>".length, start), html.subarray(end)];
+};
+
+const reportFiles = {
+  addFile: async (path, data) => {
+    if (path.endsWith("index.html")) {
+      await writeFile(job.output, withoutAnalytics(data));
+    }
+    return path;
+  },
+};
+
+const hasLabel = (labels, name, value) => labels.some((label) => label.name === name && label.value === value);
+const environments = Object.fromEntries(
+  job.targets.map((target) => [target, { name: target, matcher: ({ labels }) => hasLabel(labels, "target", target) }]),
+);
+
+const report = new AllureReport({
+  name: job.name,
+  cwd: job.work,
+  output: job.work,
+  reportFiles,
+  plugins: [{ id: "awesome", enabled: true, options: job.options, plugin: new Awesome(job.options) }],
+  hideLabels: job.hide,
+  categories: job.categories,
+  environments,
+  historyPath: job.history,
+  appendHistory: true,
+});
+
+// What is in the staging folder stands for the file of the same name among the results, and for more.
+const staged = new Set(await readdir(job.staged));
+const names = new Set([...staged, ...(await readdir(job.results))]);
+const queue = [...names].filter((name) => !name.startsWith(".") && !job.skip.includes(name)).sort();
+const read = async () => {
+  for (let name = queue.pop(); name !== undefined; name = queue.pop()) {
+    await report.readResult(new PathResultFile(join(staged.has(name) ? job.staged : job.results, name), name));
+  }
+};
+
+await report.start();
+await Promise.all(Array.from({ length: 32 }, read));
+// There is always one more, named "default": it is shown only where a test belongs to it.
+const { store } = report;
+const every = await store.allEnvironmentIdentities();
+const counts = await Promise.all(every.map(async ({ id }) => (await store.testResultsByEnvironmentId(id)).length));
+store.allEnvironmentIdentities = async () => every.filter((_, number) => counts[number] > 0);
+report.realtimeDispatcher.sendQualityGateResults(job.gate);
+await report.done();

@@ -1,0 +1,86 @@
+"""Whether two measured values differ by more than their noise: Welch's test, and Holm's correction for many of them.
+
+B. L. Welch, *The generalization of "Student's" problem*, 1947; S. Holm, *A simple sequentially rejective multiple test
+procedure*, 1979. Student's distribution by the incomplete beta function (Abramowitz and Stegun, 26.7.1 and 26.5.8).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import fmean, variance
+
+from channover.verdict.statistics import FEWEST, student_quantile
+
+
+def student_tails(t: float, freedom: float) -> float:
+    """Return the probability of both tails of Student's distribution beyond ``t``."""
+    if math.isinf(t):
+        return 0.0
+    return _incomplete_beta(freedom / 2, 0.5, freedom / (freedom + t * t))
+
+
+def _incomplete_beta(a: float, b: float, x: float) -> float:
+    """Return the regularised incomplete beta function, by its continued fraction (Lentz's method)."""
+    if x <= 0.0 or x >= 1.0:
+        return min(max(x, 0.0), 1.0)
+    if x > (a + 1) / (a + b + 2):
+        return 1.0 - _incomplete_beta(b, a, 1.0 - x)
+    front = math.exp(
+        a * math.log(x) + b * math.log1p(-x) + math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) - math.log(a)
+    )
+    tiny = 1e-300
+    fraction, numerator, denominator = 1.0, 1.0, 0.0
+    for step in range(400):
+        m = step // 2
+        if step == 0:
+            term = 1.0
+        elif step % 2 == 0:
+            term = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
+        else:
+            term = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
+        denominator = 1.0 / (1.0 + term * denominator or tiny)
+        numerator = 1.0 + term / numerator or tiny
+        fraction *= numerator * denominator
+        if step and abs(1.0 - numerator * denominator) < 1e-12:
+            break
+    return front * (fraction - 1.0)
+
+
+def of_repetitions(before: Sequence[float], after: Sequence[float]) -> float:
+    """Return the probability that repeated measurements differ so much by chance: Welch's test on their values.
+
+    Each side needs two values at least. Where neither side varies, 0 or 1.
+    """
+    one, other = variance(before) / len(before), variance(after) / len(after)
+    difference = fmean(after) - fmean(before)
+    if one + other == 0.0:
+        return float(difference == 0.0)
+    freedom = (one + other) ** 2 / (one**2 / (len(before) - 1) + other**2 / (len(after) - 1))
+    return student_tails(difference / math.sqrt(one + other), freedom)
+
+
+def of_intervals(difference: float, half_before: float, half_after: float, confidence: float) -> float:
+    """Return the probability that two means with known intervals differ so much by chance.
+
+    The intervals' degrees of freedom are not recorded: the fewest that an interval is made of are taken, so that the
+    probability is rather too large than too small. At 1 - ``confidence`` this is the rule that the difference must be more
+    than the root of the sum of both halves' squares.
+    """
+    freedom = FEWEST - 1
+    quantile = student_quantile((1 + confidence) / 2, freedom)
+    error = math.hypot(half_before, half_after) / quantile
+    if error == 0.0:
+        return float(difference == 0.0)
+    return student_tails(difference / error, freedom)
+
+
+def holm(probabilities: Sequence[float], level: float) -> list[bool]:
+    """Say of each which is significant, so that all of them together err with a probability of ``level`` at most."""
+    order = sorted(range(len(probabilities)), key=probabilities.__getitem__)
+    found = [False] * len(probabilities)
+    for rank, index in enumerate(order):
+        if probabilities[index] > level / (len(probabilities) - rank):
+            break
+        found[index] = True
+    return found

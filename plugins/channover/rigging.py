@@ -1,0 +1,140 @@
+"""What a run does about its rig, hook by hook: dry runs, labs that are kept, machines that died, hosts at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Generator
+from typing import Any, Protocol, runtime_checkable
+
+import allure
+import pytest
+from _pytest.runner import runtestprotocol
+
+from channover import kept
+from channover.errors import RigError
+from channover.fixtures import RECORD, SESSION
+from channover.reporting import LAB
+from channover.targets.dry import DryTarget
+
+_REMARKS = "channover_remarks"
+CONSOLES = pytest.StashKey[list[str]]()
+"""What consoles of machines said that died in the first try of a test."""
+
+
+@runtime_checkable
+class Mortal(Protocol):
+    """A target whose machines can die by themselves."""
+
+    def dead(self) -> list[str]: ...
+
+    def revive(self) -> None: ...
+
+
+class Rigging:
+    """Looks after the rig of one process's tests."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._session = config.stash[SESSION]
+        self._remarks: list[str] = []
+        self._place = self._session.settings.place
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+        """Try a test once more where a machine of its lab died: that is no verdict on anything."""
+        target = self._session.target
+        if not isinstance(target, Mortal):
+            return None
+        item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+        reports = runtestprotocol(item, nextitem=nextitem, log=False)
+        words = target.dead()
+        if words:
+            with contextlib.suppress(RigError):  # then the second try says so
+                target.revive()
+            if any(report.failed for report in reports):
+                item.stash[CONSOLES] = words
+                again: Any = item
+                again._initrequest()
+                reports = runtestprotocol(item, nextitem=nextitem, log=False)
+                for report in reports:
+                    report.user_properties.append(("repeated", words[0].splitlines()[0]))
+        for report in reports:
+            item.ihook.pytest_runtest_logreport(report=report)
+        item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+        return True
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, None, None]:
+        """Attach what the consoles of dead machines said to the second try."""
+        yield
+        dynamic: Any = allure.dynamic
+        consoles: list[str] = item.stash.get(CONSOLES, [])
+        for number, words in enumerate(consoles):
+            dynamic.label("repeated", "a machine died")
+            allure.attach(words, f"console of a machine that died ({number + 1})", allure.attachment_type.TEXT)
+
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Skip every test of a dry run, with what it noted."""
+        report = yield
+        target = self._session.target
+        if isinstance(target, DryTarget) and item.stash.get(RECORD, None) is not None:
+            if report.when == "teardown":
+                report.outcome, report.longrepr = "passed", None
+                self._show(item.nodeid, target)
+            elif report.when == "call" or report.failed:
+                report.outcome = "skipped"
+                report.longrepr = (str(item.path), 0, "dry run: nothing was changed")
+        return report
+
+    def _show(self, nodeid: str, target: DryTarget) -> None:
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None:
+            reporter.ensure_newline()
+            reporter.write_line(nodeid, bold=True)
+            for line in target.said:
+                reporter.write_line(f"  {line}")
+        target.said.clear()
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_teardown(
+        self, item: pytest.Item, nextitem: pytest.Item | None
+    ) -> Generator[None, object, object]:
+        """Keep the lab that was asked for, until Ctrl-C."""
+        record, lab = item.stash.get(RECORD, None), item.stash.get(LAB, None)
+        if self._place.keep_lab and lab is not None and record is not None and (record.failed or nextitem is None):
+            reporter: Any = self._config.pluginmanager.get_plugin("terminalreporter")
+            with kept.offered(lab) as hosts:
+                reporter.ensure_newline()
+                reporter.write_line(
+                    f"the lab of {item.nodeid} stands: channover shell {'|'.join(hosts)}; Ctrl-C ends it"
+                )
+                with contextlib.suppress(KeyboardInterrupt):
+                    while True:
+                        time.sleep(3600)
+            item.session.shouldstop = "the lab was kept, and is given back"
+        return (yield)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Give hosts back before anything is said about the run; one that is not as it was makes the run fail."""
+        self._session.target.close()
+        self._remarks += self._session.target.remarks
+        output = getattr(self._config, "workeroutput", None)
+        if output is not None:
+            output[_REMARKS] = self._remarks
+        elif self._remarks and session.exitstatus == 0:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Take what a worker has to say about its hosts."""
+        self._remarks += getattr(node, "workeroutput", {}).get(_REMARKS, [])
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """Say which hosts were not as they had been."""
+        if self._remarks:
+            terminalreporter.section("hosts", sep="=", red=True)
+            for remark in self._remarks:
+                terminalreporter.write_line(remark)

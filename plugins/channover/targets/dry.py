@@ -1,0 +1,202 @@
+"""Hosts that only note what they would be told: ``--dry-run``. Nothing is changed anywhere.
+
+What a real host's state is may be read from it; without one NICs are bare. A test goes as far as it can without an answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from re import Match
+
+from channover.errors import ChannoverError
+from channover.hosts.base import Completed, Host, Journal, Nic, shown
+from channover.plan import Plan
+from channover.state import Limits, LinkState, State
+from channover.targets.base import Lab, Target
+from channover.targets.netns import device_name
+from channover.topology import Cable, Topology
+from channover.wire import Link
+
+PATIENCE = 12
+"""How often a host may be asked for a state that cannot change before the test counts as waiting for an answer."""
+
+
+class AnswerNeeded(ChannoverError):
+    """What follows depends on what a host would answer."""
+
+
+@dataclass
+class DryProcess:
+    """A program that was not started (:class:`channover.hosts.base.Process`)."""
+
+    argv: tuple[str, ...]
+    pid: int = 0
+    stdout: str = ""
+    stderr: str = ""
+    lines: list[str] = field(default_factory=list)
+
+    def poll(self) -> int | None:
+        """Say that the answer is missing."""
+        raise AnswerNeeded(f"what follows depends on '{shown(self.argv)}'")
+
+    def wait(self, timeout: float) -> int:  # noqa: ARG002 - as the protocol has it
+        """End well."""
+        return 0
+
+    def wait_for(self, pattern: str, timeout: float) -> Match[str]:  # noqa: ARG002 - as the protocol has it
+        """Take it that the words came."""
+        found = re.match("", "")
+        assert found is not None
+        return found
+
+    def signal(self, number: int) -> None:
+        """Do nothing."""
+
+    def stop(self, timeout: float = 5.0) -> int:  # noqa: ARG002 - as the protocol has it
+        """End well."""
+        return 0
+
+
+@dataclass
+class DryHost:
+    """A host that notes what it is told (:class:`channover.hosts.base.Host`)."""
+
+    name: str
+    nics: Mapping[str, Nic]
+    said: list[str]
+    now: State
+    real: Host | None = None
+    folder: str = "/run/channover/RUN/files"
+    asked: int = 0
+
+    def _say(self, text: str) -> None:
+        self.asked = 0
+        self.said += [f"{self.name}# {line}" for line in text.splitlines()]
+
+    def nic(self, name: str) -> Nic:
+        """Return a NIC by its label."""
+        return self.nics[name]
+
+    def run(
+        self,
+        *argv: str,
+        input: str | None = None,  # noqa: ARG002 - as the protocol has it
+        timeout: float = 30.0,  # noqa: ARG002
+        check: bool = True,  # noqa: ARG002
+        quiet: bool = False,
+    ) -> Completed:
+        """Note a command, and take it that it ended well and said nothing."""
+        if not quiet:
+            self._say(shown(argv))
+        return Completed(argv, 0, "", "")
+
+    def spawn(self, *argv: str, environment: Mapping[str, str] | None = None) -> DryProcess:  # noqa: ARG002
+        """Note a command that would run in the background."""
+        if argv[:1] != ("bash",):  # the sampler of counters changes nothing
+            self._say(f"{shown(argv)} &")
+        return DryProcess(argv)
+
+    def read(self, path: str) -> str:
+        """Say that the answer is missing."""
+        raise AnswerNeeded(f"what follows depends on {self.name}'s {path}")
+
+    def write(self, path: str, text: str, mode: int = 0o644) -> None:
+        """Note a file."""
+        self._say(f"install -m {mode:o} /dev/stdin {path}  # {len(text.encode())} bytes")
+
+    def sparse(self, path: str, size: int) -> None:
+        """Note a file."""
+        self._say(f"truncate -s {size} {path}")
+
+    def state(self, sysctls: tuple[str, ...] = ()) -> State:  # noqa: ARG002 - as the protocol has it
+        """Return the state that the plans so far lead to."""
+        self.asked += 1
+        if self.asked > PATIENCE:
+            raise AnswerNeeded(f"what follows waits for a change on {self.name}")
+        return self.now
+
+    def apply(self, plan: Plan) -> Plan:
+        """Note a plan's commands and their undo."""
+        if not plan.operations:
+            return plan
+        missing = tuple(key for key in plan.sysctl_keys if key not in self.now.sysctls)
+        if missing and self.real is not None:
+            self.now = replace(self.now, sysctls={**self.now.sysctls, **self.real.state(missing).sysctls})
+        unknown = [key for key in missing if key not in self.now.sysctls]
+        undo = plan.inverse(self.now)
+        self.said.append(f"{self.name}: {plan.purpose}")
+        for operation in plan:
+            self._say(operation.command)
+            self.now = operation.after(self.now)
+        if not plan.purpose.startswith("undo: "):
+            self.said += [f"{self.name}  undo: {line}" for step in undo for line in step.command.splitlines()]
+            self.said += [f"{self.name}  undo: write back what was in /proc/sys/{key}" for key in unknown]
+        return undo
+
+    @contextmanager
+    def applied(self, plan: Plan) -> Iterator[None]:
+        """Note a plan, and its undo at the end of the block."""
+        undo = self.apply(plan)
+        try:
+            yield
+        finally:
+            self.apply(undo)
+
+    def offloads(self, device: str, features: tuple[str, ...], on: bool) -> None:
+        """Note a command."""
+        self._say(f"ethtool -K {device} " + " ".join(f"{feature} {'on' if on else 'off'}" for feature in features))
+
+
+@dataclass
+class DryCabling:
+    """Notes what would be pulled (:class:`channover.targets.base.Cabling`)."""
+
+    said: list[str]
+
+    def cut(self, cable: Cable) -> None:
+        """Note it."""
+        self.said.append(f"panel: pull {cable}")
+
+    def restore(self, cable: Cable) -> None:
+        """Note it."""
+        self.said.append(f"panel: plug in {cable}")
+
+
+@dataclass
+class DryTarget:
+    """Labs in which nothing happens (:class:`channover.targets.base.Target`). ``source`` knows the real hosts, if any."""
+
+    name: str
+    source: Target | None = None
+    remarks: list[str] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+
+    def unmet(self, topology: Topology) -> str | None:  # noqa: ARG002 - nothing is needed
+        """Say nothing: the commands can be told anywhere."""
+        return None
+
+    @contextmanager
+    def lab(self, topology: Topology, link: Link, journal: Journal) -> Iterator[Lab]:
+        """Give a lab of hosts that take notes."""
+        known: Mapping[str, Host] = {}
+        look = getattr(self.source, "looked_at", None)
+        if look is not None:
+            known = look(topology)
+        hosts = {}
+        for node in topology.nodes:
+            real = known.get(node.name)
+            nics = real.nics if real else {nic: Nic(nic, device_name(n)) for n, nic in enumerate(node.nics)}
+            links = {nic.device: LinkState(nic.device, False, 1500, "", ()) for nic in nics.values()}
+            now = real.state() if real else State(links=links, limits=Limits(2, 0))
+            hosts[node.name] = DryHost(node.name, nics, self.said, now, real)
+        with contextlib.suppress(AnswerNeeded):
+            yield Lab(topology, hosts, link, DryCabling(self.said), journal)
+
+    def close(self) -> None:
+        """Let go of the real hosts."""
+        if self.source is not None:
+            self.source.close()

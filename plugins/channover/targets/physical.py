@@ -1,0 +1,219 @@
+"""Target ``physical``: real hosts of an inventory, over SSH. Target ``vm`` reaches its machines through the same code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from ipaddress import ip_interface
+
+from channover.errors import ChannoverError, RigError
+from channover.hosts.base import Journal, Nic, until
+from channover.hosts.remote import RemoteHost
+from channover.hosts.seat import ROOT, Seat
+from channover.inventory import HostEntry, LabEntry
+from channover.plan import AddressDelete, LinkSet, Operation, Plan
+from channover.state import State
+from channover.targets import preflight
+from channover.targets.base import Cabling, Lab
+from channover.targets.matching import Fit, fit
+from channover.targets.seats import Seats, each
+from channover.topology import Cable, Port, Topology
+from channover.wire import Link
+
+CARRIER_TIMEOUT = 15.0
+"""Seconds that NICs may take to agree on a speed (IEEE 802.3, clause 28) once they are up."""
+MTU = 1500
+"""Bytes: what every lab starts with."""
+
+
+@dataclass
+class HostCabling:
+    """Cables that nobody can pull from here: setting both NICs down comes closest (:class:`Cabling`)."""
+
+    hosts: Mapping[str, RemoteHost]
+    allowed: bool
+
+    def cut(self, cable: Cable) -> None:
+        """Set both ends down. Raises RigError where the inventory does not allow it."""
+        if not self.allowed:
+            raise RigError(f"the cable {cable} cannot be pulled: the inventory says allows.nics_down: false")
+        self._set(cable, up=False)
+
+    def restore(self, cable: Cable) -> None:
+        """Set both ends up."""
+        self._set(cable, up=True)
+
+    def _set(self, cable: Cable, up: bool) -> None:
+        for port in cable.ports:
+            host = self.hosts[port.node]
+            host.apply(Plan(f"{'plug in' if up else 'pull'} {port}", (LinkSet(host.nic(port.nic).device, up=up),)))
+
+
+@dataclass
+class PhysicalTarget:
+    """Labs of one lab of an inventory (:class:`channover.targets.base.Target`)."""
+
+    entry: LabEntry
+    seats: Seats = field(default_factory=Seats)
+    name: str = "physical"
+    cabling: Cabling | None = None
+    """What pulls cables; None: only the hosts themselves can."""
+    prove: bool = True
+    """Whether to send frames over each cable before it is used, to see that it lies where the inventory says."""
+    remarks: list[str] = field(default_factory=list)
+    """What is to be said at the end of the run."""
+    proven: set[tuple[Port, Port]] = field(default_factory=set)
+    """The cables that were seen to lie where the inventory says."""
+
+    def unmet(self, topology: Topology) -> str | None:
+        """Say what the inventory, or a host, lacks for a topology."""
+        found = fit(topology, self.entry)
+        if isinstance(found, str):
+            return found
+        try:
+            self._taken(found)
+        except ChannoverError as error:
+            return str(error)
+        return None
+
+    def _taken(self, found: Fit) -> dict[str, Seat]:
+        """Take the hosts of a topology, once nothing speaks against them. Raises RigError, Taken."""
+        wanted = {name: self.entry.hosts[name] for name in found.nodes.values()}
+        if new := {name: host for name, host in wanted.items() if not self.seats.at(name, host).held}:
+            preflight.fatal(self.findings(new))
+        return self.seats.take(wanted)
+
+    def findings(self, hosts: Mapping[str, HostEntry]) -> list[preflight.Finding]:
+        """Connect to hosts, and return what speaks against them; nothing is changed. Raises RigError."""
+        found = self.seats.open(hosts)
+        return [
+            finding
+            for name, host in hosts.items()
+            if (facts := found[name].facts) is not None
+            for finding in preflight.of_host(name, host, self.entry, facts)
+        ]
+
+    def link_of(self, topology: Topology) -> Link | None:
+        """Return the link that a topology's cables are here, or None where it cannot be had."""
+        found = fit(topology, self.entry)
+        return None if isinstance(found, str) else Link(found.rate)
+
+    @contextmanager
+    def lab(self, topology: Topology, link: Link, journal: Journal) -> Iterator[Lab]:
+        """Lay a topology on the lab for the length of a block. Afterwards each host is as it was, or RigError names why."""
+        found = fit(topology, self.entry)
+        if isinstance(found, str):
+            raise RigError(found)
+        with ExitStack() as stack:
+            taken = self._taken(found)
+            for seat in taken.values():
+                seat.check()
+            hosts = {node: self._host(node, taken[name], found, journal) for node, name in found.nodes.items()}
+            stack.callback(self._compare, list(taken.values()), journal)
+            clashes(hosts, found, topology)
+            stack.callback(each, self._prepare(hosts, topology), lambda undo: undo())
+            cabling = self.cabling or HostCabling(hosts, self.entry.allows.nics_down)
+            made = Lab(topology, hosts, Link(found.rate) if topology.cables else link, cabling, journal)
+            self._prove(made, found)
+            yield made
+
+    def looked_at(self, topology: Topology) -> dict[str, RemoteHost]:
+        """Return the hosts of a topology to look at: nothing is taken, and nothing may be changed. Raises RigError."""
+        found = fit(topology, self.entry)
+        if isinstance(found, str):
+            raise RigError(found)
+        seats = self.seats.open({name: self.entry.hosts[name] for name in found.nodes.values()})
+        return {node: self._host(node, seats[name], found, Journal()) for node, name in found.nodes.items()}
+
+    def _prove(self, lab: Lab, found: Fit) -> None:
+        """See that each cable lies where the inventory says, once a run. Raises RigError."""
+        for number, cable in enumerate(lab.topology.cables if self.prove else ()):
+            ends = (found.nics[cable.a], found.nics[cable.b])
+            if ends not in self.proven:
+                preflight.prove(lab, cable, number)
+                self.proven.add(ends)
+
+    def _host(self, node: str, seat: Seat, found: Fit, journal: Journal) -> RemoteHost:
+        nics = {}
+        assert seat.facts is not None
+        for ours, theirs in found.nics.items():
+            if ours.node == node:
+                device = seat.device(theirs.nic)
+                one = seat.facts.devices[device]
+                nics[ours.nic] = Nic(ours.nic, device, one.mac, one.driver, one.firmware, one.speed)
+        home = f"{ROOT}/{seat.run_id}/files"
+        return RemoteHost(node, nics, seat.link, seat.run_id, home, seat.permission, journal)
+
+    def _prepare(self, hosts: Mapping[str, RemoteHost], topology: Topology) -> list[Callable[[], object]]:
+        """Make NICs bare and up, wait for the carrier of each that has a cable, and return what undoes it.
+
+        Raises RigError.
+        """
+        cabled = {port for cable in topology.cables for port in cable.ports}
+        undo: list[Callable[[], object]] = []
+
+        def prepare(host: RemoteHost) -> None:
+            devices = [nic.device for nic in host.nics.values()]
+            host.run("mkdir", "-p", host.folder, quiet=True)
+            applied = host.applied(bare(host.state(), devices))
+            applied.__enter__()
+            undo.append(partial(applied.__exit__, None, None, None))
+            wanted = [nic.device for label, nic in host.nics.items() if Port(host.name, label) in cabled]
+
+            def ready() -> bool:
+                links = host.state().links
+                return all(links[device].carrier for device in wanted)
+
+            until(
+                ready, f"{host.name}: a carrier on {', '.join(wanted)}; is its cable plugged in", CARRIER_TIMEOUT, 0.2
+            )
+
+        each(hosts.values(), prepare)
+        return undo
+
+    def _compare(self, seats: list[Seat], journal: Journal) -> None:
+        """Have each host put back what a test left behind. Raises RigError that names what that was."""
+        words: list[str] = []
+
+        def heal(seat: Seat) -> None:
+            with journal.step(seat.name, "compare with the saved state"):
+                words.extend(f"{seat.name}: {change}" for change in seat.heal())
+
+        each(seats, heal)
+        if words:
+            raise RigError(f"the test left changes behind, which were put back: {'; '.join(words)}")
+
+    def close(self) -> None:
+        """Release every host."""
+        self.remarks += self.seats.end()
+
+
+def bare(before: State, devices: list[str]) -> Plan:
+    """Return the plan that takes addresses and masters from NICs, gives them an MTU of 1500 bytes and sets them up."""
+    steps: list[Operation] = []
+    for device in devices:
+        link = before.links[device]
+        if link.master:
+            steps.append(LinkSet(device, master=""))
+        steps += [AddressDelete(device, address) for address in link.addresses if ":" not in address]
+        if link.mtu != MTU:
+            steps.append(LinkSet(device, mtu=MTU))
+        if not link.up:
+            steps.append(LinkSet(device, up=True))
+    return Plan.of("bare NICs", steps)
+
+
+def clashes(hosts: Mapping[str, RemoteHost], found: Fit, topology: Topology) -> None:
+    """Raise RigError where a network of the lab lies on the way to a host."""
+    planned = Lab(topology, hosts, Link(found.rate), HostCabling(hosts, False))
+    for cable in topology.cables:
+        address = planned.address(cable.a)
+        for host in hosts.values():
+            known = host.permission.management.overlaps(str(ip_interface(address).network))
+            if known:
+                raise RigError(
+                    f"{host.name}: the lab's network {ip_interface(address).network} covers the way to the host ({known}); "
+                    "give the management network another range"
+                )

@@ -1,0 +1,159 @@
+"""What speaks against using a host, or its cables, before anything of the kind is done. Every finding has its remedy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from channover.errors import RigError
+from channover.hosts.base import Host
+from channover.hosts.facts import Facts, NicFacts
+from channover.inventory import HostEntry, LabEntry
+from channover.observe.nics import nic_counters
+from channover.plan import AddressAdd, Plan
+from channover.targets.base import Lab
+from channover.topology import Cable, Port
+
+CLOCK_TOLERANCE = 2.0
+"""Seconds that a host's clock may be off before its timeline misleads."""
+BASH = (5, 0)
+"""The oldest bash that the sampler and the guardian run on."""
+
+VIRTUAL = ("virtio_net", "veth")
+"""Drivers of NICs that say whatever speed they were told to."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is not as it should be; ``fatal``: nothing can be tried before it is mended."""
+
+    host: str
+    what: str
+    remedy: str
+    fatal: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.host}: {self.what}: {self.remedy}"
+
+
+def of_host(name: str, host: HostEntry, lab: LabEntry, facts: Facts) -> Iterator[Finding]:
+    """Yield what speaks against a host."""
+    if facts.uid != 0:
+        yield Finding(name, f"commands run as user {facts.uid}", "log in as root, or set sudo: true in the inventory")
+    if facts.bash < BASH:
+        found = ".".join(map(str, facts.bash)) if facts.bash > (0, 0) else "none"
+        yield Finding(name, f"bash is {found}", "install bash 5.0 or newer")
+    yield from _way(name, host, facts)
+    for label, device in host.nics.items():
+        found_nic = facts.device(device)
+        if found_nic is None:
+            names = ", ".join(one for one, nic in facts.devices.items() if nic.physical) or "none"
+            yield Finding(
+                name, f"there is no NIC {device} (nics.{label})", f"name one of its NICs ({names}) or a MAC address"
+            )
+        else:
+            yield from _nic(name, label, found_nic, _rate(lab, Port(name, label)))
+    if abs(facts.clock) > CLOCK_TOLERANCE:
+        yield Finding(
+            name, f"the clock is off by {facts.clock:+.1f} s", "let chrony or systemd-timesyncd set it", fatal=False
+        )
+
+
+def _way(name: str, host: HostEntry, facts: Facts) -> Iterator[Finding]:
+    own = host.management
+    if own not in facts.devices:
+        yield Finding(
+            name, f"there is no interface {own} (management)", "name the interface that carries the SSH connection"
+        )
+        return
+    seen = facts.management.device if facts.management else own
+    for label, device in host.nics.items():
+        found = facts.device(device)
+        if found is not None and found.device in (own, seen) and seen != "lo":
+            yield Finding(
+                name, f"the SSH connection goes through {found.device} (nics.{label})", "a test NIC must not carry it"
+            )
+    if seen not in (own, "lo"):
+        remedy = "correct 'management', unless this is meant: both are left alone"
+        yield Finding(name, f"the SSH connection goes through {seen}, not {own}", remedy, fatal=False)
+
+
+def _rate(lab: LabEntry, port: Port) -> int | None:
+    return next((cable.rate for cable in lab.cables if port in cable.ports), None)
+
+
+def _nic(name: str, label: str, nic: NicFacts, rate: int | None) -> Iterator[Finding]:
+    what = f"{nic.device} (nics.{label})"
+    if nic.carrier and rate is not None and nic.speed is not None and nic.speed != rate and nic.driver not in VIRTUAL:
+        yield Finding(
+            name,
+            f"{what} runs at {nic.speed / 1e6:g} Mbit/s, and its cable's rate is {rate / 1e6:g} Mbit/s",
+            "correct the cable's rate in the inventory, or set the speed (ethtool -s)",
+        )
+    if nic.carrier and nic.duplex == "half":
+        yield Finding(name, f"{what} runs at half duplex", "let both ends negotiate, or set the same duplex on both")
+    if nic.up and not nic.carrier and rate is not None:
+        yield Finding(name, f"{what} has no carrier", "plug its cable in at both ends", fatal=False)
+    if nic.manager:
+        remedies = {
+            "NetworkManager": f"nmcli device set {nic.device} managed no",
+            "systemd-networkd": f"mark it Unmanaged=yes in a .network file for {nic.device}",
+            "ifupdown": f"take {nic.device} out of /etc/network/interfaces, or leave it alone while a run lasts",
+        }
+        yield Finding(name, f"{nic.manager} also configures {what}", remedies[nic.manager], fatal=False)
+
+
+def fatal(findings: list[Finding]) -> None:
+    """Raise RigError where something must be mended first."""
+    bad = [finding for finding in findings if finding.fatal]
+    if bad:
+        more = f" (and {len(bad) - 1} more: 'channover doctor --target physical' lists them)" if len(bad) > 1 else ""
+        raise RigError(f"{bad[0]}{more}")
+
+
+def prove(lab: Lab, cable: Cable, number: int) -> None:
+    """Send frames from each end of a cable and see that they come from the NIC that the inventory names.
+
+    Both ends have an address of a network of their own meanwhile (RFC 3927 keeps it off other networks). Raises RigError.
+    """
+    network = f"169.254.{7 + number % 240}"
+    ends = [(lab.hosts[port.node], lab.hosts[port.node].nic(port.nic)) for port in cable.ports]
+    for (host, nic), (other, peer), last, far in ((ends[0], ends[1], 1, 2), (ends[1], ends[0], 2, 1)):
+        with (
+            host.applied(Plan("prove the cabling", (AddressAdd(nic.device, f"{network}.{last}/30"),))),
+            other.applied(Plan("prove the cabling", (AddressAdd(peer.device, f"{network}.{far}/30"),))),
+        ):
+            before = _received(lab)
+            words = ("ping", "-c", "4", "-i", "0.2", "-W", "2", "-I", nic.device, f"{network}.{far}")
+            heard = host.run(*words, check=False, quiet=True).returncode == 0
+            answered = _neighbours(host, nic.device).get(f"{network}.{far}", "")
+            if heard and answered.lower() == peer.mac.lower():
+                continue
+            seen = _grown(before, _received(lab), Port(host.name, nic.name))
+            where = f"they were seen at {seen}" if seen else "no NIC of the lab saw them"
+            raise RigError(
+                f"frames from {host.name}'s NIC {nic.name} ({nic.device}) do not reach {other.name}'s NIC {peer.name} "
+                f"({peer.device}) as the inventory says: {where}; correct the cabling, or 'cables' in the inventory"
+            )
+
+
+def _neighbours(host: Host, device: str) -> dict[str, str]:
+    found = json.loads(host.run("ip", "-j", "neigh", "show", "dev", device, quiet=True).stdout or "[]")
+    return {entry["dst"]: entry.get("lladdr", "") for entry in found}
+
+
+def _received(lab: Lab) -> Mapping[Port, int]:
+    found = {}
+    for name, host in lab.hosts.items():
+        counters = nic_counters(host)
+        for label, nic in host.nics.items():
+            if nic.device in counters:
+                found[Port(name, label)] = counters[nic.device].rx_packets
+    return found
+
+
+def _grown(before: Mapping[Port, int], after: Mapping[Port, int], sender: Port) -> str:
+    grown = {port: after[port] - before.get(port, 0) for port in after if port != sender}
+    best = max(grown, key=lambda port: grown[port], default=None)
+    return str(best) if best is not None and grown[best] >= 3 else ""

@@ -1,0 +1,48 @@
+"""A real sshd in a namespace host, whose connections are sockets: a host behind SSH without a machine for it."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from channover.hosts.namespace import NamespaceHost
+from channover.hosts.sshlink import Login, SshLink
+
+
+@dataclass
+class Server:
+    """An sshd of a namespace host that serves one connection at a time, each over a socket of its own."""
+
+    host: NamespaceHost
+    folder: Path
+
+    def __post_init__(self) -> None:
+        self.keygen("host")
+        self.keygen("client")
+        for name in ("host", "client.pub"):
+            self.host.write(f"{self.host.folder}/{name}", (self.folder / name).read_text(), 0o600)
+        config = (
+            f"HostKey {self.host.folder}/host\nAuthorizedKeysFile {self.host.folder}/client.pub\nStrictModes no\n"
+            "PermitRootLogin yes\nPasswordAuthentication no\nUsePAM no\n"
+        )
+        self.host.write(f"{self.host.folder}/sshd_config", config)
+        key = (self.folder / "host.pub").read_text().split()
+        (self.folder / "known_hosts").write_text(f"lab {key[0]} {key[1]}\n")
+        self.login = Login("lab", key=self.folder / "client", known_hosts=self.folder / "known_hosts")
+
+    def keygen(self, name: str) -> None:
+        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.folder / name)]
+        subprocess.run(command, check=True)
+
+    def sock(self) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        with theirs, open("/dev/null", "w") as nowhere:
+            number = theirs.fileno()
+            command = ("/usr/sbin/sshd", "-i", "-e", "-f", f"{self.host.folder}/sshd_config")
+            self.host.lab.start(self.host.name, command, {}, (number, number, nowhere.fileno()))
+        return ours
+
+    def link(self, **changes: object) -> SshLink:
+        return SshLink("left", replace(self.login, **changes), sock=self.sock())  # type: ignore[arg-type]

@@ -1,0 +1,434 @@
+"""The sign-off bundle: what gets in, who signed, and that nothing can be changed unnoticed."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import shutil
+import stat
+import subprocess
+import zipfile
+from collections.abc import Callable
+from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
+
+import pytest
+from tests import runs
+from tests.commands import command
+
+from channover.errors import UsageError
+from channover.report import archive, bundle, secrets
+from channover.report.bundle import SIGNATURE, SIGNER, SUMS, Finding, Signed, sign_off, verify
+
+pytestmark = pytest.mark.skipif(not shutil.which("ssh-keygen"), reason="no ssh-keygen: install openssh-client")
+NOW = datetime(2026, 2, 1, 9, 30, tzinfo=timezone.utc)
+PRIVATE = "-----BEGIN OPENSSH " + "PRIVATE KEY-----"
+
+
+def new_key(folder: Path, name: str = "id_ed25519", *options: str) -> Path:
+    path = folder / name
+    words = options or ("-t", "ed25519", "-N", "")
+    subprocess.run(["ssh-keygen", "-q", *words, "-C", f"{name}@lab.example", "-f", path], check=True)
+    return path
+
+
+@pytest.fixture(scope="session")
+def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return new_key(tmp_path_factory.mktemp("keys"), "engineer")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    folder = runs.saved(runs.four_states(), tmp_path / "run")
+    raw = folder / "allure-results"
+    raw.mkdir()
+    (raw / "0a-result.json").write_text('{"name": "señal 信号"}', "utf-8")
+    (raw / "1b-attachment.txt").write_text("ip -j addr\n", "utf-8")
+    (raw / "empty").touch()
+    (folder / "report.html").write_text("<p>report</p>", "utf-8")
+    return folder
+
+
+def signed(run: Path, key: Path) -> Signed:
+    return sign_off(run, key, now=NOW, pdf=False)
+
+
+def allowed_by(key: Path, folder: Path, principal: str = "engineer@lab.example") -> Path:
+    path = folder / "allowed_signers"
+    path.write_text(f"{principal} {key.with_name(key.name + '.pub').read_text()}")
+    return path
+
+
+def repacked(path: Path, change: Callable[[dict[str, bytes]], object]) -> Path:
+    """Return a bundle whose archive is sound, and whose members were changed."""
+    members = dict(archive.unpack(path).members)
+    change(members)
+    other = path.with_name("other.zip")
+    other.unlink(missing_ok=True)
+    archive.pack(members, other)
+    return other
+
+
+# ------------------------------------------------------------------------------------------------------------ honest
+
+
+def test_a_bundle_holds_the_evidence_and_verifies(run: Path, key: Path, tmp_path: Path) -> None:
+    made = signed(run, key)
+    found = verify(made.path)
+    assert found.good and found.principal is None and found.claimed == "engineer@lab.example"
+    assert found.fingerprint == made.fingerprint and found.about["decision"] == "NOT ACCEPTED"
+    assert found.about["certificate"] == made.certificate.id
+    members = archive.unpack(made.path).members
+    assert set(members) == {
+        "SHA256SUMS",
+        "SHA256SUMS.sig",
+        "allure-results/0a-result.json",
+        "allure-results/1b-attachment.txt",
+        "allure-results/empty",
+        "certificate.html",
+        "report.html",
+        "results.json",
+        "signer.pub",
+        "signoff.json",
+    }
+    assert made.fingerprint in members["certificate.html"].decode()
+    found = verify(made.path, allowed_by(key, tmp_path))
+    assert found.good and found.principal == "engineer@lab.example"
+
+
+def test_it_is_checked_without_channover_too(run: Path, key: Path, tmp_path: Path) -> None:
+    made = signed(run, key)
+    out = tmp_path / "out"
+    with zipfile.ZipFile(made.path) as packed:
+        packed.extractall(out)
+    subprocess.run(["sha256sum", "--strict", "-c", SUMS], cwd=out, check=True, capture_output=True)
+    words = [
+        "-Y",
+        "verify",
+        "-f",
+        str(allowed_by(key, tmp_path)),
+        "-I",
+        "engineer@lab.example",
+        "-n",
+        "channover-signoff",
+    ]
+    sums = (out / SUMS).read_bytes()
+    subprocess.run(["ssh-keygen", *words, "-s", out / SIGNATURE], input=sums, check=True, capture_output=True)
+
+
+def test_the_same_run_makes_the_same_bytes(run: Path, key: Path, tmp_path: Path) -> None:
+    first = signed(run, key).path.read_bytes()
+    for path in run.rglob("*"):
+        path.touch()
+    again = tmp_path / "copy"
+    shutil.copytree(run, again)
+    assert signed(again, key).path.read_bytes() == first
+
+
+def test_a_waiver_goes_into_the_bundle(run: Path, key: Path, tmp_path: Path) -> None:
+    waivers = tmp_path / "w.yml"
+    waivers.write_text("waivers: [{behaviour: LAG-2, who: A. E., why: known, until: 2026-02-01}]", "utf-8")
+    made = sign_off(run, key, waivers=waivers, now=NOW, pdf=False)
+    assert archive.unpack(made.path).members["waivers.yaml"] == waivers.read_bytes()
+
+
+@pytest.mark.parametrize("options", [("-t", "ecdsa", "-N", ""), ("-t", "rsa", "-b", "2048", "-N", "")])
+def test_other_kinds_of_keys_sign_too(run: Path, tmp_path: Path, options: tuple[str, ...]) -> None:
+    key = new_key(tmp_path, "other", *options)
+    key.with_name("other.pub").unlink()  # the public half is in the private one
+    assert verify(signed(run, key).path).good
+
+
+# ----------------------------------------------------------------------------------------------------------- changed
+
+
+def test_every_changed_byte_is_noticed_and_named(run: Path, key: Path) -> None:
+    made = signed(run, key)
+    data = made.path.read_bytes()
+    with zipfile.ZipFile(made.path) as packed:
+        ranges = {
+            info.filename: (info.header_offset, info.header_offset + 30 + len(info.filename) + info.compress_size)
+            for info in packed.infolist()
+        }
+    other = made.path.with_name("other.zip")
+    for place in [*range(0, len(data), max(len(data) // 150, 1)), *range(len(data) - 60, len(data))]:
+        other.write_bytes(data[:place] + bytes([data[place] ^ 0x10]) + data[place + 1 :])
+        within = [name for name, (start, end) in ranges.items() if start <= place < end]
+        try:
+            found = verify(other)
+        except UsageError as refused:
+            assert "refused" in str(refused), place
+            continue
+        assert not found.good, place
+        if within:
+            assert within[0] in {finding.place for finding in found.findings}, (place, found.findings)
+
+
+@pytest.mark.parametrize("cut", [1, 30, 400])
+def test_a_bundle_that_was_cut_or_continued_is_noticed(run: Path, key: Path, cut: int) -> None:
+    made = signed(run, key)
+    data = made.path.read_bytes()
+    for changed in (data[:-cut], data + b"x" * cut, data[: cut * 2] + data[cut * 3 :]):
+        made.path.write_bytes(changed)
+        try:
+            assert not verify(made.path).good
+        except UsageError as refused:
+            assert "no bundle" in str(refused)
+
+
+def test_changed_missing_and_added_files_are_named(run: Path, key: Path) -> None:
+    made = signed(run, key)
+
+    def change(members: dict[str, bytes]) -> None:
+        members["results.json"] = members["results.json"].replace(b'"failed"', b'"passed"')
+        del members["allure-results/empty"]
+        members["allure-results/extra.txt"] = b"extra"
+
+    found = verify(repacked(made.path, change))
+    assert {(each.place, each.what.partition(":")[0]) for each in found.findings} == {
+        ("results.json", "changed"),
+        ("allure-results/empty", "missing"),
+        ("allure-results/extra.txt", "added"),
+        ("certificate.html", "was not made from the results.json beside it"),
+    }
+
+
+def test_checksums_that_were_made_anew_do_not_fit_the_signature(run: Path, key: Path) -> None:
+    made = signed(run, key)
+
+    def forge(members: dict[str, bytes]) -> None:
+        members["report.html"] = b"better"
+        rest = {name: data for name, data in members.items() if name not in (SUMS, SIGNATURE)}
+        members[SUMS] = bundle.sums(rest)
+
+    found = verify(repacked(made.path, forge))
+    assert [finding.place for finding in found.findings] == [SIGNATURE]
+    assert "the signature does not hold" in found.findings[0].what
+
+
+def test_another_signer_is_seen(run: Path, key: Path, tmp_path: Path) -> None:
+    mallory = new_key(tmp_path, "mallory")
+    allowed = allowed_by(key, tmp_path)
+    theirs = sign_off(run, mallory, identity="engineer@lab.example", now=NOW, pdf=False)
+    assert verify(theirs.path).good  # integrity, not identity
+    found = verify(theirs.path, allowed)
+    assert not found.good and found.principal is None and "not allowed" in found.findings[0].what
+    key_there = key.with_name("engineer.pub").read_bytes()
+    found = verify(repacked(theirs.path, lambda members: members.update({SIGNER: key_there})))
+    assert Finding(SIGNER, "is not the key of the signature") in found.findings
+
+
+def test_a_signature_for_something_else_does_not_count(run: Path, key: Path, tmp_path: Path) -> None:
+    made = signed(run, key)
+
+    def resign(members: dict[str, bytes]) -> None:
+        file = tmp_path / "sums"
+        file.write_bytes(members[SUMS])
+        subprocess.run(["ssh-keygen", "-q", "-Y", "sign", "-n", "git", "-f", key, file], check=True)
+        members[SIGNATURE] = (tmp_path / "sums.sig").read_bytes()
+
+    assert "does not hold" in verify(repacked(made.path, resign)).findings[0].what
+
+
+@pytest.mark.parametrize("name", [SUMS, SIGNATURE, SIGNER, "results.json", "certificate.html"])
+@pytest.mark.parametrize("content", [None, b"", b"\xff\x00", b"-----BEGIN SSH SIGNATURE-----\nU1NI\n"])
+def test_no_part_can_be_missing_or_nonsense(run: Path, key: Path, name: str, content: bytes | None) -> None:
+    def change(members: dict[str, bytes]) -> None:
+        del members[name]
+        if content is not None:
+            members[name] = content
+
+    found = verify(repacked(signed(run, key).path, change))
+    assert {name, SIGNATURE} & {finding.place for finding in found.findings}
+
+
+# ----------------------------------------------------------------------------------------------------------- refused
+
+
+def crafted(path: Path, *members: tuple[zipfile.ZipInfo | str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        for info, data in members:
+            packed.writestr(info, data)
+    return path
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../up", "/etc/passwd", "a/../../up", "a//b", "./a", "C:/x", "..\\up", "a\x1b[31m", "a\nb", "\u202egnp.exe"],
+)
+def test_names_that_point_outside_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="refused: member") as refused:
+        verify(crafted(tmp_path / "b.zip", (name, b"x")))
+    assert "\n" not in str(refused.value) and "\x1b" not in str(refused.value)
+
+
+def test_links_are_refused(tmp_path: Path) -> None:
+    link = zipfile.ZipInfo("results.json")
+    link.create_system = 3
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with pytest.raises(UsageError, match="link"):
+        verify(crafted(tmp_path / "b.zip", (link, b"/etc/passwd")))
+    with pytest.raises(UsageError, match=r"outside|regular"):
+        verify(crafted(tmp_path / "c.zip", ("folder/", b"")))
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_member_twice_is_refused(tmp_path: Path) -> None:
+    for names in (("a", "a"), ("a", "A")):
+        with pytest.raises(UsageError, match="twice"):
+            verify(crafted(tmp_path / "b.zip", *((name, b"x") for name in names)))
+
+
+def test_a_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = crafted(tmp_path / "b.zip", ("a", bytes(50_000_000)))
+    data = bytearray(path.read_bytes())
+    at = data.index(b"PK\x01\x02") + 24  # the size in the directory: it lies
+    data[at : at + 4] = (1000).to_bytes(4, "little")
+    lying = tmp_path / "lying.zip"
+    lying.write_bytes(data)
+    assert "a" in {finding.place for finding in verify(lying).findings}
+    data[at : at + 4] = (0xFFFFFFF0).to_bytes(4, "little")
+    lying.write_bytes(data)
+    with pytest.raises(UsageError, match="unpacks to more"):
+        verify(lying)
+    monkeypatch.setattr(archive, "MOST_BYTES", 10_000_000)
+    with pytest.raises(UsageError, match="unpacks to more"):
+        verify(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\x1f\x8b" + bytes(99), b"PK\x05\x06", b"PK\x03\x04" + bytes(99)])
+def test_other_files_are_no_bundle(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "b.zip"
+    path.write_bytes(content)
+    try:
+        assert not verify(path).good
+    except UsageError as refused:
+        assert str(path) in str(refused) and "\n" not in str(refused)
+    for missing in (tmp_path / "none", tmp_path):
+        with pytest.raises(UsageError, match="cannot be read"):
+            verify(missing)
+
+
+# ----------------------------------------------------------------------------------------------------------- secrets
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("x.txt", f"{PRIVATE}\nb3Bl", "private key"),
+        ("x.json", '{"a": "' + PRIVATE.replace("OPENSSH", "EC") + '\\nMHc"}', "private key"),
+        ("x.ovpn", "-----BEGIN OpenVPN Static key V1-----", "private key"),
+        ("id_rsa", "nothing", "its name"),
+        (".env", "nothing", "its name"),
+        ("x.txt", "AKIA" + "ABCDEFGHIJKLMNOP", "access token"),
+        ("x.txt", "it said hunter2-hunter2 to me", "LAB_PASSWORD"),
+        ("x.txt", "PATH=/opt/bin\nHOME=/home/engineer\nLAB_HOST=bilbao-7\n", "copy of the environment"),
+    ],
+)
+def test_secrets_are_refused_by_name_and_not_repeated(
+    run: Path, key: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: str, reason: str
+) -> None:
+    for variable, value in {
+        "HOME": "/home/engineer",
+        "LAB_HOST": "bilbao-7",
+        "LAB_PASSWORD": "hunter2-hunter2",
+    }.items():
+        monkeypatch.setenv(variable, value)
+    if "PATH=" in content:
+        content = content.replace("/opt/bin", os.environ["PATH"])
+    (run / "allure-results" / name).write_text(content, "utf-8")
+    with pytest.raises(UsageError, match=reason) as refused:
+        signed(run, key)
+    assert name in str(refused.value) and "hunter2" not in str(refused.value)
+    assert not list(run.glob("*.zip*")) and not list(run.glob(".*"))
+
+
+def test_the_key_is_not_in_the_bundle_even_where_it_lies_in_the_run(run: Path) -> None:
+    key = new_key(run, "engineer")
+    made = signed(run, key)
+    body = key.read_bytes().splitlines()[2]
+    assert all(body not in data for data in archive.unpack(made.path).members.values())
+    shutil.copy(key, run / "allure-results" / "notes.txt")
+    with pytest.raises(UsageError, match=r"notes\.txt: not packed: it has a private key"):
+        signed(run, key)
+
+
+def test_what_a_page_has_in_base64_is_looked_into(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAB_TOKEN", "hunter2-hunter2")
+    hidden = base64.b64encode(b"x" * 60 + b"hunter2-hunter2" + b"y" * 60).decode()
+    assert "LAB_TOKEN" in (secrets.find("report.html", f'd("data/a.txt","{hidden}")'.encode()) or "")
+    assert secrets.find("report.html", b"<p>nothing</p>") is None
+
+
+def test_a_password_on_the_command_line_is_refused(tmp_path: Path, key: Path) -> None:
+    for words in (("--ssh-password", "x"), ("--token=x",)):
+        folder = runs.saved(runs.results(runs.test(), command=("pytest", *words)), tmp_path / words[0])
+        with pytest.raises(UsageError, match="command line"):
+            signed(folder, key)
+
+
+def test_links_and_pipes_in_a_run_are_not_packed(run: Path, key: Path) -> None:
+    raw = run / "allure-results"
+    for make in (lambda p: p.symlink_to("/etc/passwd"), lambda p: p.symlink_to("/etc"), os.mkfifo):
+        make(raw / "odd")
+        with pytest.raises(UsageError, match="odd: not packed"):
+            signed(run, key)
+        (raw / "odd").unlink()
+    (run / "results.json").rename(run / "real.json")
+    (run / "results.json").symlink_to("real.json")
+    with pytest.raises(UsageError, match=r"results\.json: not packed"):
+        signed(run, key)
+
+
+def test_a_key_that_cannot_sign_is_one_line(run: Path, key: Path, tmp_path: Path) -> None:
+    noise = tmp_path / "noise"
+    noise.write_text("no key")
+    noise.chmod(0o600)
+    for wrong in (noise, tmp_path / "none", tmp_path):
+        with pytest.raises(UsageError, match="--key") as refused:
+            signed(run, wrong)
+        assert "\n" not in str(refused.value)
+    other = new_key(tmp_path, "swapped")
+    other.with_name("swapped.pub").write_bytes(key.with_name("engineer.pub").read_bytes())
+    with pytest.raises(UsageError, match="doesn't match private"):
+        signed(run, other)
+    assert not list(run.glob("*.zip*"))
+
+
+# ---------------------------------------------------------------------------------------------------------- commands
+
+
+def test_the_commands_say_it_by_their_exit_codes(
+    run: Path, key: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("certificate", run, "--no-pdf") == 1
+    assert "LAG-2: failed" in capsys.readouterr().out
+    out = tmp_path / "b.zip"
+    assert command("sign-off", run, "--key", key, "--output", out, "--no-pdf") == 0
+    assert command("verify", out) == 0
+    said = capsys.readouterr().out
+    assert "integrity, not identity" in said and "NOT ACCEPTED" in said
+    assert command("verify", out, "--allowed-signers", allowed_by(key, tmp_path)) == 0
+    said = capsys.readouterr().out
+    assert "an allowed signer" in said and "Warning" not in said
+    assert command("verify", repacked(out, lambda members: members.update({"report.html": b""}))) == 1
+    assert "report.html: changed" in capsys.readouterr().out
+    assert command("verify", out, "--allowed-signers", tmp_path / "none") == 2
+    assert command("verify", run / "results.json") == 2
+    assert command("sign-off", tmp_path / "none", "--key", key) == 2
+    assert capsys.readouterr().err.count("\n") == 3
+
+
+def test_about_is_only_text(run: Path, key: Path) -> None:
+    made = signed(run, key)
+    for content in (b"[]", b"{", b'{"run": "\\u001b[31m"}'):
+        change = partial(dict.update, **{bundle.ABOUT: content})
+        found = verify(repacked(made.path, change))
+        assert not found.good and "\x1b" not in str(found.about)
+
+
+def test_checksums_are_those_of_sha256sum() -> None:
+    digest = hashlib.sha256(b"x").hexdigest()
+    assert bundle.sums({"b/c": b"x", "a": b"x"}) == f"{digest}  a\n{digest}  b/c\n".encode()

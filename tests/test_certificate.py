@@ -1,0 +1,457 @@
+"""The decision, the waivers, the certificate: what a lab manager signs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+import subprocess
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+from datetime import date, datetime, timezone
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from tests import runs
+
+import channover
+from channover.behaviours import CATALOGUE
+from channover.collecting import load_plan, measurement, save_plan
+from channover.errors import UsageError
+from channover.report import certificate, printing
+from channover.report.decision import decide
+from channover.report.drawing import topology_svg
+from channover.report.facts import CableFacts, HostFacts, NicFacts, Planned
+from channover.report.figures import lines_of, with_uncertainty
+from channover.report.results import Measurement, Outcome, Results
+from channover.report.waivers import Waiver, load
+from channover.verdict.expect import Reading, near
+from channover.verdict.statistics import Estimate
+
+TODAY = date(2026, 2, 1)
+NOW = datetime(2026, 2, 1, 9, 30, tzinfo=timezone.utc)
+WAIVER = Waiver("LAG-1", "A. Engineer", "known, ticket 4711", date(2026, 12, 31))
+
+# --------------------------------------------------------------------------------------------------------- decision
+
+
+def test_a_run_whose_behaviours_all_passed_is_accepted_for_the_emulated_lab_only() -> None:
+    found = decide(runs.results(runs.test("LAG-1"), runs.test("MP-1")))
+    assert found.text == "ACCEPTED for the emulated lab only"
+    assert found.scope.emulated and "nothing about NICs" in found.scope.proves
+    assert "LAG-2" in found.uncovered and "LAG-1" not in found.uncovered
+    assert decide(replace_target(runs.results(runs.test()), "vm")).text == "ACCEPTED for the emulated lab only"
+    assert decide(runs.results(runs.test(), target="moon")).scope.emulated
+    assert decide(runs.results(runs.test(), target="physical")).text == "ACCEPTED for the hardware named here"
+
+
+def replace_target(results: Results, target: str) -> Results:
+    return replace(results, run=replace(results.run, target=target))
+
+
+@pytest.mark.parametrize("outcome", ["failed", "error", "skipped"])
+def test_whatever_did_not_pass_is_not_accepted_and_with_a_waiver_conditional(outcome: Outcome) -> None:
+    results = runs.results(runs.test("LAG-1", outcome, "why"), runs.test("MP-1"))
+    found = decide(results)
+    assert found.verdict == "NOT ACCEPTED" and found.reasons[0].startswith(f"LAG-1: {outcome}")
+    waived = decide(results, [WAIVER])
+    assert waived.verdict == "CONDITIONAL" and "A. Engineer" in waived.reasons[0]
+    other = decide(results, [replace(WAIVER, behaviour="MP-1")])
+    assert other.verdict == "NOT ACCEPTED" and [each.behaviour for each in other.unused] == ["MP-1"]
+
+
+def test_failure_skip_error_and_lost_worker_are_four_things() -> None:
+    found = decide(runs.four_states())
+    states = {each.behaviour: each.state for each in found.behaviours}
+    assert states == {
+        "LAG-1": "passed",
+        "LAG-2": "failed",
+        "LAG-6": "skipped",
+        "MP-1": "error",
+        "MP-2": "not reported",
+        "MP-3": "not reported",
+    }
+    assert found.verdict == "NOT ACCEPTED" and len(found.reasons) == 5
+
+
+def test_a_crash_that_names_no_behaviour_counts_for_the_one_that_was_planned() -> None:
+    crash = runs.test(None, "error", "worker 'gw0' crashed", name="t::one", lost=True)
+    results = replace(runs.results(runs.test("MP-1")), tests=(crash,))
+    results = replace(results, run=replace(results.run, planned=(Planned("t::one", "LAG-4"),)))
+    assert [(each.behaviour, each.state) for each in decide(results).behaviours] == [("LAG-4", "not reported")]
+
+
+def test_one_of_many_tests_decides_on_a_behaviour() -> None:
+    tests = [runs.test("LAG-6", name=f"t[{number}]") for number in range(9)]
+    tests.append(runs.test("LAG-6", "skipped", "no FTP server", name="t[9]"))
+    found = decide(runs.results(*tests))
+    assert found.verdict == "NOT ACCEPTED" and "1 skipped, 9 passed" in found.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("results", "reason"),
+    [
+        (runs.results(runs.test(), planned=None), "hold no plan"),
+        (runs.results(), "no mandatory behaviour"),
+        (runs.results(runs.test(None, name="t")), "no mandatory behaviour"),
+        (runs.results(runs.test(), interrupted=True), "stopped before its end"),
+        (runs.results(runs.test(), target="physical", hosts=()), "do not name the hosts"),
+    ],
+)
+def test_evidence_that_is_not_whole_is_not_accepted_and_cannot_be_waived(results: Results, reason: str) -> None:
+    found = decide(results, [WAIVER])
+    assert found.verdict == "NOT ACCEPTED" and reason in found.reasons[0]
+
+
+def test_what_is_not_mandatory_is_told_and_does_not_decide() -> None:
+    optional = runs.test("MP-5", "failed", "no", name="t::optional")
+    results = runs.results(runs.test("LAG-1"))
+    planned = (*(results.run.planned or ()), Planned("t::optional", "MP-5", mandatory=False))
+    found = decide(replace(results, run=replace(results.run, planned=planned), tests=(*results.tests, optional)))
+    assert found.verdict == "ACCEPTED"
+    assert any("MP-5, which is not mandatory: failed" in each for each in found.deviations)
+
+
+def test_a_test_that_nobody_planned_counts_and_is_a_deviation() -> None:
+    results = runs.results(runs.test("LAG-1"))
+    found = decide(replace(results, tests=(*results.tests, runs.test("MP-1", "failed", "no"))))
+    assert found.verdict == "NOT ACCEPTED"
+    assert any("reported and not planned" in each for each in found.deviations)
+
+
+def test_values_that_had_not_settled_and_changed_suites_are_deviations() -> None:
+    slow = runs.test(measurements=[replace(runs.RATE, settled=False)])
+    found = decide(runs.results(slow, revision="v0.1.0-dirty", hosts=()))
+    text = " ".join(found.deviations)
+    assert "had not settled" in text and "v0.1.0-dirty" in text and "hosts and NICs" in text
+
+
+# ---------------------------------------------------------------------------------------------------------- waivers
+
+GOOD = """\
+waivers:
+  - behaviour: LAG-8
+    who: A. Engineer
+    why: slow
+    until: 2026-02-01
+"""
+
+
+def test_waivers_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "waivers.yaml"
+    path.write_text(GOOD, "utf-8")
+    assert load(path, TODAY) == (Waiver("LAG-8", "A. Engineer", "slow", TODAY),)
+    for empty in ("", "waivers:\n", "waivers: []\n", "# none\n"):
+        path.write_text(empty, "utf-8")
+        assert load(path, TODAY) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (GOOD.replace("2026-02-01", "2026-01-31"), "line 5, field 'until': expired on 2026-01-31"),
+        (GOOD.replace("2026-02-01", "soon"), "line 5, field 'until': 'soon' is no day"),
+        (GOOD.replace("2026-02-01", "2026-02-30"), "line 5, field 'until'"),
+        (GOOD.replace("2026-02-01", "20260201"), "line 5, field 'until'"),
+        (GOOD.replace("LAG-8", "LAG-88"), "line 2, field 'behaviour': no behaviour 'LAG-88'"),
+        (GOOD.replace("LAG-8", "lag-8"), "line 2, field 'behaviour'"),
+        (GOOD.replace("    who: A. Engineer\n", ""), "line 2, field 'who': is missing"),
+        (GOOD.replace("A. Engineer", "''"), "line 3, field 'who': must be a text"),
+        (GOOD.replace("slow", "~"), "line 4, field 'why': must be a text"),
+        (GOOD.replace("slow", "[a, b]"), "line 4, field 'why': must be a text"),
+        (GOOD.replace("why:", "reason:"), "line 4, field 'reason': no such field"),
+        (GOOD + "    who: B\n", "line 6, field 'who': stands there twice"),
+        (GOOD + GOOD.partition("\n")[2], "line 6, field 'behaviour': LAG-8 is waived twice"),
+        ("waivers: 3", "line 1, field 'waivers'"),
+        ("- LAG-8", "line 1, field 'waivers'"),
+        ("waivers: [LAG-8]", "line 1, field 'waivers[1]'"),
+        ("exceptions: []", "line 1, field 'waivers'"),
+        ("waivers: [", "no YAML"),
+        ("waivers: \x00", "no YAML"),
+        ("[" * 5000, "no YAML"),
+        ("a: &a [x]\nwaivers: *b", "no YAML"),
+    ],
+)
+def test_a_waiver_that_is_not_valid_is_refused_in_one_line(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "waivers.yaml"
+    path.write_text(text, "utf-8")
+    with pytest.raises(UsageError) as refused:
+        load(path, TODAY)
+    assert str(path) in str(refused.value) and message in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "latin").write_bytes(b"waivers: \xff")
+    for path in (tmp_path / "none", tmp_path, tmp_path / "latin"):
+        with pytest.raises(UsageError, match=re.escape(str(path))):
+            load(path, TODAY)
+
+
+# ------------------------------------------------------------------------------------------------------ certificate
+
+
+class Page(HTMLParser):
+    """A page's text, its tags, and every attribute that could ask for something outside."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.words: list[str] = []
+        self.tags: set[str] = set()
+        self.references: list[str] = []
+        self._muted = False
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self._muted = tag in ("style", "script")
+        for name, value in attrs:
+            if name in ("src", "href", "xlink:href", "action", "data", "srcset", "background") or name.startswith("on"):
+                self.references.append(f"{tag} {name}={value}")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._muted = self._muted and tag not in ("style", "script")
+
+    def handle_data(self, data: str) -> None:
+        if not self._muted:
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+def written(results: Results, folder: Path, **options: object) -> tuple[certificate.Certificate, str]:
+    made = certificate.write(runs.saved(results, folder), now=NOW, pdf=False, **options)  # type: ignore[arg-type]
+    return made, made.page.read_text("utf-8")
+
+
+def test_the_certificate_says_all_that_is_signed(tmp_path: Path) -> None:
+    waivers = tmp_path / "waivers.yaml"
+    waivers.write_text(GOOD, "utf-8")
+    made, html = written(runs.physical(), tmp_path / "run", waivers=waivers)
+    text = Page(html).text
+    digest = hashlib.sha256((tmp_path / "run" / "results.json").read_bytes()).hexdigest()
+    for words in (
+        made.id,
+        "2026-02-01 09:30 UTC",
+        "2026-01-31 12:00:00 UTC – 2026-01-31 12:01:00 UTC",
+        "Bilbao 2",
+        "CONDITIONAL for the hardware named here",
+        "Each mandatory behaviour passed or is waived by name",
+        "4.40 0x8001c967 1.3534.0",
+        "EOS 4.32.2F",
+        "tor-1",
+        "25 Gbit/s",
+        "v0.1.0-12-g919fa06",
+        "each flow at most 10 s",
+        "99 %",
+        "iperf3 3.12",
+        CATALOGUE["MP-1"].statement,
+        "23510 ± 21 Mbit/s",
+        "1448 of 1538 bytes",
+        "+210.0 Mbit/s",
+        "traffic came back after 31 s",
+        "A. Engineer",
+        "slow",
+        digest,
+        "Approved by",
+    ):
+        assert words in text, words
+    assert made.id == certificate.identify((tmp_path / "run" / "results.json").read_bytes(), load(waivers, TODAY))
+    assert made.id != certificate.identify((tmp_path / "run" / "results.json").read_bytes())
+
+
+def test_four_states_are_four_sections(tmp_path: Path) -> None:
+    text = Page(written(runs.four_states(), tmp_path)[1]).text
+    assert "NOT ACCEPTED" in text and "EMULATED LAB, no hardware was tested" in text
+    for words in (
+        "Failed (1): the behaviour is not there LAG-2",
+        "Error (1): the rig broke: no verdict on the behaviour MP-1",
+        "Not reported (2): collected, and nothing says how it ended MP-2",
+        "Skipped (1): the rig lacks what the test needs LAG-6",
+    ):
+        assert words in text, words
+
+
+@pytest.mark.parametrize("results", [runs.odd(), runs.physical(), runs.results(), runs.large(300)])
+def test_a_page_asks_for_nothing_and_runs_nothing(tmp_path: Path, results: Results) -> None:
+    html = written(results, tmp_path)[1]
+    page = Page(html)
+    assert page.references == []
+    assert not page.tags & {"script", "link", "img", "iframe", "object", "embed", "form", "base"}
+    style = html[html.index("<style>") : html.index("</style>")]
+    assert "url(" not in style and "@import" not in style
+    assert not re.search("[\u202a-\u202e\u2066-\u2067\x00-\x08\x0b-\x1f]", html)
+
+
+def test_texts_in_any_script_are_shown_as_they_are(tmp_path: Path) -> None:
+    text = Page(written(runs.odd(), tmp_path)[1]).text
+    assert (
+        "<script>alert(1)</script>" in text and "{{ 7 * 7 }}" in text and "49" not in text.replace(runs.RUN.start, "")
+    )
+    assert "مضيف المختبر رقم ٧" in text and "🧪" in text and r"\u202e" in text
+
+
+def test_old_results_still_make_a_certificate(tmp_path: Path) -> None:
+    new = runs.results(runs.test(measurements=[replace(runs.RATE, uncertainty=None, samples=None, why="")]))
+    document = json.loads(new.to_json())
+    for name in ("lab", "revision", "hosts", "cables", "planned", "confidence", "durations"):
+        del document["run"][name]
+    (tmp_path / "results.json").write_text(json.dumps(document), "utf-8")
+    made = certificate.write(tmp_path, now=NOW, pdf=False)
+    assert made.decision.verdict == "NOT ACCEPTED" and "no plan" in made.decision.reasons[0]
+    assert "94.1 Mbit/s" in Page(made.page.read_text("utf-8")).text
+
+
+@pytest.mark.parametrize("text", [None, "", "{}", "[1", "\ud800"])
+def test_without_results_there_is_no_certificate(tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        (tmp_path / "results.json").write_bytes(text.encode("utf-8", "surrogatepass"))
+    with pytest.raises(UsageError, match=r"results\.json"):
+        certificate.write(tmp_path, pdf=False)
+    assert not (tmp_path / certificate.NAME).exists()
+
+
+def test_without_chromium_one_line_says_so_and_a_former_pdf_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    runs.saved(runs.results(runs.test()), tmp_path)
+    (tmp_path / "certificate.pdf").write_bytes(b"%PDF-former")
+    made = certificate.write(tmp_path)
+    assert made.pdf is None and "no Chromium here" in made.note and "\n" not in made.note
+    assert not (tmp_path / "certificate.pdf").exists() and made.page.exists()
+
+
+@pytest.mark.skipif(printing.browser() is None, reason="no Chromium here: install the package chromium")
+def test_the_pdf_is_a4_and_a_broken_browser_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs.saved(runs.four_states(), tmp_path)
+    made = certificate.write(tmp_path, now=NOW)
+    assert made.pdf is not None, made.note
+    data = made.pdf.read_bytes()
+    boxes = {tuple(map(float, box.split())) for box in re.findall(rb"/MediaBox\s*\[([^\]]+)\]", data)}
+    assert {(round(box[2]), round(box[3])) for box in boxes} == {(595, 842)}
+    fake = tmp_path / "bin" / "chromium"
+    fake.parent.mkdir()
+    fake.write_text("#!/bin/sh\necho 'no display' >&2; exit 3\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{fake.parent}:/bin:/usr/bin")
+    made = certificate.write(tmp_path, now=NOW)
+    assert made.pdf is None and "ended with code 3: no display" in made.note
+    assert sorted(path.name for path in tmp_path.glob("*.pdf*")) == []
+
+
+@pytest.mark.skipif(printing.browser() is None, reason="no Chromium here: install the package chromium")
+@pytest.mark.parametrize("name", ["odd", "physical"])
+def test_no_row_is_wider_than_its_page(tmp_path: Path, name: str) -> None:
+    results = {"odd": runs.odd, "physical": runs.physical}[name]()
+    html = written(results, tmp_path)[1]
+    probe = tmp_path / "probe.html"
+    script = (
+        "<script>const w=document.documentElement.clientWidth;"
+        "const bad=[...document.querySelectorAll('body *')].filter(e=>!e.closest('svg')&&"
+        "e.getBoundingClientRect().right>w+1).length;document.title='overflowing:'+bad</script></body>"
+    )
+    probe.write_text(re.sub("<meta http-equiv[^>]*>", "", html).replace("</body>", script), "utf-8")
+    path = printing.browser()
+    assert path is not None
+    command = [
+        path,
+        *printing.FLAGS,
+        "--no-sandbox",
+        f"--user-data-dir={tmp_path / 'profile'}",
+        "--window-size=794,1123",
+    ]
+    done = subprocess.run([*command, "--dump-dom", probe.as_uri()], capture_output=True, timeout=120)
+    assert b"overflowing:0<" in done.stdout
+
+
+# -------------------------------------------------------------------------------------------------- drawing, figures
+
+
+def test_a_drawing_shows_nodes_cables_and_what_failed() -> None:
+    hosts = [HostFacts(name, "host", "", (NicFacts("a", "eth1"), NicFacts("b", "eth2"))) for name in ("left", "right")]
+    cables = [CableFacts("left.a", "right.a", 1e8), CableFacts("left.b", "right.b", 2.5e9)]
+    plain = topology_svg(hosts, cables)
+    root = ET.fromstring(plain)
+    words = [element.text for element in root.iter() if element.text]
+    assert {"left", "right", "100 Mbit/s", "2.5 Gbit/s", "a (eth1)"} <= set(words)
+    for place in ("left.b", "right.b", "left.b–right.b", "right.b–left.b"):
+        broken = topology_svg(hosts, cables, {place: "cable pulled"})
+        assert "cable pulled" in broken and "2.5 Gbit/s" not in broken and broken.count("stroke-dasharray") == 1
+    assert "stroke-dasharray" not in plain
+    assert topology_svg([], cables) == ""
+
+
+def test_drawings_hold_any_name_and_any_number() -> None:
+    for results in (runs.odd(), runs.physical()):
+        root = ET.fromstring(topology_svg(results.run.hosts, results.run.cables))
+        assert float(root.get("width", "0")) < 1500
+    hosts = [HostFacts(f"h{number}", "host", "", (NicFacts("a"),)) for number in range(300)]
+    root = ET.fromstring(topology_svg([HostFacts("sw", "switch"), *hosts], [CableFacts("nobody.a", "h1.a")]))
+    assert float(root.get("height", "0")) < 1500 and "and 138 more" in ET.tostring(root, "unicode")
+
+
+def test_values_are_shown_with_two_figures_of_their_uncertainty() -> None:
+    assert with_uncertainty(94.1234e6, 0.0234e6, "bit/s") == "94.123 ± 0.023 Mbit/s"
+    assert with_uncertainty(94.1234e6, 12.3e6, "bit/s") == "94 ± 12 Mbit/s"
+    assert with_uncertainty(9.0, 0.0, "1") == "9"
+    assert with_uncertainty(None, 1.0, "s") == "–"
+    outside = replace(runs.RATE, value=90e6)
+    (line,) = lines_of(runs.test(measurements=[outside]))
+    assert not line.inside and line.margin == "−3.2 Mbit/s (−3.4 %)"
+    (line,) = lines_of(runs.test(measurements=[replace(runs.NICS, value=2.0)]))
+    assert line.margin == "off by 1"
+
+
+# ------------------------------------------------------------------------------------------------------- from a run
+
+
+@pytest.mark.lab
+def test_a_lost_worker_leaves_a_test_without_a_verdict(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(channover.__file__).parent.parent))
+    pytester.makepyfile(
+        """
+        import os
+        from channover.testing import behaviour
+
+        @behaviour("MP-8")
+        def test_dies():
+            os._exit(1)
+
+        @behaviour("MP-7")
+        def test_lives():
+            pass
+        """
+    )
+    pytester.runpytest_subprocess("-p", "channover.plugin", "-n", "1")
+    text = (pytester.path / "reports" / "latest" / "results.json").read_text("utf-8")
+    tests = {test.nodeid.rpartition("::")[2]: test for test in Results.from_json(text).tests}
+    assert tests["test_dies"].lost and "crashed" in tests["test_dies"].reason
+    assert not tests["test_lives"].lost and tests["test_lives"].outcome == "passed"
+
+
+def test_a_plan_is_kept_for_the_process_that_reports(tmp_path: Path) -> None:
+    plan = (Planned("t::señal", "LAG-1"), Planned("t::b", None, mandatory=False))
+    assert load_plan(tmp_path) is None
+    save_plan(tmp_path, plan)
+    assert load_plan(tmp_path) == plan
+    (tmp_path / "plan.json").write_text("{", "utf-8")
+    assert load_plan(tmp_path) is None
+
+
+def test_what_was_compared_is_kept_with_its_interval() -> None:
+    def reading(found: Estimate, unit: str) -> Measurement:
+        return measurement(Reading("x", unit, found, near(1.0, why="because"), held=True, settled=False), None)
+
+    rate = reading(Estimate(94e6, 2e4, 40), "bit/s")
+    assert (rate.uncertainty, rate.samples, rate.why, rate.settled) == (2e4, 40, "because", False)
+    assert reading(Estimate(9.0, 0.0, 1), "1").uncertainty == 0.0
+    for once in (Estimate(0.97, 0.0, 1), Estimate(9.0, math.inf, 4)):
+        assert reading(once, "1").uncertainty is None
+    assert reading(Estimate(0.1, 0.0, 1), "s").uncertainty is None

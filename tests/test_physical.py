@@ -1,0 +1,143 @@
+"""The physical target against hosts behind real SSH servers: namespaces of this machine, each of a lab of its own.
+
+Hosts of one lab share a folder /run and see each other's processes, as machines never do. So ``left`` and ``right`` are of
+two labs here, and nothing crosses between them; the micro-VMs are for that.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.sshd import Server
+
+from channover.errors import RigError
+from channover.hosts.base import Journal
+from channover.hosts.namespace import NamespaceHost
+from channover.hosts.seat import Taken
+from channover.hosts.sshlink import SshLink
+from channover.inventory import HostEntry, load
+from channover.plan import AddressAdd, LinkSet, Plan, RuleAdd
+from channover.targets.base import Lab
+from channover.targets.netns import NetnsTarget
+from channover.targets.physical import PhysicalTarget
+from channover.targets.seats import Seats
+from channover.topology import pair, trio
+from channover.wire import Link
+
+pytestmark = pytest.mark.lab
+
+INVENTORY = """
+labs:
+  bench:
+    hosts:
+      left: {ssh: {address: 192.0.2.1}, management: lo, nics: {a: eth1, b: eth2}}
+      right: {ssh: {address: 192.0.2.2}, management: lo, nics: {a: eth1, b: eth2}}
+    cables:
+      - {ends: [left.a, right.a], rate: 100mbit}
+      - {ends: [left.b, right.b], rate: 100mbit}
+"""
+
+
+class Bench:
+    """Two namespace hosts behind SSH, and the inventory that describes them."""
+
+    def __init__(self, labs: dict[str, Lab], folder: Path) -> None:
+        self.own = labs["left"].left
+        self.servers: dict[str, Server] = {}
+        for name, lab in labs.items():
+            host = lab.left
+            assert isinstance(host, NamespaceHost)
+            (folder / name).mkdir()
+            self.servers[name] = Server(host, folder / name)
+        (folder / "bench.yaml").write_text(INVENTORY)
+        self.entry = load(folder / "bench.yaml").labs["bench"]
+
+    def connect(self, name: str, _host: HostEntry) -> SshLink:
+        link = self.servers[name].link()
+        link.host = name
+        return link
+
+    def target(self, wait: float = 0.0) -> PhysicalTarget:
+        return PhysicalTarget(self.entry, Seats(wait, connect=self.connect), prove=False)
+
+
+@pytest.fixture
+def bench(netns: NetnsTarget, two_hosts: Lab, tmp_path: Path) -> Iterator[Bench]:
+    with netns.lab(pair(), Link(), Journal()) as other:
+        yield Bench({"left": two_hosts, "right": other}, tmp_path)
+
+
+@pytest.fixture
+def target(bench: Bench) -> Iterator[PhysicalTarget]:
+    made = bench.target()
+    yield made
+    made.close()
+
+
+def test_a_lab_of_hosts_over_ssh(target: PhysicalTarget) -> None:
+    assert target.unmet(pair()) is None
+    assert "no pair of hosts" in str(target.unmet(trio()))
+    with target.lab(pair(), Link(), Journal()) as lab:
+        assert lab.link == Link(100_000_000)
+        for number, host in enumerate((lab.left, lab.right), start=1):
+            host.apply(Plan("address", (AddressAdd(host.nic("a").device, f"10.93.93.{number}/30"),)))
+            assert host.state().links["eth1"].carrier
+        for host in (lab.left, lab.right):
+            host.run("ip", "address", "flush", "dev", host.nic("a").device)
+
+
+def test_what_a_test_leaves_behind_is_named_and_put_back(target: PhysicalTarget, bench: Bench) -> None:
+    before = bench.own.state()
+    words = re.compile(r"changes behind.*left: .*10\.93\.93\.1/30", re.DOTALL)
+    with pytest.raises(RigError, match=words), target.lab(pair(), Link(), Journal()) as lab:
+        lab.left.apply(Plan("kept", (AddressAdd("eth1", "10.93.93.1/30"), RuleAdd("10.93.93.1", 101, 1001))))
+        lab.left.spawn("sleep", "1000")
+    assert bench.own.state() == before
+    assert "sleep" not in bench.own.run("sh", "-c", "cat /proc/[0-9]*/comm 2>/dev/null").stdout
+    with target.lab(pair(), Link(), Journal()):
+        pass
+
+
+def test_settings_of_before_come_back_and_not_defaults(bench: Bench) -> None:
+    own = bench.own
+    own.apply(Plan("the owner's", (AddressAdd("eth1", "203.0.113.5/24"), LinkSet("eth1", up=True, mtu=1400))))
+    before = own.state()
+    target = bench.target()
+    with target.lab(pair(), Link(), Journal()) as lab:
+        link = lab.left.state().links["eth1"]
+        assert (link.mtu, [each for each in link.addresses if ":" not in each]) == (1500, [])
+    target.close()
+    assert own.state() == before
+    assert target.remarks == []
+
+
+def test_a_lab_is_taken_by_one_run_at_a_time(target: PhysicalTarget, bench: Bench) -> None:
+    assert target.unmet(pair()) is None
+    other = bench.target()
+    with pytest.raises(
+        Taken, match=r"left is taken by \S+ pid \d+ since 20\S+, run run-\S+; wait for it with --lease-wait"
+    ):
+        other.seats.take(dict(bench.entry.hosts))
+    target.close()
+    assert other.unmet(pair()) is None
+    other.close()
+
+
+def test_a_controller_that_is_gone_leaves_the_host_as_it_was(target: PhysicalTarget, bench: Bench) -> None:
+    own = bench.own
+    before = own.state()
+    made = target.lab(pair(), Link(), Journal())
+    lab = made.__enter__()  # and never left
+    lab.left.apply(Plan("kept", (AddressAdd("eth1", "10.93.93.1/30"),)))
+    assert own.state() != before
+    for seat in target.seats.open(dict(bench.entry.hosts)).values():  # as when the process dies
+        seat.lost = "gone"
+        seat._stop.set()
+        seat.link.close()
+    own.run(
+        "sh", "-c", 'for i in $(seq 200); do [ -z "$(ls /run/channover | grep run-)" ] && exit; sleep 0.1; done; exit 1'
+    )
+    assert own.state() == before
