@@ -273,11 +273,11 @@ class Flow:
                 if protocol is Protocol.MPTCP:
                     flow._before[host.name] = counters(host)
             flow.started = time.monotonic()
-            flow._processors = processors(loads[0][0])
             # iperf3 is told to go on for longer: it is ended when the verdict is settled.
             flow._begin(
                 [(source, target, replace(load, limit=flow.limit + MOST_WAITING + 5)) for source, target, load in loads]
             )
+            flow._processors = processors(loads[0][0])
         except BaseException:
             flow._held.close()
             raise

@@ -43,6 +43,7 @@ from channover.report.terminal import LiveLine, progress, show
 from channover.reporting import LAB, Reporting, rig_of
 from channover.rigging import Rigging
 from channover.session import Session, target_of
+from channover.topology import Topology, pair
 from channover.verdict.expect import Expectation, Measured, quantity
 
 __all__ = [
@@ -107,6 +108,11 @@ def _behaviour(item: pytest.Item) -> Behaviour | None:
     return CATALOGUE[mark.args[0]] if mark else None
 
 
+def _topology(item: pytest.Item) -> Topology:
+    mark = item.get_closest_marker("topology")
+    return cast("Topology", mark.args[0]) if mark else pair()
+
+
 def _is_worker(config: pytest.Config) -> bool:
     return hasattr(config, "workerinput")
 
@@ -122,7 +128,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if not config.option.collectonly:
             session.ready()
         for item, behaviour in stated:
-            reason = session.unmet(behaviour)
+            reason = session.unmet(behaviour) or session.lacks(_topology(item))
             if reason:
                 item.stash[UNMET] = reason
                 if not session.settings.strict:

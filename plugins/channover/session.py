@@ -146,6 +146,16 @@ class Session:
             return f"this machine could not be probed: {error}"
         return "; ".join(dict.fromkeys(reasons)) or None
 
+    def lacks(self, topology: Topology) -> str | None:
+        """Say why this topology cannot be had here, or None."""
+        if self.target_unmet:
+            return self.target_unmet
+        if self.settings.place.lab is None or isinstance(self.target, DryTarget):
+            return None  # namespaces and machines are made as they are wanted
+        if topology.name not in self._answers:
+            self._answers[topology.name] = self.target.unmet(topology)
+        return self._answers[topology.name]
+
     def gaps(self) -> dict[str, str | None]:
         """Return every capability with what is missing for it."""
         return dict(self._probed)

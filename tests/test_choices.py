@@ -1,0 +1,129 @@
+"""Targets, inventories and labs as a user chooses them: one clear line and pytest's usage exit code where it cannot be."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+INVENTORY = """
+labs:
+  one:
+    hosts:
+      left: {ssh: {address: 192.0.2.1}, management: eth0, nics: {a: eth1, b: eth2}}
+      right: {ssh: {address: 192.0.2.2}, management: eth0, nics: {a: eth1, b: eth2}}
+    cables:
+      - {ends: [left.a, right.a], rate: 100mbit}
+      - {ends: [left.b, right.b], rate: 100mbit}
+  two:
+    hosts:
+      left: {ssh: {address: 192.0.2.3}, management: eth0, nics: {a: eth1}}
+"""
+
+
+def pytest_run(*options: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "plugins")}
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", *options]
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=timeout, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--target=moon"], "--target: there is no target 'moon'; there are: netns, physical, vm"),
+        (["--target=physical"], "--target=physical needs --inventory FILE"),
+        (["--inventory={inventory}"], "--inventory is for --target=physical, and the target is netns"),
+        (["--target=physical", "--inventory=/nowhere.yaml"], "/nowhere.yaml"),
+        (["--target=physical", "--inventory={inventory}"], "has 2 labs (one, two): choose one with --lab NAME"),
+        (["--target=physical", "--inventory={inventory}", "--lab=three"], "has no lab 'three'; it has: one, two"),
+        (
+            ["--target=physical", "--inventory={inventory}", "--lab=one", "--link-rate=1gbit"],
+            "--link-rate: real cables have the rate that the inventory says",
+        ),
+        (
+            ["--target=physical", "--inventory={inventory}", "-n", "3"],
+            "-n 3: {inventory} has 2 labs, and each worker needs a lab of its own; -n 2 at most",
+        ),
+        (
+            ["--target=physical", "--inventory={inventory}", "--lab=one", "-n", "2"],
+            "has 1 lab, and each worker needs a lab of its own",
+        ),
+        (["--target=vm", "--kernel=/nowhere"], "/nowhere"),
+        (["--lease-wait=soon"], "--lease-wait: 'soon' is no number of seconds"),
+    ],
+)
+def test_bad_use_is_one_clear_line(tmp_path: Path, options: list[str], words: str) -> None:
+    inventory = tmp_path / "labs.yaml"
+    inventory.write_text(INVENTORY)
+    done = pytest_run(*(option.format(inventory=inventory) for option in options), "suites/lacp")
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR, done.stdout[-2000:]
+    said = [line for line in (done.stderr + done.stdout).splitlines() if words.format(inventory=inventory) in line]
+    assert len(said) == 1, done.stderr[-2000:]
+    assert "Traceback" not in done.stderr + done.stdout
+
+
+def test_a_dry_run_prints_commands_and_their_undo_and_changes_nothing(tmp_path: Path) -> None:
+    reports = tmp_path / "reports"
+    done = pytest_run("--dry-run", "--reports", str(reports), "suites/lacp", "suites/mptcp", "suites/tunnel")
+    assert done.returncode == 0, done.stdout[-3000:]
+    lines = [line.strip() for line in done.stdout.splitlines()]
+    do = lines.index("left# ip link add name bond0 type bond mode 802.3ad miimon 100 updelay 200 downdelay 200 lacp_rate fast "
+                     "xmit_hash_policy layer2")  # fmt: skip
+    undo = lines.index("left  undo: ip link delete dev bond0")
+    assert do < undo
+    assert "left  undo: ip mptcp endpoint delete id 1" in lines
+    assert any(line.startswith("right# iperf3 -s") for line in lines)
+    results = json.loads((reports / "latest" / "results.json").read_text())
+    assert {test["outcome"] for test in results["tests"]} == {"skipped"}
+
+
+def test_an_unreachable_lab_is_one_line_and_names_the_host(tmp_path: Path) -> None:
+    inventory = tmp_path / "labs.yaml"
+    inventory.write_text(
+        INVENTORY.replace("192.0.2.1", "127.0.0.1, port: 1").replace("192.0.2.2", "127.0.0.1, port: 2")
+    )
+    done = pytest_run("--target=physical", f"--inventory={inventory}", "--lab=one", "suites/lacp")
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "left: cannot reach 127.0.0.1 port 1" in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr + done.stdout
+
+
+@pytest.mark.lab
+def test_a_kept_lab_can_be_looked_at(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "plugins"), "XDG_RUNTIME_DIR": str(tmp_path)}
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--keep-lab", "--reports", str(tmp_path / "r")]
+    run = subprocess.Popen(
+        [*command, "suites/mptcp", "-k", "over_two"], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.glob("channover-*/*.json")) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        shell = [sys.executable, "-m", "channover.cli", "shell", "left"]
+        look = subprocess.run(
+            shell,
+            env=environment,
+            input="ip -o -4 address; ip mptcp endpoint\n",
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert "10.93.93.1/30" in look.stdout, look.stdout + look.stderr
+        assert "subflow fullmesh" in look.stdout
+        wrong = subprocess.run([*shell[:-1], "moon"], env=environment, capture_output=True, text=True, check=False)
+        assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
+        assert "no lab that is kept has a host 'moon'; there are: left, right" in wrong.stderr
+    finally:
+        run.send_signal(signal.SIGINT)
+        said = run.communicate(timeout=30)[0]
+    assert "channover shell left|right; Ctrl-C ends it" in said
+    assert not list(tmp_path.glob("channover-*/*.json"))
