@@ -1,14 +1,16 @@
 # Each target does all of its own set-up first (tools/setup); it is quick when there is nothing to do.
 SHELL := /bin/bash
 ARGS ?=
+KERNEL ?= 6.1
 BIN := .venv/bin
 
-.PHONY: help lab test bench clean setup
+.PHONY: help lab lab-vm test bench clean setup
 .DEFAULT_GOAL := help
 
 help: ## say what there is
 	@echo 'make lab            run the suites on this machine; ARGS="…" goes to pytest'
 	@echo '                    as in: make lab ARGS="suites/mptcp -k mesh --link-rate 1gbit"'
+	@echo 'make lab-vm         the same in micro-VMs with the kernel KERNEL (6.1); needs root'
 	@echo 'make test           check style and types, then run the tests of the plugin itself'
 	@echo 'make bench          compare speed with other tools; needs root'
 	@echo 'make setup          only do the set-up that the others do first'
@@ -18,16 +20,26 @@ setup:
 	@tools/setup
 
 # ARGS that name a suite run it alone; without, all of suites/ is run.
+define run_suites
+before=$$(readlink reports/latest); status=0; \
+$(BIN)/pytest $(if $(findstring suites/,$(ARGS)),,suites/) $(1) $(ARGS) || status=$$?; \
+after=$$(readlink reports/latest); \
+if [ "$$after" != "$$before" ]; then \
+	for file in results.json certificate.html report.html; do \
+		if [ -e "reports/$$after/$$file" ]; then echo "$${file%%.*}: $$PWD/reports/$$after/$$file"; fi; \
+	done; \
+fi; \
+exit $$status
+endef
+
 lab: setup
-	@before=$$(readlink reports/latest); status=0; \
-	$(BIN)/pytest $(if $(findstring suites/,$(ARGS)),,suites/) --target=netns $(ARGS) || status=$$?; \
-	after=$$(readlink reports/latest); \
-	if [ "$$after" != "$$before" ]; then \
-		for file in results.json certificate.html report.html; do \
-			if [ -e "reports/$$after/$$file" ]; then echo "$${file%%.*}: $$PWD/reports/$$after/$$file"; fi; \
-		done; \
-	fi; \
-	exit $$status
+	@$(call run_suites,--target=netns)
+
+# A kernel by its path is not fetched.
+lab-vm:
+	@tools/setup --vm
+	@case '$(KERNEL)' in 6.1|6.12) $(BIN)/channover kernel fetch '$(KERNEL)';; esac
+	@$(call run_suites,--target=vm --kernel '$(KERNEL)')
 
 # The tests come last, so that pytest's summary is the last word; whatever failed counts.
 test: setup
