@@ -20,9 +20,10 @@ from pathlib import Path
 IN_GUEST = """\
 mkdir -p /run/sshd /run/host && cd /run/host
 cp {folder}/{name}.key {folder}/client.pub . && chmod 600 *
-rm -f /root/.bashrc /root/.profile
+rm -f /root/.bashrc /root/.profile; echo 'root:*:19000:0:99999:7:::' >/etc/shadow
 modprobe -a virtio_net tun; udevadm settle
 device=$(grep -l {mac}:00 /sys/class/net/*/address | cut -d/ -f5)
+mount -t tmpfs -o mode=1777 tmp /tmp
 ip link set lo up; ip link set $device up; ip address add 10.0.2.15/24 dev $device
 exec $(command -v sshd) -D -e -p 22 -o HostKey=/run/host/{name}.key -o AuthorizedKeysFile=/run/host/client.pub \\
     -o UsePAM=no -o StrictModes=no -o PidFile=none -o UseDNS=no -f /dev/null -o Subsystem='sftp internal-sftp'
@@ -107,6 +108,8 @@ def main() -> None:
         again = [sys.executable, __file__, *sys.argv[1:]]
         os.execvp("unshare", ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", *again])
     folder = wanted.folder.absolute()
+    if folder.exists():
+        sys.exit(f"boot_hosts: {folder} is there already: another run's, or name another with --folder")
     folder.mkdir(parents=True)
     ports = {number: wanted.port + number - 1 for number in range(1, wanted.hosts + 1)}
     try:

@@ -181,6 +181,7 @@ def look(report: Path, pictures: Path, words: list[str]) -> list[str]:
             window.picture(pictures / f"{name}.png")
             window.run("document.documentElement.style.filter = 'grayscale(1)'")
             window.picture(pictures / f"{name}-grey.png")
+            window.run("document.documentElement.style.filter = ''")
         found = [f"outside request: {one}" for one in outside(window.log("performance"))]
         found += [f"console: {one}" for one in errors(window.log("browser"))]
         return found

@@ -23,12 +23,15 @@ import channover
 from channover.behaviours import CATALOGUE
 from channover.cli_allure import folder_of
 from channover.errors import RigError, UsageError
+from channover.evidencing import phases
+from channover.hosts.base import Step
 from channover.labelling import links, requirements, severity
 from channover.observe.captures import Captures
 from channover.report import allure_config, allure_report, generator, history, story
 from channover.report.allure_config import NODEID
 from channover.report.facts import Planned
 from channover.report.generator import GeneratorMissing
+from channover.report.plots import nic_rates_svg
 from channover.report.plotter import PLACEHOLDER, SAMPLES
 from channover.report.results import Results
 from channover.targets.base import Lab
@@ -292,7 +295,7 @@ def test_a_run_without_a_generator_has_all_the_rest(pytester: pytest.Pytester, m
     pytester.makepyfile("from channover.testing import behaviour\n@behaviour('MP-8')\ndef test_one(): pass")
     done = pytester.runpytest_subprocess("-p", "channover.plugin")
     assert done.ret == 0
-    said = [line for line in done.stdout.lines if "report" in line and "results:" not in line]
+    said = [line for line in done.stdout.lines if line.startswith("report:")]
     assert said == [f"report: not made: {generator.FOLDER} is 'none'"]
     assert (pytester.path / "reports" / "latest" / "results.json").exists()
 
@@ -406,10 +409,11 @@ def test_a_page_of_a_failure_names_the_cause_and_says_so_in_words() -> None:
         CATALOGUE["LAG-1"], [reading(5e7, at_least(9e7))], reason=why, verdict="failed", topology="<svg>é#</svg>"
     )
     page = story.page(story_of)
-    assert "✗ broken" in page and "-44.4 %" in page
+    assert "✗ does not hold" in page and "-44.4 %" in page
     assert re.search(r"<b>Most likely</b>: <bdi[^>]*>NIC b is &lt;down&gt;</bdi>", page)
     assert 'src="data:image/svg+xml;charset=utf-8,%3Csvg%3Eé%23%3C/svg%3E"' in page
-    assert "The rig broke" in story.page(replace(story_of, verdict="error"))
+    unsettled = replace(story_of, verdict="error", readings=[replace(story_of.readings[0], settled=False)])
+    assert "The rig broke" in story.page(unsettled) and "no verdict</td>" in story.page(unsettled)
 
 
 @pytest.mark.parametrize(
@@ -453,6 +457,29 @@ def test_history_is_one_line_a_run_in_their_order(tmp_path: Path) -> None:
     assert history.before(path, "20260101") == ""
     path.write_text("no JSON\n" + path.read_text())
     assert len(history.before(path, "2027").splitlines()) == 2
+
+
+def test_a_flow_goes_through_phases() -> None:
+    steps = [
+        Step("panel", "build pair", 90.0, 0.1),
+        Step("panel", "pull the cable left.a–right.a", 102.0, 0.1),
+        Step("left", "ip route show", 103.0, 0.1),
+        Step("panel", "plug in the cable left.a–right.a", 104.5, 0.1),
+        Step("left", "ip link set dev eth2 down", 106.0, 0.1),
+        Step("panel", "plug in the cable left.b–right.b", 120.0, 0.1),
+    ]
+    assert phases(0.4, 8.0, 100.0, steps) == [
+        ("warm-up", 0.0, 0.4),
+        ("measured", 0.4, 2.0),
+        ("fault: left.a–right.a", 2.0, 4.5),
+        ("recovery", 4.5, 6.0),
+        ("fault: left eth2", 6.0, 8.0),
+    ]
+    svg = nic_rates_svg(
+        [("left.a tx", [0.0, 8.0], [1.0, 2.0])], title="t", link_rate=1e8, phases=phases(1, 8, 100.0, steps)
+    )
+    assert svg.count("url(#") == 2, "a hatched area for each fault"
+    assert "recovery" in svg and "warm-up" in svg
 
 
 # ---------------------------------------------------------------------------------------------------------- packets

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -247,6 +248,8 @@ def test_what_a_run_changes_is_put_back(former: Guarded, change: str) -> None:
     try:
         former.sh(CHANGES[change])
     except RigError as error:
+        if not re.search("Unknown device type|kind is unknown|not supported", str(error)):
+            raise
         pytest.skip(f"not on this kernel: {error}")
     differing = changes(former("diff", "r1").stdout.splitlines())
     assert differing or "order" in change, "the change changed nothing"

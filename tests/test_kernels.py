@@ -11,6 +11,7 @@ import shutil
 import struct
 import subprocess
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -245,9 +246,9 @@ def test_a_guest_s_files_are_an_archive(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("pack", [lzma.compress, gzip.compress])
-def test_a_kernel_is_unpacked_where_it_can_be_entered_directly(pack: object) -> None:
+def test_a_kernel_is_unpacked_where_it_can_be_entered_directly(pack: Callable[[bytes], bytes]) -> None:
     def packed(kernel: bytes) -> bytes:
-        payload = pack(kernel)  # type: ignore[operator]
+        payload = pack(kernel)
         head = bytearray(image(RELEASE))
         head[0x1F1] = 1
         struct.pack_into("<II", head, 0x248, 16, len(payload))

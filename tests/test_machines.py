@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from channover.errors import RigError
-from channover.hosts import kernels
+from channover.hosts import kernels, machine
 from channover.hosts.base import until
 from channover.hosts.machine import MachineSpec
 from channover.hosts.machines import PatchCable, Rig
@@ -25,7 +26,7 @@ CABLE = Cable(Port("left", "a"), Port("right", "a"))
 PLUGINS = Path(__file__).parents[1] / "plugins"
 KILLED = """
 import sys
-from channover.hosts import kernels
+from channover.hosts import kernels, machine
 from channover.hosts.machines import MachineSpec, Rig
 with Rig(kernels.fetched()[0], "tcg") as rig:
     rig.boot([MachineSpec(name) for name in sys.argv[1:]])
@@ -158,16 +159,16 @@ def test_a_cable_to_nowhere_is_refused(rig: Rig) -> None:
 
 
 def test_a_panic_is_a_dead_machine_and_a_reboot_cures_it(rig: Rig) -> None:
-    machine = rig.machines["right"]
+    right = rig.machines["right"]
     rig.patch({CABLE: PatchCable("left", 0, "right", 0, 20_000_000)})
-    assert machine.alive()
+    assert right.alive()
     crash = "nohup sh -c 'sleep 0.3; echo c >/proc/sysrq-trigger' >/dev/null 2>&1 &"
     ssh(rig, "right", f"echo 1 >/proc/sys/kernel/sysrq; {crash}")
-    until(lambda: not machine.alive(), "the panic", 30)
-    assert "Kernel panic" in str(machine.failure())
-    assert "Kernel panic" in machine.console.read_text(errors="replace")
-    machine.reboot(120)
-    assert machine.alive()
+    until(lambda: not right.alive(), "the panic", 30)
+    assert "Kernel panic" in str(right.failure())
+    assert "Kernel panic" in right.console.read_text(errors="replace")
+    right.reboot(120)
+    assert right.alive()
     rig.record_hosts()
     assert said(rig, "right", "ip link set eth1 up; cat /sys/class/net/eth1/carrier") == "1"  # its cable is still there
     assert rig.machines["left"].alive()
@@ -179,6 +180,20 @@ def test_a_guest_may_reboot_itself(rig: Rig) -> None:
     ssh(rig, "right", "touch /tmp/before; nohup sh -c 'sleep 0.3; reboot' >/dev/null 2>&1 &")
     until(lambda: rig.machines["right"].said().count(mark) > before, "the guest's reboot", 120, 0.1)
     assert said(rig, "right", "ls /tmp") == ""
+
+
+def test_a_port_that_is_taken_is_not_insisted_on(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
+        free = machine._free_port
+        offers = iter([taken])
+        monkeypatch.setattr(machine, "_free_port", lambda: next(offers, None) or free())
+        rig.machines["right"].ssh_port = 0
+        rig.machines["right"].reboot(120)
+        rig.record_hosts()
+    assert next(offers, None) is None
+    assert rig.machines["right"].ssh_port != taken
+    assert said(rig, "right", "hostname") == "right"
 
 
 def test_nothing_outlives_a_killed_controller(tmp_path: Path) -> None:
@@ -198,6 +213,6 @@ def test_nothing_outlives_a_killed_controller(tmp_path: Path) -> None:
 
 def test_a_machine_that_cannot_boot_says_why(rig: Rig) -> None:
     with pytest.raises(RigError, match=r"tiny: .*(its console|emulator)"):
-        rig.boot([MachineSpec("tiny", nics=0, memory=48)], timeout=20)
+        rig.boot([MachineSpec("tiny", nics=0, memory=48)], timeout=8)
     rig.machines.pop("tiny").stop()
     assert rig.machines["left"].alive()

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import allure
 import allure_commons
@@ -50,16 +51,10 @@ def of_flow(record: Record, flow: Flow) -> None:
                 record.congestion_control = transfer.congestion_control or record.congestion_control
         for name, sections in flow.evidence.items():
             _attach_sections(name, sections)
-        parts = phases(flow, record.journal.steps)
-        _plots.attach(flow, parts)
+        drawn = _drawn(flow, record.journal.steps)
+        _plots.attach(flow, drawn)
         hosts = {
             name: {"times": series.times, "samples": _samples(series.samples)} for name, series in flow.series.items()
-        }
-        drawn = {
-            "title": flow.name,
-            "link_rate": flow.measuring.link.rate,
-            "phases": parts,
-            "series": _series(flow),
         }
         allure.attach(json.dumps({**drawn, "hosts": hosts}), SAMPLES, allure.attachment_type.JSON)
 
@@ -78,13 +73,13 @@ class Plots:
 
     def __init__(self) -> None:
         self._plotter = Plotter()
-        self._wanted: tuple[Flow, Sequence[Phase]] | None = None
+        self._wanted: tuple[Flow, Mapping[str, Any]] | None = None
         self._files: dict[int, tuple[Flow, str]] = {}
         self.folder: Path | None = None
 
-    def attach(self, flow: Flow, parts: Sequence[Phase]) -> None:
+    def attach(self, flow: Flow, drawn: Mapping[str, Any]) -> None:
         """Attach a plot of each NIC's rate to the running test."""
-        self._wanted = flow, parts
+        self._wanted = flow, drawn
         allure.attach(PLACEHOLDER.format(flow.name), f"NIC rates, {flow.name}", allure.attachment_type.SVG)
         self._wanted = None
 
@@ -96,9 +91,9 @@ class Plots:
     def report_attached_data(self, file_name: str) -> None:
         """Learn from Allure by what name it has written the placeholder."""
         if self._wanted is not None and self.folder is not None:
-            flow, parts = self._wanted
+            flow, drawn = self._wanted
             self._files[id(flow)] = flow, file_name
-            self._plotter.draw(self.folder / file_name, _series(flow), flow.name, flow.measuring.link.rate, parts)
+            self._plotter.draw(self.folder / file_name, drawn)
 
     def finish(self, timeout: float) -> bool:
         """Wait until all plots are drawn, no longer than ``timeout`` (seconds); False where some are not."""
@@ -126,6 +121,25 @@ def finish_plots(timeout: float) -> bool:
     return _plots.finish(timeout)
 
 
+MOST = 8
+"""NICs in one plot: its key has no room for many more."""
+
+
+def _drawn(flow: Flow, steps: Sequence[Step]) -> dict[str, Any]:
+    """Return what a plot is drawn from, as plain data; of many NICs, the busiest."""
+    began = time.time() - (time.monotonic() - flow.started)
+    warm = max(flow.seconds - len(settled_part(flow.samples())) * SLICE, 0.0)
+    series = _series(flow)
+    busiest = sorted(series, key=lambda one: -sum(one[2]))[:MOST]
+    title = flow.name if len(series) <= MOST else f"{flow.name}: the {MOST} busiest of {len(series)} NICs"
+    return {
+        "title": title,
+        "link_rate": flow.measuring.link.rate,
+        "phases": phases(warm, flow.seconds, began, steps),
+        "series": [one for one in series if one in busiest],
+    }
+
+
 def _series(flow: Flow) -> list[Series]:
     found: list[Series] = []
     for host in flow.hosts:
@@ -146,18 +160,17 @@ _FAULT = re.compile(r"pull the cable (?P<what>.+)|ip link set (?:dev )?(?P<devic
 _REPAIR = re.compile(r"plug in the cable |ip link set (?:dev )?\S+ up")
 
 
-def phases(flow: Flow, steps: Sequence[Step]) -> list[Phase]:
-    """Return what a flow went through, in seconds since its start: warm-up, measured, and each fault with its recovery.
+def phases(warm: float, end: float, began: float, steps: Sequence[Step]) -> list[Phase]:
+    """Return what a flow went through, in seconds from its start: warm-up, measured, and each fault with its recovery.
 
-    Faults are the journal's steps that take a link away, until one that gives a link back.
+    It ``began`` at a moment (seconds since the epoch), was warm after ``warm`` and over after ``end`` seconds. Faults are
+    the steps that take a link away, until one that gives a link back.
     """
-    began = time.time() - (time.monotonic() - flow.started)
-    kept = len(settled_part(flow.samples())) * SLICE
-    found: list[Phase] = [("warm-up", 0.0, max(flow.seconds - kept, 0.0))]
-    label, since = "measured", found[0][2]
+    found: list[Phase] = [("warm-up", 0.0, warm)]
+    label, since = "measured", warm
     for step in steps:
         at = step.start - began
-        if not since < at < flow.seconds:
+        if not since < at < end:
             continue
         if match := _FAULT.match(step.title):
             what = match["what"] or f"{step.host} {match['device']}"
@@ -168,7 +181,7 @@ def phases(flow: Flow, steps: Sequence[Step]) -> list[Phase]:
             continue
         found.append((label, since, at))
         label, since = following, at
-    return [*found, (label, since, flow.seconds)]
+    return [*found, (label, since, end)]
 
 
 def explain(flow: Flow) -> str:

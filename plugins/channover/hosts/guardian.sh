@@ -936,7 +936,7 @@ do_take() {
     stage=$ROOT/.new-$run
     printf -v since '%(%Y-%m-%dT%H:%M:%SZ)T' -1
     saved_text "$@"
-    [[ $'\n'$TEXT == *$'\nrule 0: '* ]] || die 1 "ip(8) does not tell the state; nothing was changed"
+    [[ $'\n'$TEXT == *$'\nrule '* ]] || die 1 "ip(8) does not tell the state; nothing was changed"
     self
     if ((${#SELF[@]} == 1)); then text=$(<"${SELF[0]}"); else text=${SELF[1]%$'\n'}; fi
     now

@@ -46,9 +46,9 @@ _NO_OFFLOADS = ",".join(
 )
 _BOARDS = {
     "kvm": ("-accel", "kvm", "-cpu", "host,arch_capabilities=off"),
-    "tcg": ("-accel", "tcg,thread=multi,tb-size=128", "-cpu", "max"),
+    "tcg": ("-accel", "tcg,thread=multi,tb-size=128", "-cpu", "max,la57=off"),
 }
-_OPTIONS = "console=ttyS0 loglevel=4 net.ifnames=0 panic=0 mitigations=off nowatchdog"
+_OPTIONS = "console=ttyS0 loglevel=4 net.ifnames=0 panic=0 mitigations=off nowatchdog tsc=reliable"
 
 
 @dataclass(frozen=True)

@@ -150,7 +150,8 @@ def generate(job: Job, timeout: float) -> None:
         words = [
             str(node()),
             f"--max-old-space-size={MEMORY}",
-            "--max-semi-space-size=64",
+            "--max-semi-space-size=128",
+            "--min-semi-space-size=64",
             str(_PARTS / "generate.mjs"),
             str(file),
         ]

@@ -13,12 +13,12 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from channover.hosts import kernel
-from channover.report.plots import Phase, Series, nic_rates_svg
+from channover.report.plots import nic_rates_svg
 from channover.report.results import write_whole
 
 PLACEHOLDER = '<svg xmlns="http://www.w3.org/2000/svg" width="640" height="20"><text y="15">not drawn: {}</text></svg>'
@@ -35,14 +35,11 @@ class Plotter:
         self._process: subprocess.Popen[bytes] | None = None
         self._feeder: threading.Thread | None = None
 
-    def draw(
-        self, path: Path, series: list[Series], title: str, link_rate: float, phases: Sequence[Phase] = ()
-    ) -> None:
-        """Have a plot drawn into a file, some time before :meth:`finish` returns."""
+    def draw(self, path: Path, job: Mapping[str, Any]) -> None:
+        """Have what :func:`drawn` draws put into a file, some time before :meth:`finish` returns."""
         if self._process is None:
             self._start()
-        job = {"path": str(path), "series": series, "title": title, "link_rate": link_rate, "phases": phases}
-        self._jobs.put(json.dumps(job).encode() + b"\n")
+        self._jobs.put(json.dumps({**job, "path": str(path)}).encode() + b"\n")
 
     def _start(self) -> None:
         root = str(Path(__file__).parents[2])

@@ -21,7 +21,7 @@ PLOT = "plot:"
 RED, GREEN, GREY = "#b3001b", "#1b6e3c", "#555555"
 _CELL = "border:1px solid #bbbbbb;padding:3px 8px;text-align:left;vertical-align:top"
 _NUMBER = f"{_CELL};white-space:nowrap"
-_TABLE = "border-collapse:collapse;font-size:13px;margin:4px 0 14px"
+_TABLE = "border-collapse:collapse;font-size:12px;margin:4px 0 14px;max-width:100%;overflow-wrap:break-word"
 _HEAD = "font-size:15px;margin:14px 0 4px"
 _TEXT = "background:#ffffff;font-family:sans-serif;font-size:13px;line-height:1.45;color:#111111;overflow-wrap:anywhere"
 
@@ -114,21 +114,23 @@ def _verdicts(story: Story) -> Iterator[str]:
         shown = ""
         if article is not None and reading.unit == "bit/s":
             shown, article = quantity(article, "bit/s"), None
-        yield from _row(reading, shown)
+        yield from _row(reading, shown, no_verdict=story.verdict == "error" and not (reading.held or reading.settled))
     yield "</table>"
 
 
-def _row(reading: Reading, article: str) -> Iterator[str]:
+def _row(reading: Reading, article: str, *, no_verdict: bool) -> Iterator[str]:
     found, expected = reading.estimate, reading.expectation
     measured = quantity(found.mean, reading.unit)
     if 0 < found.half < math.inf:
         measured += f" ± {quantity(found.half, reading.unit)}"
     bare = Expectation(expected.low, expected.high, expected.value)
-    verdict = f'<b style="color:{GREEN}">✓ holds</b>' if reading.held else f'<b style="color:{RED}">✗ broken</b>'
-    if not reading.settled:
+    verdict = f'<b style="color:{GREEN}">✓ holds</b>' if reading.held else f'<b style="color:{RED}">✗ does not hold</b>'
+    if no_verdict:
+        verdict = "– no verdict"
+    elif not reading.settled:
         verdict += "<br>not settled"
-    cells = [(_CELL, _said(reading.name)), (_NUMBER, measured), (_NUMBER, bare.text(reading.unit))]
-    cells += [(_CELL, _said(expected.why)), (_NUMBER, article), (_NUMBER, margin(reading)), (_NUMBER, verdict)]
+    cells = [(_CELL, _said(reading.name)), (_CELL, measured), (_CELL, bare.text(reading.unit))]
+    cells += [(_CELL, _said(expected.why)), (_CELL, article), (_NUMBER, margin(reading)), (_NUMBER, verdict)]
     yield "<tr>" + "".join(f'<td style="{style}">{text}</td>' for style, text in cells) + "</tr>"
 
 
