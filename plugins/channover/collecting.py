@@ -160,7 +160,7 @@ class Collected:
 
     def _complete(self, nodeid: str, reports: list[pytest.TestReport], left: Mapping[str, Any]) -> None:
         self.open()
-        outcome, reason = _outcome(reports)
+        outcome, reason = outcome_of(reports)
         self.facts |= {key: value for key, value in left.get("facts", {}).items() if value}
         self._meet(
             [host_facts(one) for one in left.get("hosts", ())], [CableFacts(**one) for one in left.get("cables", ())]
@@ -227,7 +227,7 @@ class Collected:
         return {"each flow at most": wanted.limit}
 
 
-def _outcome(reports: list[pytest.TestReport]) -> tuple[Outcome, str]:
+def outcome_of(reports: list[pytest.TestReport]) -> tuple[Outcome, str]:
     for report in reports:
         if report.skipped:
             text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)

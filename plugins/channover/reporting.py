@@ -100,7 +100,7 @@ class Reporting:
 
     def _tell(self, item: pytest.Item, record: Record) -> None:
         assert record.behaviour is not None
-        verdict, reason = collecting._outcome(item.stash[PHASES])
+        verdict, reason = collecting.outcome_of(item.stash[PHASES])
         lab = item.stash.get(LAB, None)
         dynamic: Any = allure.dynamic
         dynamic.description_html(

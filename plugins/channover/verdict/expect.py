@@ -172,7 +172,7 @@ class Measured:
         source = self.source
         assert source is not None
         looked = 0
-        confidence = 1 - (1 - CONFIDENCE) / LOOKS
+        confidence = 1 - (1 - CONFIDENCE) / (LOOKS + 1)  # one more at the deadline
         next_look = 10
         while source.more():
             samples = source.samples()
@@ -192,8 +192,11 @@ class Measured:
                     self._end(part)
                     return True
         calm = source.calm()
-        self._end(calm if len(calm) >= 20 and not source.fixed else source.samples())
-        return source.fixed and self.known is not None and _settles(self.known, expectation)
+        part = source.samples() if source.fixed or len(calm) < 20 else calm
+        self._end(part)
+        if source.fixed:
+            return self.known is not None and _settles(self.known, expectation)
+        return len(calm) >= 30 and _settles(estimate(settled_part(part), confidence), expectation)
 
     def _end(self, samples: list[float]) -> None:
         """Take the estimate from the samples that the verdict rests on: ending the traffic disturbs the last ones."""
