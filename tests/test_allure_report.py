@@ -347,7 +347,9 @@ def test_ctrl_c_leaves_the_former_report_and_nothing_half_made(four: Path) -> No
     former = allure_report.make(four).path.read_bytes()
     script = f"from pathlib import Path; from channover.report import allure_report as a; a.make(Path({str(four)!r}))"
     environment = {**os.environ, "PYTHONPATH": str(Path(channover.__file__).parent.parent)}
-    process = subprocess.Popen([sys.executable, "-c", script], env=environment, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        ["env", "--default-signal=INT", sys.executable, "-c", script], env=environment, stderr=subprocess.PIPE
+    )
     child = _wait_for_child(process.pid)
     os.kill(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=20)

@@ -101,8 +101,10 @@ def test_an_unreachable_lab_is_one_line_and_names_the_host(tmp_path: Path) -> No
 def test_a_kept_lab_can_be_looked_at(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "plugins"), "XDG_RUNTIME_DIR": str(tmp_path)}
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--keep-lab", "--reports", str(tmp_path / "r")]
+    # Whoever started this run may have left SIGINT ignored, as shells do for what runs in the background.
+    hearing = ["env", "--default-signal=INT", *command]
     run = subprocess.Popen(
-        [*command, "suites/mptcp", "-k", "over_two"], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+        [*hearing, "suites/mptcp", "-k", "over_two"], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
     )
     try:
         deadline = time.monotonic() + 60
@@ -124,6 +126,9 @@ def test_a_kept_lab_can_be_looked_at(tmp_path: Path) -> None:
         assert "no lab that is kept has a host 'moon'; there are: left, right" in wrong.stderr
     finally:
         run.send_signal(signal.SIGINT)
-        said = run.communicate(timeout=30)[0]
+        try:
+            said = run.communicate(timeout=60)[0]
+        finally:
+            run.kill()
     assert "channover shell left|right; Ctrl-C ends it" in said
     assert not list(tmp_path.glob("channover-*/*.json"))

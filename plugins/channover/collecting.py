@@ -228,6 +228,7 @@ class Collected:
 
 
 def outcome_of(reports: list[pytest.TestReport]) -> tuple[Outcome, str]:
+    """Return how a test ended, of the reports of its phases, and why."""
     for report in reports:
         if report.skipped:
             text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)

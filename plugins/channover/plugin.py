@@ -177,7 +177,8 @@ def _revision(root: Path) -> str:
     """Return the revision of what is run, where git knows one; one that was changed since ends in ``-dirty``."""
     words = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=5, check=False)
+        environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}  # it would refresh its index, which is a change
+        done = subprocess.run(words, capture_output=True, text=True, timeout=5, check=False, env=environment)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip()

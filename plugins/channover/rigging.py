@@ -116,9 +116,9 @@ class Rigging:
             item.session.shouldstop = "the lab was kept, and is given back"
         return (yield)
 
-    @pytest.hookimpl(tryfirst=True)
+    @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Give hosts back before anything is said about the run; one that is not as it was makes the run fail."""
+        """Give hosts back once the last fixture is torn down; one that is not as it was makes the run fail."""
         self._session.target.close()
         self._remarks += self._session.target.remarks
         output = getattr(self._config, "workeroutput", None)
