@@ -175,13 +175,18 @@ def _collected(config: pytest.Config, session: Session) -> Collected:
 
 def _revision(root: Path) -> str:
     """Return the revision of what is run, where git knows one; one that was changed since ends in ``-dirty``."""
-    words = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
+    git = ["git", "--no-optional-locks", "-C", str(root)]  # what only looks must not refresh git's index
     try:
-        environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}  # it would refresh its index, which is a change
-        done = subprocess.run(words, capture_output=True, text=True, timeout=5, check=False, env=environment)
+        name, changed = (
+            subprocess.run([*git, *words], capture_output=True, text=True, timeout=5, check=False).stdout.strip()
+            for words in (
+                ("describe", "--always", "--abbrev=12"),
+                ("status", "--porcelain", "--untracked-files=no"),
+            )
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return done.stdout.strip()
+    return f"{name}-dirty" if name and changed else name
 
 
 @pytest.hookimpl(optionalhook=True)
