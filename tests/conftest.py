@@ -52,6 +52,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 os.environ["PYTEST_ADDOPTS"] = f"{os.environ.get('PYTEST_ADDOPTS', '')} --no-report".strip()
 
 ATTEMPTS = 3
+PATIENCE = 90.0
+"""Seconds that a run of the tests may lose to other machines before it tries no test a second time."""
+_lost: list[float] = []
 INCONCLUSIVE = re.compile(r"no verdict, since [^\n]*|went to other machines|other work took what the lab needed")
 
 
@@ -67,7 +70,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
         return None
     arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
     for attempt in range(ATTEMPTS):
-        before = own_processors()
+        before, start = own_processors(), time.monotonic()
         try:
             pyfuncitem.obj(**arguments)
         except (AssertionError, RigError) as error:
@@ -77,10 +80,13 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
             if not stolen and (not busy or attempt == ATTEMPTS - 1):
                 raise
             cause = stolen or busy
+            _lost.append(time.monotonic() - start)
+            if stolen and sum(_lost) > PATIENCE:
+                break
         else:
             return True
         time.sleep(attempt)
-    pytest.skip(f"tried {ATTEMPTS} times: {cause}; run it on a machine whose processors are its own")
+    pytest.skip(f"tried {attempt + 1} times: {cause}; run it on a machine whose processors are its own")
 
 
 @pytest.fixture(scope="session")
