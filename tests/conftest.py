@@ -51,6 +51,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 # Runs that tests start make no HTML report, unless a test is about that.
 os.environ["PYTEST_ADDOPTS"] = f"{os.environ.get('PYTEST_ADDOPTS', '')} --no-report".strip()
 
+TIMED = ("test_cleanup", "test_faults", "test_files", "test_iperf", "test_without_root")
+"""Modules whose tests rest on time: only these may be tried again, since a second try hides a fault of anything else."""
 ATTEMPTS = 3
 PATIENCE = 90.0
 """Seconds that a run of the tests may lose to other machines before it tries no test a second time."""
@@ -66,7 +68,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     pause, or where the product said that for this very reason there is no verdict. Where other machines never leave off
     it is skipped with the reason. On a machine that has its processors a failure fails at once.
     """
-    if not pyfuncitem.get_closest_marker("lab"):
+    if not pyfuncitem.get_closest_marker("lab") or pyfuncitem.path.stem not in TIMED:
         return None
     arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
     for attempt in range(ATTEMPTS):

@@ -137,14 +137,15 @@ class RemoteHost:
         keys = plan.sysctl_keys
         done = self._script(_question(keys) + _commands(plan.operations), input=states.QUERY)
         before = self._parsed(done, keys)
-        position = _refused_at(done, plan.operations)
-        for operation in plan.operations[:position]:
+        refused = _refused(done, plan.operations)
+        for operation in plan.operations[: refused[0] if refused else None]:
             with self.journal.step(self.name, operation.command):
                 pass
-        if position is None:
+        if refused is None:
             return plan.inverse(before)
+        position, perhaps = refused
         with contextlib.suppress(RigError):  # the refusal is what there is to say
-            self._undo(Plan(plan.purpose, plan.operations[:position]).inverse(before))
+            self._undo(Plan(plan.purpose, plan.operations[:perhaps]).inverse(before))
         words = " ".join(line for line in done.stderr.splitlines() if not line.startswith("Command failed"))
         command = plan.operations[position].command if position < len(plan.operations) else plan.purpose
         raise RigError(f"{self.name}: the host refused '{command}': {words.strip()[-600:]}")
@@ -210,14 +211,27 @@ def _commands(operations: Sequence[Operation]) -> str:
     return "\n".join([*lines, "echo @done >&3", ""])
 
 
-def _refused_at(done: Completed, operations: Sequence[Operation]) -> int | None:
-    """Return the position of the operation that was refused, or None where all were made."""
+def _refused(done: Completed, operations: Sequence[Operation]) -> tuple[int, int] | None:
+    """Return which operation was refused, and how many may have been made before; None where all were made.
+
+    ``ip -batch`` names the line that the kernel refused, but ends without a word of it where it does not understand one. What
+    was not made can be undone all the same: an inverse leads to what was there before, or fails.
+    """
     words = done.stdout.rpartition(_MARK)[2].split("\n")
     if "@done" in words:
         return None
     reached = [int(line.split()[1]) for line in words if line.startswith("@at ")]
-    position = reached[-1] if reached else 0
+    start = reached[-1] if reached else 0
+    end = start
+    while end < len(operations) and _is_ip(operations[end]):
+        end += 1
     failed = re.search(r"^Command failed -:(\d+)", done.stderr, re.MULTILINE)
-    if failed and position < len(operations) and _is_ip(operations[position]):
-        position += int(failed[1]) - 1
-    return min(position, len(operations))
+    if failed and end > start:
+        return min(start + int(failed[1]) - 1, len(operations)), end
+    named = (n for n in range(start, end) if any(word in done.stderr for word in _odd(operations[n])))
+    return next(named, start), end
+
+
+def _odd(operation: Operation) -> list[str]:
+    """Return the values in a command, by which a complaint about it can be told."""
+    return [f'"{word}"' for word in operation.command.split() if any(sign.isdigit() for sign in word)]
