@@ -85,15 +85,16 @@ def test_a_lab_of_hosts_over_ssh(target: PhysicalTarget) -> None:
         for number, host in enumerate((lab.left, lab.right), start=1):
             host.apply(Plan("address", (AddressAdd(host.nic("a").device, f"10.93.93.{number}/30"),)))
             assert host.state().links["eth1"].carrier
-        for host in (lab.left, lab.right):
-            host.run("ip", "address", "flush", "dev", host.nic("a").device)
+        lab.left.apply(Plan("stands at the end", (RuleAdd("10.93.93.1", 101, 1001),)))
 
 
 def test_what_a_test_leaves_behind_is_named_and_put_back(target: PhysicalTarget, bench: Bench) -> None:
     before = bench.own.state()
     words = re.compile(r"changes behind.*left: .*10\.93\.93\.1/30", re.DOTALL)
     with pytest.raises(RigError, match=words), target.lab(pair(), Link(), Journal()) as lab:
-        lab.left.apply(Plan("kept", (AddressAdd("eth1", "10.93.93.1/30"), RuleAdd("10.93.93.1", 101, 1001))))
+        lab.left.run(
+            "sh", "-c", "ip address add 10.93.93.1/30 dev eth1; ip rule add from 10.93.93.1 table 101 priority 1001"
+        )
         lab.left.spawn("sleep", "1000")
     assert bench.own.state() == before
     assert "sleep" not in bench.own.run("sh", "-c", "cat /proc/[0-9]*/comm 2>/dev/null").stdout

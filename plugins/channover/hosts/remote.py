@@ -10,7 +10,7 @@ import contextlib
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 
 from channover import state as states
@@ -40,6 +40,8 @@ class RemoteHost:
     home: str
     permission: Permission
     journal: Journal
+    undos: list[Plan] = field(default_factory=list)
+    """What would undo the plans that still stand, in the order in which they were made."""
 
     @property
     def folder(self) -> str:
@@ -142,7 +144,12 @@ class RemoteHost:
             with self.journal.step(self.name, operation.command):
                 pass
         if refused is None:
-            return plan.inverse(before)
+            undo = plan.inverse(before)
+            if plan in self.undos:
+                self.undos.remove(plan)
+            elif undo.operations:
+                self.undos.append(undo)
+            return undo
         position, perhaps = refused
         with contextlib.suppress(RigError):  # the refusal is what there is to say
             self._undo(Plan(plan.purpose, plan.operations[:perhaps]).inverse(before))
@@ -158,6 +165,19 @@ class RemoteHost:
             yield
         finally:
             self._undo(undo)
+            if undo in self.undos:
+                self.undos.remove(undo)
+
+    def unwind(self) -> None:
+        """Undo every plan that still stands, the last one first. Raises RigError, when all have been tried."""
+        refusal: RigError | None = None
+        while self.undos:
+            try:
+                self._undo(self.undos.pop())
+            except RigError as error:
+                refusal = refusal or error
+        if refusal is not None:
+            raise refusal
 
     def _undo(self, plan: Plan) -> None:
         """Perform all of a plan that is not refused. Raises RigError, for the first refusal, when all has been tried."""

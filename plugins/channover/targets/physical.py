@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from ipaddress import ip_interface
 
 from channover.errors import ChannoverError, RigError
@@ -113,7 +112,8 @@ class PhysicalTarget:
             hosts = {node: self._host(node, taken[name], found, journal) for node, name in found.nodes.items()}
             stack.callback(self._compare, list(taken.values()), journal)
             clashes(hosts, found, topology)
-            stack.callback(each, self._prepare(hosts, topology), lambda undo: undo())
+            stack.callback(each, hosts.values(), RemoteHost.unwind)
+            self._prepare(hosts, topology)
             cabling = self.cabling or HostCabling(hosts, self.entry.allows.nics_down)
             made = Lab(topology, hosts, Link(found.rate) if topology.cables else link, cabling, journal)
             self._prove(made, found)
@@ -146,20 +146,14 @@ class PhysicalTarget:
         home = f"{ROOT}/{seat.run_id}/files"
         return RemoteHost(node, nics, seat.link, seat.run_id, home, seat.permission, journal)
 
-    def _prepare(self, hosts: Mapping[str, RemoteHost], topology: Topology) -> list[Callable[[], object]]:
-        """Make NICs bare and up, wait for the carrier of each that has a cable, and return what undoes it.
-
-        Raises RigError.
-        """
+    def _prepare(self, hosts: Mapping[str, RemoteHost], topology: Topology) -> None:
+        """Make NICs bare and up, and wait for the carrier of each that has a cable. Raises RigError."""
         cabled = {port for cable in topology.cables for port in cable.ports}
-        undo: list[Callable[[], object]] = []
 
         def prepare(host: RemoteHost) -> None:
             devices = [nic.device for nic in host.nics.values()]
             host.run("mkdir", "-p", host.folder, quiet=True)
-            applied = host.applied(bare(host.state(), devices))
-            applied.__enter__()
-            undo.append(partial(applied.__exit__, None, None, None))
+            host.apply(bare(host.state(), devices))
             wanted = [nic.device for label, nic in host.nics.items() if Port(host.name, label) in cabled]
 
             def ready() -> bool:
@@ -171,7 +165,6 @@ class PhysicalTarget:
             )
 
         each(hosts.values(), prepare)
-        return undo
 
     def _compare(self, seats: list[Seat], journal: Journal) -> None:
         """Have each host put back what a test left behind. Raises RigError that names what that was."""
