@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from channover.errors import UsageError
-from channover.inventory import LabEntry, load
+
+if TYPE_CHECKING:
+    from channover.inventory import LabEntry
 
 TARGETS = ("netns", "physical", "vm")
 KERNEL = "6.12"
@@ -96,6 +99,8 @@ def _lab(config: pytest.Config) -> tuple[LabEntry, int]:
     path = config.getoption("--inventory")
     if path is None:
         raise UsageError("--target=physical needs --inventory FILE: see inventory/example.yaml")
+    from channover.inventory import load  # here, since every run of pytest reads the options
+
     labs = load(Path(str(path))).labs
     name, workers = config.getoption("--lab"), _workers(config)
     if name is not None:

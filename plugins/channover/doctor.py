@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import platform
 import shutil
@@ -15,7 +14,7 @@ from channover.behaviours import CATALOGUE, Behaviour
 from channover.errors import ChannoverError, RigError, UsageError
 from channover.hosts.base import Host, Journal
 from channover.report.results import printable
-from channover.report.terminal import is_terminal
+from channover.report.terminal import is_terminal, text_console, written
 from channover.session import Session, target_of
 from channover.settings import Settings
 from channover.targets.capabilities import CAPABILITIES, OPENVSWITCH, bonding
@@ -183,20 +182,9 @@ def _verdict(missing: str | None) -> str:
 
 
 def _tables(findings: Findings, width: int, colour: bool) -> str:
-    from rich.console import Console
     from rich.text import Text
 
-    console = Console(
-        file=io.StringIO(),
-        width=max(width, 60),
-        force_terminal=colour,
-        color_system="standard" if colour else None,
-        no_color=not colour,
-        highlight=False,
-        markup=False,
-        emoji=False,
-        _environ={},
-    )
+    console = text_console(max(width, 60), colour)
     tools = ", ".join(f"{name} {version}" for name, version in findings.tools.items())
     about = _table("this machine", "")
     for name, value in {**findings.facts, "tools": tools or "unknown"}.items():
@@ -215,8 +203,7 @@ def _tables(findings: Findings, width: int, colour: bool) -> str:
         runs.add_row(prospect.behaviour.id, prospect.behaviour.statement, _cell(prospect.missing, lacks))
     console.print(runs)
     console.print(Text(findings.closing, style="green" if findings.complete else "yellow"))
-    assert isinstance(console.file, io.StringIO)
-    return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines()) + "\n"
+    return written(console) + "\n"
 
 
 def _table(*headings: str) -> Table:

@@ -11,7 +11,6 @@ import allure
 import pytest
 from _pytest.runner import runtestprotocol
 
-from channover import kept
 from channover.errors import RigError
 from channover.fixtures import RECORD, SESSION
 from channover.reporting import LAB
@@ -104,6 +103,8 @@ class Rigging:
         """Keep the lab that was asked for, until Ctrl-C."""
         record, lab = item.stash.get(RECORD, None), item.stash.get(LAB, None)
         if self._place.keep_lab and lab is not None and record is not None and (record.failed or nextitem is None):
+            from channover import kept  # here, since hosts behind SSH take long to import
+
             reporter: Any = self._config.pluginmanager.get_plugin("terminalreporter")
             with kept.offered(lab) as hosts:
                 reporter.ensure_newline()

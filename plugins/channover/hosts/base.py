@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from re import Match
 from typing import Protocol
@@ -179,6 +179,20 @@ class Host(Protocol):
     def offloads(self, device: str, features: tuple[str, ...], on: bool) -> None:
         """Switch ``tx``, ``tso``, ``gso`` or ``gro`` of a device on or off. Raises RigError."""
         ...
+
+
+def finished(host: str, process: Process, timeout: float, check: bool) -> Completed:
+    """Wait for a program's end, and stop one that takes too long. Raises RigError then, and where it failed (``check``)."""
+    try:
+        code = process.wait(timeout)
+    except RigError:
+        with suppress(RigError):  # what it was waited for is what there is to say
+            process.stop(1.0)
+        raise
+    if check and code != 0:
+        words = (process.stderr or process.stdout).strip()[-600:]
+        raise RigError(f"{host}: '{shown(process.argv)}' ended with code {code}: {words}")
+    return Completed(process.argv, code, process.stdout, process.stderr)
 
 
 def until(condition: Callable[[], object], what: str, timeout: float, interval: float = 0.01) -> float:

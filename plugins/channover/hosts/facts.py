@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from channover.hosts.permission import Management
@@ -14,14 +14,10 @@ SCRIPT = r"""
 echo "@id"; id -u
 echo "@uname"; uname -rm
 echo "@clock"; date +%s.%N
-echo "@uptime"; cat /proc/uptime
 echo "@bash"; bash --version 2>&1 | head -n 1
 echo "@addresses"; ip -j -d address show
 echo "@route"; [ -z "$1" ] || ip -j route get "$1"
 echo "@managers"
-for m in NetworkManager systemd-networkd; do
-    for p in /proc/[0-9]*/comm; do [ "$(cat "$p" 2>/dev/null)" = "$(printf %.15s "$m")" ] && echo "$m"; done
-done | sort -u
 for d in $(grep -hosE '^ *iface +[^ ]+' /etc/network/interfaces /etc/network/interfaces.d/* | awk '{print $2}'); do
     echo "ifupdown $d"
 done
@@ -47,14 +43,12 @@ class NicFacts:
     mac: str
     up: bool
     carrier: bool
-    kind: str = ""
     physical: bool = False
     driver: str = ""
     firmware: str = ""
     speed: int | None = None
     duplex: str = ""
     addresses: tuple[str, ...] = ()
-    master: str = ""
     manager: str = ""
 
 
@@ -65,12 +59,9 @@ class Facts:
     uid: int
     kernel: str
     clock: float
-    boot: float
     bash: tuple[int, int]
     devices: Mapping[str, NicFacts]
     management: Management | None = None
-    managers: tuple[str, ...] = ()
-    problems: tuple[str, ...] = field(default=())
 
     def device(self, name: str) -> NicFacts | None:
         """Return a device by its name or its MAC address."""
@@ -101,11 +92,9 @@ def parse(text: str, now: float, controller: str) -> Facts:
             uid=int(parts["id"]),
             kernel=parts["uname"],
             clock=float(parts["clock"]) - now,
-            boot=float(parts["uptime"].split()[0]),
             bash=(int(version[1]), int(version[2])) if version else (0, 0),
             devices=devices,
             management=_management(route, devices, controller),
-            managers=tuple(line for line in parts["managers"].splitlines() if " " not in line),
         )
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise ValueError(f"the host's answer is not understood ({error!r}): {text[-300:]!r}") from error
@@ -132,14 +121,12 @@ def _device(entry: Mapping[str, Any], nic: list[str] | None, managed: Mapping[st
         mac=entry.get("address", ""),
         up="UP" in entry["flags"],
         carrier=carrier == "1" if nic else "LOWER_UP" in entry["flags"],
-        kind=entry.get("linkinfo", {}).get("info_kind", ""),
         physical=nic is not None,
         driver=driver,
         firmware=firmware if firmware != "N/A" else "",
         speed=int(speed) * 1_000_000 if speed.isdigit() else None,
         duplex=duplex if duplex != "unknown" else "",
         addresses=tuple(f"{a['local']}/{a['prefixlen']}" for a in entry.get("addr_info", []) if "local" in a),
-        master=entry.get("master", ""),
         manager=managed.get(entry["ifname"], ""),
     )
 

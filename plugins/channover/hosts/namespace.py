@@ -9,7 +9,7 @@ from itertools import groupby
 
 from channover import state
 from channover.errors import RigError
-from channover.hosts.base import Completed, Journal, Nic, Process, shown
+from channover.hosts.base import Completed, Journal, Nic, Process, finished, shown
 from channover.hosts.labs import LabProcess
 from channover.hosts.process import NamespaceProcess
 from channover.plan import Operation, Plan, TableAdd, TableDelete
@@ -40,15 +40,7 @@ class NamespaceHost:
         with contextlib.nullcontext() if quiet else self.journal.step(self.name, shown(argv)):
             process = NamespaceProcess(self.lab, self.name, argv, {}, input=input or "")
             process.close_input()
-            try:
-                code = process.wait(timeout)
-            except RigError:
-                process.stop(1.0)
-                raise
-            if check and code != 0:
-                words = (process.stderr or process.stdout).strip()[-600:]
-                raise RigError(f"{self.name}: '{shown(argv)}' ended with code {code}: {words}")
-            return Completed(argv, code, process.stdout, process.stderr)
+            return finished(self.name, process, timeout, check)
 
     def spawn(self, *argv: str, environment: Mapping[str, str] | None = None) -> Process:
         """Start a program."""

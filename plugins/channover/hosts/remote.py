@@ -15,7 +15,7 @@ from itertools import groupby
 
 from channover import state as states
 from channover.errors import RigError, UsageError
-from channover.hosts.base import Completed, Journal, Nic, Process, shown
+from channover.hosts.base import Completed, Journal, Nic, Process, finished, shown
 from channover.hosts.permission import Permission
 from channover.hosts.remote_process import RemoteProcess
 from channover.hosts.sshlink import SshLink
@@ -82,16 +82,7 @@ class RemoteHost:
             if input:
                 process.feed(input)
             process.close_input()
-            try:
-                code = process.wait(timeout)
-            except RigError:
-                with contextlib.suppress(RigError):
-                    process.stop(1.0)
-                raise
-            if check and code != 0:
-                words = (process.stderr or process.stdout).strip()[-600:]
-                raise RigError(f"{self.name}: '{shown(argv)}' ended with code {code}: {words}")
-            return Completed(argv, code, process.stdout, process.stderr)
+            return finished(self.name, process, timeout, check)
 
     def spawn(self, *argv: str, environment: Mapping[str, str] | None = None) -> Process:
         """Start a program. It ends with the run, even where the connection dies: the host sees to that."""

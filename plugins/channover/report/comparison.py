@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 from channover.report.compare import Comparison, Difference, Value, by_behaviour
 from channover.report.figures import with_uncertainty
 from channover.report.results import Unit, printable
+from channover.report.terminal import text_console, written
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -27,21 +27,9 @@ def to_json(comparison: Comparison) -> str:
 def render(comparison: Comparison, *, width: int = NARROWEST, colour: bool = False) -> str:
     """Return what changed as a table: facts, then a row for each change and for each behaviour without one."""
     from rich import box  # here, since --help does not need it
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(
-        file=io.StringIO(),
-        width=max(width, NARROWEST),
-        force_terminal=colour,
-        color_system="standard" if colour else None,
-        no_color=not colour,
-        legacy_windows=False,
-        highlight=False,
-        markup=False,
-        emoji=False,
-        _environ={},
-    )
+    console = text_console(max(width, NARROWEST), colour)
     console.print(
         _text(f"before {', '.join(comparison.before)} · after {', '.join(comparison.after)}"), overflow="fold"
     )
@@ -63,8 +51,7 @@ def render(comparison: Comparison, *, width: int = NARROWEST, colour: bool = Fal
         table.add_row(_text(behaviour), *(_text(cell) for cell in cells), style=style)
     console.print(table)
     console.print(_text(_closing(comparison)), overflow="fold")
-    assert isinstance(console.file, io.StringIO)
-    return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines()) + "\n"
+    return written(console) + "\n"
 
 
 def _rows(comparison: Comparison) -> list[tuple[str, str, str, str, str]]:

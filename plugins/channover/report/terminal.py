@@ -18,6 +18,7 @@ from channover.behaviours import CATALOGUE
 from channover.report.results import Measurement, Outcome, Results, TestResult, Unit, printable
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.text import Text
 
 PLAIN_WIDTH = 80
@@ -69,20 +70,13 @@ def expectation(measurement: Measurement) -> str:
     return f"{figure(low, unit)}..{figure(high, unit)}"
 
 
-def render(results: Results, *, width: int = PLAIN_WIDTH, colour: bool = False) -> str:
-    """Return the final table, the reasons of what did not pass, and one closing line.
+def text_console(width: int, colour: bool) -> Console:
+    """Return a console that keeps what is printed on it: plain, or with ANSI sequences, whatever the terminal here is."""
+    from rich.console import Console  # here, since only the end of a run needs it
 
-    No line is wider than ``width`` columns, or NARROWEST where that is more. ``colour`` adds ANSI sequences.
-    """
-    from rich import box  # here, since only the end of a run needs it
-    from rich.console import Console
-    from rich.padding import Padding
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console(
+    return Console(
         file=io.StringIO(),
-        width=max(width, NARROWEST),
+        width=width,
         force_terminal=colour,
         color_system="standard" if colour else None,
         no_color=not colour,
@@ -92,6 +86,25 @@ def render(results: Results, *, width: int = PLAIN_WIDTH, colour: bool = False) 
         emoji=False,
         _environ={},
     )
+
+
+def written(console: Console) -> str:
+    """Return what was printed on a console of :func:`text_console`, without blanks at the ends of lines."""
+    assert isinstance(console.file, io.StringIO)
+    return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines())
+
+
+def render(results: Results, *, width: int = PLAIN_WIDTH, colour: bool = False) -> str:
+    """Return the final table, the reasons of what did not pass, and one closing line.
+
+    No line is wider than ``width`` columns, or NARROWEST where that is more. ``colour`` adds ANSI sequences.
+    """
+    from rich import box  # here, since only the end of a run needs it
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    console = text_console(max(width, NARROWEST), colour)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, expand=False, header_style="bold" if colour else "")
     table.add_column("behaviour", no_wrap=True)
     table.add_column("of", overflow="fold", min_width=12)
@@ -109,8 +122,7 @@ def render(results: Results, *, width: int = PLAIN_WIDTH, colour: bool = False) 
         console.print(Text(printable(heading), style=_STYLES[outcome] if colour else ""), overflow="fold")
         console.print(Padding(_text(reason), (0, 0, 0, 4)), overflow="fold")
     console.print(_text(_closing(results)), overflow="fold")
-    assert isinstance(console.file, io.StringIO)
-    lines = "\n".join(line.rstrip() for line in console.file.getvalue().splitlines())
+    lines = written(console)
     # European digits after a right-to-left word would be drawn as part of it, columns swapped (Unicode, UAX 9)
     return _RIGHT_TO_LEFT.sub(rf"\1{_LEFT_TO_RIGHT_MARK}", lines) + "\n"
 
