@@ -22,6 +22,7 @@ from channover.fixtures import (
     SESSION,
     channover_record,
     copies,
+    counted,
     forming_lag,
     lab,
     lag,
@@ -49,6 +50,7 @@ from channover.verdict.expect import Expectation, Measured, quantity
 __all__ = [
     "channover_record",
     "copies",
+    "counted",
     "forming_lag",
     "lab",
     "lag",

@@ -22,7 +22,7 @@ from channover.report import allure_report, certificate, story
 from channover.report.drawing import topology_svg
 from channover.report.facts import CableFacts, HostFacts, NicFacts
 from channover.report.generator import GeneratorMissing
-from channover.report.story import Plot, Story, Subflows
+from channover.report.story import Members, Plot, Story, Subflows
 from channover.targets.base import Lab
 from channover.topology import Role
 from channover.traffic.iperf import Protocol
@@ -33,6 +33,7 @@ PHASES = pytest.StashKey[list[pytest.TestReport]]()
 CAPTURES = pytest.StashKey[Captures]()
 PATIENCE, HURRIED = 120.0, 5.0
 """Seconds that the report may take at the end of a run, and of a run that somebody wants to end."""
+_QUIET = "No traffic was sent in this test: there are no rates to show."
 _ROWS = 32
 """Subflows of one host that a page shows; the attachments have all."""
 
@@ -109,10 +110,12 @@ class Reporting:
                     record.behaviour,
                     record.readings,
                     drawn(lab, item.stash.get(FAULTS, {})) if lab is not None else "",
-                    [Plot(flow.name, file) for flow in record.flows if (file := evidencing.plot_of(flow))],
+                    [Plot(title, file) for title, file in record.plots],
                     list(_subflows(record.flows)),
+                    list(_members(lab, record)) if lab is not None else (),
                     reason,
                     verdict,
+                    () if record.plots or record.flows or lab is None else (_QUIET,),
                 )
             )
         )
@@ -198,6 +201,12 @@ def faults(lab: Lab, record: Record) -> dict[str, str]:
                     if name not in used:
                         found.setdefault(f"{host.name}.{name}", "idle")
     return found
+
+
+def _members(lab: Lab, record: Record) -> Iterator[Members]:
+    for name, status in record.lags.items():
+        labels = {nic.device: nic.name for nic in lab.hosts[name].nics.values()}
+        yield Members(name, status.policy, [(labels.get(one.device, ""), one) for one in status.members])
 
 
 def _subflows(flows: list[Flow]) -> Iterator[Subflows]:
