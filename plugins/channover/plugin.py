@@ -247,7 +247,10 @@ def _live(reporter: Any) -> Any:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Make the test's record; with ``--strict``, fail what cannot be tried here."""
     behaviour = _behaviour(item)
-    record = Record(behaviour, Journal(scope=allure.step))
+    paths = sum(len(node.nics) for node in _topology(item).nodes[:1])
+    rate = item.config.stash[SESSION].settings.link.rate
+    stated = behaviour.measured_with(paths, rate) if behaviour is not None else None
+    record = Record(stated, Journal(scope=allure.step))
     item.stash[RECORD] = record
     if behaviour is not None:
         labelling.label(item, behaviour, item.config.stash[SESSION])
