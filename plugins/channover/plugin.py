@@ -41,7 +41,7 @@ from channover.record import Record
 from channover.report.facts import Planned
 from channover.report.results import planned_folder
 from channover.report.terminal import LiveLine, progress, show
-from channover.reporting import LAB, Reporting, rig_of
+from channover.reporting import LAB, MACHINES, Reporting, rig_of
 from channover.rigging import Rigging
 from channover.session import Session, target_of
 from channover.topology import Topology, pair
@@ -284,7 +284,7 @@ def pytest_runtest_makereport(
             "lag_driver": record.lag_driver,
             "congestion_control": record.congestion_control or session.congestion_control,
         }
-        hosts, cables = rig_of(item.stash[LAB]) if LAB in item.stash else ([], [])
+        hosts, cables = rig_of(item.stash[LAB], item.stash.get(MACHINES, {})) if LAB in item.stash else ([], [])
         left = {
             "hosts": [asdict(host) for host in hosts],
             "cables": [asdict(cable) for cable in cables],

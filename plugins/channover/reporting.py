@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import allure
@@ -28,6 +29,7 @@ from channover.topology import Role
 from channover.traffic.iperf import Protocol
 
 LAB = pytest.StashKey[Lab]()
+MACHINES = pytest.StashKey[Mapping[str, tuple[str, str]]]()
 FAULTS = pytest.StashKey[dict[str, str]]()
 PHASES = pytest.StashKey[list[pytest.TestReport]]()
 CAPTURES = pytest.StashKey[Captures]()
@@ -56,6 +58,8 @@ class Reporting:
         if fixturedef.argname == "lab" and isinstance(made, Lab) and isinstance(request.node, pytest.Item):
             request.node.stash[LAB] = made
             wanted = self._config.stash[SESSION].settings
+            if wanted.target == "physical" and not wanted.place.dry_run:
+                request.node.stash[MACHINES] = machines(made)
             if wanted.pcap != "never":
                 request.node.stash[CAPTURES] = Captures(made.hosts.values(), wanted.pcap_size)
         return made
@@ -161,12 +165,26 @@ class Reporting:
             terminalreporter.write_line(line)
 
 
-def rig_of(lab: Lab) -> tuple[list[HostFacts], list[CableFacts]]:
-    """Return what a lab consists of, as the results hold it."""
+def machines(lab: Lab) -> dict[str, tuple[str, str]]:
+    """Return each host's own name and its kernel's release, as far as they answer."""
+    found = {}
+    for host in lab.hosts.values():
+        with contextlib.suppress(RigError, ValueError):
+            name, release = host.run("uname", "-nr", quiet=True).stdout.split()
+            found[host.name] = name, release
+    return found
+
+
+def rig_of(
+    lab: Lab, found: Mapping[str, tuple[str, str]] = MappingProxyType({})
+) -> tuple[list[HostFacts], list[CableFacts]]:
+    """Return what a lab consists of, as the results hold it; ``found`` is what :func:`machines` returned."""
     hosts = [
         HostFacts(
             node.name,
             "switch" if node.role is Role.SWITCH else "host",
+            found.get(node.name, ("", ""))[1],
+            machine=found.get(node.name, ("", ""))[0],
             nics=tuple(
                 NicFacts(one.name, one.device, one.driver, one.firmware, one.speed)
                 for one in (lab.hosts[node.name].nic(nic) for nic in node.nics)
