@@ -84,7 +84,7 @@ def add_parsers(subparsers: Any) -> None:
     for side, which in (("before", "first"), ("after", "second")):
         text = f"a repetition of the {which} run; may be given again"
         command.add_argument(f"--{side}", action="append", default=[], metavar="RUN", help=text)
-    text = "smallest difference that counts, in percent of the scale (default: 5; 1 with repetitions)"
+    text = "smallest difference that counts, in percent of the scale (default: 1 to 5; 1 with repetitions)"
     command.add_argument("--least", type=float, metavar="PERCENT", help=text)
     command.add_argument("--json", action="store_true", help="print JSON")
     command.set_defaults(run=_compare)
