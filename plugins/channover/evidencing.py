@@ -6,7 +6,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import astuple, fields
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from channover.copying import Copied
 from channover.flow import Flow
 from channover.hosts.base import Host, Step
 from channover.observe import evidence
-from channover.observe.nics import NicSeries
+from channover.observe.nics import NicCounters, NicSeries
 from channover.record import Record
 from channover.report.plots import Phase, Series
 from channover.report.plotter import PLACEHOLDER, SAMPLES, Plotter
@@ -91,12 +91,19 @@ def _attach_rates(
     }
     if file := _plots.attach(title, drawn):
         record.plots.append((title, file))
-    counters = {name: {"times": one.times, "samples": _samples(one.samples)} for name, one in taken.items()}
-    allure.attach(json.dumps({**drawn, "hosts": counters}), SAMPLES, allure.attachment_type.JSON)
+    allure.attach(json.dumps({**drawn, **_counters(taken)}), SAMPLES, allure.attachment_type.JSON)
 
 
-def _samples(samples: Mapping[str, tuple[object, ...]]) -> dict[str, list[dict[str, int]]]:
-    return {device: [asdict(one) for one in taken] for device, taken in samples.items()}  # type: ignore[call-overload]
+def _counters(taken: Mapping[str, NicSeries]) -> dict[str, Any]:
+    """Return every sample as plain data: rows of counters in the order of their names, since most of a report is this."""
+    hosts = {
+        name: {
+            "times": [round(time, 6) for time in one.times],
+            "samples": {device: [astuple(sample) for sample in samples] for device, samples in one.samples.items()},
+        }
+        for name, one in taken.items()
+    }
+    return {"counters": [each.name for each in fields(NicCounters)], "hosts": hosts}
 
 
 def _attach_sections(name: str, sections: Mapping[str, str]) -> None:
@@ -161,8 +168,8 @@ def _series(hosts: Sequence[Host], series: Mapping[str, NicSeries]) -> list[Seri
                 continue
             moved = taken.delta(nic.device)
             way = "tx" if moved.tx_bytes >= moved.rx_bytes else "rx"
-            times = [time - taken.times[0] for time in taken.middles]
-            found.append((f"{host.name}.{nic.name} {way}", times, list(taken.rate(nic.device, way))))
+            times = [round(time - taken.times[0], 4) for time in taken.middles]
+            found.append((f"{host.name}.{nic.name} {way}", times, [round(one) for one in taken.rate(nic.device, way)]))
     return found
 
 

@@ -119,9 +119,7 @@ class _Stage:
             names = sorted(entry.name for entry in entries)
         found: dict[str, list[tuple[str, str]]] = {}
         for name in names:
-            if name.endswith("-container.json"):
-                self._container(name)
-            elif name.endswith("-result.json") and (result := self._read(name)):
+            if name.endswith("-result.json") and (result := self._read(name)):
                 found.setdefault(_identity(result), []).append((_nodeid(result), name))
         alike = {name for group in found.values() if len(group) > 1 for _, name in group}
         for nodeid, name in sorted(one for group in found.values() for one in group):
@@ -194,17 +192,6 @@ class _Stage:
             return 'src=""'
         self.inlined.add(name)
         return f'src="{data_address(svg)}"'
-
-    def _container(self, name: str) -> None:
-        """Drop the teardowns that have neither status nor content: pytest 9.1 has allure-pytest begin and never end them."""
-        try:
-            container = json.loads((self.source / name).read_text("utf-8"))
-            afters = container.get("afters") or []
-            kept = [one for one in afters if one.get("status") or one.get("steps") or one.get("attachments")]
-        except (OSError, ValueError, AttributeError):
-            return
-        if len(kept) != len(afters):
-            self._write(name, {**container, "afters": kept})
 
     def _add(self, planned: Planned, end: Ended) -> None:
         """Add a test that Allure knows nothing of: its process died, or it was never begun."""
