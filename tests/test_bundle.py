@@ -21,6 +21,7 @@ from tests.commands import command
 from channover.errors import UsageError
 from channover.report import archive, bundle, secrets
 from channover.report.bundle import SIGNATURE, SIGNER, SUMS, Finding, Signed, sign_off, verify
+from channover.report.results import moment
 
 pytestmark = pytest.mark.skipif(not shutil.which("ssh-keygen"), reason="no ssh-keygen: install openssh-client")
 NOW = datetime(2026, 2, 1, 9, 30, tzinfo=timezone.utc)
@@ -80,6 +81,8 @@ def test_a_bundle_holds_the_evidence_and_verifies(run: Path, key: Path, tmp_path
     assert found.good and found.principal is None and found.claimed == "engineer@lab.example"
     assert found.fingerprint == made.fingerprint and found.about["decision"] == "NOT ACCEPTED"
     assert found.about["certificate"] == made.certificate.id
+    assert found.about["signed"] == moment(NOW) and moment(NOW)[:10] in made.certificate.page.read_text("utf-8")
+    assert hashlib.sha256(made.path.read_bytes()).hexdigest() == made.sha256
     members = archive.unpack(made.path).members
     assert set(members) == {
         "SHA256SUMS",
@@ -409,7 +412,8 @@ def test_the_commands_say_it_by_their_exit_codes(
     assert command("sign-off", run, "--key", key, "--output", out, "--no-pdf") == 0
     assert command("verify", out) == 0
     said = capsys.readouterr().out
-    assert "integrity, not identity" in said and "NOT ACCEPTED" in said
+    assert "integrity, not identity" in said and "NOT ACCEPTED" in said and "by the signer's clock" in said
+    assert f"SHA-256: {hashlib.sha256(out.read_bytes()).hexdigest()}" in said
     assert command("verify", out, "--allowed-signers", allowed_by(key, tmp_path)) == 0
     said = capsys.readouterr().out
     assert "an allowed signer" in said and "Warning" not in said
