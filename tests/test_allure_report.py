@@ -209,6 +209,7 @@ def test_the_page_holds_its_plots_and_draws_those_that_were_not_drawn(tmp_path: 
     allure_result(
         folder,
         name,
+        parameters=[{"name": "target", "value": "'netns'"}, {"name": "protocol", "value": "<FileProtocol.FTP: 'ftp'>"}],
         descriptionHtml=f'<img src="{story.PLOT}{done}"><img src="{story.PLOT}{undone}">',
         steps=[
             {
@@ -228,6 +229,7 @@ def test_the_page_holds_its_plots_and_draws_those_that_were_not_drawn(tmp_path: 
     assert story.PLOT not in test["descriptionHtml"]
     first, second = re.findall(r'src="data:image/svg\+xml;charset=utf-8,([^"]*)"', test["descriptionHtml"])
     assert "95 %25 %22of%22" in first
+    assert {one["name"]: one["value"] for one in test["parameters"]} == {"target": "netns", "protocol": "FTP"}
     assert "not drawn" not in second and "fault: left.a" in second
     (step,) = test["steps"]
     assert step["name"] == "left: start bash -c '…' x"

@@ -34,6 +34,8 @@ _MESSAGE = 10_000
 
 _QUOTED = frozenset(("target", "link rate", "LAG driver"))
 """Parameters that are texts: allure-pytest gives them quotes."""
+_MEMBER = re.compile(r"^<\w+\.(\w+): .*>$", re.DOTALL)
+"""A member of an enumeration, as Python shows it."""
 
 
 @dataclass(frozen=True)
@@ -171,8 +173,8 @@ class _Stage:
                 result["statusDetails"] = {**details, "message": printable(test.reason[:_MESSAGE])}
         parameters = result["parameters"] = result.get("parameters") or []
         for one in parameters:
-            if one.get("name") in _QUOTED:
-                one["value"] = str(one.get("value")).strip("'")
+            value = str(one.get("value"))
+            one["value"] = value.strip("'") if one.get("name") in _QUOTED else _MEMBER.sub(r"\1", value)
         if alike:  # Allure would take one for the other's retry, and count them as one
             self.collapsed.append(nodeid)
             parameters.append({"name": "test", "value": nodeid.rpartition("::")[2]})
