@@ -141,7 +141,7 @@ class Reporting:
         try:
             decided = certificate.write(collected.folder, pdf=False)
             page = os.path.relpath(decided.page, self._config.invocation_params.dir)
-            self._said += [f"certificate: {page}: {decided.decision.verdict}"]
+            self._said += [f"certificate: {page}: {decided.decision.text}"]
         except (ChannoverError, OSError) as error:
             self._said += [f"certificate: not made: {' '.join(str(error).split())}"]
 
