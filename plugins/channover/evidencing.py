@@ -25,6 +25,7 @@ from channover.report.plots import Phase, Series
 from channover.report.plotter import PLACEHOLDER, SAMPLES, Plotter
 from channover.targets.base import Lab
 from channover.traffic.iperf import SLICE, Protocol
+from channover.tunnelling import LOOP_ENDPOINT, Loaded
 from channover.verdict.diagnosis import HostView, NicView, causes, per_nic
 from channover.verdict.statistics import settled_part
 from channover.wire import Link
@@ -70,6 +71,13 @@ def of_copy(record: Record, copied: Copied) -> None:
             _attach_sections(name, sections)
         spans = [("set-up", 0.0, start), ("copy", start, end)]
         _attach_rates(record, copied.title, copied.hosts, copied.nics.series, copied.measuring.link, spans)
+
+
+def of_load(record: Record, loaded: Loaded) -> None:
+    """Attach what the NICs carried under a load: a loop in it is a fault, a guard against that its repair."""
+    with allure.step(f"{loaded.title}: {loaded.seconds:.1f} s"):
+        spans = phases(0.0, loaded.seconds, loaded.began, record.journal.steps, "load")
+        _attach_rates(record, loaded.title, loaded.hosts, loaded.series, loaded.link, spans)
 
 
 def _attach_rates(
@@ -173,24 +181,29 @@ def _series(hosts: Sequence[Host], series: Mapping[str, NicSeries]) -> list[Seri
     return found
 
 
-_FAULT = re.compile(r"pull the cable (?P<what>.+)|ip link set (?:dev )?(?P<device>\S+) down")
-_REPAIR = re.compile(r"plug in the cable |ip link set (?:dev )?\S+ up")
+_FAULT = re.compile(
+    rf"pull the cable (?P<what>.+)|ip link set (?:dev )?(?P<device>\S+) down"
+    rf"|ip mptcp endpoint add (?P<loop>\S+) id {LOOP_ENDPOINT}\b"
+)
+_REPAIR = re.compile(r"plug in the cable |ip link set (?:dev )?\S+ up|nft -f ")
 
 
-def phases(warm: float, end: float, began: float, steps: Sequence[Step]) -> list[Phase]:
+def phases(warm: float, end: float, began: float, steps: Sequence[Step], label: str = "measured") -> list[Phase]:
     """Return what a flow went through, in seconds from its start: warm-up, measured, and each fault with its recovery.
 
     It ``began`` at a moment (seconds since the epoch), was warm after ``warm`` and over after ``end`` seconds. Faults are
-    the steps that take a link away, until one that gives a link back.
+    the steps that take a link away, or offer a tunnel's own address as a path, until one that gives a link back, or loads
+    a guard.
     """
-    found: list[Phase] = [("warm-up", 0.0, warm)]
-    label, since = "measured", warm
+    found: list[Phase] = [("warm-up", 0.0, warm)] if warm else []
+    since = warm
     for step in steps:
         at = step.start - began
         if not since < at < end:
             continue
         if match := _FAULT.match(step.title):
-            what = match["what"] or f"{step.host} {match['device']}"
+            loop = match["loop"] and f"loop by {match['loop']}"
+            what = match["what"] or loop or f"{step.host} {match['device']}"
             following = f"fault: {what}"
         elif _REPAIR.match(step.title) and label.startswith("fault"):
             following = "recovery"

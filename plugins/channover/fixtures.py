@@ -102,7 +102,7 @@ def multipath(lab: Lab) -> Multipath:
 @pytest.fixture
 def tunnels(multipath: Multipath, channover_record: Record, measuring: Measuring) -> Tunnels:
     """Make tunnels over the paths: ``with tunnels.ssh() as tunnel``."""
-    return Tunnels(multipath, channover_record, measuring)
+    return Tunnels(multipath, channover_record, measuring, lambda one: evidencing.of_load(channover_record, one))
 
 
 @pytest.fixture

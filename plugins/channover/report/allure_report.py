@@ -179,6 +179,7 @@ class _Stage:
             self.collapsed.append(nodeid)
             parameters.append({"name": "test", "value": nodeid.rpartition("::")[2]})
         self.uuids[nodeid] = str(result["uuid"])
+        result["name"] = printable(str(result["name"]))
         if html := result.get("descriptionHtml"):
             result["descriptionHtml"] = _PLOT.sub(lambda match: self._plot(result, match[1]), html)
         _tidy(result, self.inlined)
@@ -208,7 +209,7 @@ class _Stage:
         self.uuids[end.nodeid] = uuid
         result = {
             "uuid": uuid,
-            "name": name or end.nodeid,
+            "name": printable(name or end.nodeid),
             "fullName": end.nodeid,
             "testCaseId": end.nodeid,
             "titlePath": path.split("/"),

@@ -20,7 +20,7 @@ from channover.verdict.expect import Expectation, Reading, quantity
 PLOT = "plot:"
 """What begins the address of a picture that is an attachment of the test; the report holds it in the page itself."""
 RED, GREEN, GREY = "#b3001b", "#1b6e3c", "#555555"
-_CELL = "border:1px solid #bbbbbb;padding:3px 8px;text-align:left;vertical-align:top"
+_CELL = "border:1px solid #bbbbbb;padding:3px 8px;text-align:left;vertical-align:top;white-space:normal"
 _NUMBER = f"{_CELL};white-space:nowrap"
 _TABLE = "border-collapse:collapse;font-size:12px;margin:4px 0 14px;max-width:100%;overflow-wrap:break-word"
 _HEAD = "font-size:15px;margin:14px 0 4px"
