@@ -1,8 +1,9 @@
 // Makes one report of Allure results: node generate.mjs JOB.json. The job's fields are those of generator.py's Job.
 // It asks nothing of the network, and what it writes asks nothing either.
 
-import { readFileSync } from "node:fs";
-import { readFile, readdir, writeFile } from "node:fs/promises";
+import { randomBytes } from "node:crypto";
+import { closeSync, openSync, readFileSync, writeSync } from "node:fs";
+import { readFile, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 
@@ -10,6 +11,7 @@ const job = JSON.parse(await readFile(process.argv[2], "utf8"));
 const load = (path) => import(pathToFileURL(join(job.modules, path)).href);
 const { AllureReport } = await load("@allurereport/core/dist/index.js");
 const { default: Awesome } = await load("@allurereport/plugin-awesome/dist/index.js");
+const { InMemoryReportDataWriter } = await load("@allurereport/plugin-awesome/dist/writer.js");
 const { PathResultFile } = await load("@allurereport/reader-api/dist/index.js");
 
 // The browser refuses what is not in the file itself, whatever the file's scripts may ask for.
@@ -38,10 +40,49 @@ const withoutAnalytics = (html) => {
   return [html.subarray(0, head), HEAD, html.subarray(head + "<head>".length, start), html.subarray(end)];
 };
 
+// The library would hold the content of all that a report embeds several times over, as texts. It gets a mark for each, a
+// random number and the content's place, and the content takes the mark's place when the report is written.
+const MARK = randomBytes(16).toString("hex");
+const DIGITS = 8;
+const embedded = new Map();
+const keep = (name, content) => embedded.set(name, content);
+const json = (data) => Buffer.from(JSON.stringify(data));
+Object.assign(InMemoryReportDataWriter.prototype, {
+  writeData: async (name, data) => keep(`data/${name}`, json(data)),
+  writeWidget: async (name, data) => keep(`widgets/${name}`, json(data)),
+  writeTestCase: async (test) => keep(`data/test-results/${test.id}.json`, json(test)),
+  writeAttachment: async (name, file) => keep(`data/attachments/${name}`, file.path),
+  reportFiles: () =>
+    [...embedded.keys()].map((name, place) => ({ name, value: MARK + String(place).padStart(DIGITS, "0") })),
+});
+
+const write = (file, data) => {
+  const contents = [...embedded.values()];
+  let from = 0;
+  for (let at = data.indexOf(MARK); at >= 0; at = data.indexOf(MARK, from)) {
+    const place = at + MARK.length;
+    const content = contents[Number(data.toString("latin1", place, place + DIGITS))];
+    writeWhole(file, data.subarray(from, at));
+    writeWhole(file, Buffer.from((Buffer.isBuffer(content) ? content : readFileSync(content)).toString("base64"), "latin1"));
+    from = place + DIGITS;
+  }
+  writeWhole(file, data.subarray(from));
+};
+
+const writeWhole = (file, data) => {
+  for (let done = 0; done < data.length; ) {
+    done += writeSync(file, data, done);
+  }
+};
+
 const reportFiles = {
   addFile: async (path, data) => {
     if (path.endsWith("index.html")) {
-      await writeFile(job.output, withoutAnalytics(data));
+      const file = openSync(job.output, "wx");
+      for (const part of withoutAnalytics(data)) {
+        write(file, typeof part === "string" ? Buffer.from(part) : part);
+      }
+      closeSync(file);
     }
     return path;
   },
