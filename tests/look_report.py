@@ -145,7 +145,7 @@ _TESTS = """return Object.entries(window.allureReportData)
     .map(({id, name, status}) => ({id, name, status}))"""
 
 _CUT = """const wide = e => e.scrollWidth > e.clientWidth + 1;
-    return [...document.querySelectorAll('iframe')].filter(f => f.contentDocument
+    return [...document.querySelectorAll('iframe')].filter(f => f.contentDocument?.documentElement
         && [f.contentDocument.documentElement, ...f.contentDocument.querySelectorAll('table, div')].some(wide)).length"""
 
 _CLICK = """const found = [...document.querySelectorAll('button, a, [role=tab]')]

@@ -569,6 +569,7 @@ def test_a_flow_goes_through_phases() -> None:
     ]
     looped = [
         Step("left", "ip mptcp endpoint add 10.96.96.1 id 40 subflow fullmesh", 102.0, 0.1),
+        Step("right", "ip mptcp endpoint add 10.96.96.2 id 40 signal", 102.01, 0.1),
         Step("left", "nft -f - <<'END' table inet guard", 104.0, 0.1),
         Step("right", "nft -f - <<'END' table inet guard", 104.1, 0.1),
         Step("left", "ip mptcp endpoint delete id 40", 107.0, 0.1),

@@ -488,6 +488,16 @@ def test_long_names_in_any_script_fit_their_place(letter: str) -> None:
     assert any(text.endswith(".a tx") for text in shown)
 
 
+def test_a_tick_at_the_top_leaves_its_place_to_the_unit() -> None:
+    def ticks(most: float) -> list[str]:
+        svg = nic_rates_svg([("left.a tx", [0, 1], [0, most])], title="t", link_rate=1e8)
+        texts = [text.text or "" for text in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
+        return [text for text in texts if text in ("50", "100", "150")]
+
+    assert ticks(1.42e8) == ["50", "100"], "150 would stand where the frame ends"
+    assert ticks(1.6e8) == ["50", "100", "150"]
+
+
 def test_plot_refers_to_nothing_outside() -> None:
     svg = nic_rates_svg(nics(2), title="t", link_rate=1e8)
     assert set(re.findall(r"https?://[^\"' >]+", svg)) <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}

@@ -203,6 +203,8 @@ def phases(warm: float, end: float, began: float, steps: Sequence[Step], label: 
             continue
         if match := _FAULT.match(step.title):
             loop = match["loop"] and f"loop by {match['loop']}"
+            if loop and label.startswith("fault: loop"):
+                continue  # it has begun already
             what = match["what"] or loop or f"{step.host} {match['device']}"
             following = f"fault: {what}"
         elif _REPAIR.match(step.title) and label.startswith("fault"):

@@ -227,7 +227,8 @@ class _Pen:
     def frame(self, x: _Scale, y: _Scale, link_rate: float) -> None:
         for tick in y.ticks(4):
             self.line([x.start, x.end], [y(tick), y(tick)], _FAINT, 0.7)
-            self.text(x.start - 5, y(tick), f"{tick / 1e6:g}", "right")
+            if y(tick) < y.end - 8:  # above stands the unit
+                self.text(x.start - 5, y(tick), f"{tick / 1e6:g}", "right")
         for tick in x.ticks(6):
             self.line([x(tick), x(tick)], [y.start, y.start - 3], _INK, 0.7)
             self.text(x(tick), y.start - 11, f"{round(tick, 9):g}", "center")
