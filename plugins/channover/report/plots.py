@@ -35,7 +35,9 @@ _POINTS = 1600
 _MOST_TIME, _MOST_RATE = 1e12, 1e15
 """Beyond, a sample is a mistake, and is left out."""
 _INK, _GREY, _FAINT = "#222222", "#666666", "#dddddd"
-_PHASES = ("#ececec", "#ffffff")
+_START, _GROUND = "#ececec", "#ffffff"
+_STARTS = ("warm-up", "set-up")
+"""Phases that no figure rests on."""
 _HATCH = "#9a9a9a"
 # Okabe and Ito's colours, told apart by most colour-blind readers; ordered so that neighbours differ in grey as well
 _COLOURS = ("#0072b2", "#e69f00", "#000000", "#cc79a7", "#009e73", "#d55e00", "#56b4e9", "#7f7f7f")
@@ -158,7 +160,7 @@ def _svg(
         FigureCanvasSVG(figure)
         pen = _Pen(figure)
         for number, (label, begin, end) in enumerate(phases):
-            pen.band(x(begin), x(end), number, hatched=label.startswith("fault"))
+            pen.band(x(begin), x(end), number, label)
         for number, (label, begin, _) in enumerate(phases):
             pen.name(x(begin), number, label)
         pen.frame(x, y, link_rate)
@@ -204,14 +206,14 @@ class _Pen:
             )
         )
 
-    def band(self, begin: float, end: float, number: int, *, hatched: bool) -> None:
-        """Mark a phase: every other one is grey, a fault hatched, and each begins with a line up to its name."""
+    def band(self, begin: float, end: float, number: int, label: str) -> None:
+        """Mark a phase: a start is grey, a fault hatched, and each begins with a line up to its name."""
         from matplotlib.patches import Rectangle
         from matplotlib.transforms import IdentityTransform
 
-        area = Rectangle((begin, _BOTTOM), end - begin, _TOP - _BOTTOM, facecolor=_PHASES[number % 2], linewidth=0)
-        area.set_transform(IdentityTransform())
-        if hatched:
+        area = Rectangle((begin, _BOTTOM), end - begin, _TOP - _BOTTOM, linewidth=0)
+        area.set(facecolor=_START if label in _STARTS else _GROUND, transform=IdentityTransform())
+        if label.startswith("fault"):
             area.set(hatch="////", edgecolor=_HATCH)
         self._add(area)
         self.line([begin, begin], [_BOTTOM, self._row(number) + 4], _INK, 0.6, (2, 2))
