@@ -25,7 +25,17 @@ from channover.behaviours import CATALOGUE
 from channover.errors import UsageError
 from channover.report import results as results_module
 from channover.report.plots import Series, nic_rates_svg
-from channover.report.results import Measurement, Results, Run, TestResult, Unit, moment, printable, run_folder
+from channover.report.results import (
+    Measurement,
+    Results,
+    Run,
+    TestResult,
+    Unit,
+    moment,
+    printable,
+    readable,
+    run_folder,
+)
 from channover.report.terminal import LiveLine, expectation, figure, progress, render, show
 
 RUN = Run(
@@ -568,3 +578,9 @@ def test_printable_text_is_printable(text: str) -> None:
     shown = printable(text)
     ET.fromstring(f"<a>{shown.replace('&', '').replace('<', '').replace('>', '')}</a>".encode())
     assert printable(shown) == shown
+
+
+def test_names_are_shown_as_they_were_written_and_cannot_turn_their_line() -> None:
+    assert readable(r"t.py::test_a[\u4fe1\u53f7-\U0001f9ea-se\xf1al]") == "t.py::test_a[信号-🧪-señal]"
+    assert readable(r"test[\u202egnp\x1b\x0a\ud800\Uffffffff]").isprintable()
+    assert readable("test[a-b]") == "test[a-b]"

@@ -24,7 +24,7 @@ from channover.report import allure_config, generator, history, plotter
 from channover.report.decision import Ended, ended
 from channover.report.facts import Planned
 from channover.report.generator import GeneratorMissing
-from channover.report.results import Results, TestResult, printable
+from channover.report.results import Results, TestResult, printable, readable
 from channover.report.story import PLOT, data_address
 
 NAME = "report.html"
@@ -179,7 +179,7 @@ class _Stage:
             self.collapsed.append(nodeid)
             parameters.append({"name": "test", "value": nodeid.rpartition("::")[2]})
         self.uuids[nodeid] = str(result["uuid"])
-        result["name"] = printable(str(result["name"]))
+        result["name"] = readable(str(result["name"]))
         if html := result.get("descriptionHtml"):
             result["descriptionHtml"] = _PLOT.sub(lambda match: self._plot(result, match[1]), html)
         _tidy(result, self.inlined)
@@ -209,7 +209,7 @@ class _Stage:
         self.uuids[end.nodeid] = uuid
         result = {
             "uuid": uuid,
-            "name": printable(name or end.nodeid),
+            "name": readable(name or end.nodeid),
             "fullName": end.nodeid,
             "testCaseId": end.nodeid,
             "titlePath": path.split("/"),
@@ -267,4 +267,4 @@ def _tests(found: list[str]) -> str:
 
 
 def _some(found: list[str]) -> str:
-    return ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
+    return ", ".join(map(readable, found[:5])) + (f" and {len(found) - 5} more" if len(found) > 5 else "")

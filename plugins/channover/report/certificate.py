@@ -21,7 +21,7 @@ from channover.report.decision import MEANING, STATES, Decision, Ended, Judged, 
 from channover.report.drawing import rate, topology_svg
 from channover.report.figures import Line, lines_of
 from channover.report.items import in_short, items, parts
-from channover.report.results import Results, printable, write_whole
+from channover.report.results import Results, printable, readable, write_whole
 from channover.report.waivers import Waiver, load
 
 NAME, PDF_NAME = "certificate.html", "certificate.pdf"
@@ -231,6 +231,6 @@ def _groups(decision: Decision) -> Iterator[_Group]:
 
 def _items(behaviour: str, tests: Sequence[Ended]) -> Iterator[_Item]:
     for test in tests[:_TESTS]:
-        yield _Item(behaviour, clipped(test.nodeid, 160), clipped(test.reason) or "no reason was given")
+        yield _Item(behaviour, clipped(readable(test.nodeid), 160), clipped(test.reason) or "no reason was given")
     if len(tests) > _TESTS:
         yield _Item(behaviour, f"and {len(tests) - _TESTS} more", "see results.json")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from channover.report.compare import Comparison, Difference, Value, by_behaviour
 from channover.report.figures import with_uncertainty
-from channover.report.results import Unit, printable
+from channover.report.results import Unit, printable, readable
 from channover.report.terminal import text_console, written
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def _value(value: Value | None, unit: Unit) -> str:
 
 
 def _short(nodeid: str) -> str:
-    return nodeid.rpartition("::")[2] or nodeid
+    return readable(nodeid.rpartition("::")[2] or nodeid)
 
 
 def _closing(comparison: Comparison) -> str:

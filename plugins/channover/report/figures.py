@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from channover.report.results import Measurement, TestResult, Unit
+from channover.report.results import Measurement, TestResult, Unit, readable
 from channover.report.terminal import expectation, figure, scale
 
 
@@ -73,7 +73,7 @@ def lines_of(test: TestResult) -> list[Line]:
     """Return a test's measurements in words, in their order."""
     return [
         Line(
-            test.nodeid.rpartition("::")[2] or test.nodeid,
+            readable(test.nodeid.rpartition("::")[2] or test.nodeid),
             each.name,
             with_uncertainty(each.value, each.uncertainty, each.unit),
             expectation(each),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import secrets
 import unicodedata
 from collections.abc import Mapping
@@ -250,6 +251,19 @@ def printable(text: str) -> str:
         else character.encode("unicode-escape").decode("ascii")
         for character in text
     )
+
+
+_ESCAPED = re.compile(r"\\u([0-9a-f]{4})|\\U([0-9a-f]{8})|\\x([0-9a-f]{2})")
+
+
+def readable(nodeid: str) -> str:
+    """Return a test's name as it was written: pytest spells out what is not ASCII in the values of parameters."""
+    return printable(_ESCAPED.sub(_written, nodeid))
+
+
+def _written(match: re.Match[str]) -> str:
+    code = int(match[1] or match[2] or match[3], 16)
+    return chr(code) if 0xA1 <= code < 0x110000 else match[0]
 
 
 def _hidden(character: str) -> bool:

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
 from channover.behaviours import CATALOGUE
-from channover.report.results import Measurement, Outcome, Results, TestResult, Unit, printable
+from channover.report.results import Measurement, Outcome, Results, TestResult, Unit, printable, readable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -172,7 +172,7 @@ def _rows(test: TestResult) -> Iterator[tuple[str, str, str, str]]:
         value = f"{figure(each.value, each.unit)} {scale(each.unit)}".rstrip()
         yield each.name, value, expectation(each), figure(each.article, each.unit)
     if not test.measurements:
-        yield test.nodeid.rpartition("::")[2] or test.nodeid, _NOTHING, _NOTHING, _NOTHING
+        yield readable(test.nodeid.rpartition("::")[2] or test.nodeid), _NOTHING, _NOTHING, _NOTHING
 
 
 def _reasons(results: Results) -> Iterator[tuple[str, str, Outcome]]:
@@ -188,7 +188,7 @@ def _reasons(results: Results) -> Iterator[tuple[str, str, Outcome]]:
             names = ", ".join(dict.fromkeys(test.behaviour or test.nodeid for test in tests))
             yield f"{names} skipped", together or "no reason was given", outcome
         else:
-            heading = f"{tests[0].behaviour or ''} {outcome}: {tests[0].nodeid}".lstrip()
+            heading = f"{tests[0].behaviour or ''} {outcome}: {readable(tests[0].nodeid)}".lstrip()
             yield heading, tests[0].reason or "no reason was given", outcome
 
 
