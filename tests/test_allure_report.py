@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import re
@@ -444,9 +445,9 @@ def test_ctrl_c_leaves_the_former_report_and_nothing_half_made(four: Path) -> No
     os.kill(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=20)
     assert b"KeyboardInterrupt" in said
+    _wait_gone(child)
     assert {one.name for one in four.iterdir()} == {"allure-results", "results.json", "report.html"}
     assert (four / "report.html").read_bytes() == former
-    assert not Path(f"/proc/{child}").exists(), "the generator ends with it"
 
 
 def _wait_for_child(parent: int, timeout: float = 20.0) -> int:
@@ -456,6 +457,15 @@ def _wait_for_child(parent: int, timeout: float = 20.0) -> int:
             return int(found[0])
         time.sleep(0.005)
     raise AssertionError("the generator was not started")
+
+
+def _wait_gone(process: int, timeout: float = 10.0) -> None:
+    """Wait until a process has ended: where its parent went before it did, it finds out by itself."""
+    deadline = time.monotonic() + timeout
+    with contextlib.suppress(OSError):
+        while Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2][0] != "Z":
+            assert time.monotonic() < deadline, "the generator ends with whoever wanted the report"
+            time.sleep(0.01)
 
 
 @needs_generator

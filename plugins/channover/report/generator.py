@@ -166,7 +166,7 @@ def generate(job: Job, timeout: float) -> None:
             "PYTHONPATH": str(Path(__file__).parents[2]),
         }
         process = subprocess.Popen(
-            [sys.executable, "-c", "from channover.report.generator import become; become()", *words],
+            [sys.executable, "-c", "from channover.report.generator import become; become()", str(os.getpid()), *words],
             cwd=work,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -189,11 +189,16 @@ def generate(job: Job, timeout: float) -> None:
 
 
 def become() -> None:
-    """Become the program that the command line names: one that lets others go first, and ends with its parent."""
+    """Become the program that the command line names: one that lets others go first, and ends with its parent.
+
+    The parent's number comes first there: it may be gone before the kernel was asked to say so.
+    """
     kernel.die_with_parent()
+    if os.getppid() != int(sys.argv[1]):
+        sys.exit("whoever wanted a report is gone")
     with contextlib.suppress(OSError):
         os.nice(NICE)
-    os.execv(sys.argv[1], sys.argv[1:])
+    os.execv(sys.argv[2], sys.argv[2:])
 
 
 if __name__ == "__main__":
