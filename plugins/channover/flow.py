@@ -55,6 +55,8 @@ class Measuring:
     """Reads the processors that the lab shares with other machines, as often as wanted; None where it shares none."""
 
 
+EXTENSION = 3.0
+"""How many times its limit a flow is measured where the verdict would be against the behaviour and has not settled."""
 MOST_WAITING = 20.0
 """How much longer (seconds) than its limit a flow is measured while its machine's processors are taken away."""
 
@@ -84,6 +86,7 @@ class Flow:
     _stolen: set[int] = field(default_factory=set, repr=False)
     _starved: str = ""
     _open: bool = True
+    _extended: bool = False
     _seen: int = 0
 
     @property
@@ -93,10 +96,12 @@ class Flow:
 
     @property
     def limit(self) -> float:
-        """The longest that it is measured, in seconds: longer where slices were lost to other machines."""
+        """The longest that it is measured, in seconds: longer where slices were lost to other machines, or it is extended."""
         if self.fixed:
             return self.measuring.duration or 0.0
-        return self.measuring.limit + min(SLICE * len(self._stolen), MOST_WAITING)
+        return self.measuring.limit * (EXTENSION if self._extended else 1.0) + min(
+            SLICE * len(self._stolen), MOST_WAITING
+        )
 
     @property
     def elapsed(self) -> float:
@@ -148,6 +153,13 @@ class Flow:
                 return True
             time.sleep(0.03)
         return False
+
+    def extend(self) -> bool:
+        """Allow the time of an unsettled verdict, once; False where it was allowed, or the traffic has ended."""
+        if self._extended or not self._open or not all(transfer.running for transfer in self.transfers):
+            return False
+        self._extended = True
+        return True
 
     def _again(self, error: RigError) -> None:
         """Start the traffic once more where iperf3 gave up before any of it. Raises the error otherwise.
@@ -274,9 +286,8 @@ class Flow:
                     flow._before[host.name] = counters(host)
             flow.started = time.monotonic()
             # iperf3 is told to go on for longer: it is ended when the verdict is settled.
-            flow._begin(
-                [(source, target, replace(load, limit=flow.limit + MOST_WAITING + 5)) for source, target, load in loads]
-            )
+            longest = EXTENSION * flow.limit + MOST_WAITING + 5
+            flow._begin([(source, target, replace(load, limit=longest)) for source, target, load in loads])
             flow._processors = processors(loads[0][0])
         except BaseException:
             flow._held.close()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 
 from channover.errors import RigError
-from channover.flow import End, Flow, Measuring
+from channover.flow import EXTENSION, End, Flow, Measuring
 from channover.hosts.base import Host, until
 from channover.network.guard import Guard, Hits, both_guard, hits, matches_mptcp, source_guard
 from channover.network.openvpn import join_listener, openvpn_tunnel
@@ -231,9 +231,11 @@ class _DeviceRate:
     _processors: Processors = field(init=False)
     _seen: int = 0
     _open: bool = True
+    _limit: float = 0.0
 
     def __post_init__(self) -> None:
         self._processors = processors(self.sampler.host)
+        self._limit = self.measuring.duration or self.measuring.limit
 
     @property
     def fixed(self) -> bool:
@@ -250,12 +252,19 @@ class _DeviceRate:
         return list(self.sampler.so_far().rate(self.device, "rx"))
 
     def more(self) -> bool:
-        while self._open and time.monotonic() - self.started <= (self.measuring.duration or self.measuring.limit):
+        while self._open and time.monotonic() - self.started <= self._limit:
             if self.sampler.taken > self._seen:
                 self._seen = self.sampler.taken
                 return True
             time.sleep(0.03)
         return False
+
+    def extend(self) -> bool:
+        longest = EXTENSION * self.measuring.limit
+        if not self._open or self._limit == longest:
+            return False
+        self._limit = longest
+        return True
 
     def finish(self) -> None:
         if self._open:
