@@ -123,13 +123,13 @@ def browser() -> Iterator[Browser]:
 
 
 def outside(events: list[dict[str, Any]]) -> list[str]:
-    """Return what was asked of anything but the file itself."""
+    """Return what was asked of anything but the file itself; ``chrome`` is the browser's own page, before any other."""
     found = []
     for event in events:
         message = json.loads(event["message"])["message"]
         if message["method"] in ("Network.requestWillBeSent", "Network.webSocketCreated"):
             address = message["params"].get("request", message["params"])["url"]
-            if not address.startswith(("file:", "data:", "blob:", "about:", "chrome:")):
+            if not address.startswith(("file:", "data:", "blob:", "about:", "chrome:", "chrome-untrusted:")):
                 found.append(address)
     return found
 

@@ -342,6 +342,46 @@ def test_the_end_of_a_run_makes_the_report(pytester: pytest.Pytester, monkeypatc
     assert [link["url"] for link in test["links"]] == ["https://www.rfc-editor.org/rfc/rfc8684"]
 
 
+@pytest.mark.lab
+def test_a_file_copy_and_a_lag_have_a_story_too(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(channover.__file__).parent.parent))
+    pytester.makepyfile(
+        """
+        from channover.testing import FileProtocol, behaviour, on
+        from channover.topology import two_switches
+
+        @behaviour("LAG-6")
+        @on(two_switches(1))
+        def test_copies(switched, copies):
+            copies(FileProtocol.HTTP, switched.left[0], switched.right[0], watched=switched.switches)
+
+        @behaviour("LAG-4")
+        def test_forms(forming_lag, counted):
+            assert forming_lag.unconverged() is None
+            assert counted("ports in it", forming_lag.left.status().ports) == 2
+        """
+    )
+    done = pytester.runpytest_subprocess("-p", "channover.plugin", "--no-report", "--duration", "1")
+    if done.parseoutcomes().get("skipped"):
+        pytest.skip("LAGs or HTTP servers cannot be had here")
+    done.assert_outcomes(passed=2)
+    raw = pytester.path / "reports" / "latest" / "allure-results"
+    found = [json.loads(file.read_text("utf-8")) for file in raw.glob("*-result.json")]
+    copied, formed = sorted(found, key=lambda one: str(one["name"]))
+    (plot,) = re.findall(
+        rf'<img alt="copy by HTTP, right1→left1"[^>]* src="{story.PLOT}([^"]+)"', copied["descriptionHtml"]
+    )
+    svg = (raw / plot).read_text("utf-8")
+    assert "west.a" in svg and "set-up" in svg and "link rate 100" in svg
+    (step,) = [step for step in copied["steps"] if step["name"].startswith("copy by HTTP, right1→left1: ")]
+    names = [one["name"] for one in step["attachments"]]
+    assert {f"{host}: addresses, routes, rules, sockets, counters" for host in ("left1", "east")} < set(names)
+    assert SAMPLES in names
+    for said in ("ports in it", "The LAG at the end of the test", "collecting, distributing", "No traffic was sent"):
+        assert said in formed["descriptionHtml"], said
+    assert "No traffic" not in copied["descriptionHtml"]
+
+
 @needs_generator
 def test_ctrl_c_leaves_the_former_report_and_nothing_half_made(four: Path) -> None:
     former = allure_report.make(four).path.read_bytes()

@@ -52,6 +52,13 @@ def test_article_figures() -> None:
     }
 
 
+def test_a_figure_stands_only_beside_what_was_measured_as_it_was() -> None:
+    assert behaviour("MP-1").measured_with(3, 1e8).article == 279e6
+    assert behaviour("MP-1").measured_with(2, 1e8).article is None
+    assert behaviour("MP-1").measured_with(3, 1e9).article is None
+    assert behaviour("LAG-1").measured_with(2, 1e8) is behaviour("LAG-1")
+
+
 def test_catalogue_cannot_be_changed() -> None:
     with pytest.raises(TypeError):
         CATALOGUE["LAG-1"] = behaviour("LAG-2")  # type: ignore[index]

@@ -6,6 +6,7 @@ two labs here, and nothing crosses between them; the micro-VMs are for that.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from channover.hosts.seat import Taken
 from channover.hosts.sshlink import SshLink
 from channover.inventory import HostEntry, load
 from channover.plan import AddressAdd, LinkSet, Plan, RuleAdd
+from channover.reporting import machines, rig_of
 from channover.targets.base import Lab
 from channover.targets.netns import NetnsTarget
 from channover.targets.physical import PhysicalTarget
@@ -85,6 +87,10 @@ def test_a_lab_of_hosts_over_ssh(target: PhysicalTarget) -> None:
         for number, host in enumerate((lab.left, lab.right), start=1):
             host.apply(Plan("address", (AddressAdd(host.nic("a").device, f"10.93.93.{number}/30"),)))
             assert host.state().links["eth1"].carrier
+        hosts, _ = rig_of(lab, machines(lab))
+        assert [(host.name, host.machine, host.kernel) for host in hosts] == [
+            (name, os.uname().nodename, os.uname().release) for name in ("left", "right")
+        ]
         lab.left.apply(Plan("stands at the end", (RuleAdd("10.93.93.1", 101, 1001),)))
 
 

@@ -323,6 +323,35 @@ def test_a_flow_that_falls_short_explains_itself(user: pytest.Pytester) -> None:
 
 
 @pytest.mark.lab
+def test_the_articles_figure_of_three_paths_is_not_shown_beside_two(user: pytest.Pytester) -> None:
+    user.makepyfile(
+        """
+        import pytest
+        from channover.testing import Measured, behaviour, on
+        from channover.topology import trio
+        from channover.verdict.statistics import Estimate
+
+        @pytest.fixture
+        def goodput(channover_record):
+            return Measured("goodput", known=Estimate(2e8, 1e6, 40), record=channover_record.readings.append)
+
+        @behaviour("MP-1")
+        def test_two(goodput):
+            assert goodput >= 1e8
+
+        @behaviour("MP-1")
+        @on(trio())
+        def test_three(goodput):
+            assert goodput >= 1e8
+        """
+    )
+    run(user).assert_outcomes(passed=2)
+    found = json.loads((user.path / "reports" / "latest" / "results.json").read_text("utf-8"))["tests"]
+    figures = {test["nodeid"].rpartition("::")[2]: test["measurements"][0]["article"] for test in found}
+    assert figures == {"test_two": None, "test_three": 279e6}
+
+
+@pytest.mark.lab
 def test_an_interrupted_run_leaves_what_it_found(user: pytest.Pytester) -> None:
     user.makepyfile(
         """

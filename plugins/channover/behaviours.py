@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from channover.errors import UsageError
+
+ARTICLE_RATE = 1e8
+"""Of the article's links, bit/s."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,7 @@ class Behaviour:
     """One documented behaviour of aggregated links.
 
     ``article`` is the article's figure in bit/s, None where it gives none; ``article_note`` is what it says, in words.
+    ``article_paths`` is the number of paths that the figure was taken with, where the behaviour's tests differ in it.
     ``epic``, ``feature`` and ``story`` place it in the report's behaviour tree. ``needs`` says what hosts must be able
     to do: ``lag`` (a driver for LAGs) or a name in :mod:`channover.targets.capabilities`.
     """
@@ -32,6 +36,15 @@ class Behaviour:
     feature: str
     story: str
     needs: tuple[str, ...]
+    article_paths: int | None = None
+
+    def measured_with(self, paths: int, rate: float) -> Behaviour:
+        """Return it as a test of so many paths of a rate (bit/s) states it: the article's figure only beside its like.
+
+        The article's links were of 100 Mbit/s.
+        """
+        alike = rate == ARTICLE_RATE and self.article_paths in (None, paths)
+        return self if alike else replace(self, article=None)
 
     @property
     def epic(self) -> str:
@@ -149,6 +162,7 @@ _ALL = (
         "Aggregation",
         "The sum of the paths",
         _PATHS,
+        article_paths=3,
     ),
     Behaviour(
         "MP-2",

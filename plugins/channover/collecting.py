@@ -141,10 +141,11 @@ class Collected:
 
     def _meet(self, hosts: Sequence[HostFacts], cables: Sequence[CableFacts]) -> None:
         """Add what a test's lab consisted of: a host may have shown more of its NICs to another test."""
-        known = {host.name: host for host in self.hosts}
+        known = {(host.name, host.machine): host for host in self.hosts}
         for host in hosts:
-            nics = {nic.name: nic for one in (known.get(host.name), host) if one for nic in one.nics}
-            known[host.name] = replace(host, nics=tuple(nics.values()))
+            key = (host.name, host.machine)
+            nics = {nic.name: nic for one in (known.get(key), host) if one for nic in one.nics}
+            known[key] = replace(host, nics=tuple(nics.values()))
         self.hosts = tuple(known.values())
         self.cables = tuple({(one.a, one.b): one for one in (*self.cables, *cables)}.values())
 

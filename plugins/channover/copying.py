@@ -27,6 +27,13 @@ class Copied:
     copy: Copy
     nics: NicUse
     measuring: Measuring = field(repr=False)
+    hosts: Sequence[Host] = field(repr=False)
+
+    @property
+    def title(self) -> str:
+        """What was copied, in a few words: ``copy by HTTP, right→left``."""
+        client, server = self.nics.ends
+        return f"copy by {self.copy.protocol.name}, {server.name}→{client.name}"
 
     @property
     def goodput(self) -> Measured:
@@ -54,7 +61,7 @@ class Copies:
     """What a test calls to copy a file: ``copies(FileProtocol.HTTP, client, server)``."""
 
     measuring: Measuring
-    spend: Callable[[float], None] = field(repr=False)
+    closed: Callable[[Copied], None] = field(repr=False)
 
     def __call__(
         self, protocol: FileProtocol, client: End, server: End, *, mptcp: bool = False, watched: Sequence[Host] = ()
@@ -62,14 +69,19 @@ class Copies:
         """Copy a file from server to client, to its end; both speak MPTCP if asked to. Raises RigError."""
         links = 4 if mptcp else 1  # two links, for twice as long: the start of an MPTCP connection is slower
         size = int(self.measuring.link.rate * links * (self.measuring.duration or TYPICAL) / 8)
-        with serve(server.host, protocol, str(server.address.ip), size, mptcp=mptcp) as serving, measuring_slot():
-            hosts = {host.name: host for host in (client.host, server.host, *watched)}
-            samplers = {name: Sampler(host) for name, host in hosts.items()}
-            with allure.step(f"copy {size:,} bytes by {protocol.name} from {server.host.name} to {client.host.name}"):
-                done = start_copy(client.host, serving).wait(size * 8 / self.measuring.link.rate * 5 + 10)
-            self.spend(done.seconds)
-            series = {name: sampler.stop() for name, sampler in samplers.items()}
-        return Copied(done, self._use(series, [client.host, server.host]), self.measuring)
+        hosts = {host.name: host for host in (client.host, server.host, *watched)}
+        with serve(server.host, protocol, str(server.address.ip), size, mptcp=mptcp) as serving:
+            with measuring_slot():
+                samplers = {name: Sampler(host) for name, host in hosts.items()}
+                with allure.step(
+                    f"copy {size:,} bytes by {protocol.name} from {server.host.name} to {client.host.name}"
+                ):
+                    done = start_copy(client.host, serving).wait(size * 8 / self.measuring.link.rate * 5 + 10)
+                series = {name: sampler.stop() for name, sampler in samplers.items()}
+            use = self._use(series, [client.host, server.host])
+            copied = Copied(done, use, self.measuring, list(hosts.values()))
+            self.closed(copied)
+            return copied
 
     def _use(self, series: dict[str, NicSeries], ends: Sequence[Host]) -> NicUse:
         def make(name: str, number: float, unit: str) -> Measured:

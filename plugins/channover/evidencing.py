@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ import allure
 import allure_commons
 import pytest
 
+from channover.copying import Copied
 from channover.flow import Flow
 from channover.hosts.base import Host, Step
 from channover.observe import evidence
+from channover.observe.nics import NicSeries
 from channover.record import Record
 from channover.report.plots import Phase, Series
 from channover.report.plotter import PLACEHOLDER, SAMPLES, Plotter
@@ -24,6 +27,7 @@ from channover.targets.base import Lab
 from channover.traffic.iperf import SLICE, Protocol
 from channover.verdict.diagnosis import HostView, NicView, causes, per_nic
 from channover.verdict.statistics import settled_part
+from channover.wire import Link
 
 LIVE = pytest.StashKey[Callable[[Record, Flow], None]]()
 
@@ -51,12 +55,44 @@ def of_flow(record: Record, flow: Flow) -> None:
                 record.congestion_control = transfer.congestion_control or record.congestion_control
         for name, sections in flow.evidence.items():
             _attach_sections(name, sections)
-        drawn = _drawn(flow, record.journal.steps)
-        _plots.attach(flow, drawn)
-        hosts = {
-            name: {"times": series.times, "samples": _samples(series.samples)} for name, series in flow.series.items()
-        }
-        allure.attach(json.dumps({**drawn, "hosts": hosts}), SAMPLES, allure.attachment_type.JSON)
+        began = time.time() - (time.monotonic() - flow.started)
+        warm = max(flow.seconds - len(settled_part(flow.samples())) * SLICE, 0.0)
+        spans = phases(warm, flow.seconds, began, record.journal.steps)
+        _attach_rates(record, flow.name, flow.hosts, flow.series, flow.measuring.link, spans)
+
+
+def of_copy(record: Record, copied: Copied) -> None:
+    """Attach what a file copy left: the hosts' sockets and counters, a plot of each NIC's rate."""
+    record.traffic += copied.copy.seconds
+    start, end = copied.copy.setup, copied.copy.setup + copied.copy.seconds
+    with allure.step(f"{copied.title}: {copied.copy.seconds:.1f} s"):
+        for name, sections in evidence.collect_all(copied.hosts).items():
+            _attach_sections(name, sections)
+        spans = [("set-up", 0.0, start), ("copy", start, end)]
+        _attach_rates(record, copied.title, copied.hosts, copied.nics.series, copied.measuring.link, spans)
+
+
+def _attach_rates(
+    record: Record,
+    title: str,
+    hosts: Sequence[Host],
+    taken: Mapping[str, NicSeries],
+    link: Link,
+    spans: Sequence[Phase],
+) -> None:
+    """Attach a plot of each NIC's rate, and what it is drawn from; of many NICs, the busiest are drawn."""
+    series = _series(hosts, taken)
+    busiest = sorted(series, key=lambda one: -sum(one[2]))[:MOST]
+    drawn = {
+        "title": title if len(series) <= MOST else f"{title}: the {MOST} busiest of {len(series)} NICs",
+        "link_rate": link.rate,
+        "phases": spans,
+        "series": [one for one in series if one in busiest],
+    }
+    if file := _plots.attach(title, drawn):
+        record.plots.append((title, file))
+    counters = {name: {"times": one.times, "samples": _samples(one.samples)} for name, one in taken.items()}
+    allure.attach(json.dumps({**drawn, "hosts": counters}), SAMPLES, allure.attachment_type.JSON)
 
 
 def _samples(samples: Mapping[str, tuple[object, ...]]) -> dict[str, list[dict[str, int]]]:
@@ -73,27 +109,21 @@ class Plots:
 
     def __init__(self) -> None:
         self._plotter = Plotter()
-        self._wanted: tuple[Flow, Mapping[str, Any]] | None = None
-        self._files: dict[int, tuple[Flow, str]] = {}
+        self._written: str | None = None
         self.folder: Path | None = None
 
-    def attach(self, flow: Flow, drawn: Mapping[str, Any]) -> None:
-        """Attach a plot of each NIC's rate to the running test."""
-        self._wanted = flow, drawn
-        allure.attach(PLACEHOLDER.format(flow.name), f"NIC rates, {flow.name}", allure.attachment_type.SVG)
-        self._wanted = None
-
-    def take(self, flow: Flow) -> str | None:
-        """Return the name of the file that holds a flow's plot, once; None where there is none."""
-        return self._files.pop(id(flow), (flow, None))[1]
+    def attach(self, title: str, drawn: Mapping[str, Any]) -> str | None:
+        """Attach a plot to the running test; return the name of its file, None where nothing is kept."""
+        self._written = None
+        allure.attach(PLACEHOLDER.format(escape(title)), f"NIC rates, {title}", allure.attachment_type.SVG)
+        if self._written is not None and self.folder is not None:
+            self._plotter.draw(self.folder / self._written, drawn)
+        return self._written
 
     @allure_commons.hookimpl(trylast=True)
     def report_attached_data(self, file_name: str) -> None:
-        """Learn from Allure by what name it has written the placeholder."""
-        if self._wanted is not None and self.folder is not None:
-            flow, drawn = self._wanted
-            self._files[id(flow)] = flow, file_name
-            self._plotter.draw(self.folder / file_name, drawn)
+        """Learn from Allure by what name it has written an attachment."""
+        self._written = file_name
 
     def finish(self, timeout: float) -> bool:
         """Wait until all plots are drawn, no longer than ``timeout`` (seconds); False where some are not."""
@@ -111,11 +141,6 @@ def plots_into(folder: Path) -> Plots:
     return _plots
 
 
-def plot_of(flow: Flow) -> str | None:
-    """Return the name of the attachment that holds a flow's plot, once; None where there is none."""
-    return _plots.take(flow)
-
-
 def finish_plots(timeout: float) -> bool:
     """Wait until all plots are drawn, no longer than ``timeout`` (seconds); False where some are not."""
     return _plots.finish(timeout)
@@ -125,25 +150,10 @@ MOST = 8
 """NICs in one plot: its key has no room for many more."""
 
 
-def _drawn(flow: Flow, steps: Sequence[Step]) -> dict[str, Any]:
-    """Return what a plot is drawn from, as plain data; of many NICs, the busiest."""
-    began = time.time() - (time.monotonic() - flow.started)
-    warm = max(flow.seconds - len(settled_part(flow.samples())) * SLICE, 0.0)
-    series = _series(flow)
-    busiest = sorted(series, key=lambda one: -sum(one[2]))[:MOST]
-    title = flow.name if len(series) <= MOST else f"{flow.name}: the {MOST} busiest of {len(series)} NICs"
-    return {
-        "title": title,
-        "link_rate": flow.measuring.link.rate,
-        "phases": phases(warm, flow.seconds, began, steps),
-        "series": [one for one in series if one in busiest],
-    }
-
-
-def _series(flow: Flow) -> list[Series]:
+def _series(hosts: Sequence[Host], series: Mapping[str, NicSeries]) -> list[Series]:
     found: list[Series] = []
-    for host in flow.hosts:
-        taken = flow.series[host.name]
+    for host in hosts:
+        taken = series[host.name]
         if not taken.times:
             continue
         for nic in host.nics.values():

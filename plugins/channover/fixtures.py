@@ -21,9 +21,12 @@ from channover.targets.base import Lab
 from channover.topology import Topology, pair
 from channover.traffic.iperf import Protocol
 from channover.tunnelling import Tunnels
+from channover.verdict.expect import Measured, count
 
 SESSION = pytest.StashKey[Session]()
 RECORD = pytest.StashKey[Record]()
+Counted = Callable[[str, float], Measured]
+"""Makes a value of a name and a number that is known exactly."""
 
 
 def _marked(request: pytest.FixtureRequest, name: str) -> object | None:
@@ -67,7 +70,8 @@ def forming_lag(request: pytest.FixtureRequest, lab: Lab, channover_record: Reco
     try:
         yield made
         for end in made.ends:
-            evidencing.attach_text(f"{end.host.name}: bond state", end.status().text)
+            status = channover_record.lags[end.host.name] = end.status()
+            evidencing.attach_text(f"{end.host.name}: bond state", status.text)
     finally:
         with channover_record.converges():
             making.__exit__(None, None, None)
@@ -141,10 +145,12 @@ def mptcp(measuring: Measuring) -> Traffic:
 
 
 @pytest.fixture
+def counted(channover_record: Record) -> Counted:
+    """Make a count a value that the report shows with what was expected: ``counted("ports", 2) == 2``."""
+    return lambda name, number: count(name, number, channover_record.readings.append)
+
+
+@pytest.fixture
 def copies(measuring: Measuring, channover_record: Record) -> Copies:
     """Copy a file from one end to another, as in ``copies(FileProtocol.HTTP, client, server)``."""
-
-    def spend(seconds: float) -> None:
-        channover_record.traffic += seconds
-
-    return Copies(measuring, spend)
+    return Copies(measuring, lambda copied: evidencing.of_copy(channover_record, copied))

@@ -22,6 +22,7 @@ from channover.fixtures import (
     SESSION,
     channover_record,
     copies,
+    counted,
     forming_lag,
     lab,
     lag,
@@ -40,7 +41,7 @@ from channover.record import Record
 from channover.report.facts import Planned
 from channover.report.results import planned_folder
 from channover.report.terminal import LiveLine, progress, show
-from channover.reporting import LAB, Reporting, rig_of
+from channover.reporting import LAB, MACHINES, Reporting, rig_of
 from channover.rigging import Rigging
 from channover.session import Session, target_of
 from channover.topology import Topology, pair
@@ -49,6 +50,7 @@ from channover.verdict.expect import Expectation, Measured, quantity
 __all__ = [
     "channover_record",
     "copies",
+    "counted",
     "forming_lag",
     "lab",
     "lag",
@@ -245,7 +247,10 @@ def _live(reporter: Any) -> Any:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Make the test's record; with ``--strict``, fail what cannot be tried here."""
     behaviour = _behaviour(item)
-    record = Record(behaviour, Journal(scope=allure.step))
+    paths = sum(len(node.nics) for node in _topology(item).nodes[:1])
+    rate = item.config.stash[SESSION].settings.link.rate
+    stated = behaviour.measured_with(paths, rate) if behaviour is not None else None
+    record = Record(stated, Journal(scope=allure.step))
     item.stash[RECORD] = record
     if behaviour is not None:
         labelling.label(item, behaviour, item.config.stash[SESSION])
@@ -279,7 +284,7 @@ def pytest_runtest_makereport(
             "lag_driver": record.lag_driver,
             "congestion_control": record.congestion_control or session.congestion_control,
         }
-        hosts, cables = rig_of(item.stash[LAB]) if LAB in item.stash else ([], [])
+        hosts, cables = rig_of(item.stash[LAB], item.stash.get(MACHINES, {})) if LAB in item.stash else ([], [])
         left = {
             "hosts": [asdict(host) for host in hosts],
             "cables": [asdict(cable) for cable in cables],

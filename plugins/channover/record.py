@@ -10,17 +10,23 @@ from dataclasses import dataclass, field
 from channover.behaviours import Behaviour
 from channover.flow import Flow
 from channover.hosts.base import Journal
+from channover.observe.bond import LagStatus
 from channover.verdict.expect import Reading
 
 
 @dataclass
 class Record:
-    """One test. ``converging`` and ``waiting`` are seconds spent on protocols and on the measuring slot."""
+    """One test. ``plots`` are titles, each with its attachment's file; ``lags`` what each end of a LAG said of itself, last.
+
+    ``converging`` and ``waiting`` are seconds spent on protocols and on the measuring slot.
+    """
 
     behaviour: Behaviour | None
     journal: Journal
     readings: list[Reading] = field(default_factory=list)
     flows: list[Flow] = field(default_factory=list)
+    plots: list[tuple[str, str]] = field(default_factory=list)
+    lags: dict[str, LagStatus] = field(default_factory=dict)
     traffic: float = 0.0
     converging: float = 0.0
     waiting: float = 0.0

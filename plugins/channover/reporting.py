@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import allure
@@ -22,17 +23,19 @@ from channover.report import allure_report, certificate, story
 from channover.report.drawing import topology_svg
 from channover.report.facts import CableFacts, HostFacts, NicFacts
 from channover.report.generator import GeneratorMissing
-from channover.report.story import Plot, Story, Subflows
+from channover.report.story import Members, Plot, Story, Subflows
 from channover.targets.base import Lab
 from channover.topology import Role
 from channover.traffic.iperf import Protocol
 
 LAB = pytest.StashKey[Lab]()
+MACHINES = pytest.StashKey[Mapping[str, tuple[str, str]]]()
 FAULTS = pytest.StashKey[dict[str, str]]()
 PHASES = pytest.StashKey[list[pytest.TestReport]]()
 CAPTURES = pytest.StashKey[Captures]()
 PATIENCE, HURRIED = 120.0, 5.0
 """Seconds that the report may take at the end of a run, and of a run that somebody wants to end."""
+_QUIET = "No traffic was sent in this test: there are no rates to show."
 _ROWS = 32
 """Subflows of one host that a page shows; the attachments have all."""
 
@@ -55,6 +58,8 @@ class Reporting:
         if fixturedef.argname == "lab" and isinstance(made, Lab) and isinstance(request.node, pytest.Item):
             request.node.stash[LAB] = made
             wanted = self._config.stash[SESSION].settings
+            if wanted.target == "physical" and not wanted.place.dry_run:
+                request.node.stash[MACHINES] = machines(made)
             if wanted.pcap != "never":
                 request.node.stash[CAPTURES] = Captures(made.hosts.values(), wanted.pcap_size)
         return made
@@ -109,10 +114,12 @@ class Reporting:
                     record.behaviour,
                     record.readings,
                     drawn(lab, item.stash.get(FAULTS, {})) if lab is not None else "",
-                    [Plot(flow.name, file) for flow in record.flows if (file := evidencing.plot_of(flow))],
+                    [Plot(title, file) for title, file in record.plots],
                     list(_subflows(record.flows)),
+                    list(_members(lab, record)) if lab is not None else (),
                     reason,
                     verdict,
+                    () if record.plots or record.flows or lab is None else (_QUIET,),
                 )
             )
         )
@@ -158,12 +165,26 @@ class Reporting:
             terminalreporter.write_line(line)
 
 
-def rig_of(lab: Lab) -> tuple[list[HostFacts], list[CableFacts]]:
-    """Return what a lab consists of, as the results hold it."""
+def machines(lab: Lab) -> dict[str, tuple[str, str]]:
+    """Return each host's own name and its kernel's release, as far as they answer."""
+    found = {}
+    for host in lab.hosts.values():
+        with contextlib.suppress(RigError, ValueError):
+            name, release = host.run("uname", "-nr", quiet=True).stdout.split()
+            found[host.name] = name, release
+    return found
+
+
+def rig_of(
+    lab: Lab, found: Mapping[str, tuple[str, str]] = MappingProxyType({})
+) -> tuple[list[HostFacts], list[CableFacts]]:
+    """Return what a lab consists of, as the results hold it; ``found`` is what :func:`machines` returned."""
     hosts = [
         HostFacts(
             node.name,
             "switch" if node.role is Role.SWITCH else "host",
+            found.get(node.name, ("", ""))[1],
+            machine=found.get(node.name, ("", ""))[0],
             nics=tuple(
                 NicFacts(one.name, one.device, one.driver, one.firmware, one.speed)
                 for one in (lab.hosts[node.name].nic(nic) for nic in node.nics)
@@ -198,6 +219,12 @@ def faults(lab: Lab, record: Record) -> dict[str, str]:
                     if name not in used:
                         found.setdefault(f"{host.name}.{name}", "idle")
     return found
+
+
+def _members(lab: Lab, record: Record) -> Iterator[Members]:
+    for name, status in record.lags.items():
+        labels = {nic.device: nic.name for nic in lab.hosts[name].nics.values()}
+        yield Members(name, status.policy, [(labels.get(one.device, ""), one) for one in status.members])
 
 
 def _subflows(flows: list[Flow]) -> Iterator[Subflows]:

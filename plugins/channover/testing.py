@@ -9,6 +9,7 @@ import pytest
 
 from channover.behaviours import behaviour as find
 from channover.copying import Copies
+from channover.fixtures import Counted
 from channover.flow import Flow, Traffic, require_multipath
 from channover.network.lag import HashPolicy, Lag
 from channover.network.tunnel import Tunnel, TunnelEnd
@@ -24,6 +25,7 @@ from channover.wire import Link
 
 __all__ = [
     "Copies",
+    "Counted",
     "Expectation",
     "FileProtocol",
     "Flow",

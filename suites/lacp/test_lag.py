@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from channover.testing import Lag, Traffic, behaviour, exactly, near
+from channover.testing import Counted, Lag, Traffic, behaviour, exactly, near
 
 LACP_FRAME = 124
 """Bytes of a LACP frame as NIC counters show it: 110 of LACPDU, 14 of Ethernet header (IEEE 802.1AX-2014, 6.4.2.3)."""
@@ -33,11 +33,12 @@ def test_one_nic_carries_the_flow_and_the_other_only_lacp(lag: Lag, tcp: Traffic
 
 
 @behaviour("LAG-4")
-def test_lacp_has_converged(forming_lag: Lag) -> None:
+def test_lacp_has_converged(forming_lag: Lag, counted: Counted) -> None:
     assert forming_lag.unconverged() is None
     for end in forming_lag.ends:
-        status = end.status()
-        assert len(status.aggregators) == 1
-        assert status.ports == forming_lag.links
-        assert status.equal_keys
-        assert all(member.collecting and member.distributing for member in status.members)
+        name, status = end.host.name, end.status()
+        working = [member for member in status.members if member.collecting and member.distributing]
+        assert counted(f"aggregators at {name}", len(status.aggregators)) == 1
+        assert counted(f"ports in it at {name}", status.ports) == forming_lag.links
+        assert counted(f"partner key less actor key at {name}", status.partner_key - status.actor_key) == 0
+        assert counted(f"ports collecting and distributing at {name}", len(working)) == forming_lag.links

@@ -255,6 +255,7 @@ def _flat(run: Run) -> Iterator[tuple[str, str]]:
     for name, version in run.tools.items():
         yield name, version
     for host in run.hosts:
+        yield f"{host.name}: machine", host.machine
         yield f"{host.name}: kernel or firmware", host.kernel
         for nic in host.nics:
             place = f"{host.name}.{nic.name}"

@@ -22,12 +22,16 @@ class NicFacts:
 
 @dataclass(frozen=True)
 class HostFacts:
-    """One host or switch, as it was found: ``kernel`` is a release (of a switch: its firmware), empty where unknown."""
+    """One host or switch, as it was found: ``kernel`` is a release (of a switch: its firmware), empty where unknown.
+
+    ``name`` is its part in the topology, ``machine`` the real machine's own name; empty where the lab was made up.
+    """
 
     name: str
     role: Role = "host"
     kernel: str = ""
     nics: tuple[NicFacts, ...] = ()
+    machine: str = ""
 
 
 @dataclass(frozen=True)

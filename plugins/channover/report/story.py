@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from html import escape
 
 from channover.behaviours import Behaviour
+from channover.observe.bond import STATE_BITS, MemberStatus
 from channover.observe.sockets import Subflow
 from channover.report.results import printable
 from channover.verdict.expect import Expectation, Reading, quantity
@@ -45,6 +46,15 @@ class Subflows:
 
 
 @dataclass(frozen=True)
+class Members:
+    """What one end of a LAG said of its members when the test was over: each with its NIC's label."""
+
+    host: str
+    policy: str
+    rows: Sequence[tuple[str, MemberStatus]]
+
+
+@dataclass(frozen=True)
 class Story:
     """What a page tells. ``reason`` is why the test did not pass, empty where it did; ``topology`` an SVG or empty."""
 
@@ -53,6 +63,7 @@ class Story:
     topology: str = ""
     plots: Sequence[Plot] = ()
     subflows: Sequence[Subflows] = ()
+    members: Sequence[Members] = ()
     reason: str = ""
     verdict: str = "passed"
     notes: Sequence[str] = ()
@@ -61,7 +72,7 @@ class Story:
 def page(story: Story) -> str:
     """Return the page as HTML."""
     parts = [*_statement(story), *_reason(story), *_verdicts(story), *_topology(story), *_plots(story)]
-    parts += [part for found in story.subflows for part in _subflows(found)]
+    parts += [*_members(story.members), *(part for found in story.subflows for part in _subflows(found))]
     parts += [f"<p>{_said(note)}</p>" for note in story.notes]
     return f'<div style="{_TEXT}">{"".join(parts)}</div>'
 
@@ -164,6 +175,23 @@ def _plots(story: Story) -> Iterator[str]:
     for plot in story.plots:
         title = escape(printable(plot.title), quote=True)
         yield f'<p style="margin:2px 0"><img alt="{title}" style="max-width:100%" src="{PLOT}{plot.file}"></p>'
+
+
+def _members(ends: Sequence[Members]) -> Iterator[str]:
+    if not ends:
+        return
+    yield _head("The LAG at the end of the test")
+    yield _table(
+        "end", "NIC", "link", "aggregator", "actor key", "partner key", "partner", "state of the actor", "used"
+    )
+    for end in ends:
+        for label, one in end.rows:
+            state = ", ".join(bit for bit in STATE_BITS if bit in one.actor.state)
+            cells = [end.host, f"{label} ({one.device})" if label else one.device, "up" if one.mii_up else "✗ down"]
+            cells += ["none" if one.aggregator is None else str(one.aggregator), str(one.actor.key)]
+            cells += [str(one.partner.key), one.partner.system, state, "yes" if one.enabled else f"✗ no {one.note}"]
+            yield "<tr>" + "".join(f'<td style="{_CELL}">{_said(text)}</td>' for text in cells) + "</tr>"
+    yield f"</table><p>Transmit hash policy: {', '.join(dict.fromkeys(escape(end.policy) for end in ends))}.</p>"
 
 
 def _subflows(found: Subflows) -> Iterator[str]:
