@@ -22,7 +22,7 @@ setup:
 # ARGS that name a suite run it alone; without, all of suites/ is run.
 define run_suites
 before=$$(readlink reports/latest); status=0; \
-$(BIN)/pytest $(if $(findstring suites/,$(ARGS)),,suites/) $(1) $(ARGS) || status=$$?; \
+$(BIN)/pytest $(if $(filter suites suites/%,$(ARGS)),,suites/) $(1) $(ARGS) || status=$$?; \
 after=$$(readlink reports/latest); \
 if [ "$$after" != "$$before" ]; then \
 	for file in results.json certificate.html report.html; do \

@@ -23,6 +23,7 @@ from channover.observe.nics import NicSeries
 from channover.record import Record
 from channover.report.plots import Phase, Series
 from channover.report.plotter import PLACEHOLDER, SAMPLES, Plotter
+from channover.report.results import NicBytes
 from channover.targets.base import Lab
 from channover.traffic.iperf import SLICE, Protocol
 from channover.verdict.diagnosis import HostView, NicView, causes, per_nic
@@ -80,7 +81,8 @@ def _attach_rates(
     link: Link,
     spans: Sequence[Phase],
 ) -> None:
-    """Attach a plot of each NIC's rate, and what it is drawn from; of many NICs, the busiest are drawn."""
+    """Attach a plot of each NIC's rate, and what it is drawn from, and note bytes; of many NICs, the busiest are drawn."""
+    record.nics += _carried(title, hosts, taken)
     series = _series(hosts, taken)
     busiest = sorted(series, key=lambda one: -sum(one[2]))[:MOST]
     drawn = {
@@ -93,6 +95,23 @@ def _attach_rates(
         record.plots.append((title, file))
     counters = {name: {"times": one.times, "samples": _samples(one.samples)} for name, one in taken.items()}
     allure.attach(json.dumps({**drawn, "hosts": counters}), SAMPLES, allure.attachment_type.JSON)
+
+
+def of_load(record: Record, link: Link, title: str, hosts: Sequence[Host], taken: Mapping[str, NicSeries]) -> None:
+    """Attach what a tunnel's background load left: a plot of each NIC's rate."""
+    with allure.step(title):
+        end = max((one.times[-1] - one.times[0] for one in taken.values() if one.times), default=0.0)
+        _attach_rates(record, title, hosts, taken, link, [("load", 0.0, end)])
+
+
+def _carried(title: str, hosts: Sequence[Host], taken: Mapping[str, NicSeries]) -> list[NicBytes]:
+    found = []
+    for host in hosts:
+        for nic in host.nics.values():
+            if nic.device in taken[host.name].devices:
+                moved = taken[host.name].delta(nic.device)
+                found.append(NicBytes(title, host.name, nic.name, moved.tx_bytes, moved.rx_bytes))
+    return found
 
 
 def _samples(samples: Mapping[str, tuple[object, ...]]) -> dict[str, list[dict[str, int]]]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from statistics import fmean
+
+import allure
 
 from channover.errors import RigError
 from channover.flow import EXTENSION, End, Flow, Measuring
@@ -18,7 +20,7 @@ from channover.network.openvpn import join_listener, openvpn_tunnel
 from channover.network.ssh import ssh_login, ssh_server, ssh_tunnel
 from channover.network.tunnel import Tunnel, TunnelEnd, through, way_back
 from channover.observe.counters import Processors, processors
-from channover.observe.nics import Sampler
+from channover.observe.nics import NicSeries, Sampler
 from channover.observe.sockets import subflows
 from channover.paths import HostEnd, Multipath
 from channover.plan import EndpointAdd, Plan
@@ -41,6 +43,8 @@ class Tunnels:
     multipath: Multipath
     record: Record
     measuring: Measuring
+    loaded: Callable[[str, Sequence[Host], Mapping[str, NicSeries]], None] = field(default=lambda *_: None, repr=False)
+    """Takes what the NICs of both ends did during a background load."""
 
     @contextmanager
     def ssh(self, *, compression: bool = False, mptcp: bool = True) -> Iterator[Tunnel]:
@@ -97,8 +101,10 @@ class Tunnels:
         words = ["iperf3", "-c", str(tunnel.server.address.ip), "-p", str(LOAD_PORT), "-t", "120"]
         if tunnel.kind == "openvpn":
             words += ["-u", "-l", "1390", "-b", f"{1.5 * self.multipath.link.rate:.0f}"]
+        hosts = [end.host for end in tunnel.ends]
         with measuring_slot() as waited:
             self.record.waiting += waited
+            samplers = [Sampler(host) for host in hosts]
             client = tunnel.client.host.spawn(*words)
             try:
                 server.wait_for("connected to", 10.0)
@@ -106,6 +112,8 @@ class Tunnels:
             finally:
                 client.stop(1.0)
                 server.stop(1.0)
+                series = {sampler.host.name: sampler.stop() for sampler in samplers}
+        self.loaded(f"load through {tunnel.kind}", hosts, series)
 
     def rate(self, tunnel: Tunnel, name: str) -> Measured:
         """Measure what comes out of the tunnel's device at the server, in bit/s of IP packets, while a load runs."""
@@ -172,7 +180,15 @@ class Tunnels:
         """Wait until the loop shows in a form. Raises RigError: the lab could not be made to loop."""
         with self.record.converges():
             until(lambda: form in self.forms(tunnel), f"the tunnel to feed on itself ({form.value})", timeout, 0.05)
-        return self.loops(tunnel)
+        found = self.loops(tunnel)
+        allure.attach("\n".join(map(str, found)), "the loop, as it was detected", allure.attachment_type.TEXT)
+        return found
+
+    def wait_forms(self, tunnel: Tunnel, form: Form, timeout: float = 10.0) -> set[Form]:
+        """Wait for at most ``timeout`` seconds until the loop shows in a form; return the forms in which it shows then."""
+        with suppress(RigError):
+            self.wait_loop(tunnel, form, timeout)
+        return self.forms(tunnel)
 
     def wait_clear(self, tunnel: Tunnel, timeout: float = 10.0) -> set[Form]:
         """Give the client's looped subflows time (seconds) to end; return the forms that are left there.

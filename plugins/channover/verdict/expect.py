@@ -53,19 +53,19 @@ def near(value: float, within: float = 0.01, why: str = "") -> Expectation:
     return Expectation(value * (1 - within), value * (1 + within), value, why)
 
 
-def at_least(low: float, why: str = "") -> Expectation:
-    """Expect ``low`` or more."""
-    return Expectation(low, math.inf, None, why)
+def at_least(low: float, why: str = "", *, theory: float | None = None) -> Expectation:
+    """Expect ``low`` or more, of the ``theory`` that the wire allows."""
+    return Expectation(low, math.inf, theory, why)
 
 
-def at_most(high: float, why: str = "") -> Expectation:
-    """Expect ``high`` or less."""
-    return Expectation(-math.inf, high, None, why)
+def at_most(high: float, why: str = "", *, theory: float | None = None) -> Expectation:
+    """Expect ``high`` or less, of the ``theory`` that the wire allows."""
+    return Expectation(-math.inf, high, theory, why)
 
 
-def between(low: float, high: float, why: str = "") -> Expectation:
-    """Expect ``low`` to ``high``."""
-    return Expectation(low, high, None, why)
+def between(low: float, high: float, why: str = "", *, theory: float | None = None) -> Expectation:
+    """Expect ``low`` to ``high``, of the ``theory`` that the wire allows."""
+    return Expectation(low, high, theory, why)
 
 
 def exactly(value: float, why: str = "") -> Expectation:
