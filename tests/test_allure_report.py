@@ -302,44 +302,92 @@ def test_a_run_without_a_generator_has_all_the_rest(pytester: pytest.Pytester, m
 
 @needs_generator
 @pytest.mark.lab
-def test_the_end_of_a_run_makes_the_report(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_a_skip_a_broken_rig_and_a_lost_worker_are_told_apart_everywhere(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(channover.__file__).parent.parent))
     pytester.makepyfile(
         """
         import os
+        import signal
         import pytest
         from channover.testing import behaviour
         from channover.errors import RigError
 
         @behaviour("MP-8")
-        @pytest.mark.parametrize("n", range(4))
-        def test_many(lab, n):
-            assert n != 2, "two is broken"
-            if n == 3:
-                raise RigError("the rig is")
+        def test_passes(lab):
+            pass
 
-        @behaviour("MP-8")
-        def test_dies():
+        @behaviour("MP-1")
+        def test_fails(lab):
+            assert False, "two is broken"
+
+        @behaviour("MP-2")
+        def test_skips():
+            pytest.skip("there is no third NIC here: add one")
+
+        @behaviour("MP-4")
+        def test_rig(lab):
+            raise RigError("left: iperf3 died with signal 9")
+
+        @behaviour("MP-7")
+        def test_lost():
             if "PYTEST_XDIST_WORKER" in os.environ:
-                os._exit(1)
+                os.kill(os.getpid(), signal.SIGKILL)
         """
     )
     done = pytester.runpytest_subprocess("-p", "channover.plugin", "-n", "2", "--max-worker-restart", "1")
+    assert done.ret == 1
+    folder = pytester.path / "reports" / "latest"
+    results = Results.from_json((folder / "results.json").read_text("utf-8"))
+    assert {test.behaviour or test.nodeid[-9:]: (test.outcome, test.lost) for test in results.tests} == {
+        "MP-1": ("failed", False),
+        "MP-2": ("skipped", False),
+        "MP-4": ("error", False),
+        "MP-8": ("passed", False),
+        "test_lost": ("error", True),
+    }
+    (line,) = [line for line in done.stdout.lines if line.startswith("certificate: ")]
+    assert line.endswith(": NOT ACCEPTED")
+    sheet = " ".join(
+        re.sub("<[^>]+>", " ", (folder / "certificate.html").read_text("utf-8").partition("</style>")[2]).split()
+    )
+    assert "NOT ACCEPTED" in sheet and "Not whole:" not in sheet
+    for words in (
+        "Failed (1): the behaviour is not there MP-1 test_",
+        "Error (1): the rig broke: no verdict on the behaviour MP-4 test_",
+        "Not reported (1): collected, and nothing says how it ended MP-7 test_",
+        "Skipped (1): the rig lacks what the test needs MP-2 test_",
+        "over three, nearly three – – – ✗ failed",
+        "! error",
+        "? not reported",
+        "– skipped",
+        "✓ passed",
+    ):
+        assert words in sheet, words
     (line,) = [line for line in done.stdout.lines if line.startswith("report: ")]
     data = embedded(pytester.path / line.partition(": ")[2])
     assert statuses(data) == {
-        "test_many[0]": "passed",
-        "test_many[1]": "passed",
-        "test_many[2]": "failed",
-        "test_many[3]": "broken",
-        "test_dies": "unknown",
+        "test_passes": "passed",
+        "test_fails": "failed",
+        "test_skips": "skipped",
+        "test_rig": "broken",
+        "test_lost": "unknown",
     }
-    test = next(one for one in data.values() if isinstance(one, dict) and one.get("name") == "test_many[2]")
-    assert "MP-8" in test["descriptionHtml"] and "two is broken" in test["descriptionHtml"]
+    test = next(one for one in data.values() if isinstance(one, dict) and one.get("name") == "test_fails")
+    assert "MP-1" in test["descriptionHtml"] and "two is broken" in test["descriptionHtml"]
     assert "data:image/svg+xml" in test["descriptionHtml"], "the topology"
     labels = {label["name"]: label["value"] for label in test["labels"]}
-    assert (labels["severity"], labels["layer"], labels["target"]) == ("normal", "4 transport", "netns")
-    assert [link["url"] for link in test["links"]] == ["https://www.rfc-editor.org/rfc/rfc8684"]
+    assert (labels["severity"], labels["layer"], labels["target"]) == ("critical", "4 transport", "netns")
+    assert [link["url"] for link in test["links"]] == [f"https://www.rfc-editor.org/rfc/rfc{n}" for n in (8684, 6182)]
+    (gates,) = [one for name, one in data.items() if "quality-gate" in name]
+    assert {one["rule"]: one["success"] for one in _flat(gates)} == dict.fromkeys(
+        ("behaviours", "rig", "tried", "complete"), False
+    )
+
+
+def _flat(found: Any) -> list[dict[str, Any]]:
+    return found if isinstance(found, list) else [one for some in found.values() for one in some]
 
 
 @pytest.mark.lab

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import re
+import shutil
 import subprocess
 import xml.etree.ElementTree as ET
 from dataclasses import replace
@@ -25,6 +26,7 @@ from channover.report.decision import decide
 from channover.report.drawing import topology_svg
 from channover.report.facts import CableFacts, HostFacts, NicFacts, Planned
 from channover.report.figures import lines_of, with_uncertainty
+from channover.report.items import in_short, items, parts
 from channover.report.results import Measurement, Outcome, Results
 from channover.report.waivers import Waiver, load
 from channover.verdict.expect import Reading, near
@@ -370,6 +372,62 @@ def test_no_row_is_wider_than_its_page(tmp_path: Path, name: str) -> None:
 
 
 # -------------------------------------------------------------------------------------------------- drawing, figures
+
+
+def worst() -> Results:
+    """Every behaviour of the catalogue, none passed, two tests each, on 21 hosts."""
+    low = replace(runs.RATE, value=61.2e6, uncertainty=1.1e6)
+    ways: tuple[Outcome, ...] = ("failed", "error", "skipped")
+    tests = [
+        runs.test(each, ways[number % 3], "why " * 80, name=f"t.py::test_{each}[{one}]", measurements=[low, runs.NICS])
+        for number, each in enumerate(CATALOGUE)
+        for one in ("one", "other")
+    ]
+    hosts = tuple(HostFacts(f"h{n}", kernel=f"6.{n}", nics=(NicFacts("a", "eth1"),)) for n in range(21))
+    return runs.results(*tests, hosts=hosts, interrupted=True, revision="v1-dirty")
+
+
+@pytest.mark.skipif(printing.browser() is None, reason="no Chromium here: install the package chromium")
+@pytest.mark.skipif(shutil.which("pdftotext") is None, reason="no pdftotext here: install the package poppler-utils")
+@pytest.mark.parametrize("name", ["accepted", "four", "physical", "odd", "large", "worst"])
+def test_the_first_sheet_has_all_that_decides(tmp_path: Path, name: str) -> None:
+    results = {
+        "accepted": lambda: runs.results(*(runs.test(each) for each in CATALOGUE)),
+        "four": runs.four_states,
+        "physical": runs.physical,
+        "odd": runs.odd,
+        "large": runs.large,
+        "worst": worst,
+    }[name]()
+    made = certificate.write(runs.saved(results, tmp_path), now=NOW)
+    assert made.pdf is not None, made.note
+    done = subprocess.run(["pdftotext", "-l", "1", "-layout", made.pdf, "-"], capture_output=True, check=True)
+    sheet = " ".join(done.stdout.decode("utf-8").split())
+    digest = hashlib.sha256((tmp_path / "results.json").read_bytes()).hexdigest()
+    wanted = [made.id, made.decision.verdict, "Rule:", digest, "Tested by", "Reviewed by", "Approved by"]
+    wanted += [f"{each.behaviour} " for each in made.decision.behaviours]
+    wanted += ["2026-01-31 12:00:00 UTC", "Item under test", "Set-up", "Method", "Deviations", "Waivers"]
+    assert [words for words in wanted if words not in sheet] == []
+
+
+def test_the_item_under_test_takes_few_rows() -> None:
+    nics = (NicFacts("a", "eth1"), NicFacts("b", "eth2"))
+    made_up = runs.results(hosts=tuple(HostFacts(f"h{number}", nics=nics) for number in range(9))).run
+    (row,) = items(made_up)
+    assert (row.names, row.nics, row.kernel) == ("h0, h1, … h8 (9 alike)", "a (eth1), b (eth2)", runs.RUN.kernel)
+    assert in_short([row]) == ["h0, h1, … h8 (9 alike): 2 NICs", f"kernel {runs.RUN.kernel}"]
+    real = replace(made_up, target="physical", hosts=(HostFacts("left", "host", "6.1", nics, "bilbao-7"),))
+    assert in_short(items(real)) == ["left = bilbao-7: 2 NICs", "kernel 6.1"]
+    switch = HostFacts("tor-1", "switch")
+    assert items(replace(real, hosts=(switch,)))[0].kernel == "", "not the hosts' kernel"
+
+
+def test_labs_that_do_not_hang_together_are_drawn_apart() -> None:
+    hosts = tuple(HostFacts(name) for name in ("left", "right", "west", "east", "alone"))
+    cables = (CableFacts("left.a", "right.a"), CableFacts("west.a", "east.a"), CableFacts("left.b", "nobody.a"))
+    found = parts(runs.results(hosts=hosts, cables=cables).run)
+    assert [[host.name for host in some] for some, _ in found] == [["left", "right"], ["west", "east"], ["alone"]]
+    assert [[cable.a for cable in some] for _, some in found] == [["left.a"], ["west.a"], []]
 
 
 def test_a_drawing_shows_nodes_cables_and_what_failed() -> None:

@@ -20,6 +20,7 @@ from channover.report import printing
 from channover.report.decision import MEANING, STATES, Decision, Ended, Judged, State, decide
 from channover.report.drawing import rate, topology_svg
 from channover.report.figures import Line, lines_of
+from channover.report.items import in_short, items, parts
 from channover.report.results import Results, printable, write_whole
 from channover.report.waivers import Waiver, load
 
@@ -48,6 +49,13 @@ class _Row:
     article: str
     lines: tuple[Line, ...]
     more: str
+
+    @property
+    def main(self) -> Line | None:
+        """The one value that the first sheet shows: outside its range, else beside the article's figure, else the first."""
+        beside = next((line for line in self.lines if line.article), None)
+        first = next(iter(self.lines), None)
+        return first if first is None or not first.inside or beside is None else beside
 
 
 @dataclass(frozen=True)
@@ -143,13 +151,18 @@ def render(
         "began": _day(run.start),
         "ended": _day(run.end),
         "decision": decision,
+        "meaning": MEANING,
         "counts": [(s, sum(each.state == s for each in decision.behaviours)) for s in reversed(STATES)],
         "tests": len(results.tests),
         "planned": None if run.planned is None else len(run.planned),
-        "drawing": Markup(topology_svg(run.hosts, run.cables)),
+        "drawings": [Markup(topology_svg(hosts, cables)) for hosts, cables in parts(run)],
+        "items": (found := items(run)),
+        "in_short": in_short(found),
+        "machines": any(item.machine for item in found),
         "rate": rate,
         "confidence": f"{run.confidence * 100:g} %" if known and run.confidence else "",
-        "rows": [_row(each) for each in decision.behaviours],
+        "rows": (rows := [_row(each) for each in decision.behaviours]),
+        "beside": any(line.article for row in rows for line in row.lines),
         "groups": list(_groups(decision)),
         "waivers": waivers,
         "uncovered": [CATALOGUE[each] for each in decision.uncovered],

@@ -113,13 +113,14 @@ class Judged:
 class Decision:
     """The verdict on a run, the rule that decided (one sentence), what the rule was applied to, and what else is to be said.
 
-    ``behaviours`` are in the catalogue's order. ``uncovered`` are ids of the catalogue that the run did not plan,
-    ``unused`` waivers that were not needed.
+    ``incomplete`` is what the evidence lacks. ``behaviours`` are in the catalogue's order. ``uncovered`` are ids of the
+    catalogue that the run did not plan, ``unused`` waivers that were not needed.
     """
 
     verdict: Verdict
     rule: str
     reasons: tuple[str, ...]
+    incomplete: tuple[str, ...]
     scope: Scope
     behaviours: tuple[Judged, ...]
     uncovered: tuple[str, ...]
@@ -130,6 +131,12 @@ class Decision:
     def text(self) -> str:
         """The verdict with what it holds for, such as ``ACCEPTED for the emulated lab only``."""
         return self.verdict if self.verdict == "NOT ACCEPTED" else f"{self.verdict} {self.scope.holds_for}"
+
+    def against(self) -> list[tuple[State, list[str]]]:
+        """Return the mandatory behaviours that did not pass and are not waived, by their state, from the worst."""
+        open_ones = [each for each in self.behaviours if each.mandatory and not each.waiver]
+        found = [(state, [each.behaviour for each in open_ones if each.state == state]) for state in STATES[:-1]]
+        return [(state, ids) for state, ids in found if ids]
 
     @property
     def waived(self) -> tuple[Judged, ...]:
@@ -171,6 +178,7 @@ def decide(results: Results, waivers: Sequence[Waiver] = ()) -> Decision:
         verdict,
         rule,
         tuple(reasons),
+        tuple(incomplete),
         scope(results.run.target),
         judged,
         tuple(identifier for identifier in CATALOGUE if identifier not in ids),

@@ -11,15 +11,21 @@ from channover.report.terminal import expectation, figure, scale
 
 @dataclass(frozen=True)
 class Line:
-    """One measurement of a test in words. ``inside`` says whether the value lies in the expected range."""
+    """One measurement of a test in words.
+
+    ``bounds`` are what is expected, without the unit; ``share`` is the margin by the bound. ``inside`` says whether the
+    value lies in the expected range.
+    """
 
     test: str
     name: str
     measured: str
+    bounds: str
     expected: str
     why: str
     article: str
     margin: str
+    share: str
     inside: bool
 
 
@@ -42,18 +48,19 @@ def margin(measurement: Measurement) -> float | None:
     return min(value - low if low is not None else math.inf, high - value if high is not None else math.inf)
 
 
-def _margin_text(measurement: Measurement) -> str:
+def _margins(measurement: Measurement) -> tuple[str, str]:
+    """Return the margin in words, and by the bound."""
     left = margin(measurement)
     if left is None or measurement.value is None:
-        return "–"
+        return "–", "–"
     unit = measurement.unit
     if measurement.low == measurement.high:
-        return "exact" if left == 0 else f"off by {figure(-left, unit)}"
+        return ("exact" if left == 0 else f"off by {figure(-left, unit)}",) * 2
     bounds = [bound for bound in (measurement.low, measurement.high) if bound is not None]
     bound = min(bounds, key=lambda each: abs((measurement.value or 0.0) - each))
-    share = f" ({left / abs(bound) * 100:+.1f} %)" if bound else ""
-    sign = "+" if left >= 0 else "−"
-    return f"{sign}{figure(abs(left), unit)} {scale(unit)}".rstrip() + share.replace("-", "−")
+    plain = f"{'+' if left >= 0 else '−'}{figure(abs(left), unit)} {scale(unit)}".rstrip()
+    share = f"{left / abs(bound) * 100:+.1f} %".replace("-", "−") if bound else plain
+    return f"{plain} ({share})" if bound else plain, share
 
 
 def inside(measurement: Measurement) -> bool:
@@ -69,10 +76,11 @@ def lines_of(test: TestResult) -> list[Line]:
             test.nodeid.rpartition("::")[2] or test.nodeid,
             each.name,
             with_uncertainty(each.value, each.uncertainty, each.unit),
+            expectation(each),
             f"{expectation(each)} {scale(each.unit)}".rstrip(),
             each.why,
             f"{figure(each.article, each.unit)} {scale(each.unit)}".rstrip() if each.article is not None else "",
-            _margin_text(each),
+            *_margins(each),
             inside(each),
         )
         for each in test.measurements
