@@ -106,7 +106,7 @@ def _lab(config: pytest.Config) -> tuple[LabEntry, int]:
     """Return this process's lab of the inventory, and how many there are: each xdist worker has one of its own."""
     path = config.getoption("--inventory")
     if path is None:
-        raise UsageError("--target=physical needs --inventory FILE: see inventory/example.yaml")
+        raise UsageError("--target=physical needs --inventory FILE: 'channover inventory discover' begins one")
     from channover.inventory import load  # here, since every run of pytest reads the options
 
     labs = load(Path(str(path))).labs

@@ -102,7 +102,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
     lab = None
     if target == "physical":
         if arguments.inventory is None:
-            raise UsageError("--target physical needs --inventory FILE: see inventory/example.yaml")
+            raise UsageError("--target physical needs --inventory FILE: 'channover inventory discover' begins one")
         lab = choices.chosen(load(Path(arguments.inventory)).labs, arguments.lab, arguments.inventory)
     place = choices.Place(target, lab, kernel=arguments.kernel or choices.KERNEL)
     try:

@@ -14,7 +14,7 @@ from channover.errors import UsageError
 from channover.observe.captures import SLICE
 from channover.wire import Link, parse_rate
 
-LINK_RATES = {"netns": "100mbit", "vm": "20mbit"}
+LINK_RATES = {"netns": "100mbit", "vm": "10mbit"}
 """What cables carry where nothing else is asked for: emulated processors cannot be a wire of 100 Mbit/s."""
 FASTEST = 34 * 10**9
 """The highest rate (bit/s) of an emulated cable: tbf counts bytes a second in 32 bits (``linux/pkt_sched.h``)."""
@@ -70,7 +70,8 @@ def add_options(parser: pytest.Parser) -> None:
         "--measure-limit",
         default="10",
         metavar="SECONDS",
-        help="the longest that a flow is measured when its verdict does not settle (default: %(default)s)",
+        help="the longest that a flow is measured when its verdict does not settle (default: %(default)s); three times as "
+        "long where the verdict would be against the behaviour",
     )
     group.addoption(
         "--reports",
