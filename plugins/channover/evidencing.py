@@ -16,7 +16,7 @@ import allure_commons
 import pytest
 
 from channover.copying import Copied
-from channover.flow import Flow
+from channover.flow import Flow, UnderWay
 from channover.hosts.base import Host, Step
 from channover.observe import evidence
 from channover.observe.nics import NicSeries
@@ -30,7 +30,7 @@ from channover.verdict.diagnosis import HostView, NicView, causes, per_nic
 from channover.verdict.statistics import settled_part
 from channover.wire import Link
 
-LIVE = pytest.StashKey[Callable[[Record, Flow], None]]()
+LIVE = pytest.StashKey[Callable[[Record, UnderWay], None]]()
 
 
 def attach_text(name: str, text: str) -> None:

@@ -38,6 +38,46 @@ class End(Role):
         ...
 
 
+class UnderWay(Role):
+    """What takes a while, as the live line tells of it: times in seconds, ``seconds`` once it has ended."""
+
+    name: str
+    seconds: float
+
+    @property
+    def elapsed(self) -> float:
+        """Since it was started."""
+        ...
+
+    @property
+    def limit(self) -> float:
+        """The longest that it may take."""
+        ...
+
+    def samples(self) -> list[float]:
+        """Return its rates so far, in bit/s; none where nobody measures them."""
+        ...
+
+
+@dataclass
+class Waiting:
+    """Something awaited (:class:`UnderWay`)."""
+
+    name: str
+    limit: float
+    seconds: float = 0.0
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since it was started."""
+        return self.seconds or time.monotonic() - self.started
+
+    def samples(self) -> list[float]:
+        """Return nothing."""
+        return []
+
+
 @dataclass(frozen=True)
 class Measuring:
     """How a test measures: the run's settings, and what is told of each flow as it goes."""
@@ -48,7 +88,7 @@ class Measuring:
     native_mptcp: bool = False
     record: Callable[[Reading], None] = field(default=lambda _: None, repr=False)
     opened: Callable[[Flow], None] = field(default=lambda _: None, repr=False)
-    progress: Callable[[Flow], None] = field(default=lambda _: None, repr=False)
+    progress: Callable[[UnderWay], None] = field(default=lambda _: None, repr=False)
     closed: Callable[[Flow], None] = field(default=lambda _: None, repr=False)
     explain: Callable[[Flow], str] = field(default=lambda _: "", repr=False)
     processors: Callable[[], Processors] | None = field(default=None, repr=False)

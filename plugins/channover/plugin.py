@@ -35,7 +35,7 @@ from channover.fixtures import (
     tunnels,
     udp,
 )
-from channover.flow import Flow
+from channover.flow import UnderWay
 from channover.hosts import kernel
 from channover.hosts.base import Journal
 from channover.record import Record
@@ -240,7 +240,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def _live(reporter: Any) -> Any:
     line = LiveLine(reporter._tw._file, column=lambda: int(reporter._tw.width_of_current_line))
 
-    def update(record: Record, flow: Flow) -> None:
+    def update(record: Record, flow: UnderWay) -> None:
         if flow.seconds:
             line.clear()
             return
@@ -366,6 +366,11 @@ class _Reporter:
         terminalreporter.ensure_newline()
         terminalreporter.section("channover")
         show(collected.results(interrupted=False), terminalreporter._tw._file)
+        skipped = {test.behaviour for test in collected.tests.values() if test.outcome == "skipped"}
+        if skipped and not self.config.stash[SESSION].settings.place.dry_run:
+            terminalreporter.write_line(
+                f"not shown here, for want of something: {len(skipped)} behaviours", yellow=True
+            )
         results = os.path.relpath(collected.folder / "results.json", self.config.invocation_params.dir)
         terminalreporter.write_line(collected.fault or f"results: {results}", red=bool(collected.fault))
 

@@ -13,7 +13,7 @@ from statistics import fmean
 import allure
 
 from channover.errors import RigError
-from channover.flow import EXTENSION, End, Flow, Measuring
+from channover.flow import EXTENSION, End, Flow, Measuring, Waiting
 from channover.hosts.base import Host, until
 from channover.network.guard import Guard, Hits, both_guard, hits, matches_mptcp, source_guard
 from channover.network.openvpn import join_listener, openvpn_tunnel
@@ -120,7 +120,7 @@ class Tunnels:
         device = tunnel.server.device
         return Measured(
             name,
-            source=_DeviceRate(Sampler(tunnel.server.host, [device]), device, self.measuring, self.record),
+            source=_DeviceRate(name, Sampler(tunnel.server.host, [device]), device, self.measuring, self.record),
             record=self.record.readings.append,
             explain=lambda: "\n".join(map(str, self.loops(tunnel))) or "no sign of a loop",
         )
@@ -130,13 +130,16 @@ class Tunnels:
 
         What was queued in the loop comes out in a burst, and the carrier may stall once more behind it.
         """
-        start = time.monotonic()
+        waiting = Waiting("recovery", limit)
         with self.record.converges(), Sampler(tunnel.server.host, [tunnel.server.device]) as sampler:
-            while (waited := time.monotonic() - start) < limit:
+            while (waited := waiting.elapsed) < limit:
+                self.measuring.progress(waiting)
                 recent = sampler.so_far().rate(tunnel.server.device, "rx")[-20:]
                 if len(recent) == 20 and min(fmean(recent[:10]), fmean(recent[10:])) > floor:
                     break
                 time.sleep(0.1)
+        waiting.seconds = waited
+        self.measuring.progress(waiting)
         return count("time to recover", min(waited, limit), self.record.readings.append, "s")
 
     @contextmanager
@@ -239,19 +242,25 @@ class Tunnels:
 class _DeviceRate:
     """The rate of a device, sampled (:class:`channover.verdict.expect.Source`)."""
 
+    name: str
     sampler: Sampler
     device: str
     measuring: Measuring
     record: Record
+    seconds: float = 0.0
     started: float = field(default_factory=time.monotonic)
     _processors: Processors = field(init=False)
     _seen: int = 0
     _open: bool = True
-    _limit: float = 0.0
+    limit: float = 0.0
 
     def __post_init__(self) -> None:
         self._processors = processors(self.sampler.host)
-        self._limit = self.measuring.duration or self.measuring.limit
+        self.limit = self.measuring.duration or self.measuring.limit
+
+    @property
+    def elapsed(self) -> float:
+        return self.seconds or time.monotonic() - self.started
 
     @property
     def fixed(self) -> bool:
@@ -268,7 +277,8 @@ class _DeviceRate:
         return list(self.sampler.so_far().rate(self.device, "rx"))
 
     def more(self) -> bool:
-        while self._open and time.monotonic() - self.started <= self._limit:
+        while self._open and self.elapsed <= self.limit:
+            self.measuring.progress(self)
             if self.sampler.taken > self._seen:
                 self._seen = self.sampler.taken
                 return True
@@ -277,16 +287,18 @@ class _DeviceRate:
 
     def extend(self) -> bool:
         longest = EXTENSION * self.measuring.limit
-        if not self._open or self._limit == longest:
+        if not self._open or self.limit == longest:
             return False
-        self._limit = longest
+        self.limit = longest
         return True
 
     def finish(self) -> None:
         if self._open:
             self._open = False
             self.sampler.stop()
-            self.record.traffic += time.monotonic() - self.started
+            self.seconds = self.elapsed
+            self.record.traffic += self.seconds
+            self.measuring.progress(self)
 
 
 @contextmanager
