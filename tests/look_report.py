@@ -144,6 +144,10 @@ _TESTS = """return Object.entries(window.allureReportData)
     .map(([, content]) => JSON.parse(new TextDecoder().decode(Uint8Array.from(atob(content), c => c.charCodeAt(0)))))
     .map(({id, name, status}) => ({id, name, status}))"""
 
+_CUT = """const wide = e => e.scrollWidth > e.clientWidth + 1;
+    return [...document.querySelectorAll('iframe')].filter(f => f.contentDocument
+        && [f.contentDocument.documentElement, ...f.contentDocument.querySelectorAll('table, div')].some(wide)).length"""
+
 _CLICK = """const found = [...document.querySelectorAll('button, a, [role=tab]')]
     .find(e => e.innerText.trim().startsWith("%s")); found?.click(); return Boolean(found)"""
 
@@ -173,16 +177,19 @@ def look(report: Path, pictures: Path, words: list[str]) -> list[str]:
             window.picture(pictures / f"{section.lower()}.png")
         tests = window.run(_TESTS)
         assert tests, "the report has no tests"
+        found = []
         for test in chosen(tests, words):
             window.open(f"{address}#{test['id']}")
             window.wait("return document.querySelector('#app')?.innerText.length > 100")
             window.wait("return [...document.querySelectorAll('iframe')].every(f => f.offsetHeight > 0)")
+            if window.run(_CUT):
+                found.append(f"cut: the page of {test['name'][:100]} is wider than its frame")
             name = f"test-{test['status']}-{re.sub(r'[^A-Za-z0-9_]+', '-', test['name'])[:60]}"
             window.picture(pictures / f"{name}.png")
             window.run("document.documentElement.style.filter = 'grayscale(1)'")
             window.picture(pictures / f"{name}-grey.png")
             window.run("document.documentElement.style.filter = ''")
-        found = [f"outside request: {one}" for one in outside(window.log("performance"))]
+        found += [f"outside request: {one}" for one in outside(window.log("performance"))]
         found += [f"console: {one}" for one in errors(window.log("browser"))]
         return found
 

@@ -209,6 +209,7 @@ def test_the_page_holds_its_plots_and_draws_those_that_were_not_drawn(tmp_path: 
     allure_result(
         folder,
         name,
+        parameters=[{"name": "target", "value": "'netns'"}, {"name": "protocol", "value": "<FileProtocol.FTP: 'ftp'>"}],
         descriptionHtml=f'<img src="{story.PLOT}{done}"><img src="{story.PLOT}{undone}">',
         steps=[
             {
@@ -228,6 +229,7 @@ def test_the_page_holds_its_plots_and_draws_those_that_were_not_drawn(tmp_path: 
     assert story.PLOT not in test["descriptionHtml"]
     first, second = re.findall(r'src="data:image/svg\+xml;charset=utf-8,([^"]*)"', test["descriptionHtml"])
     assert "95 %25 %22of%22" in first
+    assert {one["name"]: one["value"] for one in test["parameters"]} == {"target": "netns", "protocol": "FTP"}
     assert "not drawn" not in second and "fault: left.a" in second
     (step,) = test["steps"]
     assert step["name"] == "left: start bash -c '…' x"
@@ -425,9 +427,9 @@ def test_a_file_copy_and_a_lag_have_a_story_too(pytester: pytest.Pytester, monke
     names = [one["name"] for one in step["attachments"]]
     assert {f"{host}: addresses, routes, rules, sockets, counters" for host in ("left1", "east")} < set(names)
     assert SAMPLES in names
-    for said in ("ports in it", "The LAG at the end of the test", "collecting, distributing", "No traffic was sent"):
+    for said in ("ports in it", "The LAG at the end of the test", "collecting, distributing", "No NIC was watched"):
         assert said in formed["descriptionHtml"], said
-    assert "No traffic" not in copied["descriptionHtml"]
+    assert "No NIC was" not in copied["descriptionHtml"]
 
 
 @needs_generator
@@ -564,6 +566,17 @@ def test_a_flow_goes_through_phases() -> None:
         ("fault: left.a–right.a", 2.0, 4.5),
         ("recovery", 4.5, 6.0),
         ("fault: left eth2", 6.0, 8.0),
+    ]
+    looped = [
+        Step("left", "ip mptcp endpoint add 10.96.96.1 id 40 subflow fullmesh", 102.0, 0.1),
+        Step("left", "nft -f - <<'END' table inet guard", 104.0, 0.1),
+        Step("right", "nft -f - <<'END' table inet guard", 104.1, 0.1),
+        Step("left", "ip mptcp endpoint delete id 40", 107.0, 0.1),
+    ]
+    assert phases(0.0, 8.0, 100.0, looped, "load") == [
+        ("load", 0.0, 2.0),
+        ("fault: loop by 10.96.96.1", 2.0, 4.0),
+        ("recovery", 4.0, 8.0),
     ]
     svg = nic_rates_svg(
         [("left.a tx", [0.0, 8.0], [1.0, 2.0])], title="t", link_rate=1e8, phases=phases(1, 8, 100.0, steps)

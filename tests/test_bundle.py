@@ -21,6 +21,7 @@ from tests.commands import command
 from channover.errors import UsageError
 from channover.report import archive, bundle, secrets
 from channover.report.bundle import SIGNATURE, SIGNER, SUMS, Finding, Signed, sign_off, verify
+from channover.report.results import moment
 
 pytestmark = pytest.mark.skipif(not shutil.which("ssh-keygen"), reason="no ssh-keygen: install openssh-client")
 NOW = datetime(2026, 2, 1, 9, 30, tzinfo=timezone.utc)
@@ -80,6 +81,8 @@ def test_a_bundle_holds_the_evidence_and_verifies(run: Path, key: Path, tmp_path
     assert found.good and found.principal is None and found.claimed == "engineer@lab.example"
     assert found.fingerprint == made.fingerprint and found.about["decision"] == "NOT ACCEPTED"
     assert found.about["certificate"] == made.certificate.id
+    assert found.about["signed"] == moment(NOW) and moment(NOW)[:10] in made.certificate.page.read_text("utf-8")
+    assert hashlib.sha256(made.path.read_bytes()).hexdigest() == made.sha256
     members = archive.unpack(made.path).members
     assert set(members) == {
         "SHA256SUMS",
@@ -195,6 +198,25 @@ def test_changed_missing_and_added_files_are_named(run: Path, key: Path) -> None
     }
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED])
+def test_one_file_that_was_changed_is_named_in_a_bundle_that_was_zipped_anew(run: Path, key: Path, method: int) -> None:
+    made = signed(run, key)
+    members = {**archive.unpack(made.path).members, "allure-results/extra.txt": b"extra"}
+    del members["allure-results/empty"]
+    members["report.html"] = b"<p>better</p>"
+    other = made.path.with_name("anew.zip")
+    with zipfile.ZipFile(other, "w", method) as packed:
+        packed.mkdir("allure-results") if hasattr(packed, "mkdir") else packed.writestr("allure-results/", b"")
+        for name, data in reversed(members.items()):
+            packed.writestr(name, data)
+    assert {(each.place, each.what.partition(":")[0]) for each in verify(other).findings} == {
+        ("the archive", "was packed anew by another program"),
+        ("report.html", "changed"),
+        ("allure-results/empty", "missing"),
+        ("allure-results/extra.txt", "added"),
+    }
+
+
 def test_checksums_that_were_made_anew_do_not_fit_the_signature(run: Path, key: Path) -> None:
     made = signed(run, key)
 
@@ -270,8 +292,9 @@ def test_links_are_refused(tmp_path: Path) -> None:
     link.external_attr = (stat.S_IFLNK | 0o777) << 16
     with pytest.raises(UsageError, match="link"):
         verify(crafted(tmp_path / "b.zip", (link, b"/etc/passwd")))
-    with pytest.raises(UsageError, match=r"outside|regular"):
-        verify(crafted(tmp_path / "c.zip", ("folder/", b"")))
+    for name, data in (("folder/", b"x"), ("../folder/", b"")):
+        with pytest.raises(UsageError, match=r"outside|regular"):
+            verify(crafted(tmp_path / "c.zip", (name, data)))
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
@@ -409,7 +432,8 @@ def test_the_commands_say_it_by_their_exit_codes(
     assert command("sign-off", run, "--key", key, "--output", out, "--no-pdf") == 0
     assert command("verify", out) == 0
     said = capsys.readouterr().out
-    assert "integrity, not identity" in said and "NOT ACCEPTED" in said
+    assert "integrity, not identity" in said and "NOT ACCEPTED" in said and "by the signer's clock" in said
+    assert f"SHA-256: {hashlib.sha256(out.read_bytes()).hexdigest()}" in said
     assert command("verify", out, "--allowed-signers", allowed_by(key, tmp_path)) == 0
     said = capsys.readouterr().out
     assert "an allowed signer" in said and "Warning" not in said

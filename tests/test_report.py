@@ -477,6 +477,17 @@ def test_plot_is_xml_with_its_labels_as_text() -> None:
     assert (root.get("width"), root.get("height")) == ("640", "276")
 
 
+@pytest.mark.parametrize("letter", ["x", "信", "🧪"])
+def test_long_names_in_any_script_fit_their_place(letter: str) -> None:
+    wide = 1 if letter == "x" else 2
+    svg = nic_rates_svg([(f"{letter * 90}.a tx", [0, 1], [1, 2])], title=letter * 200, link_rate=1e8)
+    texts = [text.text or "" for text in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
+    shown = [text for text in texts if letter in text]
+    assert sorted(sum(wide if one == letter else 1 for one in text) <= 18 for text in shown) == [False, True]
+    assert max(sum(wide if one == letter else 1 for one in text) for text in shown) <= 78
+    assert any(text.endswith(".a tx") for text in shown)
+
+
 def test_plot_refers_to_nothing_outside() -> None:
     svg = nic_rates_svg(nics(2), title="t", link_rate=1e8)
     assert set(re.findall(r"https?://[^\"' >]+", svg)) <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}

@@ -84,7 +84,7 @@ def add_parsers(subparsers: Any) -> None:
     for side, which in (("before", "first"), ("after", "second")):
         text = f"a repetition of the {which} run; may be given again"
         command.add_argument(f"--{side}", action="append", default=[], metavar="RUN", help=text)
-    text = "smallest difference that counts, in percent of the scale (default: 5; 1 with repetitions)"
+    text = "smallest difference that counts, in percent of the scale (default: 1 to 5; 1 with repetitions)"
     command.add_argument("--least", type=float, metavar="PERCENT", help=text)
     command.add_argument("--json", action="store_true", help="print JSON")
     command.set_defaults(run=_compare)
@@ -170,6 +170,7 @@ def _sign_off(arguments: argparse.Namespace) -> int:
     _say(f"{made.certificate.decision.text}: certificate {made.certificate.id}")
     _say(f"signed by {made.identity}, key {made.fingerprint}")
     _say(f"bundle: {made.path}")
+    _say(f"SHA-256: {made.sha256}")
     return 0
 
 
@@ -186,6 +187,8 @@ def _verify(arguments: argparse.Namespace) -> int:
     _say(f"all {found.members} files are as they were signed, key {found.fingerprint}")
     said = [f"{name} {about[name]}" for name in ("run", "target", "certificate", "decision") if name in about]
     _say("it holds: " + ", ".join(said))
+    if "signed" in about:
+        _say(f"signed at {about['signed']} by the signer's clock")
     if found.principal:
         _say(f"signed by {found.principal}, an allowed signer")
     else:

@@ -6,7 +6,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import astuple, fields
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,14 @@ from channover.copying import Copied
 from channover.flow import Flow, UnderWay
 from channover.hosts.base import Host, Step
 from channover.observe import evidence
-from channover.observe.nics import NicSeries
+from channover.observe.nics import NicCounters, NicSeries
 from channover.record import Record
 from channover.report.plots import Phase, Series
 from channover.report.plotter import PLACEHOLDER, SAMPLES, Plotter
 from channover.report.results import NicBytes
 from channover.targets.base import Lab
 from channover.traffic.iperf import SLICE, Protocol
+from channover.tunnelling import LOOP_ENDPOINT, Loaded
 from channover.verdict.diagnosis import HostView, NicView, causes, per_nic
 from channover.verdict.statistics import settled_part
 from channover.wire import Link
@@ -73,6 +74,13 @@ def of_copy(record: Record, copied: Copied) -> None:
         _attach_rates(record, copied.title, copied.hosts, copied.nics.series, copied.measuring.link, spans)
 
 
+def of_load(record: Record, loaded: Loaded) -> None:
+    """Attach what the NICs carried under a load: a loop in it is a fault, a guard against that its repair."""
+    with allure.step(f"{loaded.title}: {loaded.seconds:.1f} s"):
+        spans = phases(0.0, loaded.seconds, loaded.began, record.journal.steps, "load")
+        _attach_rates(record, loaded.title, loaded.hosts, loaded.series, loaded.link, spans)
+
+
 def _attach_rates(
     record: Record,
     title: str,
@@ -93,15 +101,7 @@ def _attach_rates(
     }
     if file := _plots.attach(title, drawn):
         record.plots.append((title, file))
-    counters = {name: {"times": one.times, "samples": _samples(one.samples)} for name, one in taken.items()}
-    allure.attach(json.dumps({**drawn, "hosts": counters}), SAMPLES, allure.attachment_type.JSON)
-
-
-def of_load(record: Record, link: Link, title: str, hosts: Sequence[Host], taken: Mapping[str, NicSeries]) -> None:
-    """Attach what a tunnel's background load left: a plot of each NIC's rate."""
-    with allure.step(title):
-        end = max((one.times[-1] - one.times[0] for one in taken.values() if one.times), default=0.0)
-        _attach_rates(record, title, hosts, taken, link, [("load", 0.0, end)])
+    allure.attach(json.dumps({**drawn, **_counters(taken)}), SAMPLES, allure.attachment_type.JSON)
 
 
 def _carried(title: str, hosts: Sequence[Host], taken: Mapping[str, NicSeries]) -> list[NicBytes]:
@@ -114,8 +114,16 @@ def _carried(title: str, hosts: Sequence[Host], taken: Mapping[str, NicSeries]) 
     return found
 
 
-def _samples(samples: Mapping[str, tuple[object, ...]]) -> dict[str, list[dict[str, int]]]:
-    return {device: [asdict(one) for one in taken] for device, taken in samples.items()}  # type: ignore[call-overload]
+def _counters(taken: Mapping[str, NicSeries]) -> dict[str, Any]:
+    """Return every sample as plain data: rows of counters in the order of their names, since most of a report is this."""
+    hosts = {
+        name: {
+            "times": [round(time, 6) for time in one.times],
+            "samples": {device: [astuple(sample) for sample in samples] for device, samples in one.samples.items()},
+        }
+        for name, one in taken.items()
+    }
+    return {"counters": [each.name for each in fields(NicCounters)], "hosts": hosts}
 
 
 def _attach_sections(name: str, sections: Mapping[str, str]) -> None:
@@ -180,29 +188,34 @@ def _series(hosts: Sequence[Host], series: Mapping[str, NicSeries]) -> list[Seri
                 continue
             moved = taken.delta(nic.device)
             way = "tx" if moved.tx_bytes >= moved.rx_bytes else "rx"
-            times = [time - taken.times[0] for time in taken.middles]
-            found.append((f"{host.name}.{nic.name} {way}", times, list(taken.rate(nic.device, way))))
+            times = [round(time - taken.times[0], 4) for time in taken.middles]
+            found.append((f"{host.name}.{nic.name} {way}", times, [round(one) for one in taken.rate(nic.device, way)]))
     return found
 
 
-_FAULT = re.compile(r"pull the cable (?P<what>.+)|ip link set (?:dev )?(?P<device>\S+) down")
-_REPAIR = re.compile(r"plug in the cable |ip link set (?:dev )?\S+ up")
+_FAULT = re.compile(
+    rf"pull the cable (?P<what>.+)|ip link set (?:dev )?(?P<device>\S+) down"
+    rf"|ip mptcp endpoint add (?P<loop>\S+) id {LOOP_ENDPOINT}\b"
+)
+_REPAIR = re.compile(r"plug in the cable |ip link set (?:dev )?\S+ up|nft -f ")
 
 
-def phases(warm: float, end: float, began: float, steps: Sequence[Step]) -> list[Phase]:
+def phases(warm: float, end: float, began: float, steps: Sequence[Step], label: str = "measured") -> list[Phase]:
     """Return what a flow went through, in seconds from its start: warm-up, measured, and each fault with its recovery.
 
     It ``began`` at a moment (seconds since the epoch), was warm after ``warm`` and over after ``end`` seconds. Faults are
-    the steps that take a link away, until one that gives a link back.
+    the steps that take a link away, or offer a tunnel's own address as a path, until one that gives a link back, or loads
+    a guard.
     """
-    found: list[Phase] = [("warm-up", 0.0, warm)]
-    label, since = "measured", warm
+    found: list[Phase] = [("warm-up", 0.0, warm)] if warm else []
+    since = warm
     for step in steps:
         at = step.start - began
         if not since < at < end:
             continue
         if match := _FAULT.match(step.title):
-            what = match["what"] or f"{step.host} {match['device']}"
+            loop = match["loop"] and f"loop by {match['loop']}"
+            what = match["what"] or loop or f"{step.host} {match['device']}"
             following = f"fault: {what}"
         elif _REPAIR.match(step.title) and label.startswith("fault"):
             following = "recovery"

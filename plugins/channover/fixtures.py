@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import TypeVar
 
 import pytest
@@ -111,8 +110,7 @@ def multipath(lab: Lab) -> Multipath:
 @pytest.fixture
 def tunnels(multipath: Multipath, channover_record: Record, measuring: Measuring) -> Tunnels:
     """Make tunnels over the paths: ``with tunnels.ssh() as tunnel``."""
-    loaded = partial(evidencing.of_load, channover_record, measuring.link)
-    return Tunnels(multipath, channover_record, measuring, loaded)
+    return Tunnels(multipath, channover_record, measuring, lambda one: evidencing.of_load(channover_record, one))
 
 
 @pytest.fixture

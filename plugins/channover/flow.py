@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from ipaddress import IPv4Interface
+from statistics import fmean, median
 from typing import Protocol as Role
 
 from channover.errors import BehaviourFailed, RigError
@@ -21,7 +22,8 @@ from channover.observe.sockets import Subflow, parse_tcp
 from channover.slot import measuring_slot
 from channover.traffic.iperf import SLICE, Load, Protocol, Transfer
 from channover.verdict.expect import Measured, Reading, Source, count
-from channover.wire import Link
+from channover.verdict.statistics import settled_part
+from channover.wire import ETHERNET_HEADER, IPV4_HEADER, UDP_HEADER, Link
 
 
 class End(Role):
@@ -97,6 +99,8 @@ class Measuring:
 
 EXTENSION = 3.0
 """How many times its limit a flow is measured where the verdict would be against the behaviour and has not settled."""
+LOST_WITHIN = 0.005
+"""The share of datagrams that a receiver may lose between its NICs and iperf3 before a verdict against it is none."""
 MOST_WAITING = 20.0
 """How much longer (seconds) than its limit a flow is measured while its machine's processors are taken away."""
 
@@ -167,7 +171,31 @@ class Flow:
 
         A settled verdict rests on calm samples where there were enough of them: then it stands.
         """
+        if lost := self._lost_within():
+            return lost
         return "" if settled and (not self._stolen or len(self.calm()) >= 30) else self._starved
+
+    def _lost_within(self) -> str:
+        """Say that a receiver got less of its datagrams than its NICs had received, or nothing: no wire has lost those."""
+        if self.protocol is not Protocol.UDP or len(self.transfers) > 1 or not self.samples():
+            return ""
+        transfer = self.transfers[0]
+        frame = transfer.load.payload + UDP_HEADER + IPV4_HEADER + ETHERNET_HEADER
+        arrived = 0.0
+        for device in self.series[transfer.target.name].devices:
+            moved = self.series[transfer.target.name].delta(device)
+            if (
+                moved.rx_packets and moved.rx_bytes / moved.rx_packets > 0.98 * frame
+            ):  # the datagrams themselves, no tunnel
+                rate = median(self.series[transfer.target.name].rate(device, "rx"))
+                arrived += rate * transfer.load.payload / frame
+        share = 1 - fmean(settled_part(self.samples())) / arrived if arrived else 0.0
+        if share < LOST_WITHIN:
+            return ""
+        return (
+            f"{transfer.target.name} lost {share:.1%} of the datagrams that its NICs had received: other work took the "
+            "processor time that it needed"
+        )
 
     def _look(self, found: int) -> None:
         """Mark the newest slices, and their neighbours, where the processors were somebody else's meanwhile."""

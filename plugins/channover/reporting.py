@@ -35,7 +35,7 @@ PHASES = pytest.StashKey[list[pytest.TestReport]]()
 CAPTURES = pytest.StashKey[Captures]()
 PATIENCE, HURRIED = 120.0, 5.0
 """Seconds that the report may take at the end of a run, and of a run that somebody wants to end."""
-_QUIET = "No traffic was sent in this test: there are no rates to show."
+_QUIET = "No NIC was watched in this test: there are no rates to show."
 _ROWS = 32
 """Subflows of one host that a page shows; the attachments have all."""
 
@@ -141,7 +141,7 @@ class Reporting:
         try:
             decided = certificate.write(collected.folder, pdf=False)
             page = os.path.relpath(decided.page, self._config.invocation_params.dir)
-            self._said += [f"certificate: {page}: {decided.decision.verdict}"]
+            self._said += [f"certificate: {page}: {decided.decision.text}"]
         except (ChannoverError, OSError) as error:
             self._said += [f"certificate: not made: {' '.join(str(error).split())}"]
 

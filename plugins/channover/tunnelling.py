@@ -29,11 +29,24 @@ from channover.slot import measuring_slot
 from channover.topology import Port
 from channover.verdict.expect import Measured, count
 from channover.verdict.loop import Form, LoopFinding, loops
+from channover.wire import Link
 
 LOOP_ENDPOINT = 40
 """The id of the endpoint that a tool adds for the tunnel's address: above those of the lab's NICs."""
 LOAD_PORT = 5399
 """TCP and UDP port of a background load."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What the NICs of a tunnel's hosts carried under a load that ``began`` at a moment (seconds since the epoch)."""
+
+    title: str
+    hosts: Sequence[Host]
+    series: Mapping[str, NicSeries]
+    link: Link
+    began: float
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -43,8 +56,7 @@ class Tunnels:
     multipath: Multipath
     record: Record
     measuring: Measuring
-    loaded: Callable[[str, Sequence[Host], Mapping[str, NicSeries]], None] = field(default=lambda *_: None, repr=False)
-    """Takes what the NICs of both ends did during a background load."""
+    loaded: Callable[[Loaded], None] = field(default=lambda _: None, repr=False)
 
     @contextmanager
     def ssh(self, *, compression: bool = False, mptcp: bool = True) -> Iterator[Tunnel]:
@@ -101,10 +113,8 @@ class Tunnels:
         words = ["iperf3", "-c", str(tunnel.server.address.ip), "-p", str(LOAD_PORT), "-t", "120"]
         if tunnel.kind == "openvpn":
             words += ["-u", "-l", "1390", "-b", f"{1.5 * self.multipath.link.rate:.0f}"]
-        hosts = [end.host for end in tunnel.ends]
-        with measuring_slot() as waited:
+        with measuring_slot() as waited, self._watched(tunnel):
             self.record.waiting += waited
-            samplers = [Sampler(host) for host in hosts]
             client = tunnel.client.host.spawn(*words)
             try:
                 server.wait_for("connected to", 10.0)
@@ -112,8 +122,21 @@ class Tunnels:
             finally:
                 client.stop(1.0)
                 server.stop(1.0)
-                series = {sampler.host.name: sampler.stop() for sampler in samplers}
-        self.loaded(f"load through {tunnel.kind}", hosts, series)
+
+    @contextmanager
+    def _watched(self, tunnel: Tunnel) -> Iterator[None]:
+        """Sample the NICs of both hosts for the length of a block, and tell what they carried, whatever became of it."""
+        hosts = [end.host for end in tunnel.ends]
+        began = time.time()
+        samplers = [Sampler(host) for host in hosts]
+        try:
+            yield
+        finally:
+            with suppress(RigError):  # a host that is gone is what the test has failed of
+                series = {one.host.name: one.stop() for one in samplers}
+                title = f"load through {tunnel.kind}, {hosts[0].name}→{hosts[1].name}"
+                link = self.multipath.link
+                self.loaded(Loaded(title, hosts, series, link, began, time.time() - began))
 
     def rate(self, tunnel: Tunnel, name: str) -> Measured:
         """Measure what comes out of the tunnel's device at the server, in bit/s of IP packets, while a load runs."""

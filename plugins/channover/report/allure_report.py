@@ -34,6 +34,8 @@ _MESSAGE = 10_000
 
 _QUOTED = frozenset(("target", "link rate", "LAG driver"))
 """Parameters that are texts: allure-pytest gives them quotes."""
+_MEMBER = re.compile(r"^<\w+\.(\w+): .*>$", re.DOTALL)
+"""A member of an enumeration, as Python shows it."""
 
 
 @dataclass(frozen=True)
@@ -119,9 +121,7 @@ class _Stage:
             names = sorted(entry.name for entry in entries)
         found: dict[str, list[tuple[str, str]]] = {}
         for name in names:
-            if name.endswith("-container.json"):
-                self._container(name)
-            elif name.endswith("-result.json") and (result := self._read(name)):
+            if name.endswith("-result.json") and (result := self._read(name)):
                 found.setdefault(_identity(result), []).append((_nodeid(result), name))
         alike = {name for group in found.values() if len(group) > 1 for _, name in group}
         for nodeid, name in sorted(one for group in found.values() for one in group):
@@ -173,12 +173,13 @@ class _Stage:
                 result["statusDetails"] = {**details, "message": printable(test.reason[:_MESSAGE])}
         parameters = result["parameters"] = result.get("parameters") or []
         for one in parameters:
-            if one.get("name") in _QUOTED:
-                one["value"] = str(one.get("value")).strip("'")
+            value = str(one.get("value"))
+            one["value"] = value.strip("'") if one.get("name") in _QUOTED else _MEMBER.sub(r"\1", value)
         if alike:  # Allure would take one for the other's retry, and count them as one
             self.collapsed.append(nodeid)
             parameters.append({"name": "test", "value": nodeid.rpartition("::")[2]})
         self.uuids[nodeid] = str(result["uuid"])
+        result["name"] = printable(str(result["name"]))
         if html := result.get("descriptionHtml"):
             result["descriptionHtml"] = _PLOT.sub(lambda match: self._plot(result, match[1]), html)
         _tidy(result, self.inlined)
@@ -195,17 +196,6 @@ class _Stage:
         self.inlined.add(name)
         return f'src="{data_address(svg)}"'
 
-    def _container(self, name: str) -> None:
-        """Drop the teardowns that have neither status nor content: pytest 9.1 has allure-pytest begin and never end them."""
-        try:
-            container = json.loads((self.source / name).read_text("utf-8"))
-            afters = container.get("afters") or []
-            kept = [one for one in afters if one.get("status") or one.get("steps") or one.get("attachments")]
-        except (OSError, ValueError, AttributeError):
-            return
-        if len(kept) != len(afters):
-            self._write(name, {**container, "afters": kept})
-
     def _add(self, planned: Planned, end: Ended) -> None:
         """Add a test that Allure knows nothing of: its process died, or it was never begun."""
         path, _, name = end.nodeid.partition("::")
@@ -219,7 +209,7 @@ class _Stage:
         self.uuids[end.nodeid] = uuid
         result = {
             "uuid": uuid,
-            "name": name or end.nodeid,
+            "name": printable(name or end.nodeid),
             "fullName": end.nodeid,
             "testCaseId": end.nodeid,
             "titlePath": path.split("/"),

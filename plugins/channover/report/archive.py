@@ -2,13 +2,14 @@
 
 PKWARE APPNOTE 6.3.3, sections 4.3 to 4.5: deflated members in the order of their names, without time, owner or extra
 fields, then the directory. A member's comment there is the SHA-256 of its packed bytes, since several streams unpack to the
-same. :func:`unpack` takes this form and no other: nothing lies between the members, before or behind them, and no name
-points outside.
+same. :func:`unpack` notices any other form: nothing lies between the members, before or behind them, and no name points
+outside.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import struct
 import zipfile
 import zlib
@@ -79,7 +80,8 @@ def _digest(packed: bytes) -> bytes:
 def unpack(path: Path) -> Unpacked:
     """Return an archive's members, and where its bytes are not what :func:`pack` writes.
 
-    Raises UsageError, in one line, where the file is no archive, or one that is not safe to open: names that point
+    What another program has packed anew is read as well, so that each of its members can be judged; that it was is said
+    once. Raises UsageError, in one line, where the file is no archive, or one that is not safe to open: names that point
     outside, links, a member twice, more data than it says or than fits. Nothing is written anywhere.
     """
     try:
@@ -92,30 +94,53 @@ def unpack(path: Path) -> Unpacked:
     if not data.startswith(b"PK\x03\x04") and b"PK\x05\x06" not in data[-22:]:
         raise UsageError(f"{path}: no bundle of channover sign-off")
     try:
-        with zipfile.ZipFile(path) as archive:
-            infos = archive.infolist()
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            _refuse(path, archive.infolist())
+            return _unpacked(data, archive)
     except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError, struct.error, UnicodeDecodeError) as error:
         return Unpacked({}, {"the archive's directory": f"damaged: {error}"})
-    _refuse(path, infos)
+
+
+def _unpacked(data: bytes, archive: zipfile.ZipFile) -> Unpacked:
     members: dict[str, bytes] = {}
     damage: dict[str, str] = {}
+    others: list[str] = []
+    infos = archive.infolist()
     at, left = 0, MOST_BYTES
     for info in infos:
         start = info.header_offset + struct.calcsize(_LOCAL) + len(info.orig_filename.encode("utf-8", "replace"))
         packed = data[start : start + info.compress_size]
-        if info.header_offset != at or data[at:start] != _local(info):
-            damage[info.filename] = "its header in the archive was changed"
+        if info.header_offset != at or data[at:start] != _local(info) or info.comment != _digest(packed):
+            others.append(info.filename)
         at = start + info.compress_size
-        found = _inflated(packed, min(info.file_size, left))
-        sound = found is not None and len(found) == info.file_size and zlib.crc32(found) == info.CRC
-        if found is None or not sound or info.comment != _digest(packed):
+        if info.is_dir():
+            continue
+        found = _read(archive, info, min(info.file_size, left))
+        if found is None:
             damage[info.filename] = "changed: its data are not what was packed"
             continue
         left -= len(found)
         members[info.filename] = found
-    if data[at:] != _directory(infos, at):
-        damage["the archive's directory"] = "changed: it is not what was packed"
+    if len(others) > len(infos) / 2:
+        damage["the archive"] = "was packed anew by another program"
+    else:
+        damage |= {name: "changed: its packed form is not what was packed" for name in others if name not in damage}
+        if data[at:] != _directory(infos, at):
+            damage["the archive's directory"] = "changed: it is not what was packed"
     return Unpacked(members, damage)
+
+
+def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, most: int) -> bytes | None:
+    """Return a member's data, deflated or stored; None where they are damaged, or not as many as they should be."""
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return None
+    try:
+        with archive.open(info) as member:
+            found = member.read(most + 1)
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError, struct.error):
+        return None
+    whole = len(found) == info.file_size <= most and zlib.crc32(found) == info.CRC
+    return found if whole else None
 
 
 def _refuse(path: Path, infos: list[zipfile.ZipInfo]) -> None:
@@ -123,29 +148,19 @@ def _refuse(path: Path, infos: list[zipfile.ZipInfo]) -> None:
     for info in infos:
         name = info.orig_filename
         shown = printable(name)
-        if reason := safe(name):
+        folder = info.is_dir() and not info.file_size
+        if reason := safe(name.removesuffix("/") if folder else name):
             raise UsageError(f"{path}: refused: member {shown!r}: {reason}")
         if name.casefold() in names:
             raise UsageError(f"{path}: refused: member {shown!r} is there twice")
         names.add(name.casefold())
         kind = info.external_attr >> 28
-        if kind not in (0, 8) or info.is_dir():
+        if not folder and (kind not in (0, 8) or info.is_dir()):
             raise UsageError(f"{path}: refused: member {shown!r} is a link or no regular file")
         if info.file_size > MOST_RATIO * max(info.compress_size, 1):
             raise UsageError(f"{path}: refused: member {shown!r} unpacks to more than its data can hold")
     if len(infos) > MOST_MEMBERS or sum(info.file_size for info in infos) > MOST_BYTES:
         raise UsageError(f"{path}: refused: it unpacks to more than a bundle can have ({MOST_BYTES} bytes)")
-
-
-def _inflated(packed: bytes, most: int) -> bytes | None:
-    """Return what deflated data hold; None where they are damaged, hold more, or something follows them."""
-    machine = zlib.decompressobj(-zlib.MAX_WBITS)
-    try:
-        found = machine.decompress(packed, most + 1)
-    except zlib.error:
-        return None
-    whole = machine.eof and not machine.unused_data and not machine.unconsumed_tail
-    return found if whole and len(found) <= most else None
 
 
 def _fixed(info: zipfile.ZipInfo) -> tuple[bytes, int]:

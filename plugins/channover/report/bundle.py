@@ -4,7 +4,7 @@ Members of the archive (:mod:`channover.report.archive`):
 
 - ``results.json``, ``certificate.html``, and where they are there ``certificate.pdf``, ``report.html``, ``waivers.yaml``
   and all of ``allure-results/``;
-- ``signoff.json``: the run, the certificate's id, the decision, who signed;
+- ``signoff.json``: the run, the certificate's id, the decision, who signed, and when by the signer's clock;
 - ``signer.pub``: the public key;
 - ``SHA256SUMS``: a line for each of these, as sha256sum(1) writes them; ``SHA256SUMS.sig``: the signature over it.
 
@@ -20,13 +20,13 @@ import re
 import secrets as random
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from channover.errors import UsageError
 from channover.report import archive, certificate, secrets, ssh
-from channover.report.results import printable
+from channover.report.results import moment, printable
 
 SUMS, SIGNATURE, SIGNER, ABOUT = "SHA256SUMS", "SHA256SUMS.sig", "signer.pub", "signoff.json"
 OPTIONAL = ("certificate.pdf", "report.html")
@@ -36,12 +36,13 @@ _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 
 @dataclass(frozen=True)
 class Signed:
-    """A bundle that was written: its file, the certificate in it, who signed with which key."""
+    """A bundle that was written: its file and SHA-256, the certificate in it, who signed with which key."""
 
     path: Path
     certificate: certificate.Certificate
     identity: str
     fingerprint: str
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ def sign_off(
     ``identity`` is who signs (default: the key's comment); ``out`` the file (default: ``signoff-<run>.zip`` in the run's
     folder). Raises UsageError, in one line, where something is missing, looks like a secret, or cannot be signed.
     """
+    now = now or datetime.now(timezone.utc)
     public, comment = ssh.public_key(key)
     who = " ".join(printable(identity or comment or public.fingerprint).split())
     made = certificate.write(
@@ -104,6 +106,7 @@ def sign_off(
         "certificate": made.id,
         "decision": made.decision.text,
         "signer": who,
+        "signed": moment(now),
         "key": public.fingerprint,
     }
     members[ABOUT] = (json.dumps(about, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
@@ -119,7 +122,7 @@ def sign_off(
     members[SIGNATURE] = ssh.sign(members[SUMS], key)
     path = out or folder / f"signoff-{re.sub(r'[^A-Za-z0-9.-]+', '_', run.id)[:80]}.zip"
     _write(members, path)
-    return Signed(path, made, who, public.fingerprint)
+    return Signed(path, made, who, public.fingerprint, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 def collect(folder: Path) -> dict[str, bytes]:

@@ -58,7 +58,10 @@ class Value:
 
 @dataclass(frozen=True)
 class Difference:
-    """A measured value in both runs. ``share`` is the difference by the scale, ``chance`` the probability of it by noise."""
+    """A measured value in both runs. ``share`` is the difference by the scale, ``chance`` the probability of it by noise.
+
+    ``floor`` is the share below which no difference is a change.
+    """
 
     behaviour: str | None
     nodeid: str
@@ -68,6 +71,7 @@ class Difference:
     after: Value | None
     share: float | None = None
     chance: float | None = None
+    floor: float = FLOOR_ONCE
     kind: Kind = "same"
 
 
@@ -101,11 +105,14 @@ def compare(before: Sequence[Results], after: Sequence[Results], least: float | 
             f"runs of different targets cannot be compared ({', '.join(sorted(targets))}): the rig differs"
         )
     repeated = len(before) > 1 and len(after) > 1
-    floor = least if least is not None else FLOOR_REPEATED if repeated else FLOOR_ONCE
-    differences = list(_differences(before, after))
+    floor = least if least is not None else FLOOR_REPEATED if repeated else None
+    differences = list(_differences(before, after, floor))
     tried = [each for each in differences if each.chance is not None]
     found = iter(holm([each.chance for each in tried if each.chance is not None], LEVEL))
-    judged = [each if each.chance is None else _judged(each, next(found), floor) for each in differences]
+    judged = [each if each.chance is None else _judged(each, next(found)) for each in differences]
+    least_share = (
+        f"at least {FLOOR_REPEATED * 100:g} to {FLOOR_ONCE * 100:g} %" if floor is None else f"{floor * 100:g} %"
+    )
     way = "Welch's test on the repeated runs" if repeated else "Welch's test on the recorded intervals"
     return Comparison(
         tuple(results.run.id for results in before),
@@ -114,7 +121,7 @@ def compare(before: Sequence[Results], after: Sequence[Results], least: float | 
         tuple(_facts(before[0].run, after[0].run)),
         tuple(_verdicts(before, after)),
         tuple(sorted(judged, key=lambda each: _place(each.behaviour))),
-        f"{way}, {1 - LEVEL:.0%} over all {len(tried)} values together (Holm), and at least {floor * 100:g} % of the scale",
+        f"{way}, {1 - LEVEL:.0%} over all {len(tried)} values together (Holm), and {least_share} of the scale",
     )
 
 
@@ -126,7 +133,7 @@ def _place(identifier: str | None) -> tuple[int, str]:
 # ------------------------------------------------------------------------------------------------------------ values
 
 
-def _differences(before: Sequence[Results], after: Sequence[Results]) -> Iterator[Difference]:
+def _differences(before: Sequence[Results], after: Sequence[Results], floor: float | None) -> Iterator[Difference]:
     old, new = [list(map(_values, side)) for side in (before, after)]
     link_rate = max(before[0].run.link_rate, after[0].run.link_rate)
     keys = dict.fromkeys(key for values in (*old, *new) for key in values)
@@ -137,7 +144,7 @@ def _differences(before: Sequence[Results], after: Sequence[Results]) -> Iterato
         ones = [values[key] for values in old if key in values]
         others = [values[key] for values in new if key in values]
         behaviour = (ones or others)[0][0]
-        yield _difference(behaviour, key, [m for _, m in ones], [m for _, m in others], link_rate)
+        yield _difference(behaviour, key, [m for _, m in ones], [m for _, m in others], link_rate, floor)
 
 
 _Key = tuple[str, str, Unit, int]
@@ -162,7 +169,12 @@ def _numbered(test: TestResult) -> Iterable[tuple[_Key, Measurement]]:
 
 
 def _difference(
-    behaviour: str | None, key: _Key, ones: Sequence[Measurement], others: Sequence[Measurement], link_rate: float
+    behaviour: str | None,
+    key: _Key,
+    ones: Sequence[Measurement],
+    others: Sequence[Measurement],
+    link_rate: float,
+    floor: float | None,
 ) -> Difference:
     nodeid, name, unit, _ = key
     known = Difference(behaviour, nodeid, name, unit, _side(ones), _side(others))
@@ -174,7 +186,14 @@ def _difference(
     scale = max([*map(abs, before), *map(abs, after), *bounds, link_rate if unit == "bit/s" else 0.0])
     share = difference / scale if scale else 0.0
     chance = _chance(before, after, ones[0], others[0], difference)
-    return replace(known, share=share, chance=chance, kind="noise unknown" if chance is None else "same")
+    least = floor if floor is not None else _floor((*ones, *others), scale)
+    return replace(known, share=share, chance=chance, floor=least, kind="noise unknown" if chance is None else "same")
+
+
+def _floor(measurements: Sequence[Measurement], scale: float) -> float:
+    """Return the share that counts: half the width of the narrowest range that is expected, within the two floors."""
+    widths = [(m.high - m.low) / 2 for m in measurements if m.low is not None and m.high is not None]
+    return min(max(min(widths, default=scale) / scale, FLOOR_REPEATED), FLOOR_ONCE) if scale else FLOOR_ONCE
 
 
 def _chance(
@@ -195,10 +214,10 @@ def _side(measurements: Sequence[Measurement]) -> Value | None:
     return Value(fmean(values), half, len(values))
 
 
-def _judged(difference: Difference, significant: bool, floor: float) -> Difference:
+def _judged(difference: Difference, significant: bool) -> Difference:
     exact = difference.unit == "1" and (difference.before, difference.after) != (None, None)
     exact = exact and all(side is not None and side.half == 0 for side in (difference.before, difference.after))
-    large = abs(difference.share or 0.0) >= floor or exact
+    large = abs(difference.share or 0.0) >= difference.floor or exact
     return replace(difference, kind="changed" if significant and large else "same")
 
 

@@ -160,7 +160,7 @@ def _node(box: _Box, faults: Mapping[str, str]) -> str:
     parts = [
         f'<rect x="{box.x:g}" y="{box.y:g}" width="{_BOX}" height="{box.height:g}" rx="{corner}" fill="{_PAPER}" '
         f'stroke="{_RED if fault else _INK}" stroke-width="{2 if fault else 1.2}"{dash}/>',
-        _text(box.x + _BOX / 2, box.y + 15, _cut(box.node.name, 15), "middle", 12, _INK, "bold"),
+        _text(box.x + _BOX / 2, box.y + 15, fitted(box.node.name, 15), "middle", 12, _INK, "bold"),
         _text(box.x + _BOX / 2, box.y + 28, fault or box.node.role, "middle", 9, _RED if fault else _GREY),
     ]
     devices = {nic.name: nic.device for nic in box.node.nics}
@@ -175,7 +175,7 @@ def _node(box: _Box, faults: Mapping[str, str]) -> str:
         device = devices.get(nic, "")
         label = f"{nic} ({device})" if device and device != nic and not both else nic
         anchor = "end" if side > 0 else "start"
-        parts.append(_text(x - side * 10, y + 3.5, _cut(label, 7 if both else 16), anchor, 10, _INK))
+        parts.append(_text(x - side * 10, y + 3.5, fitted(label, 7 if both else 16), anchor, 10, _INK))
     return "".join(parts)
 
 
@@ -195,7 +195,7 @@ def _cable(
     parts = [f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="{2 if fault else 1.4}"{dash}/>']
     if fault:
         parts.append(f'<path d="M{x - 6:g} {y - 6:g}l12 12m0 -12l-12 12" stroke="{colour}" stroke-width="2.5"/>')
-        parts.append(_text(x, y - 9, _cut(fault, 22), "middle", 10, colour, "bold"))
+        parts.append(_text(x, y - 9, fitted(fault, 22), "middle", 10, colour, "bold"))
     elif cable.rate is not None:
         parts.append(_text(x, y - 4, rate(cable.rate), "middle", 10, _GREY))
     return "".join(parts)
@@ -214,7 +214,7 @@ def _text(x: float, y: float, text: str, anchor: str, size: float, colour: str, 
     )
 
 
-def _cut(text: str, cells: int) -> str:
+def fitted(text: str, cells: int) -> str:
     """Return a text without its middle where it takes more room than so many letters."""
     text = printable(" ".join(text.split()))
     widths = [2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text]

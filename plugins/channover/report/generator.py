@@ -30,6 +30,8 @@ FOLDER = "CHANNOVER_REPORT_GENERATOR"
 """Environment variable: the generator's folder, in place of the one in Python's environment; ``none``: no generator."""
 MEMORY = 1200
 """MiB of JavaScript objects that the generator may hold."""
+NICE = 5
+"""Its niceness: a third of the processor time that a busy neighbour gets."""
 _PARTS = Path(__file__).parent / "generator"
 _PROBE = "node_modules/@allurereport/core/dist/index.js"
 
@@ -139,7 +141,8 @@ def _checked(words: Sequence[str], what: str, cwd: Path | None = None, more: Map
 def generate(job: Job, timeout: float) -> None:
     """Run the generator. Raises GeneratorMissing where it is not there, fails, or takes longer than ``timeout`` (s).
 
-    It gets only processor time that nobody else wants, and ends with this process, however that ends.
+    It lets others go first, since they may be measuring, but not for ever, since somebody waits for it. It ends with this
+    process, however that ends.
     """
     if reason := unmet():
         raise GeneratorMissing(reason)
@@ -186,10 +189,10 @@ def generate(job: Job, timeout: float) -> None:
 
 
 def become() -> None:
-    """Become the program that the command line names: one that runs when nobody else wants to, and ends with its parent."""
+    """Become the program that the command line names: one that lets others go first, and ends with its parent."""
     kernel.die_with_parent()
     with contextlib.suppress(OSError):
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        os.nice(NICE)
     os.execv(sys.argv[1], sys.argv[1:])
 
 

@@ -14,6 +14,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from channover.report.drawing import fitted
 from channover.report.results import printable
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ _DASHES: tuple[tuple[float, ...], ...] = (
 )
 _LINK_DASHES = (4.0, 3.0)
 _LABEL, _TITLE = 18, 78
-"""Characters that there is room for."""
+"""Letters that there is room for; a letter of Chinese or Japanese, or an emoji, takes the room of two."""
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 _STYLE: Any = {
     "svg.fonttype": "none",
@@ -139,11 +140,6 @@ def _thinned(times: list[float], rates: list[float], most: int) -> tuple[list[fl
     return [times[index] for index in kept], [rates[index] for index in kept]
 
 
-def _cut(text: str, most: int) -> str:
-    """Return a text without its middle where it is too long: hosts differ in front, NICs and directions at the end."""
-    return text if len(text) <= most else f"{text[: most // 2]}…{text[len(text) - (most - 1) // 2 :]}"
-
-
 def _svg(
     lines: Sequence[tuple[str, list[float], list[float]]],
     x: _Scale,
@@ -171,8 +167,8 @@ def _svg(
         for number, (label, times, rates) in enumerate(lines):
             dashes, colour = _DASHES[number % len(_DASHES)], _COLOURS[number % len(_COLOURS)]
             pen.line([x(time) for time in times], [y(rate) for rate in rates], colour, 1.4, dashes)
-            pen.key(_TOP - 4 - (number + 1) * pitch, _cut(label, _LABEL), colour, dashes)
-        pen.text(_LEFT, _TOP + 36, _cut(title, _TITLE), "left", size=12, weight="bold")
+            pen.key(_TOP - 4 - (number + 1) * pitch, fitted(label, _LABEL), colour, dashes)
+        pen.text(_LEFT, _TOP + 36, fitted(title, _TITLE), "left", size=12, weight="bold")
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     return _alone(buffer.getvalue(), title)
@@ -222,7 +218,7 @@ class _Pen:
 
     def name(self, begin: float, number: int, label: str) -> None:
         """Write a phase's name above the frame, neighbours in two rows."""
-        self.text(begin + 3, self._row(number), _cut(label, max(int((_RIGHT - begin) / 5.5), 12)), "left", size=9)
+        self.text(begin + 3, self._row(number), fitted(label, max(int((_RIGHT - begin) / 5.5), 12)), "left", size=9)
 
     @staticmethod
     def _row(number: int) -> float:

@@ -20,7 +20,7 @@ from channover.verdict.expect import Expectation, Reading, quantity
 PLOT = "plot:"
 """What begins the address of a picture that is an attachment of the test; the report holds it in the page itself."""
 RED, GREEN, GREY = "#b3001b", "#1b6e3c", "#555555"
-_CELL = "border:1px solid #bbbbbb;padding:3px 8px;text-align:left;vertical-align:top"
+_CELL = "border:1px solid #bbbbbb;padding:3px 8px;text-align:left;vertical-align:top;white-space:normal"
 _NUMBER = f"{_CELL};white-space:nowrap"
 _TABLE = "border-collapse:collapse;font-size:12px;margin:4px 0 14px;max-width:100%;overflow-wrap:break-word"
 _HEAD = "font-size:15px;margin:14px 0 4px"
@@ -181,17 +181,16 @@ def _members(ends: Sequence[Members]) -> Iterator[str]:
     if not ends:
         return
     yield _head("The LAG at the end of the test")
-    yield _table(
-        "end", "NIC", "link", "aggregator", "actor key", "partner key", "partner", "state of the actor", "used"
-    )
+    yield _table("end", "NIC", "aggregator", "keys", "partner", "state of the actor", "used")
     for end in ends:
         for label, one in end.rows:
-            state = ", ".join(bit for bit in STATE_BITS if bit in one.actor.state)
-            cells = [end.host, f"{label} ({one.device})" if label else one.device, "up" if one.mii_up else "✗ down"]
-            cells += ["none" if one.aggregator is None else str(one.aggregator), str(one.actor.key)]
-            cells += [str(one.partner.key), one.partner.system, state, "yes" if one.enabled else f"✗ no {one.note}"]
+            cells = [end.host, f"{label} ({one.device})" if label else one.device]
+            cells += ["none" if one.aggregator is None else str(one.aggregator), f"{one.actor.key} / {one.partner.key}"]
+            cells += [one.partner.system, ", ".join(bit for bit in STATE_BITS if bit in one.actor.state)]
+            cells += ["✗ no link" if not one.mii_up else "yes" if one.enabled else f"✗ no {one.note}"]
             yield "<tr>" + "".join(f'<td style="{_CELL}">{_said(text)}</td>' for text in cells) + "</tr>"
-    yield f"</table><p>Transmit hash policy: {', '.join(dict.fromkeys(escape(end.policy) for end in ends))}.</p>"
+    policies = ", ".join(dict.fromkeys(escape(end.policy) for end in ends))
+    yield f"</table><p>Keys: actor / partner. Transmit hash policy: {policies}.</p>"
 
 
 def _subflows(found: Subflows) -> Iterator[str]:

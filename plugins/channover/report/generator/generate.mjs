@@ -1,6 +1,7 @@
 // Makes one report of Allure results: node generate.mjs JOB.json. The job's fields are those of generator.py's Job.
 // It asks nothing of the network, and what it writes asks nothing either.
 
+import { readFileSync } from "node:fs";
 import { readFile, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -64,13 +65,33 @@ const report = new AllureReport({
   appendHistory: true,
 });
 
+// A file that is read at once: the library's own way, a stream for each, takes half of the time of a large report.
+class Whole extends PathResultFile {
+  async asBuffer() {
+    return readFileSync(this.path);
+  }
+
+  async asUtf8String() {
+    return readFileSync(this.path, "utf8");
+  }
+
+  // pytest 9.1 has allure-pytest begin teardowns that it never ends: those are dropped, which have nothing to show.
+  async asJson() {
+    const found = JSON.parse(readFileSync(this.path, "utf8"));
+    if (Array.isArray(found?.afters)) {
+      found.afters = found.afters.filter((one) => one?.status || one?.steps?.length || one?.attachments?.length);
+    }
+    return found;
+  }
+}
+
 // What is in the staging folder stands for the file of the same name among the results, and for more.
 const staged = new Set(await readdir(job.staged));
 const names = new Set([...staged, ...(await readdir(job.results))]);
 const queue = [...names].filter((name) => !name.startsWith(".") && !job.skip.includes(name)).sort();
 const read = async () => {
   for (let name = queue.pop(); name !== undefined; name = queue.pop()) {
-    await report.readResult(new PathResultFile(join(staged.has(name) ? job.staged : job.results, name), name));
+    await report.readResult(new Whole(join(staged.has(name) ? job.staged : job.results, name), name));
   }
 };
 
