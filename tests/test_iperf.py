@@ -15,10 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from channover.errors import RigError
-from channover.flow import Measuring, Traffic
 from channover.hosts.base import until
+from channover.measuring import Measuring
 from channover.paths import HostEnd
 from channover.plan import AddressAdd, Plan
+from channover.sending import Traffic
 from channover.targets.base import Lab
 from channover.topology import Port
 from channover.traffic.iperf import Load, Protocol, Transfer, parse_slices

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import allure
 
-from channover.flow import End, Measuring, Waiting
 from channover.hosts.base import Host
+from channover.measuring import End, Measuring, Waiting
 from channover.nicuse import NicUse
 from channover.observe.nics import NicSeries, Sampler
 from channover.slot import measuring_slot

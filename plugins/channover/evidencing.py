@@ -16,8 +16,9 @@ import allure_commons
 import pytest
 
 from channover.copying import Copied
-from channover.flow import Flow, UnderWay
+from channover.flow import Flow
 from channover.hosts.base import Host, Step
+from channover.measuring import UnderWay
 from channover.observe import evidence
 from channover.observe.nics import NicCounters, NicSeries
 from channover.record import Record

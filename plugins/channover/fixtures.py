@@ -10,12 +10,13 @@ import pytest
 from channover import evidencing, paths
 from channover.copying import Copies
 from channover.errors import UsageError
-from channover.flow import Measuring, Traffic
+from channover.measuring import Measuring
 from channover.network import lag as lags
 from channover.network.lag import HashPolicy, Lag
 from channover.observe.counters import own_processors
 from channover.paths import Multipath, Switched
 from channover.record import Record
+from channover.sending import Traffic
 from channover.session import Session
 from channover.targets.base import Lab
 from channover.topology import Topology, pair

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from functools import partial
-from ipaddress import IPv4Interface
 from statistics import fmean, median
-from typing import Protocol as Role
 
-from channover.errors import BehaviourFailed, RigError
+from channover.errors import RigError
 from channover.hosts.base import Host
+from channover.measuring import EXTENSION, Measuring
 from channover.nicuse import NicUse
 from channover.observe import evidence
 from channover.observe.counters import Counters, Processors, counters, fallback_reasons, processors
@@ -21,84 +19,10 @@ from channover.observe.nics import NicSeries, Sampler
 from channover.observe.sockets import Subflow, parse_tcp
 from channover.slot import measuring_slot
 from channover.traffic.iperf import SLICE, Load, Protocol, Transfer
-from channover.verdict.expect import Measured, Reading, Source, count
+from channover.verdict.expect import Measured, Source, count
 from channover.verdict.statistics import settled_part
-from channover.wire import ETHERNET_HEADER, IPV4_HEADER, UDP_HEADER, Link
+from channover.wire import ETHERNET_HEADER, IPV4_HEADER, UDP_HEADER
 
-
-class End(Role):
-    """One end of what is measured: a host and the address by which the other end knows it."""
-
-    @property
-    def host(self) -> Host:
-        """The host."""
-        ...
-
-    @property
-    def address(self) -> IPv4Interface:
-        """The address."""
-        ...
-
-
-class UnderWay(Role):
-    """What takes a while, as the live line tells of it: times in seconds, ``seconds`` once it has ended."""
-
-    name: str
-    seconds: float
-
-    @property
-    def elapsed(self) -> float:
-        """Since it was started."""
-        ...
-
-    @property
-    def limit(self) -> float:
-        """The longest that it may take."""
-        ...
-
-    def samples(self) -> list[float]:
-        """Return its rates so far, in bit/s; none where nobody measures them."""
-        ...
-
-
-@dataclass
-class Waiting:
-    """Something awaited (:class:`UnderWay`)."""
-
-    name: str
-    limit: float
-    seconds: float = 0.0
-    started: float = field(default_factory=time.monotonic)
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds since it was started."""
-        return self.seconds or time.monotonic() - self.started
-
-    def samples(self) -> list[float]:
-        """Return nothing."""
-        return []
-
-
-@dataclass(frozen=True)
-class Measuring:
-    """How a test measures: the run's settings, and what is told of each flow as it goes."""
-
-    link: Link
-    duration: float | None
-    limit: float
-    native_mptcp: bool = False
-    record: Callable[[Reading], None] = field(default=lambda _: None, repr=False)
-    opened: Callable[[Flow], None] = field(default=lambda _: None, repr=False)
-    progress: Callable[[UnderWay], None] = field(default=lambda _: None, repr=False)
-    closed: Callable[[Flow], None] = field(default=lambda _: None, repr=False)
-    explain: Callable[[Flow], str] = field(default=lambda _: "", repr=False)
-    processors: Callable[[], Processors] | None = field(default=None, repr=False)
-    """Reads the processors that the lab shares with other machines, as often as wanted; None where it shares none."""
-
-
-EXTENSION = 3.0
-"""How many times its limit a flow is measured where the verdict would be against the behaviour and has not settled."""
 LOST_WITHIN = 0.005
 """The share of datagrams that a receiver may lose between its NICs and iperf3 before a verdict against it is none."""
 MOST_WAITING = 20.0
@@ -370,76 +294,6 @@ def _busiest(subflows: Sequence[Subflow]) -> str | None:
     for one in subflows:
         moved[one.token] = moved.get(one.token, 0) + one.bytes_sent + one.bytes_received
     return max(moved, key=lambda token: moved[token], default=None)
-
-
-@dataclass(frozen=True)
-class Traffic:
-    """What a test calls to make a flow: ``tcp(left, right)``."""
-
-    protocol: Protocol
-    measuring: Measuring
-
-    def __call__(
-        self,
-        source: End,
-        target: End,
-        *,
-        streams: int = 1,
-        offered: float = 0.0,
-        payload: int = 1470,
-        watched: Sequence[Host] = (),
-        incompressible: bool = False,
-    ) -> Flow:
-        """Start a flow from one end to the other; ``offered`` is bit/s in all, ``payload`` bytes a datagram."""
-        return self.between(
-            [(source, target)],
-            streams=streams,
-            offered=offered,
-            payload=payload,
-            watched=watched,
-            incompressible=incompressible,
-        )
-
-    def between(
-        self,
-        pairs: Sequence[tuple[End, End]],
-        *,
-        streams: int = 1,
-        offered: float = 0.0,
-        payload: int = 1470,
-        watched: Sequence[Host] = (),
-        incompressible: bool = False,
-    ) -> Flow:
-        """Start flows between several pairs at once, measured as one."""
-        make = partial(
-            Load,
-            self.protocol,
-            streams=streams,
-            offered=offered / streams,
-            payload=payload,
-            incompressible=incompressible,
-        )
-        loads = [
-            (
-                source.host,
-                target.host,
-                make(target=str(target.address.ip), source=self._bound(source), port=5201 + number),
-            )
-            for number, (source, target) in enumerate(pairs)
-        ]
-        first = f"{pairs[0][0].host.name}→{pairs[0][1].host.name}"
-        name = f"{self.protocol.value} {first}" + (f" and {len(pairs) - 1} more" if len(pairs) > 1 else "")
-        return Flow.start(name, loads, self.measuring, watched)
-
-    def _bound(self, source: End) -> str | None:
-        # An MPTCP client names one address only, and leaves its own to the kernel (article, stage 2).
-        return None if self.protocol is Protocol.MPTCP else str(source.address.ip)
-
-
-def require_multipath(flow: Flow) -> None:
-    """Fail where a connection of the flow is no MPTCP connection any more. Raises BehaviourFailed."""
-    if reasons := flow.fallbacks():
-        raise BehaviourFailed(f"{flow.name}: the connection fell back to TCP ({'; '.join(reasons)})")
 
 
 _: type[Source] = Flow

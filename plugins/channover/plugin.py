@@ -35,9 +35,9 @@ from channover.fixtures import (
     tunnels,
     udp,
 )
-from channover.flow import UnderWay
 from channover.hosts import kernel
 from channover.hosts.base import Journal
+from channover.measuring import UnderWay
 from channover.record import Record
 from channover.report.facts import Planned
 from channover.report.results import planned_folder

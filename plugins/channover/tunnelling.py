@@ -13,8 +13,9 @@ from statistics import fmean
 import allure
 
 from channover.errors import RigError
-from channover.flow import EXTENSION, End, Flow, Measuring, Waiting
+from channover.flow import Flow
 from channover.hosts.base import Host, until
+from channover.measuring import EXTENSION, End, Measuring, Waiting
 from channover.network.guard import Guard, Hits, both_guard, hits, matches_mptcp, source_guard
 from channover.network.openvpn import join_listener, openvpn_tunnel
 from channover.network.ssh import ssh_login, ssh_server, ssh_tunnel
