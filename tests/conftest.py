@@ -65,8 +65,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """Judge a lab by nothing that it did while its processors were taken from it.
 
     A test of a lab that fails is tried again where the machine's processors were another machine's, or busy without a
-    pause, or where the product said that for this very reason there is no verdict. Where other machines never leave off
-    it is skipped with the reason. On a machine that has its processors a failure fails at once.
+    pause, or where the product said that for this very reason there is no verdict. Only where other machines never leave
+    off, as the kernel counts it, is it skipped with the reason. On a machine that has its processors a failure fails.
     """
     if not pyfuncitem.get_closest_marker("lab") or pyfuncitem.path.stem not in TIMED:
         return None
@@ -77,8 +77,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
             pyfuncitem.obj(**arguments)
         except (AssertionError, RigError) as error:
             said = INCONCLUSIVE.search(str(error))
-            stolen = own_processors().starved_since(before, least_idle=-1, most_stolen=0.02) or (said and said[0])
-            busy = own_processors().starved_since(before, least_idle=0.1)
+            stolen = own_processors().starved_since(before, least_idle=-1, most_stolen=0.02)
+            busy = own_processors().starved_since(before, least_idle=0.1) or (said and said[0])
             if not stolen and (not busy or attempt == ATTEMPTS - 1):
                 raise
             cause = stolen or busy

@@ -15,7 +15,7 @@ import pytest
 from channover import flow, paths, tunnelling
 from channover.copying import Copies
 from channover.hosts.base import Host, Journal
-from channover.network.guard import Guard, both_guard
+from channover.network.guard import Guard, both_guard, source_guard
 from channover.network.tunnel import Tunnel
 from channover.plan import EndpointAdd, EndpointDelete, LimitsSet, Plan, RuleDelete, TableAdd
 from channover.state import State
@@ -93,11 +93,29 @@ def _fed_as_backup(_: tunnelling.Tunnels, tunnel: Tunnel) -> Iterator[None]:
         yield
 
 
-def _toothless(tunnel: Tunnel, host: Host, *, option: bool = True) -> Guard:
-    """Return the guard without its rules: its table and its counters are there, and nothing is rejected."""
-    whole = both_guard(tunnel, host, option=option)
+def _without_rules(whole: Guard) -> Guard:
     counters = "\n".join(f"  counter {name} {{ }}" for name in whole.counters)
     return Guard(whole.name, whole.counters, Plan("a guard without rules", (TableAdd(whole.name, counters),)))
+
+
+def _toothless(tunnel: Tunnel, host: Host, *, option: bool = True) -> Guard:
+    """Return the guard without its rules: its table and its counters are there, and nothing is rejected."""
+    return _without_rules(both_guard(tunnel, host, option=option))
+
+
+def _toothless_source(tunnel: Tunnel, host: Host) -> Guard:
+    """Return the article's guard without its rule."""
+    return _without_rules(source_guard(tunnel, host))
+
+
+_FED_BY_SOURCE = tunnelling.Tunnels.fed_by_source
+
+
+@contextmanager
+def _fed_and_joined(tunnels: tunnelling.Tunnels, tunnel: Tunnel, **_: object) -> Iterator[None]:
+    """Offer the tunnel's address to a server that goes on listening: the subflow does not stay pending."""
+    with tunnels.joinable(tunnel), _FED_BY_SOURCE(tunnels, tunnel):
+        yield
 
 
 FAULTS: Mapping[str, Fault] = {
@@ -119,6 +137,8 @@ FAULTS: Mapping[str, Fault] = {
         ]
     ),
     "toothless-guard": Fault(other_contexts=[(tunnelling, "both_guard", _toothless)]),
+    "toothless-source-guard": Fault(other_contexts=[(tunnelling, "source_guard", _toothless_source)]),
+    "joined-loop": Fault(other_contexts=[(tunnelling.Tunnels, "fed_by_source", _fed_and_joined)]),
 }
 
 

@@ -58,7 +58,17 @@ def pytest_run(*options: str, timeout: float = 60) -> subprocess.CompletedProces
             "has 1 lab, and each worker needs a lab of its own",
         ),
         (["--target=vm", "--kernel=/nowhere"], "/nowhere"),
-        (["--lease-wait=soon"], "--lease-wait: 'soon' is no number of seconds"),
+        (
+            ["--target=physical", "--inventory={inventory}", "--lab=one", "--lease-wait=²"],
+            "'²' is no number of seconds",
+        ),
+        (["--lease-wait=5"], "--lease-wait is for --target=physical, and the target is netns"),
+        (["--kernel=6.1"], "--kernel is for --target=vm, and the target is netns"),
+        (["--link-rate=40gbit"], "--link-rate: '40gbit' is more than an emulated cable can be held to: up to 34gbit"),
+        ([f"--link-rate={'9' * 400}"], "is not a rate that a lab can run: from 1mbit to 100gbit"),
+        (["--lag-driver=bonding", "-n", "2"], "--lag-driver=bonding: "),
+        (["--reports=/dev/null/reports"], "reports cannot be kept in /dev/null/reports"),
+        (["--reports=/dev/null/reports", "-n", "2"], "cannot be kept in /dev/null/reports"),
     ],
 )
 def test_bad_use_is_one_clear_line(tmp_path: Path, options: list[str], words: str) -> None:

@@ -37,6 +37,8 @@ pytestmark = [
 
 WAYS = {
     "Ctrl-C": ("--signal", "INT"),
+    "terminated": ("--signal", "TERM"),
+    "a lab's first process killed": ("--signal", "LABINIT"),
     "the terminal closed": ("--signal", "CLOSE"),
     "the labs' parent killed": ("--signal", "NURSERY"),
     "killed, and one beside it goes on": ("--signal", "KILL", "--beside"),

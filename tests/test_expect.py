@@ -32,10 +32,14 @@ NUMBERS = st.floats(-1e12, 1e12, allow_nan=False)
 
 @dataclass
 class Tape:
-    """A source whose samples are known beforehand; it ends after ``limit`` of them, as a deadline would end it."""
+    """A source whose samples are known beforehand; it ends after ``limit`` of them, as a deadline would end it.
+
+    ``more_allowed`` is what an extension adds to them.
+    """
 
     values: Iterable[float]
     limit: int = 100
+    more_allowed: int = 0
     fixed: bool = False
     disturbance: str = ""
     stolen: frozenset[int] = frozenset()
@@ -55,6 +59,10 @@ class Tape:
             return False
         self.taken.append(next(self._values))
         return True
+
+    def extend(self) -> bool:
+        self.limit, self.more_allowed, had = self.limit + self.more_allowed, 0, self.more_allowed
+        return had > 0
 
     def calm(self) -> list[float]:
         return [value for number, value in enumerate(self.taken) if number not in self.stolen]
@@ -175,6 +183,29 @@ def test_a_value_on_the_border_is_measured_until_the_deadline() -> None:
     assert len(tape.taken) == 100
     assert not readings[0].settled
     assert held == (readings[0].estimate.mean >= 95e6), "the verdict is then the mean's"
+
+
+def test_stalls_that_may_pass_are_given_time_to() -> None:
+    """A connection that halted now and then at first is no slow connection; one that goes on halting is."""
+    source = steady(184e6, 2e6)
+    values = [0.0 if at % 6 == 5 and at < 80 else next(source) for at in range(400)]
+    value, readings = measured(Tape(values, limit=90, more_allowed=200))
+    assert value == at_least(175e6)
+    assert readings[0].estimate.samples > 90
+    value, readings = measured(Tape(values, limit=90))
+    assert not value == at_least(175e6)  # noqa: SIM201 - without more time the verdict is the mean's
+    halting = [0.0 if at % 6 == 5 else next(source) for at in range(400)]
+    value, readings = measured(Tape(halting, limit=90, more_allowed=200))
+    assert not value == at_least(175e6)  # noqa: SIM201
+
+
+def test_what_holds_or_is_settled_at_the_deadline_is_measured_no_longer() -> None:
+    holding = Tape(steady(97e6, spread=9e6), limit=60, more_allowed=200)
+    assert measured(holding)[0] == at_least(95e6)
+    assert len(holding.taken) <= 60
+    wrong = Tape(steady(50e6), limit=60, more_allowed=200)
+    assert not measured(wrong)[0] == at_least(95e6)  # noqa: SIM201
+    assert len(wrong.taken) <= 60
 
 
 def test_a_fixed_duration_is_measured_whole() -> None:

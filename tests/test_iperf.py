@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+from ipaddress import IPv4Interface
 from itertools import pairwise
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
 from hypothesis import given
@@ -13,10 +16,15 @@ from hypothesis import strategies as st
 
 from channover.errors import RigError
 from channover.hosts.base import until
+from channover.measuring import Measuring
+from channover.paths import HostEnd
 from channover.plan import AddressAdd, Plan
+from channover.sending import Traffic
 from channover.targets.base import Lab
 from channover.topology import Port
 from channover.traffic.iperf import Load, Protocol, Transfer, parse_slices
+from channover.verdict.expect import near
+from channover.wire import Link
 
 DATA = Path(__file__).parent / "data" / "iperf"
 
@@ -221,6 +229,31 @@ def test_a_transfer_is_ended_when_enough_is_known(addressed: Lab) -> None:
 
 
 @pytest.mark.lab
+def test_datagrams_that_the_receiver_itself_loses_are_no_verdict(addressed: Lab) -> None:
+    """Its NIC has them all; iperf3 is kept from running half of the time, and its socket's buffer runs over."""
+    ends = [
+        HostEnd(host, IPv4Interface(f"{host.state().links['eth1'].addresses[0]}")) for host in addressed.hosts.values()
+    ]
+    flow = Traffic(Protocol.UDP, Measuring(Link(), duration=None, limit=3.0))(*ends, offered=90e6)
+    over = Event()
+
+    def halting() -> None:
+        while not over.wait(0.1):
+            flow.transfers[0].server.signal(signal.SIGSTOP)
+            over.wait(0.1)
+            flow.transfers[0].server.signal(signal.SIGCONT)
+
+    thread = Thread(target=halting)
+    thread.start()
+    try:
+        with pytest.raises(RigError, match=r"no verdict, since right lost \d+\.\d% of the datagrams that its NICs had"):
+            assert flow.goodput == near(90e6)
+    finally:
+        over.set()
+        thread.join()
+        flow.abandon()
+
+
 def test_nothing_listens(addressed: Lab) -> None:
     transfer = Transfer.start(addressed.left, addressed.right, Load(Protocol.TCP, "10.93.93.2", port=5300))
     transfer.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from channover.inventory import LabEntry
 
 TARGETS = ("netns", "physical", "vm")
+OWNERS = {"--inventory": "physical", "--lab": "physical", "--lease-wait": "physical", "--kernel": "vm"}
+"""The target that each of these options is for."""
 KERNEL = "6.12"
 """The Debian kernel that virtual machines boot where nothing else is asked for."""
 
@@ -47,16 +50,16 @@ def add_options(group: pytest.OptionGroup) -> None:
     )
     group.addoption(
         "--lease-wait",
-        default="0",
+        default=None,
         metavar="SECONDS",
-        help="wait so long for a lab that another run holds (default: %(default)s, which is not at all)",
+        help="wait so long for a lab that another run holds (default: 0, which is not at all)",
     )
     group.addoption(
         "--kernel",
-        default=KERNEL,
+        default=None,
         metavar="NAME",
         help="the kernel of virtual machines: a version that 'channover kernel fetch' brought, or a folder with a vmlinuz "
-        "and its modules (default: %(default)s)",
+        f"and its modules (default: {KERNEL})",
     )
     group.addoption(
         "--keep-lab",
@@ -76,29 +79,34 @@ def read(config: pytest.Config) -> Place:
     target = str(config.getoption("--target"))
     if target not in TARGETS:
         raise UsageError(f"--target: there is no target '{target}'; there are: {', '.join(TARGETS)}")
-    for option, owner in (("--inventory", "physical"), ("--lab", "physical")):
-        if config.getoption(option) is not None and target != owner:
-            raise UsageError(f"{option} is for --target={owner}, and the target is {target}")
+    check_owners(target, {option: config.getoption(option) for option in OWNERS})
     lab, labs = _lab(config) if target == "physical" else (None, 1)
-    wait = str(config.getoption("--lease-wait"))
-    if not wait.replace(".", "", 1).isdigit():
+    wait = str(config.getoption("--lease-wait") or 0)
+    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", wait):
         raise UsageError(f"--lease-wait: '{wait}' is no number of seconds")
     return Place(
         target=target,
         lab=lab,
         labs=labs,
         lease_wait=float(wait),
-        kernel=str(config.getoption("--kernel")),
+        kernel=str(config.getoption("--kernel") or KERNEL),
         keep_lab=bool(config.getoption("--keep-lab")),
         dry_run=bool(config.getoption("--dry-run")),
     )
+
+
+def check_owners(target: str, given: Mapping[str, object]) -> None:
+    """Raise UsageError where an option was given that is another target's."""
+    for option, value in given.items():
+        if value is not None and target != OWNERS[option]:
+            raise UsageError(f"{option} is for --target={OWNERS[option]}, and the target is {target}")
 
 
 def _lab(config: pytest.Config) -> tuple[LabEntry, int]:
     """Return this process's lab of the inventory, and how many there are: each xdist worker has one of its own."""
     path = config.getoption("--inventory")
     if path is None:
-        raise UsageError("--target=physical needs --inventory FILE: see inventory/example.yaml")
+        raise UsageError("--target=physical needs --inventory FILE: 'channover inventory discover' begins one")
     from channover.inventory import load  # here, since every run of pytest reads the options
 
     labs = load(Path(str(path))).labs

@@ -20,6 +20,7 @@ from channover.record import Record
 from channover.report.facts import CableFacts, HostFacts, Planned, host_facts
 from channover.report.results import (
     Measurement,
+    NicBytes,
     Outcome,
     Results,
     Run,
@@ -89,11 +90,12 @@ def measurements(record: Record) -> list[dict[str, Any]]:
 
 
 def save_plan(folder: Path, planned: Sequence[Planned]) -> None:
-    """Leave the plan in the run's folder: xdist's workers collect, and a lost one can tell nothing later.
+    """Make the run's folder and leave the plan in it: xdist's workers collect, and a lost one can tell nothing later.
 
     Raises UsageError where it cannot be written. All workers of a run have the same plan.
     """
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / PLAN, json.dumps([asdict(test) for test in planned]) + "\n")
     except OSError as error:
         raise UsageError(f"the plan cannot be kept in {folder}: {error.strerror or error}") from None
@@ -125,6 +127,8 @@ class Collected:
     hosts: tuple[HostFacts, ...] = ()
     cables: tuple[CableFacts, ...] = ()
     planned: tuple[Planned, ...] | None = None
+    fault: str = ""
+    """Why results could not be kept, the first time that they could not."""
     _next_write: float = 0.0
     _pending: dict[str, list[pytest.TestReport]] = field(default_factory=dict)
 
@@ -158,6 +162,8 @@ class Collected:
                 raise pytest.UsageError(str(error)) from None
             self.opened = True
             self.write(interrupted=True)
+            if self.fault:
+                raise pytest.UsageError(self.fault)
 
     def _complete(self, nodeid: str, reports: list[pytest.TestReport], left: Mapping[str, Any]) -> None:
         self.open()
@@ -173,6 +179,7 @@ class Collected:
             printable(reason),
             sum(max(report.duration, 0.0) for report in reports),
             tuple(Measurement(**one) for one in left.get("measurements", [])),
+            nics=tuple(NicBytes(**one) for one in left.get("nics", [])),
             lost=reports[-1].when not in ("setup", "call", "teardown"),
         )
         if time.monotonic() >= self._next_write:
@@ -208,7 +215,7 @@ class Collected:
         return Results(run, tuple(tests))
 
     def write(self, *, interrupted: bool) -> None:
-        """Write results.json, whole or not at all. Raises UsageError where it cannot be written.
+        """Write results.json, whole or not at all; where it cannot be written, :attr:`fault` says why.
 
         What comes in while tests run is written at once unless the last write was long and recent: a run of a thousand
         tests is not to spend its time on its own record.
@@ -217,7 +224,7 @@ class Collected:
         try:
             self.results(interrupted=interrupted).write(self.folder / "results.json")
         except OSError as error:
-            raise UsageError(f"results cannot be kept in {self.folder}: {error.strerror or error}") from None
+            self.fault = self.fault or f"results cannot be kept in {self.folder}: {error.strerror or error}"
         end = time.monotonic()
         self._next_write = end + _SHARE * (end - start)
 

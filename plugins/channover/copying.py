@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import allure
 
-from channover.flow import End, Measuring
 from channover.hosts.base import Host
+from channover.measuring import End, Measuring, Waiting
 from channover.nicuse import NicUse
 from channover.observe.nics import NicSeries, Sampler
 from channover.slot import measuring_slot
@@ -76,7 +77,14 @@ class Copies:
                 with allure.step(
                     f"copy {size:,} bytes by {protocol.name} from {server.host.name} to {client.host.name}"
                 ):
-                    done = start_copy(client.host, serving).wait(size * 8 / self.measuring.link.rate * 5 + 10)
+                    waiting = Waiting(f"copy by {protocol.name}", size * 8 / self.measuring.link.rate * 5 + 10)
+                    copying = start_copy(client.host, serving)
+                    while copying.running and waiting.elapsed < waiting.limit:
+                        self.measuring.progress(waiting)
+                        time.sleep(0.05)
+                    waiting.seconds = waiting.elapsed
+                    self.measuring.progress(waiting)
+                    done = copying.wait(1.0)
                 series = {name: sampler.stop() for name, sampler in samplers.items()}
             use = self._use(series, [client.host, server.host])
             copied = Copied(done, use, self.measuring, list(hosts.values()))

@@ -18,11 +18,13 @@ import pytest
 from channover.copying import Copied
 from channover.flow import Flow
 from channover.hosts.base import Host, Step
+from channover.measuring import UnderWay
 from channover.observe import evidence
 from channover.observe.nics import NicCounters, NicSeries
 from channover.record import Record
 from channover.report.plots import Phase, Series
 from channover.report.plotter import PLACEHOLDER, SAMPLES, Plotter
+from channover.report.results import NicBytes
 from channover.targets.base import Lab
 from channover.traffic.iperf import SLICE, Protocol
 from channover.tunnelling import LOOP_ENDPOINT, Loaded
@@ -30,7 +32,7 @@ from channover.verdict.diagnosis import HostView, NicView, causes, per_nic
 from channover.verdict.statistics import settled_part
 from channover.wire import Link
 
-LIVE = pytest.StashKey[Callable[[Record, Flow], None]]()
+LIVE = pytest.StashKey[Callable[[Record, UnderWay], None]]()
 
 
 def attach_text(name: str, text: str) -> None:
@@ -88,7 +90,8 @@ def _attach_rates(
     link: Link,
     spans: Sequence[Phase],
 ) -> None:
-    """Attach a plot of each NIC's rate, and what it is drawn from; of many NICs, the busiest are drawn."""
+    """Attach a plot of each NIC's rate, and what it is drawn from, and note bytes; of many NICs, the busiest are drawn."""
+    record.nics += _carried(title, hosts, taken)
     series = _series(hosts, taken)
     busiest = sorted(series, key=lambda one: -sum(one[2]))[:MOST]
     drawn = {
@@ -100,6 +103,16 @@ def _attach_rates(
     if file := _plots.attach(title, drawn):
         record.plots.append((title, file))
     allure.attach(json.dumps({**drawn, **_counters(taken)}), SAMPLES, allure.attachment_type.JSON)
+
+
+def _carried(title: str, hosts: Sequence[Host], taken: Mapping[str, NicSeries]) -> list[NicBytes]:
+    found = []
+    for host in hosts:
+        for nic in host.nics.values():
+            if nic.device in taken[host.name].devices:
+                moved = taken[host.name].delta(nic.device)
+                found.append(NicBytes(title, host.name, nic.name, moved.tx_bytes, moved.rx_bytes))
+    return found
 
 
 def _counters(taken: Mapping[str, NicSeries]) -> dict[str, Any]:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import cast
+from typing import TypeVar
 
 import pytest
 
 from channover import evidencing, paths
 from channover.copying import Copies
 from channover.errors import UsageError
-from channover.flow import Measuring, Traffic
+from channover.measuring import Measuring
 from channover.network import lag as lags
 from channover.network.lag import HashPolicy, Lag
 from channover.observe.counters import own_processors
 from channover.paths import Multipath, Switched
 from channover.record import Record
+from channover.sending import Traffic
 from channover.session import Session
 from channover.targets.base import Lab
 from channover.topology import Topology, pair
@@ -29,9 +30,17 @@ Counted = Callable[[str, float], Measured]
 """Makes a value of a name and a number that is known exactly."""
 
 
-def _marked(request: pytest.FixtureRequest, name: str) -> object | None:
-    mark = request.node.get_closest_marker(name)
-    return mark.args[0] if mark else None
+_Value = TypeVar("_Value")
+
+
+def marked(item: pytest.Item, name: str, kind: type[_Value]) -> _Value | None:
+    """Return what a test's marker of that name holds, None where it has none. Raises UsageError for another kind of thing."""
+    mark = item.get_closest_marker(name)
+    if mark is None:
+        return None
+    if not mark.args or not isinstance(mark.args[0], kind):
+        raise UsageError(f"{item.nodeid}: the marker {name} takes a {kind.__name__}: see channover.testing")
+    return mark.args[0]
 
 
 @pytest.fixture
@@ -45,7 +54,7 @@ def channover_record(request: pytest.FixtureRequest) -> Record:
 def lab(request: pytest.FixtureRequest, channover_record: Record) -> Iterator[Lab]:
     """Bring up a topology: a pair, or what ``@on(…)`` asks for. Hosts have no addresses yet."""
     session = request.config.stash[SESSION]
-    topology = cast("Topology | None", _marked(request, "topology")) or pair()
+    topology = marked(request.node, "topology", Topology) or pair()
     with session.target.lab(topology, session.settings.link, channover_record.journal) as made:
         yield made
         if channover_record.failed and not channover_record.flows and not session.settings.place.dry_run:
@@ -56,7 +65,7 @@ def lab(request: pytest.FixtureRequest, channover_record: Record) -> Iterator[La
 def forming_lag(request: pytest.FixtureRequest, lab: Lab, channover_record: Record) -> Iterator[Lag]:
     """Make all cables between ``left`` and ``right``, or between two switches, one LAG; LACP may still be at work."""
     session = request.config.stash[SESSION]
-    policy = cast("HashPolicy | None", _marked(request, "hash_policy")) or HashPolicy.LAYER2
+    policy = marked(request.node, "hash_policy", HashPolicy) or HashPolicy.LAYER2
     driver = session.driver
     if policy not in driver.policies:
         raise UsageError(f"the LAG driver {driver.name} has no hash policy {policy.value}")

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from functools import partial
-from ipaddress import IPv4Interface
-from typing import Protocol as Role
+from statistics import fmean, median
 
-from channover.errors import BehaviourFailed, RigError
+from channover.errors import RigError
 from channover.hosts.base import Host
+from channover.measuring import EXTENSION, Measuring
 from channover.nicuse import NicUse
 from channover.observe import evidence
 from channover.observe.counters import Counters, Processors, counters, fallback_reasons, processors
@@ -20,41 +19,12 @@ from channover.observe.nics import NicSeries, Sampler
 from channover.observe.sockets import Subflow, parse_tcp
 from channover.slot import measuring_slot
 from channover.traffic.iperf import SLICE, Load, Protocol, Transfer
-from channover.verdict.expect import Measured, Reading, Source, count
-from channover.wire import Link
+from channover.verdict.expect import Measured, Source, count
+from channover.verdict.statistics import settled_part
+from channover.wire import ETHERNET_HEADER, IPV4_HEADER, UDP_HEADER
 
-
-class End(Role):
-    """One end of what is measured: a host and the address by which the other end knows it."""
-
-    @property
-    def host(self) -> Host:
-        """The host."""
-        ...
-
-    @property
-    def address(self) -> IPv4Interface:
-        """The address."""
-        ...
-
-
-@dataclass(frozen=True)
-class Measuring:
-    """How a test measures: the run's settings, and what is told of each flow as it goes."""
-
-    link: Link
-    duration: float | None
-    limit: float
-    native_mptcp: bool = False
-    record: Callable[[Reading], None] = field(default=lambda _: None, repr=False)
-    opened: Callable[[Flow], None] = field(default=lambda _: None, repr=False)
-    progress: Callable[[Flow], None] = field(default=lambda _: None, repr=False)
-    closed: Callable[[Flow], None] = field(default=lambda _: None, repr=False)
-    explain: Callable[[Flow], str] = field(default=lambda _: "", repr=False)
-    processors: Callable[[], Processors] | None = field(default=None, repr=False)
-    """Reads the processors that the lab shares with other machines, as often as wanted; None where it shares none."""
-
-
+LOST_WITHIN = 0.005
+"""The share of datagrams that a receiver may lose between its NICs and iperf3 before a verdict against it is none."""
 MOST_WAITING = 20.0
 """How much longer (seconds) than its limit a flow is measured while its machine's processors are taken away."""
 
@@ -84,6 +54,7 @@ class Flow:
     _stolen: set[int] = field(default_factory=set, repr=False)
     _starved: str = ""
     _open: bool = True
+    _extended: bool = False
     _seen: int = 0
 
     @property
@@ -93,10 +64,12 @@ class Flow:
 
     @property
     def limit(self) -> float:
-        """The longest that it is measured, in seconds: longer where slices were lost to other machines."""
+        """The longest that it is measured, in seconds: longer where slices were lost to other machines, or it is extended."""
         if self.fixed:
             return self.measuring.duration or 0.0
-        return self.measuring.limit + min(SLICE * len(self._stolen), MOST_WAITING)
+        return self.measuring.limit * (EXTENSION if self._extended else 1.0) + min(
+            SLICE * len(self._stolen), MOST_WAITING
+        )
 
     @property
     def elapsed(self) -> float:
@@ -122,7 +95,31 @@ class Flow:
 
         A settled verdict rests on calm samples where there were enough of them: then it stands.
         """
+        if lost := self._lost_within():
+            return lost
         return "" if settled and (not self._stolen or len(self.calm()) >= 30) else self._starved
+
+    def _lost_within(self) -> str:
+        """Say that a receiver got less of its datagrams than its NICs had received, or nothing: no wire has lost those."""
+        if self.protocol is not Protocol.UDP or len(self.transfers) > 1 or not self.samples():
+            return ""
+        transfer = self.transfers[0]
+        frame = transfer.load.payload + UDP_HEADER + IPV4_HEADER + ETHERNET_HEADER
+        arrived = 0.0
+        for device in self.series[transfer.target.name].devices:
+            moved = self.series[transfer.target.name].delta(device)
+            if (
+                moved.rx_packets and moved.rx_bytes / moved.rx_packets > 0.98 * frame
+            ):  # the datagrams themselves, no tunnel
+                rate = median(self.series[transfer.target.name].rate(device, "rx"))
+                arrived += rate * transfer.load.payload / frame
+        share = 1 - fmean(settled_part(self.samples())) / arrived if arrived else 0.0
+        if share < LOST_WITHIN:
+            return ""
+        return (
+            f"{transfer.target.name} lost {share:.1%} of the datagrams that its NICs had received: other work took the "
+            "processor time that it needed"
+        )
 
     def _look(self, found: int) -> None:
         """Mark the newest slices, and their neighbours, where the processors were somebody else's meanwhile."""
@@ -148,6 +145,13 @@ class Flow:
                 return True
             time.sleep(0.03)
         return False
+
+    def extend(self) -> bool:
+        """Allow the time of an unsettled verdict, once; False where it was allowed, or the traffic has ended."""
+        if self._extended or not self._open or not all(transfer.running for transfer in self.transfers):
+            return False
+        self._extended = True
+        return True
 
     def _again(self, error: RigError) -> None:
         """Start the traffic once more where iperf3 gave up before any of it. Raises the error otherwise.
@@ -274,9 +278,8 @@ class Flow:
                     flow._before[host.name] = counters(host)
             flow.started = time.monotonic()
             # iperf3 is told to go on for longer: it is ended when the verdict is settled.
-            flow._begin(
-                [(source, target, replace(load, limit=flow.limit + MOST_WAITING + 5)) for source, target, load in loads]
-            )
+            longest = EXTENSION * flow.limit + MOST_WAITING + 5
+            flow._begin([(source, target, replace(load, limit=longest)) for source, target, load in loads])
             flow._processors = processors(loads[0][0])
         except BaseException:
             flow._held.close()
@@ -291,76 +294,6 @@ def _busiest(subflows: Sequence[Subflow]) -> str | None:
     for one in subflows:
         moved[one.token] = moved.get(one.token, 0) + one.bytes_sent + one.bytes_received
     return max(moved, key=lambda token: moved[token], default=None)
-
-
-@dataclass(frozen=True)
-class Traffic:
-    """What a test calls to make a flow: ``tcp(left, right)``."""
-
-    protocol: Protocol
-    measuring: Measuring
-
-    def __call__(
-        self,
-        source: End,
-        target: End,
-        *,
-        streams: int = 1,
-        offered: float = 0.0,
-        payload: int = 1470,
-        watched: Sequence[Host] = (),
-        incompressible: bool = False,
-    ) -> Flow:
-        """Start a flow from one end to the other; ``offered`` is bit/s in all, ``payload`` bytes a datagram."""
-        return self.between(
-            [(source, target)],
-            streams=streams,
-            offered=offered,
-            payload=payload,
-            watched=watched,
-            incompressible=incompressible,
-        )
-
-    def between(
-        self,
-        pairs: Sequence[tuple[End, End]],
-        *,
-        streams: int = 1,
-        offered: float = 0.0,
-        payload: int = 1470,
-        watched: Sequence[Host] = (),
-        incompressible: bool = False,
-    ) -> Flow:
-        """Start flows between several pairs at once, measured as one."""
-        make = partial(
-            Load,
-            self.protocol,
-            streams=streams,
-            offered=offered / streams,
-            payload=payload,
-            incompressible=incompressible,
-        )
-        loads = [
-            (
-                source.host,
-                target.host,
-                make(target=str(target.address.ip), source=self._bound(source), port=5201 + number),
-            )
-            for number, (source, target) in enumerate(pairs)
-        ]
-        first = f"{pairs[0][0].host.name}→{pairs[0][1].host.name}"
-        name = f"{self.protocol.value} {first}" + (f" and {len(pairs) - 1} more" if len(pairs) > 1 else "")
-        return Flow.start(name, loads, self.measuring, watched)
-
-    def _bound(self, source: End) -> str | None:
-        # An MPTCP client names one address only, and leaves its own to the kernel (article, stage 2).
-        return None if self.protocol is Protocol.MPTCP else str(source.address.ip)
-
-
-def require_multipath(flow: Flow) -> None:
-    """Fail where a connection of the flow is no MPTCP connection any more. Raises BehaviourFailed."""
-    if reasons := flow.fallbacks():
-        raise BehaviourFailed(f"{flow.name}: the connection fell back to TCP ({'; '.join(reasons)})")
 
 
 _: type[Source] = Flow

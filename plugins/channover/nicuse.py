@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import median
+from statistics import fmean, median
 
 from channover.hosts.base import Host
 from channover.observe.nics import NicCounters, NicSeries
@@ -65,8 +65,15 @@ class NicUse:
 
     @property
     def used_count(self) -> Measured:
-        """On how many NICs the data travelled: the larger number of the two ends."""
-        return self.count("NICs used", max(len(self.used(host)) for host in self.ends), "1")
+        """On how many NICs the data travelled at each end.
+
+        Where the ends differ it is their mean, which is no number that a test expects, and its name tells both.
+        """
+        numbers = {host.name: len(self.used(host)) for host in self.ends}
+        name = "NICs used"
+        if len(set(numbers.values())) > 1:
+            name += f" ({', '.join(f'{host} {number}' for host, number in numbers.items())})"
+        return self.count(name, fmean(numbers.values()), "1")
 
     def trunk_count(self, host: Host, nics: Sequence[str]) -> Measured:
         """Return on how many of these NICs of a host, a switch's trunk, data travelled."""

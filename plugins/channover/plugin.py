@@ -26,6 +26,7 @@ from channover.fixtures import (
     forming_lag,
     lab,
     lag,
+    marked,
     measuring,
     mptcp,
     multipath,
@@ -34,9 +35,9 @@ from channover.fixtures import (
     tunnels,
     udp,
 )
-from channover.flow import Flow
 from channover.hosts import kernel
 from channover.hosts.base import Journal
+from channover.measuring import UnderWay
 from channover.record import Record
 from channover.report.facts import Planned
 from channover.report.results import planned_folder
@@ -69,6 +70,7 @@ STRICT = "channover_strict"
 EXPLAINED = pytest.StashKey[str]()
 """The last explanation of a comparison, whole: pytest cuts long ones short."""
 _WORKER_FOLDER = "channover_folder"
+_USAGE = "channover_usage"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -106,13 +108,13 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def _behaviour(item: pytest.Item) -> Behaviour | None:
+    """Return the behaviour that a test states; other suites may have a marker of the same name for ends of their own."""
     mark = item.get_closest_marker("behaviour")
-    return CATALOGUE[mark.args[0]] if mark else None
+    return CATALOGUE.get(mark.args[0]) if mark and mark.args and isinstance(mark.args[0], str) else None
 
 
 def _topology(item: pytest.Item) -> Topology:
-    mark = item.get_closest_marker("topology")
-    return cast("Topology", mark.args[0]) if mark else pair()
+    return marked(item, "topology", Topology) or pair()
 
 
 def _is_worker(config: pytest.Config) -> bool:
@@ -135,10 +137,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.stash[UNMET] = reason
                 if not session.settings.strict:
                     item.add_marker(pytest.mark.skip(reason=reason))
+        if not config.option.collectonly:
+            _start_results(config, session, [Planned(item.nodeid, behaviour.id) for item, behaviour in stated])
     except ChannoverError as error:
-        raise pytest.UsageError(collecting.one_line(error)) from None
-    if not config.option.collectonly:
-        _start_results(config, session, [Planned(item.nodeid, behaviour.id) for item, behaviour in stated])
+        words = collecting.one_line(error)
+        if not _is_worker(config):
+            raise pytest.UsageError(words) from None
+        # xdist takes an exception of a worker for a crash; so it ends without tests, and the controller says why.
+        output: dict[str, object] = getattr(config, "workeroutput", {})
+        output[_USAGE] = words
+        items.clear()
 
 
 def _start_results(config: pytest.Config, session: Session, planned: list[Planned]) -> None:
@@ -146,7 +154,6 @@ def _start_results(config: pytest.Config, session: Session, planned: list[Planne
     told = getattr(config, "workerinput", {}).get(_WORKER_FOLDER)
     folder = Path(told) if told else _collected(config, session).folder
     if told:
-        folder.mkdir(parents=True, exist_ok=True)
         collecting.save_plan(folder, planned)
     else:
         collected = _collected(config, session)
@@ -207,10 +214,12 @@ def pytest_xdist_node_collection_finished(node: Any) -> None:
         collected.open()
 
 
-def pytest_report_header(config: pytest.Config) -> str:
-    """Name the target in pytest's header."""
+def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
+    """Name the target, where behaviours were collected."""
+    if not any(map(_behaviour, items)):
+        return []
     wanted = config.stash[SESSION].settings
-    return f"channover: target {wanted.target}, links of {quantity(wanted.link.rate, 'bit/s')}"
+    return [f"channover: target {wanted.target}, links of {quantity(wanted.link.rate, 'bit/s')}"]
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -231,7 +240,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def _live(reporter: Any) -> Any:
     line = LiveLine(reporter._tw._file, column=lambda: int(reporter._tw.width_of_current_line))
 
-    def update(record: Record, flow: Flow) -> None:
+    def update(record: Record, flow: UnderWay) -> None:
         if flow.seconds:
             line.clear()
             return
@@ -246,12 +255,11 @@ def _live(reporter: Any) -> Any:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Make the test's record; with ``--strict``, fail what cannot be tried here."""
-    behaviour = _behaviour(item)
-    paths = sum(len(node.nics) for node in _topology(item).nodes[:1])
-    rate = item.config.stash[SESSION].settings.link.rate
-    stated = behaviour.measured_with(paths, rate) if behaviour is not None else None
-    record = Record(stated, Journal(scope=allure.step))
-    item.stash[RECORD] = record
+    behaviour = stated = _behaviour(item)
+    if behaviour is not None:
+        paths = sum(len(node.nics) for node in _topology(item).nodes[:1])
+        stated = behaviour.measured_with(paths, item.config.stash[SESSION].settings.link.rate)
+    item.stash[RECORD] = Record(stated, Journal(scope=allure.step))
     if behaviour is not None:
         labelling.label(item, behaviour, item.config.stash[SESSION])
         if UNMET in item.stash and item.config.stash[SESSION].settings.strict:
@@ -290,6 +298,7 @@ def pytest_runtest_makereport(
             "cables": [asdict(cable) for cable in cables],
             "behaviour": record.behaviour.id,
             "measurements": collecting.measurements(record),
+            "nics": [asdict(one) for one in record.nics],
             "facts": facts,
             "spent": {"traffic": record.traffic, "converging": record.converging, "waiting": record.waiting},
         }
@@ -312,6 +321,8 @@ class _Reporter:
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
         self.stopped = False
+        self.refused = ""
+        """Why nothing could be run, as a worker found."""
 
     @property
     def _opened(self) -> bool:
@@ -321,6 +332,11 @@ class _Reporter:
         """Take a report."""
         if COLLECTED in self.config.stash:
             self.config.stash[COLLECTED].add(report)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Take what a worker has to say about the command line."""
+        self.refused = self.refused or getattr(node, "workeroutput", {}).get(_USAGE, "")
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_keyboard_interrupt(self) -> None:
@@ -333,18 +349,30 @@ class _Reporter:
         stopped = self.stopped or bool(session.shouldstop or session.shouldfail) or exitstatus not in (0, 1)
         if self._opened:
             self.config.stash[COLLECTED].write(interrupted=stopped)
+            if self.config.stash[COLLECTED].fault and session.exitstatus == 0:
+                session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        if self.refused:
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Show the results as a table, and where they are."""
+        if self.refused:
+            terminalreporter.ensure_newline()
+            terminalreporter.write_line(f"ERROR: {self.refused}", red=True)
         if not self._opened:
             return
         collected = self.config.stash[COLLECTED]
         terminalreporter.ensure_newline()
         terminalreporter.section("channover")
         show(collected.results(interrupted=False), terminalreporter._tw._file)
+        skipped = {test.behaviour for test in collected.tests.values() if test.outcome == "skipped"}
+        if skipped and not self.config.stash[SESSION].settings.place.dry_run:
+            terminalreporter.write_line(
+                f"not shown here, for want of something: {len(skipped)} behaviours", yellow=True
+            )
         results = os.path.relpath(collected.folder / "results.json", self.config.invocation_params.dir)
-        terminalreporter.write_line(f"results: {results}")
+        terminalreporter.write_line(collected.fault or f"results: {results}", red=bool(collected.fault))
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -11,6 +11,7 @@ from channover.behaviours import Behaviour
 from channover.flow import Flow
 from channover.hosts.base import Journal
 from channover.observe.bond import LagStatus
+from channover.report.results import NicBytes
 from channover.verdict.expect import Reading
 
 
@@ -27,6 +28,7 @@ class Record:
     flows: list[Flow] = field(default_factory=list)
     plots: list[tuple[str, str]] = field(default_factory=list)
     lags: dict[str, LagStatus] = field(default_factory=dict)
+    nics: list[NicBytes] = field(default_factory=list)
     traffic: float = 0.0
     converging: float = 0.0
     waiting: float = 0.0

@@ -14,8 +14,10 @@ from channover.errors import UsageError
 from channover.observe.captures import SLICE
 from channover.wire import Link, parse_rate
 
-LINK_RATES = {"netns": "100mbit", "vm": "20mbit"}
+LINK_RATES = {"netns": "100mbit", "vm": "10mbit"}
 """What cables carry where nothing else is asked for: emulated processors cannot be a wire of 100 Mbit/s."""
+FASTEST = 34 * 10**9
+"""The highest rate (bit/s) of an emulated cable: tbf counts bytes a second in 32 bits (``linux/pkt_sched.h``)."""
 LAG_DRIVERS = ("auto", "bonding", "openvswitch")
 PCAP = ("never", "on-failure", "always")
 
@@ -68,7 +70,8 @@ def add_options(parser: pytest.Parser) -> None:
         "--measure-limit",
         default="10",
         metavar="SECONDS",
-        help="the longest that a flow is measured when its verdict does not settle (default: %(default)s)",
+        help="the longest that a flow is measured when its verdict does not settle (default: %(default)s); three times as "
+        "long where the verdict would be against the behaviour",
     )
     group.addoption(
         "--reports",
@@ -124,6 +127,14 @@ def rate_of(target: str) -> str:
     return LINK_RATES.get(target, "100mbit")
 
 
+def emulated(asked: str | None, target: str) -> int:
+    """Return the rate (bit/s) of a target's emulated cables, as asked for or by default. Raises UsageError."""
+    rate = parse_rate(str(asked or rate_of(target)))
+    if rate > FASTEST:
+        raise UsageError(f"'{asked}' is more than an emulated cable can be held to: up to {FASTEST // 10**9}gbit")
+    return rate
+
+
 def _link(config: pytest.Config, place: Place) -> Link:
     asked = config.getoption("--link-rate")
     if place.lab is not None:
@@ -131,7 +142,7 @@ def _link(config: pytest.Config, place: Place) -> Link:
             raise UsageError("--link-rate: real cables have the rate that the inventory says")
         return Link(min((cable.rate for cable in place.lab.cables), default=Link().rate))
     try:
-        return Link(parse_rate(str(asked or rate_of(place.target))))
+        return Link(emulated(asked, place.target))
     except UsageError as error:
         raise UsageError(f"--link-rate: {error}") from None
 

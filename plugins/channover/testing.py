@@ -10,11 +10,12 @@ import pytest
 from channover.behaviours import behaviour as find
 from channover.copying import Copies
 from channover.fixtures import Counted
-from channover.flow import Flow, Traffic, require_multipath
+from channover.flow import Flow
 from channover.network.lag import HashPolicy, Lag
 from channover.network.tunnel import Tunnel, TunnelEnd
 from channover.observe.bond import LagStatus
 from channover.paths import HostEnd, Multipath, Switched
+from channover.sending import Traffic, require_multipath
 from channover.targets.base import Lab
 from channover.topology import Topology
 from channover.traffic.files import FileProtocol

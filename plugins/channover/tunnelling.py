@@ -10,9 +10,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from statistics import fmean
 
+import allure
+
 from channover.errors import RigError
-from channover.flow import End, Flow, Measuring
+from channover.flow import Flow
 from channover.hosts.base import Host, until
+from channover.measuring import EXTENSION, End, Measuring, Waiting
 from channover.network.guard import Guard, Hits, both_guard, hits, matches_mptcp, source_guard
 from channover.network.openvpn import join_listener, openvpn_tunnel
 from channover.network.ssh import ssh_login, ssh_server, ssh_tunnel
@@ -141,7 +144,7 @@ class Tunnels:
         device = tunnel.server.device
         return Measured(
             name,
-            source=_DeviceRate(Sampler(tunnel.server.host, [device]), device, self.measuring, self.record),
+            source=_DeviceRate(name, Sampler(tunnel.server.host, [device]), device, self.measuring, self.record),
             record=self.record.readings.append,
             explain=lambda: "\n".join(map(str, self.loops(tunnel))) or "no sign of a loop",
         )
@@ -151,13 +154,16 @@ class Tunnels:
 
         What was queued in the loop comes out in a burst, and the carrier may stall once more behind it.
         """
-        start = time.monotonic()
+        waiting = Waiting("recovery", limit)
         with self.record.converges(), Sampler(tunnel.server.host, [tunnel.server.device]) as sampler:
-            while (waited := time.monotonic() - start) < limit:
+            while (waited := waiting.elapsed) < limit:
+                self.measuring.progress(waiting)
                 recent = sampler.so_far().rate(tunnel.server.device, "rx")[-20:]
                 if len(recent) == 20 and min(fmean(recent[:10]), fmean(recent[10:])) > floor:
                     break
                 time.sleep(0.1)
+        waiting.seconds = waited
+        self.measuring.progress(waiting)
         return count("time to recover", min(waited, limit), self.record.readings.append, "s")
 
     @contextmanager
@@ -201,7 +207,15 @@ class Tunnels:
         """Wait until the loop shows in a form. Raises RigError: the lab could not be made to loop."""
         with self.record.converges():
             until(lambda: form in self.forms(tunnel), f"the tunnel to feed on itself ({form.value})", timeout, 0.05)
-        return self.loops(tunnel)
+        found = self.loops(tunnel)
+        allure.attach("\n".join(map(str, found)), "the loop, as it was detected", allure.attachment_type.TEXT)
+        return found
+
+    def wait_forms(self, tunnel: Tunnel, form: Form, timeout: float = 10.0) -> set[Form]:
+        """Wait for at most ``timeout`` seconds until the loop shows in a form; return the forms in which it shows then."""
+        with suppress(RigError):
+            self.wait_loop(tunnel, form, timeout)
+        return self.forms(tunnel)
 
     def wait_clear(self, tunnel: Tunnel, timeout: float = 10.0) -> set[Form]:
         """Give the client's looped subflows time (seconds) to end; return the forms that are left there.
@@ -252,17 +266,25 @@ class Tunnels:
 class _DeviceRate:
     """The rate of a device, sampled (:class:`channover.verdict.expect.Source`)."""
 
+    name: str
     sampler: Sampler
     device: str
     measuring: Measuring
     record: Record
+    seconds: float = 0.0
     started: float = field(default_factory=time.monotonic)
     _processors: Processors = field(init=False)
     _seen: int = 0
     _open: bool = True
+    limit: float = 0.0
 
     def __post_init__(self) -> None:
         self._processors = processors(self.sampler.host)
+        self.limit = self.measuring.duration or self.measuring.limit
+
+    @property
+    def elapsed(self) -> float:
+        return self.seconds or time.monotonic() - self.started
 
     @property
     def fixed(self) -> bool:
@@ -279,18 +301,28 @@ class _DeviceRate:
         return list(self.sampler.so_far().rate(self.device, "rx"))
 
     def more(self) -> bool:
-        while self._open and time.monotonic() - self.started <= (self.measuring.duration or self.measuring.limit):
+        while self._open and self.elapsed <= self.limit:
+            self.measuring.progress(self)
             if self.sampler.taken > self._seen:
                 self._seen = self.sampler.taken
                 return True
             time.sleep(0.03)
         return False
 
+    def extend(self) -> bool:
+        longest = EXTENSION * self.measuring.limit
+        if not self._open or self.limit == longest:
+            return False
+        self.limit = longest
+        return True
+
     def finish(self) -> None:
         if self._open:
             self._open = False
             self.sampler.stop()
-            self.record.traffic += time.monotonic() - self.started
+            self.seconds = self.elapsed
+            self.record.traffic += self.seconds
+            self.measuring.progress(self)
 
 
 @contextmanager

@@ -36,10 +36,10 @@ def parse_rate(text: str) -> int:
     match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)\s*", text.lower())
     if match is None or match[2] not in _UNITS:
         raise UsageError(f"'{text}' is not a rate: write a number and a unit, such as 100mbit, 1gbit or 2.5gbit")
-    rate = round(float(match[1]) * _UNITS[match[2]])
+    rate = float(match[1]) * _UNITS[match[2]]
     if not 10**6 <= rate <= 10**11:
-        raise UsageError(f"'{text}' is not a rate that a lab can run: from 1mbit to 100gbit")
-    return rate
+        raise UsageError(f"'{text[:40]}' is not a rate that a lab can run: from 1mbit to 100gbit")
+    return round(rate)
 
 
 @dataclass(frozen=True)

@@ -23,18 +23,22 @@ def test_one_udp_flow_rides_one_link_however_much_is_offered(lag: Lag, udp: Traf
 
 
 @behaviour("LAG-3")
-def test_one_nic_carries_the_flow_and_the_other_only_lacp(lag: Lag, tcp: Traffic) -> None:
+def test_one_nic_carries_the_flow_and_the_other_only_lacp(lag: Lag, tcp: Traffic, counted: Counted) -> None:
     flow = tcp(lag.left, lag.right)
     assert flow.goodput == near(lag.link.tcp_goodput)
     # Each end chooses the link for what it sends, so the flow's own direction is looked at, not its acknowledgements'.
     for end, direction in ((lag.left, "tx"), (lag.right, "rx")):
-        (idle,) = flow.nics.idle(end.host, direction)
+        idles = flow.nics.idle(end.host, direction)
+        assert counted(f"idle NICs at {end.host.name}", len(idles)) == 1
+        (idle,) = idles
+        assert counted(f"frames of idle NIC at {end.host.name}", idle.packets) >= 1
         assert idle.bytes == exactly(idle.packets * LACP_FRAME, "every frame is a LACP frame")
 
 
 @behaviour("LAG-4")
 def test_lacp_has_converged(forming_lag: Lag, counted: Counted) -> None:
-    assert forming_lag.unconverged() is None
+    pending = forming_lag.unconverged()
+    assert pending is None, pending
     for end in forming_lag.ends:
         name, status = end.host.name, end.status()
         working = [member for member in status.members if member.collecting and member.distributing]

@@ -53,6 +53,8 @@ in_root() {
         chmod 755 "/usr/local/sbin/$name"
     done
     ip link set lo up
+    # Before Linux 6.7 an MPTCP socket's send buffer grew as that of its largest subflow only, too small for several paths.
+    echo '4096 262144 4194304' >/proc/sys/net/ipv4/tcp_wmem
     modprobe -a virtio_net tun
     # The NICs by MAC address: 52:54:00:c0:MACHINE:00 is the management NIC, then come the test NICs.
     for path in /sys/class/net/eth*; do

@@ -47,6 +47,7 @@ class Seat:
     """The test NICs: device or MAC address by label."""
     management: str = ""
     """The management interface, as the inventory names it."""
+    ttl: int = TTL
     facts: Facts | None = None
     held: bool = False
     lost: str = ""
@@ -118,7 +119,7 @@ class Seat:
         devices = [self.device(label) for label in self.nics]
         deadline = time.monotonic() + wait
         while True:
-            code, out, error = self.guardian("take", self.run_id, str(TTL), self.who, *devices)
+            code, out, error = self.guardian("take", self.run_id, str(self.ttl), self.who, *devices)
             if code == 0:
                 break
             words = " ".join((out if code == TAKEN else error or out).split())
@@ -152,8 +153,8 @@ class Seat:
                 self._beat.feed("\n")
                 last = time.monotonic()
             except RigError as error:
-                if time.monotonic() - last > TTL:
-                    self.lost = f"{self.name} could not be reached for {TTL} s and restores itself: {error}"
+                if time.monotonic() - last > self.ttl:
+                    self.lost = f"{self.name} could not be reached for {self.ttl} s and restores itself: {error}"
                     return
                 with contextlib.suppress(RigError):  # tried again until the lease is over
                     self._start_beat()

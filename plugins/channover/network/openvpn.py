@@ -55,6 +55,15 @@ def _options(host: Host) -> tuple[str, ...]:
     return ("disable-dco",) if (major, minor) == (2, 6) else ()
 
 
+def unmet(host: Host) -> str | None:
+    """Say why a host's openvpn cannot make this tunnel, if so."""
+    try:
+        _options(host)
+    except RigError as error:
+        return str(error)
+    return None
+
+
 @contextmanager
 def openvpn_tunnel(
     client: Host,

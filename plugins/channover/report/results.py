@@ -62,9 +62,21 @@ class Measurement:
 
 
 @dataclass(frozen=True)
+class NicBytes:
+    """What one NIC carried during ``traffic`` (a flow, a copy, a tunnel's load), as its counters count: bytes each way."""
+
+    traffic: str
+    host: str
+    nic: str
+    tx: int
+    rx: int
+
+
+@dataclass(frozen=True)
 class TestResult:
     """How one test ended: ``duration`` in seconds; ``reason`` is empty where it passed. The main measurement is first.
 
+    ``nics`` tells what each NIC carried while the test measured.
     ``behaviour`` is an id of the catalogue, None for a test that states none. ``lost`` says that the process which ran
     the test was lost, so that there is no verdict; the outcome is ``error`` then. Raises ValueError where the duration
     is negative or not finite.
@@ -79,6 +91,7 @@ class TestResult:
     duration: float = 0.0
     measurements: tuple[Measurement, ...] = ()
     lost: bool = False
+    nics: tuple[NicBytes, ...] = ()
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.duration) and self.duration >= 0):

@@ -118,6 +118,8 @@ def render(results: Results, *, width: int = PLAIN_WIDTH, colour: bool = False) 
             style = _STYLES[test.outcome] if colour and verdict else ""
             table.add_row(_text(identifier), _text(name), *figures[: len(columns)], Text(verdict, style=style))
     console.print(table)
+    if any(not each.settled for test in results.tests for each in test.measurements):
+        console.print("?  the verdict had not settled at the deadline: it is the mean's")
     for heading, reason, outcome in _reasons(results):
         console.print(Text(printable(heading), style=_STYLES[outcome] if colour else ""), overflow="fold")
         console.print(Padding(_text(reason), (0, 0, 0, 4)), overflow="fold")
@@ -169,7 +171,7 @@ def _ordered(results: Results) -> list[TestResult]:
 
 def _rows(test: TestResult) -> Iterator[tuple[str, str, str, str]]:
     for each in test.measurements:
-        value = f"{figure(each.value, each.unit)} {scale(each.unit)}".rstrip()
+        value = f"{figure(each.value, each.unit)} {scale(each.unit)}".rstrip() + ("" if each.settled else " ?")
         yield each.name, value, expectation(each), figure(each.article, each.unit)
     if not test.measurements:
         yield readable(test.nodeid.rpartition("::")[2] or test.nodeid), _NOTHING, _NOTHING, _NOTHING

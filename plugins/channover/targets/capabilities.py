@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from channover.errors import RigError
 from channover.hosts.base import Host
+from channover.network import openvpn
 from channover.plan import LinkAdd, Operation, Plan, RuleAdd, TableAdd
 
 Trial = Callable[[Host], "str | None"]
@@ -126,10 +127,16 @@ CAPABILITIES: Mapping[str, Capability] = {
     "tun": Capability("tun devices", {"ip": "iproute2"}, _tun),
     "openssh": Capability(
         "OpenSSH server and client",
-        {"sshd": "openssh-server", "ssh": "openssh-client", "ssh-keygen": "openssh-client"},
+        {
+            "sshd": "openssh-server",
+            "ssh": "openssh-client",
+            "sftp": "openssh-client",
+            "ssh-keygen": "openssh-client",
+        },
         _sshd,
     ),
-    "openvpn": Capability("OpenVPN", {"openvpn": "openvpn"}),
+    "openvpn": Capability("OpenVPN without TLS", {"openvpn": "openvpn"}, openvpn.unmet),
+    "ping": Capability("ICMP echo", {"ping": "iputils-ping"}),
     "nftables": Capability(
         "nftables",
         {"nft": "nftables"},

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from channover.errors import RigError
-from channover.hosts.seat import Seat
+from channover.hosts.seat import TTL, Seat
 from channover.hosts.sshlink import Login, SshLink
 from channover.inventory import HostEntry
 
@@ -49,6 +49,8 @@ class Seats:
     """Hosts that this run is connected to, or holds."""
 
     lease_wait: float = 0.0
+    ttl: int = TTL
+    """Seconds without a sign of life after which a host restores itself."""
     run_id: str = field(default_factory=lambda: f"run-{secrets.token_hex(6)}")
     connect: Callable[[str, HostEntry], SshLink] = field(default=lambda name, host: SshLink(name, login_of(host)))
     _seats: dict[str, Seat] = field(default_factory=dict)
@@ -57,7 +59,7 @@ class Seats:
         """Return the seat at a host; made when first asked for."""
         if name not in self._seats:
             link = self.connect(name, host)
-            self._seats[name] = Seat(name, link, self.run_id, whoever(), dict(host.nics), host.management)
+            self._seats[name] = Seat(name, link, self.run_id, whoever(), dict(host.nics), host.management, self.ttl)
         return self._seats[name]
 
     def open(self, hosts: Mapping[str, HostEntry]) -> dict[str, Seat]:

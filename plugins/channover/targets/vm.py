@@ -25,6 +25,8 @@ from channover.wire import Link
 
 SPEEDS = (10, 100, 1_000, 2_500, 5_000, 10_000, 25_000, 40_000, 50_000, 100_000, 200_000, 400_000)
 """Speeds (Mbit/s) that the bonding driver knows: at any other a port takes no part in LACP (``drivers/net/bonding``)."""
+TTL = 120
+"""Seconds that a machine's lease lasts without a sign of life: eighteen machines on two processors are slow to give one."""
 NICS = 3
 """Test NICs of an ordinary machine."""
 
@@ -47,7 +49,7 @@ class VmTarget:
     say: Callable[[str], None] = _say
     remarks: list[str] = field(default_factory=list)
     _rig: Rig | None = None
-    _seats: Seats = field(default_factory=Seats)
+    _seats: Seats = field(default_factory=lambda: Seats(ttl=TTL))
     _proven: set[tuple[Port, Port]] = field(default_factory=set)
 
     def unmet(self, topology: Topology) -> str | None:  # noqa: ARG002 - any topology can be had, or none

@@ -204,8 +204,11 @@ def serve(
     listened = "0.0.0.0" if mptcp else address
     config = f"{folder}/server.conf"
     host.write(config, template.format(folder=folder, address=listened, port=port), 0o600)
-    nginx = ("nginx", "-e", "stderr", "-p", folder, "-c", config)
-    command = nginx if protocol is FileProtocol.HTTP else ("vsftpd", config)
+    command = ("vsftpd", config)
+    if protocol is FileProtocol.HTTP:
+        known = host.run("nginx", "-h", check=False, quiet=True)
+        early = ("-e", "stderr") if " -e " in known.stdout + known.stderr else ()  # 1.18 has no such option
+        command = ("nginx", *early, "-p", folder, "-c", config)
     process = host.spawn(*(MPTCPIZE if mptcp else ()), *command)
     try:
         _wait_listening(host, process, port, timeout)

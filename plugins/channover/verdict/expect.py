@@ -14,10 +14,10 @@ from typing import Protocol
 from channover.errors import RigError
 from channover.verdict.statistics import CONFIDENCE, Estimate, estimate, settled_part
 
-LOOKS = 8
+LOOKS = 12
 """How often a verdict is looked for, at most: each look gets its share of the error (Bonferroni)."""
-PATIENCE = 50
-"""How many samples a verdict *against* takes: a busy machine, or a stall, can only take away, and is given time to pass."""
+CALM = 30
+"""How many calm samples a verdict *against* takes: a busy machine can only take away, and is given time to pass."""
 
 
 @dataclass(frozen=True)
@@ -53,19 +53,19 @@ def near(value: float, within: float = 0.01, why: str = "") -> Expectation:
     return Expectation(value * (1 - within), value * (1 + within), value, why)
 
 
-def at_least(low: float, why: str = "") -> Expectation:
-    """Expect ``low`` or more."""
-    return Expectation(low, math.inf, None, why)
+def at_least(low: float, why: str = "", *, theory: float | None = None) -> Expectation:
+    """Expect ``low`` or more, of the ``theory`` that the wire allows."""
+    return Expectation(low, math.inf, theory, why)
 
 
-def at_most(high: float, why: str = "") -> Expectation:
-    """Expect ``high`` or less."""
-    return Expectation(-math.inf, high, None, why)
+def at_most(high: float, why: str = "", *, theory: float | None = None) -> Expectation:
+    """Expect ``high`` or less, of the ``theory`` that the wire allows."""
+    return Expectation(-math.inf, high, theory, why)
 
 
-def between(low: float, high: float, why: str = "") -> Expectation:
-    """Expect ``low`` to ``high``."""
-    return Expectation(low, high, None, why)
+def between(low: float, high: float, why: str = "", *, theory: float | None = None) -> Expectation:
+    """Expect ``low`` to ``high``, of the ``theory`` that the wire allows."""
+    return Expectation(low, high, theory, why)
 
 
 def exactly(value: float, why: str = "") -> Expectation:
@@ -95,6 +95,10 @@ class Source(Protocol):
 
     def more(self) -> bool:
         """Wait for more samples; False when no more will come."""
+        ...
+
+    def extend(self) -> bool:
+        """Allow more time, once; False where there is none to allow."""
         ...
 
     def finish(self) -> None:
@@ -174,7 +178,7 @@ class Measured:
         looked = 0
         confidence = 1 - (1 - CONFIDENCE) / (LOOKS + 1)  # one more at the deadline
         next_look = 10
-        while source.more():
+        while source.more() or self._worth_more(source, expectation, confidence):
             samples = source.samples()
             if source.fixed or len(samples) < next_look:
                 continue
@@ -183,7 +187,7 @@ class Measured:
             # A busy machine can only take away: what looks too little is given three times as long to recover, and is
             # judged without the samples in which other machines had the processors.
             calm = source.calm()
-            for part, enough in ((samples, 1 << 30), (calm, 30)):
+            for part, enough in ((samples, 1 << 30), (calm, CALM)):
                 if len(part) < 10:
                     continue
                 found = estimate(settled_part(part), confidence)
@@ -196,7 +200,14 @@ class Measured:
         self._end(part)
         if source.fixed:
             return self.known is not None and _settles(self.known, expectation)
-        return len(calm) >= 30 and _settles(estimate(settled_part(part), confidence), expectation)
+        return len(calm) >= CALM and _settles(estimate(settled_part(part), confidence), expectation)
+
+    def _worth_more(self, source: Source, expectation: Expectation, confidence: float) -> bool:
+        """Say whether to go on past the deadline: the mean is against the behaviour, and may well be a passing stall's."""
+        if source.fixed:
+            return False
+        found = estimate(settled_part(source.calm()), confidence)
+        return not expectation.holds(found.mean) and not _settles(found, expectation) and source.extend()
 
     def _end(self, samples: list[float]) -> None:
         """Take the estimate from the samples that the verdict rests on: ending the traffic disturbs the last ones."""

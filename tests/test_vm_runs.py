@@ -1,0 +1,125 @@
+"""The suites on hosts with kernels of their own, as a user runs them: micro-VMs, and hosts that channover did not make."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from channover.hosts import kernels
+
+pytestmark = [pytest.mark.lab, pytest.mark.vm]
+
+ROOT = Path(__file__).parent.parent
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT / "plugins")}
+CHOSEN = "test_lacp_has_converged or test_with_multipath_off"
+INVENTORY = """
+labs:
+  bench:
+    hosts:
+{hosts}
+    cables:
+      - {{ends: [host1.a, host2.a], rate: 10mbit}}
+      - {{ends: [host1.b, host2.b], rate: 10mbit}}
+"""
+HOST = """
+      host{number}:
+        ssh: {{address: 127.0.0.1, port: {port}, key: {folder}/client, known_hosts: {folder}/known_hosts}}
+        management: {management}
+        nics: {{a: "52:54:00:b0:0{number}:01", b: "52:54:00:b0:0{number}:02"}}
+"""
+
+
+def channover(*words: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", *words]
+    return subprocess.run(
+        command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=timeout, check=False
+    )
+
+
+def suites(reports: Path, *options: str) -> dict[str, Any]:
+    """Run one test of LACP and one of MPTCP; return the results."""
+    words = ("pytest", "-p", "no:cacheprovider", "-q", "--reports", str(reports), "suites", "-k", CHOSEN, *options)
+    done = channover(*words)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+    found: dict[str, Any] = json.loads((reports / "latest" / "results.json").read_text())
+    assert {test["behaviour"]: test["outcome"] for test in found["tests"]} == {"LAG-4": "passed", "MP-4": "passed"}
+    assert found["run"]["lag_driver"] == "bonding"
+    states = [text for file in reports.rglob("*-attachment.txt") if "802.3ad" in (text := file.read_text())]
+    assert any(
+        re.search(r"^Bonding Mode: IEEE 802.3ad.*^Slave Interface: ", text, re.MULTILINE | re.DOTALL) for text in states
+    )
+    return found
+
+
+def test_the_suites_on_micro_vms(tmp_path: Path) -> None:
+    kernel = kernels.fetched()[0]
+    found = suites(tmp_path, "--target=vm", "--kernel", kernel.name)
+    assert found["run"]["kernel"].startswith(kernel.release)
+
+
+@contextmanager
+def booted(folder: Path, kernel: str) -> Iterator[int]:
+    """Boot two hosts with a script that knows nothing of channover; give the first one's port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    words = [sys.executable, str(ROOT / "tests" / "boot_hosts.py"), "--kernel", kernel, "--rate", "10"]
+    words += ["--port", str(port), "--folder", str(folder)]
+    # A run in the background may have SIGINT ignored, and its children with it.
+    script = subprocess.Popen(["env", "--default-signal=INT", *words], stdout=subprocess.PIPE, text=True)
+    try:
+        assert script.stdout is not None
+        said = []
+        for line in script.stdout:
+            said.append(line)
+            if "Ctrl-C ends all" in line:
+                break
+        else:
+            pytest.fail("".join(said))
+        yield port
+    finally:
+        script.send_signal(signal.SIGINT)
+        script.wait(30)
+
+
+def test_hosts_that_channover_did_not_make(tmp_path: Path) -> None:
+    folder = tmp_path / "hosts"
+    with booted(folder, kernels.fetched()[0].name) as port:
+        ssh = ["ssh", "-F", "none", "-i", f"{folder}/client", "-o", f"UserKnownHostsFile={folder}/known_hosts"]
+
+        def state(number: int) -> str:
+            asked = "ip -o link; ip -o address; ip rule; ip route show table all; ip mptcp endpoint; ls /run/channover"
+            words = [*ssh, "-p", str(port + number - 1), "root@127.0.0.1", asked]
+            done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+            return re.sub(r"(valid|preferred)_lft \S+|expires \S+", "", done.stdout)
+
+        before = [state(1), state(2)]
+        names = [re.search(r"^\d+: (\S+?): .*52:54:00:b0:0\d:00", text, re.MULTILINE) for text in before]
+        hosts = "".join(
+            HOST.format(number=number, port=port + number - 1, folder=folder, management=name[1] if name else "")
+            for number, name in enumerate(names, start=1)
+        )
+        inventory = tmp_path / "bench.yaml"
+        inventory.write_text(INVENTORY.format(hosts=hosts))
+        checked = channover("channover.cli", "inventory", "validate", str(inventory))
+        assert checked.returncode == 0, checked.stdout + checked.stderr
+        doctor = channover("channover.cli", "doctor", "--target", "physical", "--inventory", str(inventory))
+        assert "LAG-4" in doctor.stdout, doctor.stdout + doctor.stderr
+        found = suites(tmp_path / "reports", "--target=physical", f"--inventory={inventory}")
+        assert {host["name"] for host in found["run"]["hosts"]} == {"left", "right"}
+        deadline = time.monotonic() + 20
+        while [state(1), state(2)] != before and time.monotonic() < deadline:
+            time.sleep(1)
+        assert [state(1), state(2)] == before
