@@ -27,6 +27,7 @@ from channover.report import results as results_module
 from channover.report.plots import Series, nic_rates_svg
 from channover.report.results import (
     Measurement,
+    NicBytes,
     Results,
     Run,
     TestResult,
@@ -99,6 +100,12 @@ any_results = st.builds(Results, runs, st.lists(tests_of_a_run, max_size=4).map(
 @given(any_results)
 @settings(deadline=None, max_examples=60)
 def test_results_come_back_as_they_were(found: Results) -> None:
+    assert Results.from_json(found.to_json()) == found
+
+
+def test_bytes_of_nics_come_back_as_they_were() -> None:
+    carried = (NicBytes("tcp left→right", "left", "a", 1000, 20),)
+    found = Results(RUN, (TestResult("t::a", "LAG-1", "passed", nics=carried),))
     assert Results.from_json(found.to_json()) == found
 
 

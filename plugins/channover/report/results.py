@@ -158,7 +158,13 @@ class Results:
         validate(document)
         try:
             tests = [
-                TestResult(**{**test, "measurements": tuple(Measurement(**m) for m in test["measurements"])})
+                TestResult(
+                    **{
+                        **test,
+                        "measurements": tuple(Measurement(**one) for one in test["measurements"]),
+                        "nics": tuple(NicBytes(**one) for one in test.get("nics", ())),
+                    }
+                )
                 for test in document["tests"]
             ]
             run = _run(document["run"])
