@@ -20,6 +20,8 @@ STARTUP = 20
 """The longest start-up, in samples: two seconds of slices of 0.1 s, for a TCP connection's slow start and its joins."""
 FEWEST = 8
 """Fewer samples than this make no interval."""
+BATCH = 5
+"""How many samples are one where there are enough of them (batch means: Law, *Simulation Modeling and Analysis*, 9.5.3)."""
 
 
 @dataclass(frozen=True)
@@ -56,24 +58,36 @@ def student_quantile(probability: float, freedom: int) -> float:
 
 
 def estimate(samples: Sequence[float], confidence: float = CONFIDENCE) -> Estimate:
-    """Return the mean of equally long slices with its interval; the interval is infinite below eight samples."""
+    """Return the mean of equally long slices with its interval; the interval is infinite below eight samples.
+
+    From forty on it is that of the means of five each: what is late in one slice comes in the next.
+    """
     count = len(samples)
     if count == 0:
         return Estimate(math.nan, math.inf, 0)
     mean = fmean(samples)
     if count < FEWEST:
         return Estimate(mean, math.inf, count)
+    if count < BATCH * FEWEST:
+        return Estimate(mean, _half(samples, confidence), count)
+    batches = [fmean(samples[start : start + BATCH]) for start in range(count % BATCH, count, BATCH)]
+    return Estimate(mean, _half(batches, confidence), count)
+
+
+def _half(samples: Sequence[float], confidence: float) -> float:
+    """Return half the interval of the mean of at least FEWEST samples."""
+    count, mean = len(samples), fmean(samples)
     deviations = [sample - mean for sample in samples]
     squares = sum(deviation * deviation for deviation in deviations)
     if squares == 0:
-        return Estimate(mean, 0.0, count)
+        return 0.0
     neighbours = sum(one * other for one, other in pairwise(deviations))
     # What overflows one slice is missing from the next: a negative correlation narrows the mean, but is not trusted.
     correlation = min(max(neighbours / squares, 0.0), 0.9)
     effective = max(count * (1 - correlation) / (1 + correlation), 2.0)
     error = math.sqrt(squares / (count - 1) / effective)
     freedom = max(int(effective) - 1, FEWEST - 1)
-    return Estimate(mean, student_quantile((1 + confidence) / 2, freedom) * error, count)
+    return student_quantile((1 + confidence) / 2, freedom) * error
 
 
 def settled_part(samples: Sequence[float]) -> Sequence[float]:
