@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -77,8 +76,7 @@ def booted(folder: Path, kernel: str) -> Iterator[int]:
         port = probe.getsockname()[1]
     words = [sys.executable, str(ROOT / "tests" / "boot_hosts.py"), "--kernel", kernel, "--rate", "10"]
     words += ["--port", str(port), "--folder", str(folder)]
-    # A run in the background may have SIGINT ignored, and its children with it.
-    script = subprocess.Popen(["env", "--default-signal=INT", *words], stdout=subprocess.PIPE, text=True)
+    script = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
     try:
         assert script.stdout is not None
         said = []
@@ -90,7 +88,7 @@ def booted(folder: Path, kernel: str) -> Iterator[int]:
             pytest.fail("".join(said))
         yield port
     finally:
-        script.send_signal(signal.SIGINT)
+        script.kill()  # by now it is unshare(1), with which the script and the hosts end
         script.wait(30)
 
 

@@ -42,15 +42,15 @@ def test_ssh_over_mptcp_carries_any_ip_and_compression_costs(
 @behaviour("TUN-2")
 def test_openvpn_over_mptcp_carries_any_ip(multipath: Multipath, tunnels: Tunnels, tcp: Traffic, udp: Traffic) -> None:
     with tunnels.openvpn() as tunnel:
+        flow = tcp(tunnel.client, tunnel.server)
+        assert flow.goodput == at_least(1.2 * multipath.link.rate, "the carrier has two paths")
+        assert flow.nics_used == 2
+        assert tunnels.loops(tunnel) == ()
         assert tunnels.ping(tunnel) == 3
         offered = 0.2 * multipath.link.rate
         assert udp(tunnel.client, tunnel.server, offered=offered, payload=DATAGRAM).goodput == near(
             offered, 0.05, "as offered"
         )
-        flow = tcp(tunnel.client, tunnel.server)
-        assert flow.goodput == at_least(1.2 * multipath.link.rate, "the carrier has two paths")
-        assert flow.nics_used == 2
-        assert tunnels.loops(tunnel) == ()
 
 
 @behaviour("TUN-3")
