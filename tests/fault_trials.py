@@ -27,8 +27,10 @@ import os
 import random
 import shutil
 import signal
+import statistics
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -36,7 +38,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "plugins")]
 
 from tests.trial_hosts import TrialHost, prepare_all, room, two_hosts  # noqa: E402
-from tests.trials import FAULTS, HANG, Trial, table  # noqa: E402
+from tests.trials import CLOCKS, FAULTS, HANG, Trial  # noqa: E402
 
 from channover.errors import RigError  # noqa: E402
 from channover.hosts.machines import unmet  # noqa: E402
@@ -83,9 +85,8 @@ def ended(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def all_trials(options: argparse.Namespace, seed: int, folder: Path) -> list[Trial]:
-    """Boot the hosts and make the trials, a line each. Raises RigError."""
-    done: list[Trial] = []
+def all_trials(options: argparse.Namespace, seed: int, folder: Path, done: list[Trial]) -> None:
+    """Boot the hosts, make the trials, a line each, and add them to those that are done. Raises RigError."""
     with two_hosts(options.kernel, folder, say) as hosts:
         say("left and right are set up")
         for name in options.names:
@@ -101,10 +102,9 @@ def all_trials(options: argparse.Namespace, seed: int, folder: Path) -> list[Tri
                     say(f"    FAULT {fault}")
                 if options.logs:
                     options.logs.mkdir(parents=True, exist_ok=True)
-                    (options.logs / f"{name}-{number}.txt").write_text(one.controller.said)
-                shutil.rmtree(where)
+                    (options.logs / f"{name}-{number}.txt").write_text(one.output)
+                shutil.rmtree(where, ignore_errors=True)
                 done.append(one)
-    return done
 
 
 def _try(one: Trial, hosts: tuple[TrialHost, TrialHost]) -> None:
@@ -122,6 +122,41 @@ def _try(one: Trial, hosts: tuple[TrialHost, TrialHost]) -> None:
         prepare_all(hosts)
 
 
+HEADS = ("fault", "trials", "moments", "pytest ended with", "after", "host as before", "stated", "not as stated")
+
+
+def table(trials: Sequence[Trial], *, markdown: bool) -> str:
+    """Return the results, a row a fault: for people, or as docs/safety.md has them."""
+    rows = [HEADS]
+    for fault in FAULTS.values():
+        some = [trial for trial in trials if trial.fault is fault]
+        if not some:
+            continue
+        free = [seconds for trial in some for seconds in trial.seconds.values()]
+        codes = sorted({str(trial.code) for trial in some})
+        early = fault.from_end and not fault.limit
+        span = f"{statistics.median(free):.1f} s, at most {max(free):.1f} s" if free else "untouched"
+        rows.append(
+            (
+                fault.words,
+                str(len(some)),
+                " ".join(f"{trial.moment:.0f}" for trial in some) + " s",
+                ", ".join(codes),
+                f"{statistics.median(trial.took for trial in some):.0f} s, at most {max(trial.took for trial in some):.0f} s",
+                "before pytest ended" if early and free and max(free) <= CLOCKS else span,
+                fault.promise,
+                str(sum(bool(trial.faults) for trial in some)),
+            )
+        )
+    if markdown:
+        lines = [f"| {' | '.join(row)} |" for row in rows]
+        return "\n".join([lines[0], "|" + "---|" * len(HEADS), *lines[1:]])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
 def main() -> int:
     """Make the trials and return the exit status."""
     options = parse()
@@ -130,18 +165,20 @@ def main() -> int:
     signal.signal(signal.SIGTERM, ended)
     signal.alarm(int(300 + len(options.names) * options.moments * (options.span + LONGEST)))
     say(f"seed {seed}, {len(options.names)} faults, {options.moments} moments each; about a minute a trial")
+    done: list[Trial] = []
+    status = 1
     try:
-        done = all_trials(options, seed, room())
+        all_trials(options, seed, room(), done)
+        status = 1 if any(one.faults for one in done) else 0
     except RigError as error:
         print(f"fault_trials: {error}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         print("fault_trials: interrupted", file=sys.stderr)
-        return 130
+        status = 130
     print("\n" + table(done, markdown=options.markdown))
     bad = sum(bool(one.faults) for one in done)
     print(f"\n{bad} of {len(done)} trials show a fault" if bad else f"\nall {len(done)} trials are as promised")
-    return 1 if bad else 0
+    return status
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ faults that are done in it, are in ``data/trials/guest.sh``.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import subprocess
 import time
@@ -26,6 +27,8 @@ from channover.topology import Cable, Port
 DATA = Path(__file__).parent / "data" / "trials"
 RATE = 20_000_000
 """Of a cable, in bit/s: what emulated processors can carry."""
+SSHD_TIMEOUT = 20.0
+"""Seconds to wait for a host's sshd."""
 _SAID = re.compile(r"^trial: (\w+) (\d+) (\d+\.\d\d)\s*$", re.MULTILINE)
 _PLACE = "/root/trial"
 
@@ -55,15 +58,20 @@ class TrialHost:
     def name(self) -> str:
         return self.machine.name
 
-    def run(self, command: str, input: str = "", timeout: float = 60.0) -> str:
+    def run(self, command: str, input: str = "", timeout: float = 60.0, patience: float = SSHD_TIMEOUT) -> str:
         """Run a command by a connection of its own, and return what it prints. Raises RigError."""
         options = ("BatchMode=yes", "StrictHostKeyChecking=yes", f"UserKnownHostsFile={self.known_hosts}")
         words = ["ssh", "-F", "none", "-i", str(self.key), "-p", str(self.machine.ssh_port), "-o", "ConnectTimeout=20"]
         words += [word for option in options for word in ("-o", option)] + ["root@127.0.0.1", command]
-        try:
-            done = subprocess.run(words, input=input, capture_output=True, text=True, timeout=timeout, check=False)
-        except subprocess.TimeoutExpired:
-            raise RigError(f"{self.name}: '{command[:60]}' did not end within {timeout:g} s") from None
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                done = subprocess.run(words, input=input, capture_output=True, text=True, timeout=timeout, check=False)
+            except subprocess.TimeoutExpired:
+                raise RigError(f"{self.name}: '{command[:60]}' did not end within {timeout:g} s") from None
+            if done.returncode != 255 or time.monotonic() > deadline:  # 255 is ssh's own: sshd may just be starting
+                break
+            time.sleep(0.2)
         if done.returncode != 0:
             raise RigError(f"{self.name}: '{command[:60]}' ended with code {done.returncode}: {done.stderr[-400:]}")
         return done.stdout
@@ -73,7 +81,8 @@ class TrialHost:
 
     def begin_fault(self, kind: str) -> None:
         """Have the host do a fault of its own, by a program that outlives this connection."""
-        self.run(f"setsid bash {_PLACE}/guest.sh fault {kind} </dev/null >/dev/null 2>&1 &")
+        with contextlib.suppress(RigError):  # the connection may break; the host says on its console what was done
+            self.run(f"setsid bash {_PLACE}/guest.sh fault {kind} </dev/null >/dev/null 2>&1 &", patience=0)
 
     def prepare(self) -> None:
         """Bring the trial's script, remember the bare host, set it up as its owner does, and watch it."""

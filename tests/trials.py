@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
-import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.trial_controller import Controller
 from tests.trial_hosts import DATA, Event, TrialHost, differences, inventory, prepare_all
 
 from channover.errors import RigError
-from channover.hosts import kernel
 from channover.hosts.base import until
 
 RESTORE = 14.0
@@ -28,7 +24,6 @@ HANG = 150.0
 """Seconds after a fault, and after the suite's own time, within which a controller must have ended."""
 SLOW = 45.0
 """Seconds that a host may take, when all is over, to look as before; more than its time stated is a fault all the same."""
-TRACEBACKS = ("Traceback (most recent call last)", "INTERNALERROR")
 
 
 @dataclass(frozen=True)
@@ -75,59 +70,6 @@ FAULTS: Mapping[str, Fault] = {
 }
 
 
-class Controller:
-    """A run of pytest on the hosts, with a terminal's process group, and nothing in common with this process."""
-
-    def __init__(self, folder: Path, seconds: float) -> None:
-        environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST", "CHANNOVER"))}
-        words = ["-m", "pytest", "test_trial.py", "--target=physical", "--inventory", "trial.yaml"]
-        words += ["--no-report", "--reports", str(folder / "reports")]
-        self._log = folder / "said.txt"
-        with self._log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, *words],
-                cwd=folder,
-                env={**environment, "TRIAL_SECONDS": str(seconds)},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                preexec_fn=self._prepare,
-            )
-
-    @staticmethod
-    def _prepare() -> None:
-        kernel.die_with_parent()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_DFL)
-
-    @property
-    def ended(self) -> bool:
-        return self.process.poll() is not None
-
-    @property
-    def said(self) -> str:
-        return self._log.read_text(errors="replace")
-
-    @property
-    def last_line(self) -> str:
-        lines = [line.strip(" =") for line in self.said.splitlines() if line.strip()]
-        return lines[-1] if lines else ""
-
-    def signal(self, number: int, *, group: bool = False) -> None:
-        """Send a signal to it alone, or to its process group as a terminal does."""
-        if group:
-            os.killpg(self.process.pid, number)
-        else:
-            self.process.send_signal(number)
-
-    def kill(self) -> None:
-        """End it whatever it does."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-
-
 @dataclass
 class Trial:
     """One trial. Times are seconds: ``moment`` after the hosts were taken, ``seconds`` as the fault counts them."""
@@ -142,9 +84,10 @@ class Trial:
     """Whether a link that is cut stays so until the controller has ended, and not only until the host is free."""
     faults: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
-    lines: int = 0
+    code: int | None = None
     took: float = 0.0
-    said: str = ""
+    last_line: str = ""
+    output: str = ""
     _marks: dict[str, int] = field(default_factory=dict)
     _before: dict[str, list[str]] = field(default_factory=dict)
     _struck: float = 0.0
@@ -172,6 +115,9 @@ class Trial:
                 self._follow()
         finally:
             self.controller.kill()
+            self._over = self._over or time.monotonic()
+            self.code, self.output = self.controller.process.returncode, self.controller.said
+            self.last_line = self.controller.last_line
             self._mend()
         self._judge()
 
@@ -249,15 +195,11 @@ class Trial:
 
     def _judge(self) -> None:
         """Compare the hosts with what they were, and the controller's end with what may be."""
-        code = self.controller.process.returncode
-        self.took = self._over - self._struck if self._over else 0.0
-        self.said = f"{code}: {self.controller.last_line}"
-        if self._over and code not in self.fault.codes:
-            self.faults.append(f"the controller ended with {self.said}")
-        for word in TRACEBACKS:
-            if word in self.controller.said:
-                where = self.controller.said.index(word)
-                self.faults.append(f"the controller shows a traceback: ...{self.controller.said[where:][-700:]}")
+        self.took = self._over - self._struck if self._struck else 0.0
+        if not self.faults and self.code not in self.fault.codes:
+            self.faults.append(f"the controller ended with {self.code}: {self.last_line}")
+        if found := self.controller.traceback:
+            self.faults.append(f"the controller shows a traceback: {found}")
         rebooted = self.one if self.fault.name == "reboot" else None
         if rebooted and not rebooted.rebooted:
             raise RigError(f"{rebooted.name} did not boot again")
@@ -276,7 +218,6 @@ class Trial:
         deadline = time.monotonic() + SLOW
         while (left := differences(self._before[host.name], host.snapshot())) and time.monotonic() < deadline:
             time.sleep(1.0)
-        self.lines += len(self._before[host.name])
         return left
 
     def _time(self, host: TrialHost) -> None:
@@ -301,46 +242,10 @@ class Trial:
         """Return the trial in one line."""
         free = ", ".join(f"{name} {seconds:+.1f} s" for name, seconds in self.seconds.items()) or "no host was taken"
         since = "the controller's end" if self.fault.from_end else "the fault"
-        return (
-            f"at {self.moment:4.1f} s; controller after {self.took:5.1f} s with {self.said}; free after {since}: {free}"
-        )
+        ended = f"{self.code}: {self.last_line}"
+        return f"at {self.moment:4.1f} s; controller after {self.took:5.1f} s with {ended}; free after {since}: {free}"
 
 
 def _each(hosts: Sequence[TrialHost], work: Callable[[TrialHost], list[str]]) -> list[list[str]]:
     with ThreadPoolExecutor(len(hosts)) as pool:
         return list(pool.map(work, hosts))
-
-
-HEADS = ("fault", "trials", "moments", "pytest ended with", "after", "host as before", "stated", "not as stated")
-
-
-def table(trials: Sequence[Trial], *, markdown: bool) -> str:
-    """Return the results, a row a fault: for people, or as docs/safety.md has them."""
-    rows = [HEADS]
-    for fault in FAULTS.values():
-        some = [trial for trial in trials if trial.fault is fault]
-        if not some:
-            continue
-        free = [seconds for trial in some for seconds in trial.seconds.values()]
-        codes = sorted({str(trial.controller.process.returncode) for trial in some})
-        early = fault.from_end and not fault.limit
-        span = f"{statistics.median(free):.1f} s, at most {max(free):.1f} s" if free else "untouched"
-        rows.append(
-            (
-                fault.words,
-                str(len(some)),
-                " ".join(f"{trial.moment:.0f}" for trial in some) + " s",
-                ", ".join(codes),
-                f"{statistics.median(trial.took for trial in some):.0f} s, at most {max(trial.took for trial in some):.0f} s",
-                "before pytest ended" if early and free and max(free) <= CLOCKS else span,
-                fault.promise,
-                str(sum(bool(trial.faults) for trial in some)),
-            )
-        )
-    if markdown:
-        lines = [f"| {' | '.join(row)} |" for row in rows]
-        return "\n".join([lines[0], "|" + "---|" * len(HEADS), *lines[1:]])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )

@@ -110,10 +110,12 @@ fault() {
     local folder name doomed=() start=$SECONDS
     case $1 in
         reboot)
+            sleep 0.5 # until the connection that asked for it is closed
             tell fault
             reboot
             ;;
         sshd) # and its sessions; started again once the host is free, since nobody can log in to do that
+            sleep 0.5
             for folder in /proc/[0-9]*; do
                 { read -r name <"$folder/comm"; } 2>/dev/null && [[ $name == sshd ]] && doomed+=("${folder##*/}")
             done
