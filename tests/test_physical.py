@@ -104,7 +104,8 @@ def test_what_a_test_leaves_behind_is_named_and_put_back(target: PhysicalTarget,
 
 def test_settings_of_before_come_back_and_not_defaults(bench: Bench) -> None:
     own = bench.own
-    own.apply(Plan("the owner's", (AddressAdd("eth1", "203.0.113.5/24"), LinkSet("eth1", up=True, mtu=1400))))
+    addresses = [AddressAdd("eth1", f"203.0.113.{last}/24") for last in (5, 6)]  # the second one is a secondary address
+    own.apply(Plan.of("the owner's", [*addresses, LinkSet("eth1", up=True, mtu=1400)]))
     before = own.state()
     target = bench.target()
     with target.lab(pair(), Link(), Journal()) as lab:

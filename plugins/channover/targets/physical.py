@@ -184,13 +184,17 @@ class PhysicalTarget:
 
 
 def bare(before: State, devices: list[str]) -> Plan:
-    """Return the plan that takes addresses and masters from NICs, gives them an MTU of 1500 bytes and sets them up."""
+    """Return the plan that takes addresses and masters from NICs, gives them an MTU of 1500 bytes and sets them up.
+
+    Addresses go last one first: the kernel takes secondary addresses away with their primary one (``inet_del_ifa`` in
+    ``net/ipv4/devinet.c``), and the inverse then adds the primary one first.
+    """
     steps: list[Operation] = []
     for device in devices:
         link = before.links[device]
         if link.master:
             steps.append(LinkSet(device, master=""))
-        steps += [AddressDelete(device, address) for address in link.addresses if ":" not in address]
+        steps += [AddressDelete(device, address) for address in reversed(link.addresses) if ":" not in address]
         if link.mtu != MTU:
             steps.append(LinkSet(device, mtu=MTU))
         if not link.up:
