@@ -143,8 +143,9 @@ class PhysicalTarget:
                 device = seat.device(theirs.nic)
                 one = seat.facts.devices[device]
                 nics[ours.nic] = Nic(ours.nic, device, one.mac, one.driver, one.firmware, one.speed)
-        home = f"{ROOT}/{seat.run_id}/files"
-        return RemoteHost(node, nics, seat.link, seat.run_id, home, seat.permission, journal)
+        folder = f"{ROOT}/{seat.run_id}"
+        lease = f"{folder}/beat" if seat.held else ""
+        return RemoteHost(node, nics, seat.link, seat.run_id, f"{folder}/files", seat.permission, journal, lease)
 
     def _prepare(self, hosts: Mapping[str, RemoteHost], topology: Topology) -> None:
         """Make NICs bare and up, and wait for the carrier of each that has a cable. Raises RigError."""
