@@ -6,6 +6,7 @@ import io
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,24 @@ def test_a_probe_that_breaks_is_one_line_and_code_2(
     monkeypatch.setattr(NetnsTarget, "unmet", broken)
     assert cli.main(["doctor"]) == 2
     assert capsys.readouterr().err == "channover: this machine could not be probed: the lab is gone\n"
+
+
+def test_a_run_probes_once_and_real_hosts_that_fail_then_end_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    tries: list[str] = []
+
+    def broken(*_: object) -> str:
+        tries.append("a lab")
+        raise RigError("left: the SSH connection is lost")
+
+    monkeypatch.setattr(NetnsTarget, "unmet", lambda *_: None)
+    monkeypatch.setattr(NetnsTarget, "lab", broken)
+    run = Session(replace(SETTINGS, place=Place("physical")), NetnsTarget())
+    with pytest.raises(RigError, match="--target=physical: the hosts could not be probed: left: the SSH connection"):
+        run.ready()
+    assert {run.unmet(each) for each in CATALOGUE.values() if each.needs} == {
+        "this machine could not be probed: left: the SSH connection is lost"
+    }
+    assert run.kernel and tries == ["a lab"]
 
 
 @pytest.fixture

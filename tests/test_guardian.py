@@ -383,6 +383,7 @@ def test_a_lease_that_is_renewed_does_not_lapse_and_its_beat_learns_of_the_end(g
     reader, _ = guarded.beat()
     time.sleep(3)
     assert [lease.state for lease in guarded.show()] == ["held"]
+    assert len(reader.lines) > 1  # each sign of life is answered
     guarded("end", "r1")
     assert reader.wait(3) == 3
     assert "does not hold the lease any more" in reader.stderr

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,8 @@ import pytest
 from tests.sshd import Server
 
 from channover.errors import RigError
-from channover.hosts.base import Journal
+from channover.hosts import seat as seats
+from channover.hosts.base import Journal, until
 from channover.hosts.namespace import NamespaceHost
 from channover.hosts.seat import Taken
 from channover.hosts.sshlink import SshLink
@@ -110,7 +112,8 @@ def test_what_a_test_leaves_behind_is_named_and_put_back(target: PhysicalTarget,
 
 def test_settings_of_before_come_back_and_not_defaults(bench: Bench) -> None:
     own = bench.own
-    own.apply(Plan("the owner's", (AddressAdd("eth1", "203.0.113.5/24"), LinkSet("eth1", up=True, mtu=1400))))
+    addresses = [AddressAdd("eth1", f"203.0.113.{last}/24") for last in (5, 6)]  # the second one is a secondary address
+    own.apply(Plan.of("the owner's", [*addresses, LinkSet("eth1", up=True, mtu=1400)]))
     before = own.state()
     target = bench.target()
     with target.lab(pair(), Link(), Journal()) as lab:
@@ -148,3 +151,32 @@ def test_a_controller_that_is_gone_leaves_the_host_as_it_was(target: PhysicalTar
         "sh", "-c", 'for i in $(seq 200); do [ -z "$(ls /run/channover | grep run-)" ] && exit; sleep 0.1; done; exit 1'
     )
     assert own.state() == before
+
+
+def test_a_host_that_has_restored_itself_is_changed_no_more(target: PhysicalTarget, bench: Bench) -> None:
+    before = bench.own.state()
+    run = target.seats.run_id
+    with pytest.raises(RigError, match="restored itself"), target.lab(pair(), Link(), Journal()) as lab:
+        bench.own.run("bash", f"{seats.ROOT}/{run}/guardian.sh", "end", run)
+        lab.left.apply(Plan("too late", (AddressAdd("eth1", "10.93.93.1/30"),)))
+    assert bench.own.state() == before
+
+
+SSHD = 'for p in /proc/[0-9]*; do [ "$(cat $p/comm)" != sshd ] || kill -{} ${{p#/proc/}}; done 2>/dev/null; :'
+
+
+def test_a_host_that_answers_nothing_is_given_up(
+    target: PhysicalTarget, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = bench.own.state()
+    monkeypatch.setattr(seats, "TTL", 4)
+    with pytest.raises(RigError, match="left"), target.lab(pair(), Link(), Journal()) as lab:
+        bench.own.run("sh", "-c", SSHD.format("STOP"))  # its connections stand, and nothing comes of them
+        started = time.monotonic()
+        with pytest.raises(RigError, match="left"):
+            lab.left.run("sleep", "60", timeout=60)
+        assert time.monotonic() - started < 4 + 3 * seats.BEAT
+        with pytest.raises(RigError, match="left could not be reached for 4 s and restores itself: it answers nothing"):
+            lab.left.run("true")
+    until(lambda: bench.own.state() == before, "the host to restore itself", 10, 0.2)
+    bench.own.run("sh", "-c", SSHD.format("CONT"))

@@ -11,7 +11,7 @@ from functools import cached_property
 
 from channover.behaviours import Behaviour
 from channover.choices import Place
-from channover.errors import ChannoverError, UsageError
+from channover.errors import ChannoverError, RigError, UsageError
 from channover.hosts.base import Host, Journal
 from channover.network.bonding import BondingDriver
 from channover.network.lag import LagDriver
@@ -73,15 +73,31 @@ class Session:
         return self.target.unmet(pair())
 
     def ready(self) -> None:
-        """Raise UsageError, in one line, where the run as it was asked for cannot be had here."""
+        """Raise UsageError, in one line, where the run as it was asked for cannot be had here; RigError where hosts fail."""
         if self.target_unmet:
             raise UsageError(f"--target={self.settings.target}: {self.target_unmet}")
+        if self.settings.target != "netns" and isinstance(self._outcome, Exception):
+            raise RigError(f"--target={self.settings.target}: the hosts could not be probed: {self._outcome}")
         if self.settings.lag_driver != "auto" and self.lag[0] is None:
             raise UsageError(f"--lag-driver={self.settings.lag_driver}: {self.lag[1]}")
 
     @cached_property
+    def _outcome(self) -> dict[str, str | None] | ChannoverError | OSError:
+        """What probing found, or what it failed of: it takes a lab, and so is done once."""
+        try:
+            return self._probe()
+        except (ChannoverError, OSError) as error:
+            return error
+
+    @property
     def _probed(self) -> dict[str, str | None]:
-        """What a host of this target lacks, by capability; found out on one host, all at once."""
+        """What a host of this target lacks, by capability. Raises what probing failed of."""
+        if isinstance(self._outcome, Exception):
+            raise self._outcome
+        return self._outcome
+
+    def _probe(self) -> dict[str, str | None]:
+        """Find out what a host of this target lacks; on one host, all at once."""
         found: dict[str, str | None] = {}
         if isinstance(self.target, DryTarget):
             wish = self.settings.lag_driver

@@ -5,7 +5,8 @@
 # setting; a watcher, which needs nobody, puts the differences back when the run's beat stops. Subcommands:
 #
 #   take RUN TTL WHO NIC...  take the lease for TTL seconds a beat; prints "held FOLDER"
-#   beat RUN                 each line of standard input renews the lease; after its end the lease lasts GRACE seconds more
+#   beat RUN                 each line of standard input renews the lease, and a line of output says so; after the input's end
+#                            the lease lasts GRACE seconds more
 #   run RUN PROGRAM...       run a program that ends with the run
 #   heal RUN                 end the run's programs and put the host back, and keep the lease; prints as "end" does
 #   end RUN                  put the host back and give the lease back; prints "changed: ..." and "left: ..." lines
@@ -965,6 +966,7 @@ do_beat() {
     while is_held "$run"; do
         now
         renew "$run" "$NOW"
+        { echo; } 2>/dev/null # so that the controller knows that it is heard
         while :; do
             read -r -t 1 line
             code=$?

@@ -174,6 +174,11 @@ class Machine:
                 self._set_link(nic, up)
                 (self._linked.add if up else self._linked.discard)(nic)
 
+    def reachable(self, up: bool) -> None:
+        """Plug the management NIC's cable in, or pull it: a network that is cut. Raises RigError."""
+        with self._lock:
+            self._set_link(-1, up)
+
     def wait(self, deadline: float) -> None:
         """Wait until its sshd answers. Raises RigError with the console's last words, at ``deadline`` (monotonic) too."""
         start = time.monotonic()

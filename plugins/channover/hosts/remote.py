@@ -40,6 +40,8 @@ class RemoteHost:
     home: str
     permission: Permission
     journal: Journal
+    lease: str = ""
+    """A file that is there while the run holds the host: without it nothing is started. Empty: nobody needs to hold it."""
     undos: list[Plan] = field(default_factory=list)
     """What would undo the plans that still stand, in the order in which they were made."""
 
@@ -65,7 +67,12 @@ class RemoteHost:
 
     def _process(self, argv: tuple[str, ...], environment: Mapping[str, str]) -> RemoteProcess:
         process = RemoteProcess(
-            self.link, argv, {**self._environment, **environment}, self._kill, sudo=self.link.login.sudo
+            self.link,
+            argv,
+            {**self._environment, **environment},
+            self._kill,
+            sudo=self.link.login.sudo,
+            lease=self.lease,
         )
         process.begun(START_TIMEOUT)
         return process

@@ -30,6 +30,7 @@ class RemoteProcess:
         kill: Callable[[int, int], None],
         *,
         sudo: bool = False,
+        lease: str = "",
     ) -> None:
         self.argv = argv
         self._host = link.host
@@ -38,8 +39,9 @@ class RemoteProcess:
         self._output = Output(link.host, argv)
         self._first = b""
         self._pid: int | None = None
+        self._lease_is_lost = False
         self._started = threading.Event()
-        self._channel = link.channel(command_line(argv, environment, sudo))
+        self._channel = link.channel(command_line(argv, environment, sudo, lease=lease))
         self._threads = [
             threading.Thread(target=self._read, args=(stream, receive), daemon=True)
             for stream, receive in ((1, self._channel.recv), (2, self._channel.recv_stderr))
@@ -68,10 +70,11 @@ class RemoteProcess:
             return b""
         if line.startswith(b"@") and line[1:].isdigit():
             self._pid = int(line[1:])
-        elif line != b"@missing":
-            rest = self._first
-        else:
+        elif line in (b"@missing", b"@lost"):
             self._pid = -1
+            self._lease_is_lost = line == b"@lost"
+        else:
+            rest = self._first
         self._started.set()
         return rest
 
@@ -79,6 +82,10 @@ class RemoteProcess:
         """Wait until it runs. Raises RigError where it is missing, or sudo or the connection refuses."""
         if not self._started.wait(timeout):
             raise RigError(f"{self._host}: '{shown(self.argv)}' did not start within {timeout:g} s")
+        if self._lease_is_lost:
+            raise RigError(
+                f"{self._host}: '{shown(self.argv)}' was not started: the host has restored itself, since the run lost it"
+            )
         if self._pid == -1:
             raise RigError(
                 f"{self._host}: cannot run '{self.argv[0]}': there is none; 'channover doctor' names the package"

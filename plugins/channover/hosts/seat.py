@@ -28,6 +28,8 @@ BEAT = 2.0
 """Seconds between two signs of life."""
 TAKEN = 75
 """The guardian's exit code where somebody else holds the lease."""
+NOT_HELD = 3
+"""The guardian's exit code where the run does not hold the lease."""
 _SENT = 'exec bash -c "$(cat)" guardian "$@"'
 
 
@@ -140,24 +142,32 @@ class Seat:
         self._beat.begun(30.0)
 
     def _keep(self) -> None:
-        last = time.monotonic()
+        """Renew the lease as long as the host answers: a connection may seem to stand where nothing gets through."""
+        last, heard, why = time.monotonic(), "", "it answers nothing"
         while not self._stop.wait(BEAT):
             try:
                 assert self._beat is not None
                 code = self._beat.poll()
                 if code is not None:
-                    self.lost = (
-                        f"{self.name} has restored itself: its lease is gone ({self._beat.stderr.strip()[-200:]})"
-                    )
+                    words = self._beat.stderr.strip()[-200:]
+                    self._lose(f"{self.name} has restored itself: its lease is gone ({words})")
                     return
+                if self._beat.stdout != heard:
+                    last, heard = time.monotonic(), self._beat.stdout
                 self._beat.feed("\n")
-                last = time.monotonic()
             except RigError as error:
-                if time.monotonic() - last > self.ttl:
-                    self.lost = f"{self.name} could not be reached for {self.ttl} s and restores itself: {error}"
-                    return
+                why = str(error)
                 with contextlib.suppress(RigError):  # tried again until the lease is over
                     self._start_beat()
+                    heard = ""
+            if time.monotonic() - last > self.ttl:
+                self._lose(f"{self.name} could not be reached for {self.ttl} s and restores itself: {why}")
+                return
+
+    def _lose(self, reason: str) -> None:
+        """Note that the host is not the run's any more, and have all that waits for it fail."""
+        self.lost = reason
+        self.link.give_up(reason)
 
     def check(self) -> None:
         """Raise RigError where the lease is lost."""
@@ -168,6 +178,9 @@ class Seat:
         """End what a test left running and put the state back; return what had to be changed. Raises RigError."""
         self.check()
         code, out, error = self.guardian("heal", self.run_id)
+        if code == NOT_HELD:
+            self._lose(f"{self.name} has restored itself: its lease is gone ({error.strip()[-200:]})")
+            self.check()
         if code not in (0, 1):
             raise RigError(f"{self.name}: the state could not be compared: {error.strip()[-300:]}")
         found = parse_end(out)

@@ -78,6 +78,8 @@ class SshLink:
     host: str
     login: Login
     sock: socket.socket | None = None
+    given_up: str = ""
+    """Why nothing more is to be asked of the host, once that is so."""
     _connection: Connection | None = field(default=None, repr=False)
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
@@ -89,6 +91,8 @@ class SshLink:
 
     def open(self) -> None:
         """Connect where there is no connection. Raises RigError."""
+        if self.given_up:
+            raise RigError(self.given_up)
         with self._lock:
             if not self.alive:
                 self.close()
@@ -174,6 +178,13 @@ class SshLink:
         with contextlib.closing(channel), channel.makefile() as stream:
             return str(stream.read().decode(errors="replace"))
 
+    def give_up(self, reason: str) -> None:
+        """Close the connection for good: what waits for the host fails at once, and so does all that is asked later."""
+        self.given_up = reason
+        transport = self._connection.transport if self._connection else None
+        if transport is not None:  # not by close(), which waits for whoever is connecting just now
+            transport.close()
+
     def close(self) -> None:
         """Close the connection."""
         with self._lock, contextlib.suppress(Exception):
@@ -182,13 +193,19 @@ class SshLink:
         self._connection = None
 
 
-def command_line(argv: tuple[str, ...], environment: Mapping[str, str], sudo: bool, *, announced: bool = True) -> str:
+def command_line(
+    argv: tuple[str, ...], environment: Mapping[str, str], sudo: bool, *, announced: bool = True, lease: str = ""
+) -> str:
     """Return the shell command that runs a program on a host.
 
     Its first line of output is ``@PID``, or ``@missing`` where there is no such program. Its exit code is the program's, or
     128 and the number of the signal that ended it (POSIX, 2.8.2). It runs in the environment given and nothing else.
+
+    ``lease`` is a file on the host without which the program is not started, and the first line is ``@lost``: a command
+    may arrive late, and find a host that has restored itself. The shell that looks for it bears the run's token already,
+    so that the end of the run either takes the file away first, or finds that shell and ends it.
     """
-    inner = (
+    inner = (f"[ -e {shlex.quote(lease)} ] || {{ echo @lost; exit 127; }}; " if lease else "") + (
         'g=/sys/fs/cgroup/channover-$CHANNOVER_RUN; [ -z "$CHANNOVER_RUN" ] || '
         '{ { [ -d "$g" ] || mkdir "$g"; } && echo 0 >"$g/cgroup.procs"; } 2>/dev/null; '
         'command -v -- "$1" >/dev/null 2>&1 || { echo @missing; exit 127; }; '

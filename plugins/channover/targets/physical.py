@@ -143,8 +143,9 @@ class PhysicalTarget:
                 device = seat.device(theirs.nic)
                 one = seat.facts.devices[device]
                 nics[ours.nic] = Nic(ours.nic, device, one.mac, one.driver, one.firmware, one.speed)
-        home = f"{ROOT}/{seat.run_id}/files"
-        return RemoteHost(node, nics, seat.link, seat.run_id, home, seat.permission, journal)
+        folder = f"{ROOT}/{seat.run_id}"
+        lease = f"{folder}/beat" if seat.held else ""
+        return RemoteHost(node, nics, seat.link, seat.run_id, f"{folder}/files", seat.permission, journal, lease)
 
     def _prepare(self, hosts: Mapping[str, RemoteHost], topology: Topology) -> None:
         """Make NICs bare and up, and wait for the carrier of each that has a cable. Raises RigError."""
@@ -184,13 +185,17 @@ class PhysicalTarget:
 
 
 def bare(before: State, devices: list[str]) -> Plan:
-    """Return the plan that takes addresses and masters from NICs, gives them an MTU of 1500 bytes and sets them up."""
+    """Return the plan that takes addresses and masters from NICs, gives them an MTU of 1500 bytes and sets them up.
+
+    Addresses go last one first: the kernel takes secondary addresses away with their primary one (``inet_del_ifa`` in
+    ``net/ipv4/devinet.c``), and the inverse then adds the primary one first.
+    """
     steps: list[Operation] = []
     for device in devices:
         link = before.links[device]
         if link.master:
             steps.append(LinkSet(device, master=""))
-        steps += [AddressDelete(device, address) for address in link.addresses if ":" not in address]
+        steps += [AddressDelete(device, address) for address in reversed(link.addresses) if ":" not in address]
         if link.mtu != MTU:
             steps.append(LinkSet(device, mtu=MTU))
         if not link.up:
