@@ -165,11 +165,9 @@ def test_a_host_that_has_restored_itself_is_changed_no_more(target: PhysicalTarg
 SSHD = 'for p in /proc/[0-9]*; do [ "$(cat $p/comm)" != sshd ] || kill -{} ${{p#/proc/}}; done 2>/dev/null; :'
 
 
-def test_a_host_that_answers_nothing_is_given_up(
-    target: PhysicalTarget, bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_host_that_answers_nothing_is_given_up(target: PhysicalTarget, bench: Bench) -> None:
     before = bench.own.state()
-    monkeypatch.setattr(seats, "TTL", 4)
+    target.seats.ttl = 4
     with pytest.raises(RigError, match="left"), target.lab(pair(), Link(), Journal()) as lab:
         bench.own.run("sh", "-c", SSHD.format("STOP"))  # its connections stand, and nothing comes of them
         started = time.monotonic()
