@@ -109,7 +109,7 @@ def test_hosts_that_channover_did_not_make(tmp_path: Path) -> None:
             return subprocess.run(words, capture_output=True, text=True, timeout=60, check=False).stdout
 
         before = [state(1), state(2)]
-        names = [re.search(r"^\d+: (\S+?): .*52:54:00:b0:0\d:00", text, re.MULTILINE) for text in before]
+        names = [re.search(r"^(\S+)\s+\S+\s+52:54:00:b0:0\d:00", text, re.MULTILINE) for text in before]
         hosts = "".join(
             HOST.format(number=number, port=port + number - 1, folder=folder, management=name[1] if name else "")
             for number, name in enumerate(names, start=1)
@@ -125,8 +125,9 @@ def test_hosts_that_channover_did_not_make(tmp_path: Path) -> None:
         deadline = time.monotonic() + 20
         while [state(1), state(2)] != before and time.monotonic() < deadline:
             time.sleep(1)
-        after = [state(1), state(2)]
         differences = [
-            line for pair in zip(before, after, strict=True) for line in unified_diff(*map(str.splitlines, pair))
+            line
+            for number, old in enumerate(before, start=1)
+            for line in unified_diff(old.splitlines(), state(number).splitlines(), lineterm="")
         ]
         assert differences == [], "\n".join(differences)
