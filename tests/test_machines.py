@@ -179,6 +179,7 @@ def test_a_guest_may_reboot_itself(rig: Rig) -> None:
     before = rig.machines["right"].said().count(mark)
     ssh(rig, "right", "touch /tmp/before; nohup sh -c 'sleep 0.3; reboot' >/dev/null 2>&1 &")
     until(lambda: rig.machines["right"].said().count(mark) > before, "the guest's reboot", 120, 0.1)
+    rig.machines["right"].wait(time.monotonic() + 60)  # its console speaks before its sshd takes connections
     assert said(rig, "right", "ls /tmp") == ""
 
 
