@@ -86,15 +86,12 @@ def _parser() -> argparse.ArgumentParser:
 def _doctor(arguments: argparse.Namespace) -> int:
     from channover import choices, doctor, settings  # here, since --help needs neither pytest nor netlink
     from channover.inventory import load
-    from channover.wire import Link
 
     target = arguments.target
     if target not in choices.TARGETS:
         raise UsageError(f"--target: there is no target '{target}'; there are: {', '.join(choices.TARGETS)}")
     given = {"--inventory": arguments.inventory, "--lab": arguments.lab, "--kernel": arguments.kernel}
     choices.check_owners(target, given)
-    if target == "physical" and arguments.link_rate is not None:
-        raise UsageError("--link-rate: real cables have the rate that the inventory says")
     if arguments.lag_driver not in settings.LAG_DRIVERS:
         raise UsageError(
             f"--lag-driver: there is no driver '{arguments.lag_driver}'; there are: {', '.join(settings.LAG_DRIVERS)}"
@@ -105,13 +102,9 @@ def _doctor(arguments: argparse.Namespace) -> int:
             raise UsageError("--target physical needs --inventory FILE: 'channover inventory discover' begins one")
         lab = choices.chosen(load(Path(arguments.inventory)).labs, arguments.lab, arguments.inventory)
     place = choices.Place(target, lab, kernel=arguments.kernel or choices.KERNEL)
-    try:
-        rate = lab.cables[0].rate if lab and lab.cables else settings.emulated(arguments.link_rate, target)
-    except UsageError as error:
-        raise UsageError(f"--link-rate: {error}") from None
     wanted = settings.Settings(
         place=place,
-        link=Link(rate),
+        link=settings.link_of(arguments.link_rate, place),
         lag_driver=arguments.lag_driver,
         duration=None,
         limit=10.0,

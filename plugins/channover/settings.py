@@ -111,7 +111,7 @@ def read(config: pytest.Config) -> Settings:
     reports = config.getoption("--reports")
     return Settings(
         place=place,
-        link=_link(config, place),
+        link=link_of(config.getoption("--link-rate"), place),
         lag_driver=driver,
         duration=_seconds(config, "--duration"),
         limit=_seconds(config, "--measure-limit") or 10.0,
@@ -122,29 +122,24 @@ def read(config: pytest.Config) -> Settings:
     )
 
 
-def rate_of(target: str) -> str:
-    """Return the rate of a target's cables where nothing else is asked for."""
-    return LINK_RATES.get(target, "100mbit")
+def link_of(asked: str | None, place: Place) -> Link:
+    """Return the link that cables are: the inventory's slowest one, or an emulated one, as asked for or by default.
 
-
-def emulated(asked: str | None, target: str) -> int:
-    """Return the rate (bit/s) of a target's emulated cables, as asked for or by default. Raises UsageError."""
-    rate = parse_rate(str(asked or rate_of(target)))
-    if rate > FASTEST:
-        raise UsageError(f"'{asked}' is more than an emulated cable can be held to: up to {FASTEST // 10**9}gbit")
-    return rate
-
-
-def _link(config: pytest.Config, place: Place) -> Link:
-    asked = config.getoption("--link-rate")
+    Raises UsageError.
+    """
     if place.lab is not None:
         if asked is not None:
             raise UsageError("--link-rate: real cables have the rate that the inventory says")
         return Link(min((cable.rate for cable in place.lab.cables), default=Link().rate))
     try:
-        return Link(emulated(asked, place.target))
+        rate = parse_rate(str(asked or LINK_RATES.get(place.target, "100mbit")))
     except UsageError as error:
         raise UsageError(f"--link-rate: {error}") from None
+    if rate > FASTEST:
+        raise UsageError(
+            f"--link-rate: '{asked}' is more than an emulated cable can be held to: up to {FASTEST // 10**9}gbit"
+        )
+    return Link(rate)
 
 
 def is_strict(config: pytest.Config) -> bool:
