@@ -105,14 +105,13 @@ class Flow:
             return ""
         transfer = self.transfers[0]
         frame = transfer.load.payload + UDP_HEADER + IPV4_HEADER + ETHERNET_HEADER
+        series = self.series[transfer.target.name]
         arrived = 0.0
-        for device in self.series[transfer.target.name].devices:
-            moved = self.series[transfer.target.name].delta(device)
-            if (
-                moved.rx_packets and moved.rx_bytes / moved.rx_packets > 0.98 * frame
-            ):  # the datagrams themselves, no tunnel
-                rate = median(self.series[transfer.target.name].rate(device, "rx"))
-                arrived += rate * transfer.load.payload / frame
+        for device in series.devices:
+            moved = series.delta(device)
+            size = moved.rx_bytes / moved.rx_packets if moved.rx_packets else 0.0
+            if abs(size - frame) < 0.005 * frame:  # the datagrams themselves: a tunnel's segments have other sizes
+                arrived += median(series.rate(device, "rx")) * transfer.load.payload / frame
         share = 1 - fmean(settled_part(self.samples())) / arrived if arrived else 0.0
         if share < LOST_WITHIN:
             return ""
