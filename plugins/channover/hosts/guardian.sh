@@ -19,7 +19,7 @@
 # Exit codes: 0 done; 1 something could not be put back, or the host refuses; 2 a wrong call; 3 the run does not hold the lease;
 # 74 no room for the state; 75 somebody else holds the lease.
 #
-# Beneath CHANNOVER_ROOT (a tmpfs, so that a reboot clears it) are "lock" (held by take) and a folder a run:
+# CHANNOVER_ROOT (on a tmpfs, so that a reboot clears it) is the lock of take, goes with the last run, and has a folder a run:
 #   who since ttl nics   as they were given; since is UTC
 #   beat                 seconds of /proc/uptime of the last renewal, and the process that renewed; renamed to "ended" first thing
 #                        when the run ends. Written in place, at a fixed width: needs no room on a full disk
@@ -62,7 +62,7 @@ self() { # how bash is to start this script again
 
 # --- a run's folder ----------------------------------------------------------------------------------------------------------
 
-is_run() { [[ $1 =~ ^[A-Za-z0-9][A-Za-z0-9-]{0,63}$ && $1 != lock ]]; }
+is_run() { [[ $1 =~ ^[A-Za-z0-9][A-Za-z0-9-]{0,63}$ ]]; }
 wants_run() { is_run "${1-}" || die 2 "a run is named by letters, digits and dashes: '${1-}' is not"; }
 is_held() { [[ -e $ROOT/$1/beat ]]; }
 word() { WORD=; { read -r WORD <"$ROOT/$1/$2"; } 2>/dev/null; [[ $WORD ]]; }
@@ -829,8 +829,12 @@ recall() { # RUN: sets FOUND to what another finish of it left; 1: something
     [[ ! -d $ROOT/$1.left ]]
 }
 
-forget() { # FOLDER: gone at once, then from the disk
+forget() { # FOLDER: gone at once, then from the disk; ROOT with the last one, unless a take is under way
+    local fd
     mv -T "$ROOT/$1" "$ROOT/.gone-$1-$$" && rm -rf "$ROOT/.gone-$1-$$"
+    { exec {fd}<"$ROOT"; } 2>/dev/null || return 0
+    flock -n "$fd" && [[ /proc/self/fd/$fd -ef $ROOT ]] && quiet rmdir "$ROOT"
+    exec {fd}<&-
 }
 
 mend() { # RUN.left FORCE: try once more what could not be put back; nothing else, since it is another's by now
@@ -903,18 +907,28 @@ awaits_watcher() {
     return 1
 }
 
+lock_root() { # one take at a time has it, until its end; then ROOT goes if it has nothing to hold
+    local fd count
+    for ((count = 0; count < 50; count++)); do
+        mkdir -p -m 700 "$ROOT" 2>/dev/null
+        [[ ! -e $ROOT ]] || [[ -O $ROOT && ! -L $ROOT ]] || die 1 "$ROOT is somebody else's"
+        { exec {fd}<"$ROOT"; } 2>/dev/null || continue # a run that ended has just removed it
+        flock -w 30 "$fd" || die 75 "$ROOT has been locked for 30 s"
+        [[ /proc/self/fd/$fd -ef $ROOT ]] && trap 'quiet rmdir "$ROOT"' EXIT && return
+        exec {fd}<&-
+    done
+    die 74 "cannot write to $ROOT: make room there"
+}
+
 do_take() {
     (($# >= 4)) || die 2 "usage: take RUN TTL WHO NIC..."
-    local run=$1 ttl=$2 who=$3 other since lock stage text
+    local run=$1 ttl=$2 who=$3 other since stage text
     shift 3
     wants_run "$run"
     [[ $ttl =~ ^[1-9][0-9]{0,4}$ ]] || die 2 "TTL is a whole number of seconds, 1 to 99999: '$ttl' is not"
     wants_nics "$@"
     who=${who//[[:cntrl:]]/ } who=${who:0:200}
-    mkdir -p -m 700 "$ROOT" 2>/dev/null
-    [[ ! -e $ROOT ]] || [[ -O $ROOT && ! -L $ROOT ]] || die 1 "$ROOT is somebody else's"
-    { exec {lock}>"$ROOT/lock"; } 2>/dev/null || die 74 "cannot write to $ROOT: make room there"
-    flock -w 30 "$lock" || die 75 "$ROOT/lock has been held for 30 s"
+    lock_root
     runs
     for other in "${RUNS[@]}"; do
         word "$other" who; text=$WORD
