@@ -10,6 +10,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from channover.hosts.namespace import NamespaceHost
 from channover.hosts.seat import Taken
 from channover.hosts.sshlink import SshLink
 from channover.inventory import HostEntry, load
-from channover.plan import AddressAdd, LinkSet, Plan, RuleAdd
+from channover.plan import AddressAdd, LinkSet, Plan, RouteAdd, RuleAdd
 from channover.reporting import machines, rig_of
 from channover.targets.base import Lab
 from channover.targets.netns import NetnsTarget
@@ -122,6 +123,114 @@ def test_settings_of_before_come_back_and_not_defaults(bench: Bench) -> None:
     target.close()
     assert own.state() == before
     assert target.remarks == []
+
+
+OWNERS = """
+ip link set eth1 up
+ip address add 203.0.113.5/24 broadcast + metric 100 dev eth1
+ip address add 2001:db8:1::5/64 dev eth1 nodad
+ip route add 198.51.100.0/24 via 203.0.113.9 dev eth1 proto static metric 50
+ip route add default via 203.0.113.9 dev eth1 table 77
+ip rule add from 203.0.113.5 table 77 priority 500
+"""
+"""What a DHCP client and an administrator leave on a NIC."""
+
+
+def test_a_nic_that_is_in_use_is_lent_and_comes_back(bench: Bench) -> None:
+    own = bench.own
+    own.run("sh", "-ec", OWNERS)
+    saved = (
+        "sh",
+        "-c",
+        "ip -o address show dev eth1; ip route show table all; ip -6 route show dev eth1; ip rule show",
+    )
+    before = own.run(*saved).stdout
+    target = bench.target()
+    for _ in range(2):
+        with target.lab(pair(), Link(), Journal()) as lab:
+            state = lab.left.state()
+            assert [each for each in state.links["eth1"].addresses if not each.startswith("fe80")] == []
+            assert state.routes_lost_with("eth1") == ()
+        assert own.run(*saved).stdout == before
+    words = r"changes behind.*: left: eth1: MTU is 1400, was 1500$"
+    with pytest.raises(RigError, match=words), target.lab(pair(), Link(), Journal()) as lab:
+        lab.left.run("ip", "link", "set", "eth1", "mtu", "1400")
+    target.close()
+    assert own.run(*saved).stdout == before
+    assert target.remarks == []
+
+
+def test_a_nic_beneath_the_management_interface_is_no_test_nic(bench: Bench) -> None:
+    bench.own.run("sh", "-ec", "ip link add mgmt0 type bridge; ip link set eth1 master mgmt0")
+    entry = bench.entry.hosts["left"].model_copy(update={"management": "mgmt0"})
+    target = bench.target()
+    assert any(
+        each.fatal and "the SSH connection goes through eth1 (nics.a)" in each.what
+        for each in target.findings({"left": entry})
+    )
+    seat = target.seats.at("left", entry)
+    assert "eth1 carries the management interface" in str(seat.permission.refused_device("eth1"))
+    target.close()
+
+
+def test_findings_that_stop_nothing_are_said_once(bench: Bench) -> None:
+    bench.own.run("sh", "-ec", "ip link add bond0 type bridge; ip route add 198.51.100.0/24 dev lo table 102")
+    target, said = bench.target(), list[str]()
+    target.say = said.append
+    for _ in range(2):
+        with target.lab(pair(), Link(), Journal()):
+            pass
+    target.close()
+    assert [line for line in said if "bond0" in line] == [
+        "left: it has a device bond0 of its own, and the lab's LAGs or bridges would have that name: "
+        "rename it: 'ip link set bond0 name ...'"
+    ]
+    assert sum("routing table 102 is in use" in line for line in said) == 1
+
+
+def test_a_run_that_waits_says_for_whom_and_looks_at_the_host_again(target: PhysicalTarget, bench: Bench) -> None:
+    assert target.unmet(pair()) is None
+    bench.own.run("ip", "link", "add", "trial0", "type", "bridge")  # of the other run
+    other, said = bench.target(wait=30), list[str]()
+    other.say = said.append
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(other.seats.take, dict(bench.entry.hosts))
+        until(lambda: said, "the line about the wait", 10, 0.1)
+        target.close()
+        seat = waiting.result(60)["left"]
+    assert re.match(r"left is taken by \S+ pid \d+ since 20\S+, run run-\S+; waiting for it, 30 s at most", said[0])
+    assert "trial0" not in seat.permission.foreign
+    other.close()
+
+
+def test_what_a_dead_run_left_is_put_back_and_said(target: PhysicalTarget, bench: Bench) -> None:
+    assert target.unmet(pair()) is None
+    run, own = target.seats.run_id, bench.own
+    own.run("sh", "-c", 'kill -KILL "$(cut -d" " -f1 "$1")"', "sh", f"{seats.ROOT}/{run}/watcher")
+    own.run("ip", "link", "set", "eth1", "mtu", "1400")
+    for seat in target.seats.open(dict(bench.entry.hosts)).values():
+        seat._stop.set()
+        seat.link.close()
+    other, said = bench.target(wait=60), list[str]()
+    other.say = said.append
+    other.seats.take(dict(bench.entry.hosts))
+    assert any(re.match(rf"left: run {run} of .* died: what it changed is put back first", line) for line in said)
+    assert own.state().links["eth1"].mtu == 1500
+    other.close()
+
+
+def test_a_cable_that_is_plugged_in_again_has_its_routes(target: PhysicalTarget) -> None:
+    with target.lab(pair(), Link(), Journal()) as lab:
+        (cable,) = [each for each in lab.topology.cables if each.a.nic == "a"]
+        device = lab.left.nic("a").device
+        lab.left.apply(
+            Plan("a way", (AddressAdd(device, "10.93.93.1/30"), RouteAdd("10.94.0.0/24", device, "10.93.93.2", 101)))
+        )
+        before = lab.left.state()
+        lab.cabling.cut(cable)
+        assert not lab.left.state().links[device].up
+        lab.cabling.restore(cable)
+        assert lab.left.state() == before
 
 
 def test_a_lab_is_taken_by_one_run_at_a_time(target: PhysicalTarget, bench: Bench) -> None:

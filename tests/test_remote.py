@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tests.sshd import Server
 
-from channover.errors import RigError, UsageError
+from channover.errors import NotAllowed, RigError, UsageError
 from channover.hosts.base import Journal, Nic
 from channover.hosts.namespace import NamespaceHost
 from channover.hosts.permission import Management, Permission
@@ -29,6 +29,7 @@ from channover.plan import (
     RuleAdd,
     SysctlSet,
     TableAdd,
+    TableDelete,
 )
 from channover.targets.base import Lab
 
@@ -44,7 +45,12 @@ def server(two_hosts: Lab, tmp_path: Path) -> Server:
 @pytest.fixture
 def host(server: Server) -> Iterator[RemoteHost]:
     permission = Permission(
-        "left", frozenset({"eth1"}), frozenset({"lo", "eth2"}), Management("eth2", ("192.0.2.7/24",), ("198.51.100.9",))
+        "left",
+        frozenset({"eth1", "eth3"}),
+        frozenset({"lo", "eth2"}),
+        Management("eth2", ("192.0.2.7/24",), ("198.51.100.9",), frozenset({"eth3"})),
+        tables=frozenset({77}),
+        filters=frozenset({"owners"}),
     )
     link = server.link()
     server.host.run("mkdir", "-p", "/run/home/left")
@@ -176,6 +182,19 @@ class _Unchecked:
         (EndpointAdd(1, "192.0.2.7", ("subflow",)), "is the management interface's"),
         (SysctlSet("net/ipv4/conf/eth2/rp_filter", "1"), "eth2 is the management interface"),
         (SysctlSet("kernel/sysrq", "1"), "no parameter that a lab may set"),
+        (SysctlSet("net/ipv4/tcp_ecn", "1"), "no parameter that a lab may set"),
+        (SysctlSet("net/ipv4/conf/all/arp_ignore", "8"), "no parameter that a lab may set"),
+        (SysctlSet("net/ipv4/conf/all/forwarding", "0"), "no parameter that a lab may set"),
+        (SysctlSet("net/ipv6/conf/all/disable_ipv6", "1"), "no parameter that a lab may set"),
+        (SysctlSet("net/ipv4/conf/all/rp_filter", "1"), "strict reverse path filtering"),
+        (LinkSet("eth3", up=True), "eth3 carries the management interface eth2"),
+        (RouteAdd("default", "eth1", table=77), "covers the way to the host"),
+        (TableAdd("owners", ""), "the table owners was there before the run"),
+        (TableDelete("owners"), "the table owners was there before the run"),
+        (
+            TableAdd("strict", "chain c { type filter hook input priority 0; policy drop; }"),
+            "drops what it does not know",
+        ),
         (LinkAdd("eth1", "bridge"), "can be neither made nor deleted"),
     ],
 )
@@ -184,6 +203,15 @@ def test_the_way_to_the_host_is_never_touched(host: RemoteHost, operation: Opera
     with pytest.raises(UsageError, match=f"refused .*{words}"):
         host.apply(Plan("forbidden", (LinkSet("eth1", up=True), operation)))
     assert host.state() == before
+
+
+def test_an_owner_who_forbids_it_has_no_nic_set_down(host: RemoteHost) -> None:
+    host.apply(Plan("up", (LinkSet("eth1", up=True),)))
+    host.permission.nics_down = False
+    with pytest.raises(NotAllowed, match=r"'ip link set dev eth1 down' is not allowed: .* allows\.nics_down: false"):
+        host.apply(Plan("down", (LinkSet("eth1", up=False),)))
+    host.unwind()
+    assert not host.state().links["eth1"].up
 
 
 def test_an_unknown_host_key_is_refused_with_the_remedy(server: Server, tmp_path: Path) -> None:

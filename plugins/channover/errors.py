@@ -15,5 +15,9 @@ class UsageError(ChannoverError):
     """The user asked for something that cannot be: an unknown name, an impossible value, a missing tool."""
 
 
+class NotAllowed(UsageError):
+    """The owner of a lab's hosts does not allow what a test needs: such a test is skipped, with the reason."""
+
+
 class BehaviourFailed(AssertionError):
     """The behaviour under test did not show: a failure of what is tested, not of the rig."""

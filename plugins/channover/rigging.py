@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any, Protocol, runtime_checkable
 
 import allure
@@ -17,6 +17,7 @@ from channover.reporting import LAB
 from channover.targets.dry import DryTarget
 
 _REMARKS = "channover_remarks"
+_NOTES = "channover_notes"
 CONSOLES = pytest.StashKey[list[str]]()
 """What consoles of machines said that died in the first try of a test."""
 
@@ -30,6 +31,13 @@ class Mortal(Protocol):
     def revive(self) -> None: ...
 
 
+@runtime_checkable
+class Talking(Protocol):
+    """A target that says, in a line, what the user should know meanwhile."""
+
+    say: Callable[[str], None]
+
+
 class Rigging:
     """Looks after the rig of one process's tests."""
 
@@ -37,7 +45,19 @@ class Rigging:
         self._config = config
         self._session = config.stash[SESSION]
         self._remarks: list[str] = []
+        self._notes: list[str] = []
         self._place = self._session.settings.place
+        if isinstance(self._session.target, Talking):
+            self._session.target.say = self._say
+
+    def _say(self, text: str) -> None:
+        """Show a line at once; a worker has no terminal, and its lines are shown at the end."""
+        reporter: Any = self._config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is None or hasattr(self._config, "workerinput"):
+            self._notes.append(text)
+        else:
+            reporter.ensure_newline()
+            reporter.write_line(text)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
@@ -124,17 +144,23 @@ class Rigging:
         self._remarks += self._session.target.remarks
         output = getattr(self._config, "workeroutput", None)
         if output is not None:
-            output[_REMARKS] = self._remarks
+            output[_REMARKS], output[_NOTES] = self._remarks, self._notes
         elif self._remarks and session.exitstatus == 0:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
         """Take what a worker has to say about its hosts."""
-        self._remarks += getattr(node, "workeroutput", {}).get(_REMARKS, [])
+        told = getattr(node, "workeroutput", {})
+        self._remarks += told.get(_REMARKS, [])
+        self._notes += told.get(_NOTES, [])
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        """Say which hosts were not as they had been."""
+        """Say what workers found about hosts, and which hosts were not as they had been."""
+        if self._notes:
+            terminalreporter.section("noted about hosts", sep="=")
+            for note in dict.fromkeys(self._notes):
+                terminalreporter.write_line(note)
         if self._remarks:
             terminalreporter.section("hosts", sep="=", red=True)
             for remark in self._remarks:

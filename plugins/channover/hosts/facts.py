@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,8 @@ echo "@clock"; date +%s.%N
 echo "@bash"; bash --version 2>&1 | head -n 1
 echo "@addresses"; ip -j -d address show
 echo "@route"; [ -z "$1" ] || ip -j route get "$1"
+echo "@routing"; ip -N route show table all 2>/dev/null | sed -n 's/.* table \([0-9]*\).*/\1/p' | sort -un
+echo "@nft"; command -v nft >/dev/null && nft list tables inet 2>/dev/null | awk '{print $3}'
 echo "@managers"
 for d in $(grep -hosE '^ *iface +[^ ]+' /etc/network/interfaces /etc/network/interfaces.d/* | awk '{print $2}'); do
     echo "ifupdown $d"
@@ -50,6 +52,9 @@ class NicFacts:
     duplex: str = ""
     addresses: tuple[str, ...] = ()
     manager: str = ""
+    master: str = ""
+    below: str = ""
+    """The device that it is stacked on: a VLAN's."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,10 @@ class Facts:
     bash: tuple[int, int]
     devices: Mapping[str, NicFacts]
     management: Management | None = None
+    tables: frozenset[int] = frozenset()
+    """Numbers of the routing tables that have routes, but for main, local and default."""
+    filters: frozenset[str] = frozenset()
+    """Names of the nftables tables of the family ``inet``."""
 
     def device(self, name: str) -> NicFacts | None:
         """Return a device by its name or its MAC address."""
@@ -72,6 +81,18 @@ class Facts:
             if found.mac == wanted and found.physical:
                 return found
         return None
+
+    def beneath(self, names: Collection[str]) -> frozenset[str]:
+        """Return these devices with all that carries them: the members of a bond or bridge, the device below a VLAN."""
+        found: set[str] = set()
+        rest = list(names)
+        while rest:
+            name = rest.pop()
+            if name not in found:
+                found.add(name)
+                rest += [each.device for each in self.devices.values() if each.master == name]
+                rest += [self.devices[name].below] if name in self.devices and self.devices[name].below else []
+        return frozenset(found)
 
 
 def parse(text: str, now: float, controller: str) -> Facts:
@@ -95,9 +116,15 @@ def parse(text: str, now: float, controller: str) -> Facts:
             bash=(int(version[1]), int(version[2])) if version else (0, 0),
             devices=devices,
             management=_management(route, devices, controller),
+            tables=frozenset(map(int, parts["routing"].split())) - _COMMON_TABLES,
+            filters=frozenset(parts["nft"].split()),
         )
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise ValueError(f"the host's answer is not understood ({error!r}): {text[-300:]!r}") from error
+
+
+_COMMON_TABLES = {253, 254, 255}
+"""default, main and local: ``RT_TABLE_*`` in ``linux/rtnetlink.h``."""
 
 
 def _managed(text: str) -> dict[str, str]:
@@ -107,7 +134,7 @@ def _managed(text: str) -> dict[str, str]:
         words = line.replace(":", " ").split()
         if words[:1] == ["ifupdown"] and len(words) == 2:
             found[words[1]] = "ifupdown"
-        elif words[:1] == ["nm"] and len(words) > 2 and words[2] not in ("unmanaged", "unavailable"):
+        elif words[:1] == ["nm"] and len(words) > 2 and words[2] != "unmanaged":
             found[words[1]] = "NetworkManager"
         elif words[:1] == ["networkd"] and len(words) > 2 and words[2] != "unmanaged":
             found[words[1]] = "systemd-networkd"
@@ -118,7 +145,7 @@ def _device(entry: Mapping[str, Any], nic: list[str] | None, managed: Mapping[st
     driver, speed, duplex, carrier, firmware = nic or ["", "", "", "", ""]
     return NicFacts(
         device=entry["ifname"],
-        mac=entry.get("address", ""),
+        mac=entry.get("permaddr") or entry.get("address", ""),
         up="UP" in entry["flags"],
         carrier=carrier == "1" if nic else "LOWER_UP" in entry["flags"],
         physical=nic is not None,
@@ -128,6 +155,8 @@ def _device(entry: Mapping[str, Any], nic: list[str] | None, managed: Mapping[st
         duplex=duplex if duplex != "unknown" else "",
         addresses=tuple(f"{a['local']}/{a['prefixlen']}" for a in entry.get("addr_info", []) if "local" in a),
         manager=managed.get(entry["ifname"], ""),
+        master=entry.get("master", ""),
+        below=entry.get("link", ""),
     )
 
 

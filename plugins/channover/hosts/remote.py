@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 
 from channover import state as states
-from channover.errors import RigError, UsageError
+from channover.errors import NotAllowed, RigError, UsageError
 from channover.hosts.base import Completed, Journal, Nic, Process, finished, shown
 from channover.hosts.permission import Permission
 from channover.hosts.remote_process import RemoteProcess
@@ -134,6 +134,8 @@ class RemoteHost:
         """Apply a plan in one round trip and return its inverse; where a change is refused, take back those before it."""
         if reason := self.permission.refusal(plan.operations):
             raise UsageError(reason)
+        if plan not in self.undos and (reason := self.permission.forbidden(plan.operations)):
+            raise NotAllowed(reason)
         keys = plan.sysctl_keys
         done = self._script(_question(keys) + _commands(plan.operations), input=states.QUERY)
         before = self._parsed(done, keys)
@@ -165,6 +167,12 @@ class RemoteHost:
             self._undo(undo)
             if undo in self.undos:
                 self.undos.remove(undo)
+
+    def strip(self, plan: Plan) -> None:
+        """Apply a plan that nothing here undoes: the guardian puts back what it changes, options and lifetimes included."""
+        undo = self.apply(plan)
+        if undo in self.undos:
+            self.undos.remove(undo)
 
     def unwind(self) -> None:
         """Undo every plan that still stands, the last one first. Raises RigError, when all have been tried."""

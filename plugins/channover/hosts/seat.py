@@ -8,8 +8,8 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from importlib import resources
 
 from channover.errors import RigError
@@ -18,7 +18,7 @@ from channover.hosts.facts import Facts
 from channover.hosts.permission import Management, Permission
 from channover.hosts.remote import PATH
 from channover.hosts.remote_process import RemoteProcess
-from channover.hosts.snapshot import parse_end
+from channover.hosts.snapshot import changes, parse_end
 from channover.hosts.sshlink import SshLink
 
 ROOT = "/run/channover"
@@ -50,9 +50,14 @@ class Seat:
     management: str = ""
     """The management interface, as the inventory names it."""
     ttl: int = TTL
+    nics_down: bool = True
+    """Whether the inventory allows to set the test NICs down."""
+    say: Callable[[str], None] = lambda _: None
+    """Told, in a line, what somebody who waits or wonders should know."""
     facts: Facts | None = None
     held: bool = False
     lost: str = ""
+    _controller: str = ""
     _beat: RemoteProcess | None = field(default=None, repr=False)
     _stop: threading.Event = field(default_factory=threading.Event, repr=False)
     _thread: threading.Thread | None = field(default=None, repr=False)
@@ -62,13 +67,16 @@ class Seat:
         if self.facts is None:
             self.link.open()
             connection = self.link.ask('echo "$SSH_CONNECTION"').split()
-            controller = connection[0] if len(connection) == 4 and connection[0] != "UNKNOWN" else ""
-            done = self._bash("-c", facts.SCRIPT, "facts", controller)
-            try:
-                self.facts = facts.parse(done[1], time.time(), controller)
-            except ValueError as error:
-                raise RigError(f"{self.name}: {error}; {done[2].strip()[-300:]}") from None
+            self._controller = connection[0] if len(connection) == 4 and connection[0] != "UNKNOWN" else ""
+            self.facts = self._look()
         return self.facts
+
+    def _look(self) -> Facts:
+        done = self._bash("-c", facts.SCRIPT, "facts", self._controller)
+        try:
+            return facts.parse(done[1], time.time(), self._controller)
+        except ValueError as error:
+            raise RigError(f"{self.name}: {error}; {done[2].strip()[-300:]}") from None
 
     def _bash(
         self, *arguments: str, input: str = "", timeout: float = 60.0, first: str = "bash"
@@ -97,20 +105,26 @@ class Seat:
 
     @property
     def way(self) -> Management:
-        """The way to the host, as the inventory names it and as the host's routes show it."""
+        """The way to the host: the interface that the inventory names, and the one that the host's routes show."""
         assert self.facts is not None
         seen = self.facts.management
-        if seen is None or seen.device == "lo":
-            own = self.facts.devices.get(self.management)
-            return Management(self.management, own.addresses if own else (), seen.peers if seen else ())
-        return replace(seen)
+        own = self.facts.devices.get(self.management)
+        networks = tuple(address for address in own.addresses if not address.startswith("fe80")) if own else ()
+        device = self.management if seen is None or seen.device == "lo" else seen.device
+        if seen is not None and seen.device != self.management:
+            networks = (*seen.networks, *networks)
+        carriers = self.facts.beneath({device, self.management} - {""}) - {device}
+        return Management(device, networks, seen.peers if seen else (), carriers)
 
     @property
     def permission(self) -> Permission:
         """What a plan may change here."""
         assert self.facts is not None
         nics = frozenset(self.device(label) for label in self.nics)
-        return Permission(self.name, nics, frozenset(self.facts.devices) - nics, self.way)
+        foreign = frozenset(self.facts.devices) - nics
+        return Permission(
+            self.name, nics, foreign, self.way, self.facts.tables, self.facts.filters, nics_down=self.nics_down
+        )
 
     def take(self, wait: float = 0.0) -> None:
         """Take the lease; the host saves its state and guards itself from now on.
@@ -119,7 +133,7 @@ class Seat:
         """
         self.open()
         devices = [self.device(label) for label in self.nics]
-        deadline = time.monotonic() + wait
+        deadline, waited = time.monotonic() + wait, False
         while True:
             code, out, error = self.guardian("take", self.run_id, str(self.ttl), self.who, *devices)
             if code == 0:
@@ -129,9 +143,16 @@ class Seat:
                 raise RigError(f"{self.name}: the host cannot be taken: {words[-500:]}")
             if time.monotonic() >= deadline:
                 raise Taken(f"{self.name} is {words}; wait for it with --lease-wait SECONDS")
+            if not waited:
+                self.say(f"{self.name} is {words}; waiting for it, {wait:.0f} s at most")
+            waited = True
             time.sleep(1.0)
         self.held = True
+        for line in error.splitlines():
+            self.say(f"{self.name}: {line.removeprefix('guardian: ')}")
         self._start_beat()
+        if waited or error:  # what was seen before may have been the other run's
+            self.facts = self._look()
         self._thread = threading.Thread(target=self._keep, name=f"beat {self.name}", daemon=True)
         self._thread.start()
 
@@ -173,6 +194,14 @@ class Seat:
         """Raise RigError where the lease is lost."""
         if self.lost:
             raise RigError(self.lost)
+
+    def differences(self) -> list[str]:
+        """Return in words what differs now from the saved state. Raises RigError."""
+        self.check()
+        code, out, error = self.guardian("diff", self.run_id)
+        if code != 0:
+            raise RigError(f"{self.name}: the state could not be compared: {error.strip()[-300:]}")
+        return changes(out.splitlines())
 
     def heal(self) -> list[str]:
         """End what a test left running and put the state back; return what had to be changed. Raises RigError."""

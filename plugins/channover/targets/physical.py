@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from ipaddress import ip_interface
 
-from channover.errors import ChannoverError, RigError
+from channover.errors import ChannoverError, NotAllowed, RigError
 from channover.hosts.base import Journal, Nic, until
 from channover.hosts.remote import RemoteHost
 from channover.hosts.seat import ROOT, Seat
@@ -33,21 +33,21 @@ class HostCabling:
 
     hosts: Mapping[str, RemoteHost]
     allowed: bool
+    _pulled: dict[Cable, list[tuple[RemoteHost, Plan]]] = field(default_factory=dict)
 
     def cut(self, cable: Cable) -> None:
-        """Set both ends down. Raises RigError where the inventory does not allow it."""
+        """Set both ends down. Raises NotAllowed where the inventory forbids it."""
         if not self.allowed:
-            raise RigError(f"the cable {cable} cannot be pulled: the inventory says allows.nics_down: false")
-        self._set(cable, up=False)
-
-    def restore(self, cable: Cable) -> None:
-        """Set both ends up."""
-        self._set(cable, up=True)
-
-    def _set(self, cable: Cable, up: bool) -> None:
+            raise NotAllowed(f"the cable {cable} cannot be pulled: the inventory says allows.nics_down: false")
         for port in cable.ports:
             host = self.hosts[port.node]
-            host.apply(Plan(f"{'plug in' if up else 'pull'} {port}", (LinkSet(host.nic(port.nic).device, up=up),)))
+            undo = host.apply(Plan(f"pull {port}", (LinkSet(host.nic(port.nic).device, up=False),)))
+            self._pulled.setdefault(cable, []).append((host, undo))
+
+    def restore(self, cable: Cable) -> None:
+        """Set both ends up, with the routes that they had."""
+        for host, undo in self._pulled.pop(cable, ()):
+            host.apply(undo)
 
 
 @dataclass
@@ -65,6 +65,13 @@ class PhysicalTarget:
     """What is to be said at the end of the run."""
     proven: set[tuple[Port, Port]] = field(default_factory=set)
     """The cables that were seen to lie where the inventory says."""
+    say: Callable[[str], None] = lambda _: None
+    """Told, in a line, what the user should know meanwhile."""
+    _found: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.seats.say = lambda text: self.say(text)
+        self.seats.nics_down = self.entry.allows.nics_down
 
     def unmet(self, topology: Topology) -> str | None:
         """Say what the inventory, or a host, lacks for a topology."""
@@ -81,7 +88,12 @@ class PhysicalTarget:
         """Take the hosts of a topology, once nothing speaks against them. Raises RigError, Taken."""
         wanted = {name: self.entry.hosts[name] for name in found.nodes.values()}
         if new := {name: host for name, host in wanted.items() if not self.seats.at(name, host).held}:
-            preflight.fatal(self.findings(new))
+            findings = self.findings(new)
+            preflight.fatal(findings)
+            for words in map(str, findings):
+                if words not in self._found:
+                    self._found.add(words)
+                    self.say(words)
         return self.seats.take(wanted)
 
     def findings(self, hosts: Mapping[str, HostEntry]) -> list[preflight.Finding]:
@@ -110,10 +122,11 @@ class PhysicalTarget:
             for seat in taken.values():
                 seat.check()
             hosts = {node: self._host(node, taken[name], found, journal) for node, name in found.nodes.items()}
-            stack.callback(self._compare, list(taken.values()), journal)
+            stripped: set[str] = set()
+            stack.callback(self._compare, list(taken.values()), stripped, journal)
             clashes(hosts, found, topology)
             stack.callback(each, hosts.values(), RemoteHost.unwind)
-            self._prepare(hosts, topology)
+            self._prepare(hosts, {node: taken[name] for node, name in found.nodes.items()}, topology, stripped)
             cabling = self.cabling or HostCabling(hosts, self.entry.allows.nics_down)
             made = Lab(topology, hosts, Link(found.rate) if topology.cables else link, cabling, journal)
             self._prove(made, found)
@@ -132,7 +145,10 @@ class PhysicalTarget:
         for number, cable in enumerate(lab.topology.cables if self.prove else ()):
             ends = (found.nics[cable.a], found.nics[cable.b])
             if ends not in self.proven:
-                preflight.prove(lab, cable, number)
+                for port, end in zip(cable.ports, ends, strict=True):
+                    preflight.negotiated(lab.hosts[port.node], port.nic, preflight.rate_of(self.entry, end))
+                if remark := preflight.prove(lab, cable, number):
+                    self.say(remark)
                 self.proven.add(ends)
 
     def _host(self, node: str, seat: Seat, found: Fit, journal: Journal) -> RemoteHost:
@@ -147,14 +163,24 @@ class PhysicalTarget:
         lease = f"{folder}/beat" if seat.held else ""
         return RemoteHost(node, nics, seat.link, seat.run_id, f"{folder}/files", seat.permission, journal, lease)
 
-    def _prepare(self, hosts: Mapping[str, RemoteHost], topology: Topology) -> None:
-        """Make NICs bare and up, and wait for the carrier of each that has a cable. Raises RigError."""
+    def _prepare(
+        self, hosts: Mapping[str, RemoteHost], seats: Mapping[str, Seat], topology: Topology, stripped: set[str]
+    ) -> None:
+        """Make NICs bare and up, and wait for the carrier of each that has a cable. Raises RigError.
+
+        What that takes from NICs goes to ``stripped``, in words: the guardian puts it back.
+        """
         cabled = {port for cable in topology.cables for port in cable.ports}
 
         def prepare(host: RemoteHost) -> None:
             devices = [nic.device for nic in host.nics.values()]
             host.run("mkdir", "-p", host.folder, quiet=True)
-            host.apply(bare(host.state(), devices))
+            before = host.state()
+            if (plan := bare(before, devices, down=host.permission.nics_down)).operations:
+                host.strip(plan)
+                stripped.update(f"{seats[host.name].name}: {words}" for words in seats[host.name].differences())
+            down = [device for device in devices if not before.links[device].up or plan.operations]
+            host.apply(Plan.of("set NICs up", [LinkSet(device, up=True) for device in down]))
             wanted = [nic.device for label, nic in host.nics.items() if Port(host.name, label) in cabled]
 
             def ready() -> bool:
@@ -167,8 +193,8 @@ class PhysicalTarget:
 
         each(hosts.values(), prepare)
 
-    def _compare(self, seats: list[Seat], journal: Journal) -> None:
-        """Have each host put back what a test left behind. Raises RigError that names what that was."""
+    def _compare(self, seats: list[Seat], stripped: set[str], journal: Journal) -> None:
+        """Have each host put back what differs. Raises RigError that names what a test left behind."""
         words: list[str] = []
 
         def heal(seat: Seat) -> None:
@@ -176,30 +202,33 @@ class PhysicalTarget:
                 words.extend(f"{seat.name}: {change}" for change in seat.heal())
 
         each(seats, heal)
-        if words:
-            raise RigError(f"the test left changes behind, which were put back: {'; '.join(words)}")
+        if left := [change for change in words if change not in stripped]:
+            raise RigError(f"the test left changes behind, which were put back: {'; '.join(left)}")
 
     def close(self) -> None:
         """Release every host."""
         self.remarks += self.seats.end()
 
 
-def bare(before: State, devices: list[str]) -> Plan:
-    """Return the plan that takes addresses and masters from NICs, gives them an MTU of 1500 bytes and sets them up.
+def bare(before: State, devices: list[str], *, down: bool = True) -> Plan:
+    """Return the plan that takes addresses, masters and routes from NICs and gives them an MTU of 1500 bytes.
 
-    Addresses go last one first: the kernel takes secondary addresses away with their primary one (``inet_del_ifa`` in
-    ``net/ipv4/devinet.c``), and the inverse then adds the primary one first.
+    A NIC that has any of these ends ``down``, where that is allowed: the kernel then drops IPv6 addresses and what is left
+    of the routes (``addrconf_ifdown`` in ``net/ipv6/addrconf.c``), as it would when a bond takes the NIC. Addresses go last
+    one first, since secondary ones go with their primary one (``inet_del_ifa`` in ``net/ipv4/devinet.c``).
     """
     steps: list[Operation] = []
     for device in devices:
         link = before.links[device]
+        own: list[Operation] = []
         if link.master:
-            steps.append(LinkSet(device, master=""))
-        steps += [AddressDelete(device, address) for address in reversed(link.addresses) if ":" not in address]
+            own.append(LinkSet(device, master=""))
+        own += [AddressDelete(device, address) for address in reversed(link.addresses) if ":" not in address]
         if link.mtu != MTU:
-            steps.append(LinkSet(device, mtu=MTU))
-        if not link.up:
-            steps.append(LinkSet(device, up=True))
+            own.append(LinkSet(device, mtu=MTU))
+        if down and link.up and (own or link.addresses or before.routes_lost_with(device)):
+            own.append(LinkSet(device, up=False))
+        steps += own
     return Plan.of("bare NICs", steps)
 
 

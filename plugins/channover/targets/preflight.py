@@ -10,11 +10,15 @@ from channover.errors import RigError
 from channover.hosts.base import Host
 from channover.hosts.facts import Facts, NicFacts
 from channover.inventory import HostEntry, LabEntry
+from channover.network import bonding, lag
+from channover.network.addressing import FIRST_TABLE
 from channover.observe.nics import nic_counters
 from channover.plan import AddressAdd, Plan
 from channover.targets.base import Lab
 from channover.topology import Cable, Port
 
+TAKEN_NAMES = {lag.DEVICE, bonding.BRIDGE}
+"""Devices that tests make."""
 CLOCK_TOLERANCE = 2.0
 """Seconds that a host's clock may be off before its timeline misleads."""
 BASH = (5, 0)
@@ -53,7 +57,7 @@ def of_host(name: str, host: HostEntry, lab: LabEntry, facts: Facts) -> Iterator
                 name, f"there is no NIC {device} (nics.{label})", f"name one of its NICs ({names}) or a MAC address"
             )
         else:
-            yield from _nic(name, label, found_nic, _rate(lab, Port(name, label)))
+            yield from _nic(name, label, found_nic, rate_of(lab, Port(name, label)))
     if abs(facts.clock) > CLOCK_TOLERANCE:
         yield Finding(
             name, f"the clock is off by {facts.clock:+.1f} s", "let chrony or systemd-timesyncd set it", fatal=False
@@ -68,31 +72,33 @@ def _way(name: str, host: HostEntry, facts: Facts) -> Iterator[Finding]:
         )
         return
     seen = facts.management.device if facts.management else own
+    carriers = facts.beneath({own, seen} - {"lo"})
     for label, device in host.nics.items():
         found = facts.device(device)
-        if found is not None and found.device in (own, seen) and seen != "lo":
+        if found is not None and found.device in carriers:
             yield Finding(
                 name, f"the SSH connection goes through {found.device} (nics.{label})", "a test NIC must not carry it"
             )
+    for device in sorted(TAKEN_NAMES & facts.devices.keys()):
+        what = f"it has a device {device} of its own, and the lab's LAGs or bridges would have that name"
+        yield Finding(name, what, f"rename it: 'ip link set {device} name ...'", fatal=False)
+    for number in sorted(facts.tables & {FIRST_TABLE + position for position in range(len(host.nics))}):
+        what = f"its routing table {number} is in use, and the lab would use that number"
+        yield Finding(name, what, "give its own routes another table", fatal=False)
     if seen not in (own, "lo"):
         remedy = "correct 'management', unless this is meant: both are left alone"
         yield Finding(name, f"the SSH connection goes through {seen}, not {own}", remedy, fatal=False)
 
 
-def _rate(lab: LabEntry, port: Port) -> int | None:
+def rate_of(lab: LabEntry, port: Port) -> int | None:
+    """Return the rate (bit/s) of the cable at a port; None where it has none."""
     return next((cable.rate for cable in lab.cables if port in cable.ports), None)
 
 
 def _nic(name: str, label: str, nic: NicFacts, rate: int | None) -> Iterator[Finding]:
     what = f"{nic.device} (nics.{label})"
-    if nic.carrier and rate is not None and nic.speed is not None and nic.speed != rate and nic.driver not in VIRTUAL:
-        yield Finding(
-            name,
-            f"{what} runs at {nic.speed / 1e6:g} Mbit/s, and its cable's rate is {rate / 1e6:g} Mbit/s",
-            "correct the cable's rate in the inventory, or set the speed (ethtool -s)",
-        )
-    if nic.carrier and nic.duplex == "half":
-        yield Finding(name, f"{what} runs at half duplex", "let both ends negotiate, or set the same duplex on both")
+    if nic.carrier and nic.driver not in VIRTUAL:
+        yield from _link(name, what, nic.speed, nic.duplex, rate)
     if nic.up and not nic.carrier and rate is not None:
         yield Finding(name, f"{what} has no carrier", "plug its cable in at both ends", fatal=False)
     if nic.manager:
@@ -104,6 +110,32 @@ def _nic(name: str, label: str, nic: NicFacts, rate: int | None) -> Iterator[Fin
         yield Finding(name, f"{nic.manager} also configures {what}", remedies[nic.manager], fatal=False)
 
 
+def _link(name: str, what: str, speed: int | None, duplex: str, rate: int | None) -> Iterator[Finding]:
+    if rate is not None and speed is not None and speed != rate:
+        yield Finding(
+            name,
+            f"{what} runs at {speed / 1e6:g} Mbit/s, and its cable's rate is {rate / 1e6:g} Mbit/s",
+            "correct the cable's rate in the inventory, or set the speed (ethtool -s)",
+        )
+    if duplex == "half":
+        yield Finding(name, f"{what} runs at half duplex", "let both ends negotiate, or set the same duplex on both")
+
+
+def negotiated(host: Host, label: str, rate: int | None) -> None:
+    """See that a NIC which is up runs at its cable's rate (bit/s), in full duplex. Raises RigError.
+
+    A NIC that was down has no speed before: sysfs tells it only of a running one.
+    """
+    nic = host.nic(label)
+    if nic.driver in VIRTUAL:
+        return
+    read = 'cd "/sys/class/net/$1" && for n in speed duplex; do cat $n 2>/dev/null || echo; done; echo'
+    said = host.run("sh", "-c", read, "sh", nic.device, check=False, quiet=True).stdout
+    speed, duplex, *_ = f"{said}\n\n".split("\n")
+    known = int(speed) * 1_000_000 if speed.isdigit() else None
+    fatal(list(_link(host.name, f"{nic.device} ({label})", known, duplex, rate)))
+
+
 def fatal(findings: list[Finding]) -> None:
     """Raise RigError where something must be mended first."""
     bad = [finding for finding in findings if finding.fatal]
@@ -112,12 +144,13 @@ def fatal(findings: list[Finding]) -> None:
         raise RigError(f"{bad[0]}{more}")
 
 
-def prove(lab: Lab, cable: Cable, number: int) -> None:
+def prove(lab: Lab, cable: Cable, number: int) -> str | None:
     """Send frames from each end of a cable and see that they come from the NIC that the inventory names.
 
-    Both ends have an address of a network of their own meanwhile (RFC 3927 keeps it off other networks). Raises RigError.
+    Both ends have an address of a network of their own meanwhile (RFC 3927 keeps it off other networks). ARP alone proves
+    the cable (RFC 826): what is returned then says that pings are not answered; None where they are. Raises RigError.
     """
-    network = f"169.254.{7 + number % 240}"
+    network, remark = f"169.254.{7 + number % 240}", None
     ends = [(lab.hosts[port.node], lab.hosts[port.node].nic(port.nic)) for port in cable.ports]
     for (host, nic), (other, peer), last, far in ((ends[0], ends[1], 1, 2), (ends[1], ends[0], 2, 1)):
         with (
@@ -126,9 +159,16 @@ def prove(lab: Lab, cable: Cable, number: int) -> None:
         ):
             before = _received(lab)
             words = ("ping", "-c", "4", "-i", "0.2", "-W", "2", "-I", nic.device, f"{network}.{far}")
-            heard = host.run(*words, check=False, quiet=True).returncode == 0
+            ping = host.run(*words, check=False, quiet=True)
+            if ping.returncode not in (0, 1):  # of ping(8) itself: it could not be tried
+                raise RigError(f"{host.name}: ping cannot be used: {(ping.stderr or ping.stdout).strip()[-200:]}")
             answered = _neighbours(host, nic.device).get(f"{network}.{far}", "")
-            if heard and answered.lower() == peer.mac.lower():
+            if answered.lower() == peer.mac.lower():
+                if ping.returncode:
+                    remark = (
+                        f"{other.name} answers ARP on its NIC {peer.name} ({peer.device}), and no ping: where a firewall drops "
+                        "it, let all of the lab's networks through on test NICs"
+                    )
                 continue
             seen = _grown(before, _received(lab), Port(host.name, nic.name))
             where = f"they were seen at {seen}" if seen else "no NIC of the lab saw them"
@@ -136,6 +176,7 @@ def prove(lab: Lab, cable: Cable, number: int) -> None:
                 f"frames from {host.name}'s NIC {nic.name} ({nic.device}) do not reach {other.name}'s NIC {peer.name} "
                 f"({peer.device}) as the inventory says: {where}; correct the cabling, or 'cables' in the inventory"
             )
+    return remark
 
 
 def _neighbours(host: Host, device: str) -> dict[str, str]:

@@ -51,15 +51,29 @@ class Seats:
     lease_wait: float = 0.0
     ttl: int = TTL
     """Seconds without a sign of life after which a host restores itself."""
+    say: Callable[[str], None] = lambda _: None
+    """Told, in a line, what somebody who waits or wonders should know."""
     run_id: str = field(default_factory=lambda: f"run-{secrets.token_hex(6)}")
     connect: Callable[[str, HostEntry], SshLink] = field(default=lambda name, host: SshLink(name, login_of(host)))
     _seats: dict[str, Seat] = field(default_factory=dict)
 
+    nics_down: bool = True
+    """Whether the inventory allows to set test NICs down."""
+
     def at(self, name: str, host: HostEntry) -> Seat:
         """Return the seat at a host; made when first asked for."""
         if name not in self._seats:
-            link = self.connect(name, host)
-            self._seats[name] = Seat(name, link, self.run_id, whoever(), dict(host.nics), host.management, self.ttl)
+            self._seats[name] = Seat(
+                name,
+                self.connect(name, host),
+                self.run_id,
+                whoever(),
+                dict(host.nics),
+                host.management,
+                self.ttl,
+                self.nics_down,
+                self.say,
+            )
         return self._seats[name]
 
     def open(self, hosts: Mapping[str, HostEntry]) -> dict[str, Seat]:
