@@ -78,7 +78,8 @@ def say(text: str) -> None:
 
 
 def too_long(_number: int, _frame: FrameType | None) -> None:
-    raise RigError("the trials took longer than they can")
+    print("fault_trials: the trials took longer than they can", file=sys.stderr)
+    raise KeyboardInterrupt
 
 
 def ended(_number: int, _frame: FrameType | None) -> None:
@@ -117,9 +118,16 @@ def _try(one: Trial, hosts: tuple[TrialHost, TrialHost]) -> None:
         one.faults += [failure for host in hosts if (failure := host.machine.failure())]
     if one.faults:
         say("booting both hosts again, since this trial may have left something")
-        for host in hosts:
-            host.machine.reboot(120)
-        prepare_all(hosts)
+        for last in (False, True):
+            try:
+                for host in hosts:
+                    host.machine.reboot(120)
+                prepare_all(hosts)
+                return
+            except RigError as error:
+                one.faults.append(str(error))
+                if last:
+                    raise
 
 
 HEADS = ("fault", "trials", "moments", "pytest ended with", "after", "host as before", "stated", "not as stated")

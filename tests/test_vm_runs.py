@@ -43,7 +43,7 @@ HOST = """
 
 ASKED = """
 ip -br link; ip -4 -o address; ip rule; ip -4 route show table all; ip mptcp endpoint; ip mptcp limits
-ls /run/channover | grep -v '^lock$'
+ls -A /run
 """
 
 

@@ -25,8 +25,8 @@ from channover.hosts.seat import script
 from channover.topology import Cable, Port
 
 DATA = Path(__file__).parent / "data" / "trials"
-RATE = 20_000_000
-"""Of a cable, in bit/s: what emulated processors can carry."""
+RATE = 10_000_000
+"""Of a cable, in bit/s: what emulated processors can carry, and a speed that the bonding driver knows."""
 SSHD_TIMEOUT = 20.0
 """Seconds to wait for a host's sshd."""
 _SAID = re.compile(r"^trial: (\w+) (\d+) (\d+\.\d\d)\s*$", re.MULTILINE)
@@ -79,6 +79,10 @@ class TrialHost:
     def _guest(self, words: str) -> str:
         return self.run(f"bash {_PLACE}/guest.sh {words}")
 
+    def end_fault(self, remedy: str) -> None:
+        """Have the host take a fault back. Raises RigError."""
+        self._guest(f"fault {remedy}")
+
     def begin_fault(self, kind: str) -> None:
         """Have the host do a fault of its own, by a program that outlives this connection."""
         with contextlib.suppress(RigError):  # the connection may break; the host says on its console what was done
@@ -95,9 +99,6 @@ class TrialHost:
                 raise RigError(f"{self.name}: after a reboot it is not as it was when first booted: {line}")
         self.bare = found
         self._guest(f"prepare {self.number}")
-        start = time.monotonic()
-        uptime = float(self.run("cat /proc/uptime").split()[0])
-        self._offset = uptime - (start + time.monotonic()) / 2
         seen = len(self.events())
         self.run(f"setsid bash {_PLACE}/guest.sh watch </dev/null >/dev/null 2>&1 &")
         until(lambda: len(self.events()) > seen, f"{self.name}: its watcher", 20, 0.1)
@@ -105,13 +106,17 @@ class TrialHost:
     def _boots(self) -> int:
         return self.machine.said().count(f"channover: {self.name} is up")
 
+    def synchronize(self, uptime: float) -> None:
+        """Note that the host said something just now, at this uptime: told on its console, it is heard within 0.05 s."""
+        self._offset = uptime - time.monotonic()
+
     @property
     def rebooted(self) -> bool:
         """Whether it has booted since it was prepared."""
         return self._boots() > self._booted
 
     def moment(self, uptime: float) -> float:
-        """Return the moment of this machine's monotonic clock at an uptime of the host's; 0.1 s may be wrong."""
+        """Return the moment of this machine's monotonic clock at an uptime of the host's, by the last synchronization."""
         return uptime - self._offset
 
     def snapshot(self) -> list[str]:
@@ -197,9 +202,9 @@ labs:
 {hosts}
     cables:
       - ends: [left.a, right.a]
-        rate: 20mbit
+        rate: 10mbit
       - ends: [left.b, right.b]
-        rate: 20mbit
+        rate: 10mbit
 """
 HOST = """\
       {name}:

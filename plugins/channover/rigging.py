@@ -38,6 +38,13 @@ class Talking(Protocol):
     say: Callable[[str], None]
 
 
+@runtime_checkable
+class Interruptible(Protocol):
+    """A target that takes back a test's changes otherwise where Ctrl-C ends the run."""
+
+    def interrupt(self) -> None: ...
+
+
 class Rigging:
     """Looks after the rig of one process's tests."""
 
@@ -136,6 +143,11 @@ class Rigging:
                         time.sleep(3600)
             item.session.shouldstop = "the lab was kept, and is given back"
         return (yield)
+
+    def pytest_keyboard_interrupt(self) -> None:
+        """Tell the target before fixtures are torn down."""
+        if isinstance(self._session.target, Interruptible):
+            self._session.target.interrupt()
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:

@@ -132,10 +132,11 @@ class RemoteHost:
 
     def apply(self, plan: Plan) -> Plan:
         """Apply a plan in one round trip and return its inverse; where a change is refused, take back those before it."""
-        if reason := self.permission.refusal(plan.operations):
-            raise UsageError(reason)
-        if plan not in self.undos and (reason := self.permission.forbidden(plan.operations)):
-            raise NotAllowed(reason)
+        if plan not in self.undos:  # what undoes a change leads to what the owner had
+            if reason := self.permission.refusal(plan.operations):
+                raise UsageError(reason)
+            if reason := self.permission.forbidden(plan.operations):
+                raise NotAllowed(reason)
         keys = plan.sysctl_keys
         done = self._script(_question(keys) + _commands(plan.operations), input=states.QUERY)
         before = self._parsed(done, keys)
@@ -187,8 +188,6 @@ class RemoteHost:
 
     def _undo(self, plan: Plan) -> None:
         """Perform all of a plan that is not refused. Raises RigError, for the first refusal, when all has been tried."""
-        if reason := self.permission.refusal(plan.operations):
-            raise UsageError(reason)
         if not plan.operations:
             return
         words = "\n".join(f"{{ {operation.command}\n}} || failed=1" for operation in plan)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from ipaddress import ip_interface
@@ -125,7 +126,7 @@ class PhysicalTarget:
             stripped: set[str] = set()
             stack.callback(self._compare, list(taken.values()), stripped, journal)
             clashes(hosts, found, topology)
-            stack.callback(each, hosts.values(), RemoteHost.unwind)
+            stack.callback(self._unwind, hosts.values())
             self._prepare(hosts, {node: taken[name] for node, name in found.nodes.items()}, topology, stripped)
             cabling = self.cabling or HostCabling(hosts, self.entry.allows.nics_down)
             made = Lab(topology, hosts, Link(found.rate) if topology.cables else link, cabling, journal)
@@ -193,15 +194,41 @@ class PhysicalTarget:
 
         each(hosts.values(), prepare)
 
+    @property
+    def _ending(self) -> bool:
+        """Whether Ctrl-C ends this run, or is about to."""
+        return self.seats.interrupted or isinstance(sys.exc_info()[1], KeyboardInterrupt)
+
+    def interrupt(self) -> None:
+        """Note that Ctrl-C ends the run: what differs is still put back, and is no error of a test."""
+        self.seats.interrupted = True
+
+    def _unwind(self, hosts: Iterable[RemoteHost]) -> None:
+        """Undo what stands. Raises RigError, unless Ctrl-C ends the run: the hosts then put back what is left."""
+        ending = self._ending
+        try:
+            each(hosts, RemoteHost.unwind)
+        except ChannoverError:
+            if not ending:
+                raise
+
     def _compare(self, seats: list[Seat], stripped: set[str], journal: Journal) -> None:
         """Have each host put back what differs. Raises RigError that names what a test left behind."""
         words: list[str] = []
+        ending = self._ending
 
         def heal(seat: Seat) -> None:
             with journal.step(seat.name, "compare with the saved state"):
                 words.extend(f"{seat.name}: {change}" for change in seat.heal())
 
-        each(seats, heal)
+        try:
+            each(seats, heal)
+        except RigError as error:
+            if not ending:
+                raise
+            self.remarks.append(str(error))
+        if ending:
+            return
         if left := [change for change in words if change not in stripped]:
             raise RigError(f"the test left changes behind, which were put back: {'; '.join(left)}")
 

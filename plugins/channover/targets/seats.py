@@ -8,7 +8,7 @@ import os
 import secrets
 import socket
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -59,6 +59,8 @@ class Seats:
 
     nics_down: bool = True
     """Whether the inventory allows to set test NICs down."""
+    interrupted: bool = False
+    """Whether the run was ended by Ctrl-C: what is left behind then is no test's fault."""
 
     def at(self, name: str, host: HostEntry) -> Seat:
         """Return the seat at a host; made when first asked for."""
@@ -123,5 +125,6 @@ def each(things: Iterable[_Thing], work: Callable[[_Thing], object]) -> None:
         return
     with ThreadPoolExecutor(len(todo)) as pool:
         done = [pool.submit(work, thing) for thing in todo]
+        wait(done)  # in the block, so that Ctrl-C does not leave work behind
     for one in done:
         one.result()

@@ -162,6 +162,10 @@ class VmTarget:
                 machine.reboot()
         self._rig.record_hosts()
 
+    def interrupt(self) -> None:
+        """Note that Ctrl-C ends the run."""
+        self._seats.interrupted = True
+
     def close(self) -> None:
         """Release the machines and switch them off."""
         try:

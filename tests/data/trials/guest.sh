@@ -24,6 +24,7 @@ is_taken() { local found=("$RUNS"/run-*); ((${#found[@]})); }
 
 prepare() {
     local one
+    set -e
     mount -o remount,size=12m /run # so that it can be filled without filling the memory
     ip link set eth1 up mtu 1400 txqueuelen 500
     ip address add "198.51.100.$1/24" dev eth1
@@ -45,9 +46,12 @@ prepare() {
     echo 'lab:x:1999:' >>/etc/group
     echo 'lab:*:19000:0:99999:7:::' >>/etc/shadow
     allow_sudo
+    mkdir -p -m 711 /run/sudo # sudo makes it when it refuses
+    mkdir -p -m 700 /run/sudo/ts
     install -m 644 "$RUNS/client.pub" /etc/ssh/trial_keys
     sed -i 's|^AuthorizedKeysFile .*|AuthorizedKeysFile /etc/ssh/trial_keys|' "$RUNS/sshd_config"
     kill -HUP "$(<"$RUNS/sshd.pid")"
+    set +e
 }
 
 allow_sudo() { printf 'lab ALL=(root) NOPASSWD: ALL\n' >/etc/sudoers.d/trial; }
@@ -57,13 +61,20 @@ allow_sudo() { printf 'lab ALL=(root) NOPASSWD: ALL\n' >/etc/sudoers.d/trial; }
 snapshot() {
     bash "$HERE/guardian.sh" state eth1 eth2 | sed 's/^/state: /'
     ip -o link show | sed -E 's/^[0-9]+: ([^:@]+).*/device: \1/'
+    ip -d -o link show | grep -E '^[0-9]+: eth' | sed -E 's/^[0-9]+: //; s/(NO-CARRIER,)|,LOWER_UP//g; s/ state [A-Z]+//; s/^/link: /'
+    ip -o address show | grep -E ' eth' | grep -v ' fe80' | sed -E 's/^[0-9]+: (.*)\\.*/address: \1/'
+    for name in eth1 eth2; do
+        ethtool -k "$name" | sed "s/^/$name offload: /"
+        tc qdisc show dev "$name" | sed -E 's/qdisc noqueue [^ ]+/qdisc noqueue/; s/(fq_codel|mq) [0-9a-f]+:/\1/; s/^/qdisc: /'
+    done
+    ip -6 route show table all | grep -vE 'fe80|ff00|linkdown' | sed 's/^/route6: /'
     ip -o address show dev mgmt0 scope global | sed -E 's/^[0-9]+: (.*)\\.*/address: \1/'
     ip -4 route show table all | sed -E 's/ (linkdown|dead)//g; s/^/route: /'
     { ip -4 rule show; ip -6 rule show; } | sed 's/^/rule: /'
     { ip mptcp endpoint show; ip mptcp limits show; } | sed 's/^/MPTCP: /'
     nft list ruleset | sed 's/^/nft: /'
-    { cd /proc/sys/net && grep -sr . . ; } | grep -vE 'nf_conntrack_count|/random|_key=' | sed 's/^\./parameter: /'
-    ls -A "$RUNS" | grep -vxE 'lock|settings|guest.sh|client.pub|host.key|sshd_config|sshd.pid' | sed 's/^/run: /'
+    { cd /proc/sys/net && grep -sr . . ; } | sed -E 's/^\.([^:]+):/parameter: \1=/' | grep -vE 'nf_conntrack_count|/random|_key='
+    ls -A "$RUNS" | grep -vxE 'settings|guest.sh|client.pub|host.key|sshd_config|sshd.pid' | sed 's/^/run: /'
     ls -dA /run/* /tmp/* /sys/fs/cgroup/channover-* | sed 's/^/file: /'
     programs
 }
@@ -81,7 +92,7 @@ programs() { # what runs, but for kernel threads, SSH's own, and this script's
         token=
         for one in "${environment[@]}"; do [[ $one == CHANNOVER_RUN=* ]] && token=" with $one"; done
         words="${words[*]}"
-        [[ ! $token && ($words == *sshd* || $words == *trial/guest.sh\ fault*) ]] || printf 'program: %.70s%s\n' "$words" "$token"
+        [[ ! $token && ($words == *sshd* || $words == *trial/guest.sh\ fault* || $words == *trial/guest.sh\ watch*) ]] || printf 'program: %.70s%s\n' "$words" "$token"
     done
 }
 
