@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import socket
+import subprocess
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -207,6 +210,41 @@ def test_a_refused_key_and_a_missing_one(server: Server) -> None:
         server.link(key=server.folder / "stranger").open()
     with pytest.raises(RigError, match=r"there is no key file .*nowhere"):
         server.link(key=Path("/nowhere")).open()
+
+
+@pytest.fixture
+def locked(server: Server) -> Path:
+    """The client's key, behind a passphrase."""
+    key = server.folder / "locked"
+    for end in ("", ".pub"):
+        shutil.copy(server.folder / f"client{end}", f"{key}{end}")
+    subprocess.run(["ssh-keygen", "-q", "-p", "-P", "", "-N", "a passphrase", "-f", key], check=True)
+    return key
+
+
+def test_a_key_with_a_passphrase_is_the_agents(server: Server, locked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with tempfile.TemporaryDirectory() as folder:  # a socket's path is short (unix(7))
+        monkeypatch.setenv("SSH_AUTH_SOCK", f"{folder}/agent")
+        agent = subprocess.Popen(["ssh-agent", "-D", "-a", f"{folder}/agent"], stdout=subprocess.DEVNULL)
+        try:
+            until(lambda: Path(f"{folder}/agent").exists(), "the agent", 10)
+            with pytest.raises(
+                RigError, match=r"the key .*locked has a passphrase, .*: ssh-add .*locked, or leave ssh.key"
+            ):
+                server.link(key=locked).open()
+            server.keygen("stranger")
+            subprocess.run(["ssh-add", "-q", server.folder / "stranger"], check=True)
+            with pytest.raises(
+                RigError, match=r"the key .*locked has a passphrase, and the SSH agent has no key that root"
+            ):
+                server.link(key=locked).open()
+            subprocess.run(["ssh-add", "-q", server.folder / "client"], check=True)
+            assert server.link(key=locked).ask("echo in") == "in\n"
+            with pytest.raises(RigError, match=r"refuses the key .*stranger: ssh-copy-id"):  # not the agent's other key
+                server.link(key=server.folder / "stranger").open()
+        finally:
+            agent.kill()
+            agent.wait()
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import paramiko
+from cryptography.exceptions import UnsupportedAlgorithm
 from fabric import Config, Connection
 
 from channover.errors import RigError
@@ -34,7 +35,8 @@ _FORBIDDEN = 1
 class Login:
     """How to log in to a host.
 
-    ``jump`` is user, address and port of a host on the way. Without a key the agent's and the user's own serve.
+    ``jump`` is user, address and port of a host on the way. Without a key the agent's and the user's own serve; of a key
+    with a passphrase the agent has to have been told.
     """
 
     address: str
@@ -55,6 +57,17 @@ def fingerprint(key: paramiko.PKey) -> str:
     """Return a key's fingerprint as ``ssh-keygen -l`` shows it."""
     digest = hashlib.sha256(key.asbytes()).digest()
     return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
+
+
+def _locked(key: Path) -> bool:
+    """Say whether a key's file opens with a passphrase only, which is the agent's to know."""
+    try:
+        paramiko.PKey.from_path(key)
+    except (TypeError, paramiko.PasswordRequiredException):  # the former is cryptography's word for it
+        return True
+    except (paramiko.SSHException, paramiko.UnknownKeyType, UnsupportedAlgorithm, ValueError, OSError):
+        return False  # the login will say so
+    return False
 
 
 class _Refuse(paramiko.MissingHostKeyPolicy):  # type: ignore[misc]
@@ -142,6 +155,11 @@ class SshLink:
                 f"ssh-keygen -R '{login.name_of_key}'{file}, then trust its new key"
             ) from None
         except paramiko.AuthenticationException:
+            if login.key and _locked(login.key):
+                raise RigError(
+                    f"{who}: {where} cannot be logged in to: the key {login.key} has a passphrase, and the SSH agent has no "
+                    f"key that {login.user} may use there: ssh-add {login.key}, or leave ssh.key out; or see {access}"
+                ) from None
             key = f"the key {login.key}" if login.key else "every key of the agent and of ~/.ssh"
             copy = f"ssh-copy-id -o ProxyJump={by}" if by else "ssh-copy-id"
             raise RigError(f"{who}: {login.user}@{where} refuses {key}: {copy}, or see {access}") from None
@@ -153,11 +171,11 @@ class SshLink:
             raise RigError(f"{who}: cannot reach {where}{by and f' through {by}'}: {words}; {remedy}") from None
 
     def _made(self, who: str, login: Login) -> Connection:
-        options: dict[str, object] = {"look_for_keys": login.key is None, "allow_agent": login.key is None}
+        options: dict[str, object] = {"look_for_keys": login.key is None, "allow_agent": True}
         if login.key is not None:
             if not login.key.is_file():
                 raise RigError(f"{who}: there is no key file {login.key}: see ssh.key in the inventory")
-            options["key_filename"] = str(login.key)
+            options |= {"key_filename": str(login.key), "allow_agent": _locked(login.key)}
         if self.sock is not None:
             options["sock"] = self.sock
         connection = Connection(
