@@ -57,6 +57,15 @@ def pytest_run(*options: str, timeout: float = 60) -> subprocess.CompletedProces
             ["--target=physical", "--inventory={inventory}", "--lab=one", "-n", "2"],
             "has 1 lab, and each worker needs a lab of its own",
         ),
+        (
+            ["--target=physical", "--inventory={inventory}", "-d", "--tx", "3*popen"],
+            "-n 3: {inventory} has 2 labs, and each worker needs a lab of its own; -n 2 at most",
+        ),
+        (
+            ["--keep-lab", "-n", "2"],
+            "--keep-lab shows what a single process does, and workers cannot be seen: use -n 0",
+        ),
+        (["--dry-run", "-n", "2"], "--dry-run shows what a single process does, and workers cannot be seen: use -n 0"),
         (["--target=vm", "--kernel=/nowhere"], "/nowhere"),
         (
             ["--target=physical", "--inventory={inventory}", "--lab=one", "--lease-wait=²"],

@@ -11,12 +11,15 @@ import allure
 import pytest
 from _pytest.runner import runtestprotocol
 
+from channover import choices
 from channover.errors import RigError
 from channover.fixtures import RECORD, SESSION
 from channover.reporting import LAB
 from channover.targets.dry import DryTarget
 
 _REMARKS = "channover_remarks"
+RESTORED = 60.0
+"""Seconds after which hosts are free again whose run has died, however slow they are (docs/safety.md)."""
 CONSOLES = pytest.StashKey[list[str]]()
 """What consoles of machines said that died in the first try of a test."""
 
@@ -38,6 +41,8 @@ class Rigging:
         self._session = config.stash[SESSION]
         self._remarks: list[str] = []
         self._place = self._session.settings.place
+        self._free = list(self._place.labs)
+        self._used: set[str] = set()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
@@ -129,9 +134,19 @@ class Rigging:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Give an xdist worker a lab of its own; one that stands in for a dead worker waits until the hosts are restored."""
+        if self._free:
+            name = node.workerinput[choices.LAB] = self._free.pop(0)
+            node.workerinput[choices.WAIT] = RESTORED if name in self._used else 0.0
+            self._used.add(name)
+
+    @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        """Take what a worker has to say about its hosts."""
+        """Take what a worker has to say about its hosts, and its lab back."""
         self._remarks += getattr(node, "workeroutput", {}).get(_REMARKS, [])
+        if choices.LAB in node.workerinput:
+            self._free.append(node.workerinput[choices.LAB])
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Say which hosts were not as they had been."""
