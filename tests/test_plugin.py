@@ -414,5 +414,70 @@ def test_workers_leave_one_report_together(user: pytest.Pytester) -> None:
     assert results(user).run.tools
 
 
+FRAIL = """
+from pathlib import Path
+from channover import plugin
+from channover.targets.netns import NetnsTarget
+
+class Frail(NetnsTarget):
+    def dead(self):
+        found = Path("died").exists()
+        Path("died").unlink(missing_ok=True)
+        return ["vm1 died: Kernel panic\\nconsole of vm1:\\nsysrq triggered crash"] if found else []
+
+    def revive(self):
+        Path("revived").touch()
+
+plugin.target_of = lambda _: Frail()
+"""
+DIES = """
+from pathlib import Path
+import pytest
+from channover.errors import RigError
+from channover.testing import Lab, behaviour
+
+@pytest.fixture
+def again(lab: Lab):
+    if Path("revived").exists() and {stays!r}:
+        raise RigError("left: still not there")
+
+@behaviour("MP-8")
+def test_dies(again):
+    if not Path("revived").exists():
+        Path("died").touch()
+        if {fails!r}:
+            raise RigError("left: the connection is lost")
+
+@behaviour("MP-8")
+def test_lives():
+    pass
+"""
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize(
+    ("fails", "stays", "outcome", "repeated"),
+    [(True, False, "passed", True), (True, True, "error", True), (False, False, "passed", False)],
+)
+def test_a_second_try_after_a_machine_died_is_marked(
+    user: pytest.Pytester, fails: bool, stays: bool, outcome: str, repeated: bool
+) -> None:
+    user.makeconftest(FRAIL)
+    user.makepyfile(DIES.format(fails=fails, stays=stays))
+    done = run(user, "-n", "1")
+    found = {test.nodeid.split("::")[-1]: test for test in results(user).tests}
+    assert (found["test_dies"].outcome, found["test_dies"].repeated) == (outcome, repeated), said(done)
+    assert (found["test_lives"].outcome, found["test_lives"].repeated) == ("passed", False)
+    assert ("repeated: a machine died in the first try" in said(done)) == repeated
+    allure = user.path / "reports" / "latest" / "allure-results"
+    pages = [json.loads(file.read_text()) for file in allure.glob("*-result.json")]
+    page = next(one for one in pages if one["name"] == "test_dies")
+    assert page["status"] == {"passed": "passed", "error": "broken"}[outcome]
+    consoles = [one["source"] for one in page["attachments"] if "console" in one["name"]]
+    assert ["sysrq triggered crash" in (allure / name).read_text() for name in consoles] == [True]
+    labels = [label["value"] for label in page["labels"] if label["name"] == "repeated"]
+    assert labels == ["a machine died"] * repeated
+
+
 def test_errors_are_of_one_family() -> None:
     assert not issubclass(RigError, AssertionError)

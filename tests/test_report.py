@@ -331,6 +331,19 @@ def test_main_measurement_is_on_the_line_of_the_verdict() -> None:
     assert "558 bytes" in beneath and "≤ 10 000" in beneath and "passed" not in beneath
 
 
+def test_a_second_try_is_marked_in_the_table_and_in_the_file() -> None:
+    found = results(
+        TestResult("t", "LAG-1", "passed", measurements=(RATE,), repeated=True), TestResult("u", "LAG-2", "passed")
+    )
+    assert Results.from_json(found.to_json()) == found
+    assert '"repeated": true' in found.to_json() and '"repeated": false' not in found.to_json()
+    lines = render(found).splitlines()
+    at = next(number for number, line in enumerate(lines) if "LAG-1" in line)
+    assert lines[at].endswith("passed") and lines[at + 1].strip() == "repeated"
+    assert "repeated: a machine died in the first try; the second one counts" in lines
+    assert "repeated" not in render(results(TestResult("u", "LAG-2", "passed")))
+
+
 def test_table_is_in_the_order_of_the_catalogue() -> None:
     text = render(results(*(TestResult("t", key, "passed") for key in reversed(list(CATALOGUE)))))
     assert re.findall(r"(?m)^ ([A-Z]+-\d)", text) == list(CATALOGUE)

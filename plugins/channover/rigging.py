@@ -12,16 +12,17 @@ import pytest
 from _pytest.runner import runtestprotocol
 
 from channover import choices
+from channover.collecting import REPEATED
 from channover.errors import RigError
 from channover.fixtures import RECORD, SESSION
-from channover.reporting import LAB
+from channover.reporting import CAPTURES, FAULTS, LAB, MACHINES, PHASES
 from channover.targets.dry import DryTarget
 
 _REMARKS = "channover_remarks"
 RESTORED = 60.0
 """Seconds after which hosts are free again whose run has died, however slow they are (docs/safety.md)."""
-CONSOLES = pytest.StashKey[list[str]]()
-"""What consoles of machines said that died in the first try of a test."""
+_OF_A_TRY: tuple[Any, ...] = (PHASES, LAB, MACHINES, FAULTS, CAPTURES)
+"""What a test leaves behind that its second try must not find."""
 
 
 @runtime_checkable
@@ -53,30 +54,29 @@ class Rigging:
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
         reports = runtestprotocol(item, nextitem=nextitem, log=False)
         words = target.dead()
+        for number, text in enumerate(words, start=1):  # now, since a second try may not come to an end
+            allure.attach(text, f"console of a machine that died ({number})", allure.attachment_type.TEXT)
         if words:
             with contextlib.suppress(RigError):  # then the second try says so
                 target.revive()
             if any(report.failed for report in reports):
-                item.stash[CONSOLES] = words
-                again: Any = item
-                again._initrequest()
-                reports = runtestprotocol(item, nextitem=nextitem, log=False)
+                reports = self._again(item, nextitem)
                 for report in reports:
-                    report.user_properties.append(("repeated", words[0].splitlines()[0]))
+                    report.user_properties.append((REPEATED, words[0].splitlines()[0]))
         for report in reports:
             item.ihook.pytest_runtest_logreport(report=report)
         item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
         return True
 
-    @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, None, None]:
-        """Attach what the consoles of dead machines said to the second try."""
-        yield
+    def _again(self, item: Any, nextitem: pytest.Item | None) -> list[pytest.TestReport]:
+        """Run a test a second time, as if there had been no first."""
         dynamic: Any = allure.dynamic
-        consoles: list[str] = item.stash.get(CONSOLES, [])
-        for number, words in enumerate(consoles):
-            dynamic.label("repeated", "a machine died")
-            allure.attach(words, f"console of a machine that died ({number + 1})", allure.attachment_type.TEXT)
+        dynamic.label(REPEATED, "a machine died")
+        for key in _OF_A_TRY:
+            if key in item.stash:
+                del item.stash[key]
+        item._initrequest()
+        return runtestprotocol(item, nextitem=nextitem, log=False)
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
