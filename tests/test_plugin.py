@@ -414,6 +414,39 @@ def test_workers_leave_one_report_together(user: pytest.Pytester) -> None:
     assert results(user).run.tools
 
 
+FAST = """
+from contextlib import contextmanager
+from dataclasses import replace
+from channover import plugin
+from channover.targets.netns import NetnsTarget
+from channover.wire import Link
+
+class Fast(NetnsTarget):
+    @contextmanager
+    def lab(self, topology, link, journal):
+        with super().lab(topology, link, journal) as made:
+            yield replace(made, link=Link(500_000_000))
+
+plugin.target_of = lambda _: Fast()
+"""
+
+
+@pytest.mark.lab
+def test_what_is_measured_has_the_link_of_the_lab(user: pytest.Pytester) -> None:
+    user.makeconftest(FAST)
+    user.makepyfile(
+        """
+        from channover.testing import behaviour
+
+        @behaviour("MP-8")
+        def test_measures(measuring, lab):
+            assert measuring.link == lab.link
+            assert measuring.link.rate == 500_000_000
+        """
+    )
+    run(user).assert_outcomes(passed=1)
+
+
 FRAIL = """
 from pathlib import Path
 from channover import plugin

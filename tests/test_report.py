@@ -24,6 +24,7 @@ from rich.cells import cell_len
 from channover.behaviours import CATALOGUE
 from channover.errors import UsageError
 from channover.report import results as results_module
+from channover.report.facts import CableFacts
 from channover.report.plots import Series, nic_rates_svg
 from channover.report.results import (
     Measurement,
@@ -357,6 +358,12 @@ def test_equal_skips_are_told_once_and_failures_each() -> None:
     assert text.count(reason) == 1 and "TUN-2, TUN-3 skipped" in text
     assert text.count("too slow") == 2 and "LAG-1 failed: t::LAG-1" in text
     assert "2 failed, 2 skipped" in text
+
+
+def test_links_of_several_rates_are_all_named() -> None:
+    cables = tuple(CableFacts(f"left.{nic}", f"right.{nic}", rate) for nic, rate in (("a", 1e10), ("b", 1e9)))
+    assert "links of 1000.0, 10000.0 Mbit/s" in render(results(target="physical", cables=cables))
+    assert "links of 100.0 Mbit/s" in render(results(cables=cables))  # an emulated access link is ten times as fast
 
 
 def test_an_interrupted_run_says_so() -> None:

@@ -196,7 +196,7 @@ class Collected:
             kernel=str(self.facts.get("kernel", "")),
             lag_driver=self.facts.get("lag_driver"),
             tools=self.facts.get("tools", {}),
-            link_rate=self.settings.link.rate,
+            link_rate=min((one.rate for one in self.cables if one.rate and self.lab), default=self.settings.link.rate),
             congestion_control=str(self.facts.get("congestion_control", "")),
             start=moment(self.start),
             end=moment(datetime.now(timezone.utc)),

@@ -131,6 +131,12 @@ class Run:
     confidence: float | None = None
     durations: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def link_rates(self) -> tuple[float, ...]:
+        """The rates (bit/s) of the links that tests used, from the slowest; an emulated lab has one."""
+        real = {cable.rate for cable in self.cables if cable.rate} if self.target == "physical" else set[float]()
+        return tuple(sorted(real)) or (self.link_rate,)
+
 
 @dataclass(frozen=True)
 class Results:

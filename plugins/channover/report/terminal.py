@@ -207,7 +207,7 @@ def _closing(results: Results) -> str:
         f"target {run.target}",
         f"kernel {run.kernel}",
         f"LAG by {run.lag_driver}" if run.lag_driver else "",
-        f"links of {figure(run.link_rate, 'bit/s')} Mbit/s",
+        f"links of {', '.join(figure(rate, 'bit/s') for rate in run.link_rates)} Mbit/s",
         run.congestion_control,
     ]
     stopped = "Interrupted: tests that did not run are not listed. " if run.interrupted else ""

@@ -94,11 +94,6 @@ class PhysicalTarget:
             for finding in preflight.of_host(name, host, self.entry, facts)
         ]
 
-    def link_of(self, topology: Topology) -> Link | None:
-        """Return the link that a topology's cables are here, or None where it cannot be had."""
-        found = fit(topology, self.entry)
-        return None if isinstance(found, str) else Link(found.rate)
-
     @contextmanager
     def lab(self, topology: Topology, link: Link, journal: Journal) -> Iterator[Lab]:
         """Lay a topology on the lab for the length of a block. Afterwards each host is as it was, or RigError names why."""
@@ -115,7 +110,7 @@ class PhysicalTarget:
             stack.callback(each, hosts.values(), RemoteHost.unwind)
             self._prepare(hosts, topology)
             cabling = self.cabling or HostCabling(hosts, self.entry.allows.nics_down)
-            made = Lab(topology, hosts, Link(found.rate) if topology.cables else link, cabling, journal)
+            made = Lab(topology, hosts, Link(found.rate) if topology.cables else link, cabling, journal, found.rates)
             self._prove(made, found)
             yield made
 
