@@ -10,6 +10,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -21,10 +22,11 @@ from channover.hosts.base import Journal, until
 from channover.hosts.namespace import NamespaceHost
 from channover.hosts.seat import Taken
 from channover.hosts.sshlink import SshLink
-from channover.inventory import HostEntry, load
+from channover.inventory import Allows, HostEntry, load
 from channover.plan import AddressAdd, LinkSet, Plan, RuleAdd
 from channover.reporting import machines, rig_of
 from channover.targets.base import Lab
+from channover.targets.dry import DryTarget
 from channover.targets.netns import NetnsTarget
 from channover.targets.physical import PhysicalTarget
 from channover.targets.seats import Seats
@@ -122,6 +124,47 @@ def test_settings_of_before_come_back_and_not_defaults(bench: Bench) -> None:
     target.close()
     assert own.state() == before
     assert target.remarks == []
+
+
+def test_a_dry_run_shows_all_that_hosts_would_get_and_changes_nothing(bench: Bench) -> None:
+    own = bench.own
+    own.apply(Plan.of("the owner's", [AddressAdd("eth1", "203.0.113.5/24"), LinkSet("eth1", up=True, mtu=1400)]))
+    before = own.state()
+    dry = DryTarget("physical", bench.target())
+    assert dry.unmet(pair()) is None
+    assert "no pair of hosts" in str(dry.unmet(trio()))
+    with dry.lab(pair(), Link(), Journal()) as lab:
+        assert lab.link == Link(100_000_000)
+        lab.cabling.cut(lab.topology.cables[0])
+    first = list(dry.said)
+    for one, other in pairwise(
+        (
+            "left: take left, which saves its state and restores itself at the end",
+            "left# ip address delete 203.0.113.5/24 dev eth1",
+            "left# ip link set dev eth1 mtu 1500",
+            "left# ip link set dev eth2 up",
+            "left  undo: ip address add 203.0.113.5/24 dev eth1",
+            "panel: prove the cable left.a–right.a: both ends get an address of 169.254.0.0/16, ping, and lose it again",
+            "left# ip link set dev eth1 down",
+            "right# ip link set dev eth1 down",
+        )
+    ):
+        assert first.index(one) < first.index(other), "\n".join(first)
+    with dry.lab(pair(), Link(), Journal()):
+        again = dry.said[len(first) :]
+    assert "left# ip link set dev eth1 mtu 1500" in again
+    assert not any("prove" in line or "take" in line for line in again)
+    dry.close()
+    assert own.state() == before
+    assert own.run("ls", "/run/channover", check=False).returncode != 0
+
+
+def test_a_dry_run_pulls_no_cable_that_the_inventory_protects(bench: Bench) -> None:
+    bench.entry = bench.entry.model_copy(update={"allows": Allows(nics_down=False)})
+    dry = DryTarget("physical", bench.target())
+    with pytest.raises(RigError, match="nics_down: false"), dry.lab(pair(), Link(), Journal()) as lab:
+        lab.cabling.cut(lab.topology.cables[0])
+    dry.close()
 
 
 def test_a_lab_is_taken_by_one_run_at_a_time(target: PhysicalTarget, bench: Bench) -> None:

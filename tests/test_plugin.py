@@ -414,6 +414,48 @@ def test_workers_leave_one_report_together(user: pytest.Pytester) -> None:
     assert results(user).run.tools
 
 
+def test_a_dry_run_keeps_errors_that_are_not_its_own(user: pytest.Pytester) -> None:
+    user.makepyfile(
+        """
+        import pytest
+        from channover.errors import RigError, UsageError
+        from channover.testing import behaviour
+
+        @pytest.fixture
+        def broken(lab):
+            raise RigError("left: out of order")
+
+        @behaviour("MP-8")
+        def test_set_up(broken):
+            pass
+
+        @behaviour("MP-8")
+        def test_use(lab):
+            raise UsageError("there is no such thing")
+
+        @behaviour("MP-8")
+        def test_answer(lab):
+            lab.left.read("/proc/cmdline")
+
+        @behaviour("MP-8")
+        def test_after_an_answer_that_was_made_up(lab):
+            if not lab.left.run("openvpn", "--version").stdout:
+                raise RigError("left: openvpn does not say its version")
+
+        @behaviour("MP-8")
+        def test_verdict(lab):
+            assert lab.left.run("echo", "1").stdout == "1"
+        """
+    )
+    done = run(user, "--dry-run")
+    assert done.ret == pytest.ExitCode.TESTS_FAILED
+    assert {name: found[0] for name, found in outcomes(user).items()} == {
+        "test_set_up": "error", "test_use": "error", "test_answer": "skipped", "test_verdict": "skipped",
+        "test_after_an_answer_that_was_made_up": "skipped",
+    }  # fmt: skip
+    assert outcomes(user)["test_set_up"][1] == "left: out of order"
+
+
 FAST = """
 from contextlib import contextmanager
 from dataclasses import replace

@@ -13,7 +13,7 @@ from _pytest.runner import runtestprotocol
 
 from channover import choices
 from channover.collecting import REPEATED
-from channover.errors import RigError
+from channover.errors import RigError, UsageError
 from channover.fixtures import RECORD, SESSION
 from channover.reporting import CAPTURES, FAULTS, LAB, MACHINES, PHASES
 from channover.targets.dry import DryTarget
@@ -79,15 +79,20 @@ class Rigging:
         return runtestprotocol(item, nextitem=nextitem, log=False)
 
     @pytest.hookimpl(wrapper=True, trylast=True)
-    def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Skip every test of a dry run, with what it noted."""
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Skip every test of a dry run, with what it noted; what would stop a real run stays an error."""
         report = yield
         target = self._session.target
         if isinstance(target, DryTarget) and item.stash.get(RECORD, None) is not None:
+            error = call.excinfo.value if call.excinfo else None
+            stays = isinstance(error, UsageError) or (isinstance(error, RigError) and not target.guesses)
             if report.when == "teardown":
-                report.outcome, report.longrepr = "passed", None
+                if not stays:
+                    report.outcome, report.longrepr = "passed", None
                 self._show(item.nodeid, target)
-            elif report.when == "call" or report.failed:
+            elif not stays and (report.when == "call" or report.failed):
                 report.outcome = "skipped"
                 report.longrepr = (str(item.path), 0, "dry run: nothing was changed")
         return report
@@ -100,6 +105,7 @@ class Rigging:
             for line in target.said:
                 reporter.write_line(f"  {line}")
         target.said.clear()
+        target.guesses.clear()
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_teardown(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_interface
 
 from channover.errors import ChannoverError, RigError
-from channover.hosts.base import Journal, Nic, until
+from channover.hosts.base import Host, Journal, Nic, until
 from channover.hosts.remote import RemoteHost
 from channover.hosts.seat import ROOT, Seat
 from channover.inventory import HostEntry, LabEntry
@@ -31,7 +31,7 @@ MTU = 1500
 class HostCabling:
     """Cables that nobody can pull from here: setting both NICs down comes closest (:class:`Cabling`)."""
 
-    hosts: Mapping[str, RemoteHost]
+    hosts: Mapping[str, Host]
     allowed: bool
 
     def cut(self, cable: Cable) -> None:
