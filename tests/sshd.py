@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -38,11 +42,33 @@ class Server:
 
     def sock(self) -> socket.socket:
         ours, theirs = socket.socketpair()
+        self._serve(theirs)
+        return ours
+
+    def _serve(self, theirs: socket.socket) -> None:
         with theirs, open("/dev/null", "w") as nowhere:
             number = theirs.fileno()
             command = ("/usr/sbin/sshd", "-i", "-e", "-f", f"{self.host.folder}/sshd_config")
             self.host.lab.start(self.host.name, command, {}, (number, number, nowhere.fileno()))
-        return ours
+
+    @contextmanager
+    def listening(self) -> Iterator[int]:
+        """Answer on a port of 127.0.0.1, for controllers that are processes of their own; give the port."""
+        with socket.create_server(("127.0.0.1", 0)) as door:
+            port = int(door.getsockname()[1])
+            key = (self.folder / "host.pub").read_text()
+            (self.folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {key}")
+
+            def serve() -> None:
+                with contextlib.suppress(OSError):  # the door is shut
+                    while True:
+                        self._serve(door.accept()[0])
+
+            thread = threading.Thread(target=serve, daemon=True)
+            thread.start()
+            yield port
+            door.shutdown(socket.SHUT_RDWR)
+            thread.join()
 
     def link(self, **changes: object) -> SshLink:
         return SshLink("left", replace(self.login, **changes), sock=self.sock())  # type: ignore[arg-type]

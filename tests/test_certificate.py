@@ -130,6 +130,13 @@ def test_values_that_had_not_settled_and_changed_suites_are_deviations() -> None
     assert "had not settled" in text and "v0.1.0-dirty" in text and "hosts and NICs" in text
 
 
+def test_a_second_try_is_a_deviation_on_the_first_sheet(tmp_path: Path) -> None:
+    again = replace(runs.test(), repeated=True)
+    text = Page(written(runs.results(again), tmp_path)[1]).text
+    assert text.count(f"1 repeated: a machine died in the first try: {again.nodeid}") == 2  # and in annex D
+    assert decide(runs.results(again)).verdict == "ACCEPTED"
+
+
 # ---------------------------------------------------------------------------------------------------------- waivers
 
 GOOD = """\

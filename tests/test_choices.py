@@ -57,6 +57,15 @@ def pytest_run(*options: str, timeout: float = 60) -> subprocess.CompletedProces
             ["--target=physical", "--inventory={inventory}", "--lab=one", "-n", "2"],
             "has 1 lab, and each worker needs a lab of its own",
         ),
+        (
+            ["--target=physical", "--inventory={inventory}", "-d", "--tx", "3*popen"],
+            "-n 3: {inventory} has 2 labs, and each worker needs a lab of its own; -n 2 at most",
+        ),
+        (
+            ["--keep-lab", "-n", "2"],
+            "--keep-lab shows what a single process does, and workers cannot be seen: use -n 0",
+        ),
+        (["--dry-run", "-n", "2"], "--dry-run shows what a single process does, and workers cannot be seen: use -n 0"),
         (["--target=vm", "--kernel=/nowhere"], "/nowhere"),
         (
             ["--target=physical", "--inventory={inventory}", "--lab=one", "--lease-wait=²"],
@@ -96,15 +105,24 @@ def test_a_dry_run_prints_commands_and_their_undo_and_changes_nothing(tmp_path: 
     assert {test["outcome"] for test in results["tests"]} == {"skipped"}
 
 
-def test_an_unreachable_lab_is_one_line_and_names_the_host(tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [(), ("--dry-run",)])
+def test_an_unreachable_lab_is_one_line_and_names_the_host(tmp_path: Path, options: tuple[str, ...]) -> None:
     inventory = tmp_path / "labs.yaml"
     inventory.write_text(
         INVENTORY.replace("192.0.2.1", "127.0.0.1, port: 1").replace("192.0.2.2", "127.0.0.1, port: 2")
     )
-    done = pytest_run("--target=physical", f"--inventory={inventory}", "--lab=one", "suites/lacp")
+    done = pytest_run("--target=physical", f"--inventory={inventory}", "--lab=one", "suites/lacp", *options)
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
     assert "left: cannot reach 127.0.0.1 port 1" in done.stderr + done.stdout
     assert "Traceback" not in done.stderr + done.stdout
+
+
+def test_a_dry_run_of_a_lab_that_lacks_hosts_says_so(tmp_path: Path) -> None:
+    inventory = tmp_path / "labs.yaml"
+    inventory.write_text(INVENTORY)
+    done = pytest_run("--dry-run", "--target=physical", f"--inventory={inventory}", "--lab=two", "suites/lacp")
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "lab two has hosts: 1, and the topology pair needs 2" in done.stderr + done.stdout
 
 
 @pytest.mark.lab

@@ -6,13 +6,23 @@ import random
 import time
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import permutations
+from pathlib import Path
 
 import pytest
 
+from channover.choices import Place
+from channover.hosts.base import Nic
 from channover.inventory import Inventory, LabEntry
+from channover.reporting import rig_of
+from channover.settings import Settings, link_of
+from channover.state import Limits, State
+from channover.targets.base import Lab
+from channover.targets.dry import DryCabling, DryHost
 from channover.targets.matching import Fit, fit
 from channover.topology import Cable, Node, Port, Role, Topology, gateway, pair, parallel, trio, two_switches
+from channover.wire import Link
 
 FAST, SLOW = 1_000_000_000, 100_000_000
 
@@ -74,6 +84,7 @@ def holds(found: Fit | str, topology: Topology, entry: LabEntry) -> Fit:
     in_order = [min(rates[speedup]) for speedup in sorted(rates)]
     assert in_order == sorted(in_order)
     assert found.rate == min(rates.get(1.0, {found.rate}))
+    assert {speedup: {rate} for speedup, rate in found.rates.items()} == rates
     return found
 
 
@@ -124,6 +135,29 @@ def test_the_gateway_needs_a_third_host_behind_the_second() -> None:
     found = holds(fit(gateway(), entry), gateway(), entry)
     assert found.nodes == {"left": "two", "right": "one", "beyond": "three"}
     assert found.nics[Port("right", "out")] == Port("one", "z")
+
+
+def test_each_test_has_the_link_of_the_cables_that_it_is_laid_on() -> None:
+    entry = lab([*straight("left", "right", "ab", FAST), *straight("left", "other", "cd", SLOW)])
+    place = Place("physical", entry)
+    settings = Settings(place, link_of(None, place), "auto", None, 10.0, False, Path("reports"))
+    assert settings.rates == (SLOW, FAST)
+    assert settings.link_for(pair()).rate == FAST
+    assert settings.link_for(parallel(9)).rate == SLOW  # there is no such lab, and the slowest link is a safe guess
+
+
+def test_cables_are_recorded_at_the_rate_that_the_inventory_says() -> None:
+    topology = two_switches(1)
+    wires = [*straight("west", "east", "ab"), ("left.a", "west.c", SLOW), ("right.a", "east.c", SLOW)]
+    found = holds(fit(topology, entry := lab(wires, switches=("west", "east"))), topology, entry)
+    state = State(links={}, limits=Limits(2, 0))
+    hosts = {
+        node.name: DryHost(node.name, {nic: Nic(nic, nic) for nic in node.nics}, [], state) for node in topology.nodes
+    }
+    made = Lab(topology, hosts, Link(found.rate), DryCabling([]), rates=found.rates)
+    assert {cable.speedup for cable in topology.cables} != {1.0}
+    assert {cable.rate for cable in rig_of(made)[1]} == {SLOW}
+    assert {cable.rate for cable in rig_of(replace(made, rates={}))[1]} == {SLOW, 10 * SLOW}
 
 
 def test_cables_of_one_speedup_have_one_rate() -> None:

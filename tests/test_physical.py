@@ -11,21 +11,23 @@ import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from tests.sshd import Server
 
-from channover.errors import RigError
+from channover.errors import NotAllowed, RigError
 from channover.hosts import seat as seats
 from channover.hosts.base import Journal, until
 from channover.hosts.namespace import NamespaceHost
 from channover.hosts.seat import Taken
 from channover.hosts.sshlink import SshLink
-from channover.inventory import HostEntry, load
+from channover.inventory import Allows, HostEntry, load
 from channover.plan import AddressAdd, LinkSet, Plan, RouteAdd, RuleAdd
 from channover.reporting import machines, rig_of
 from channover.targets.base import Lab
+from channover.targets.dry import DryTarget
 from channover.targets.netns import NetnsTarget
 from channover.targets.physical import PhysicalTarget
 from channover.targets.seats import Seats
@@ -142,21 +144,25 @@ def test_a_nic_that_is_in_use_is_lent_and_comes_back(bench: Bench) -> None:
     saved = (
         "sh",
         "-c",
-        "ip -o address show dev eth1; ip route show table all; ip -6 route show dev eth1; ip rule show",
+        "{ ip -o address show dev eth1; ip route show table all; ip -6 route show dev eth1; ip rule show; } | grep -v fe80",
     )
-    before = own.run(*saved).stdout
+
+    def seen() -> list[str]:
+        return sorted(own.run(*saved).stdout.splitlines())
+
+    before = seen()
     target = bench.target()
     for _ in range(2):
         with target.lab(pair(), Link(), Journal()) as lab:
             state = lab.left.state()
             assert [each for each in state.links["eth1"].addresses if not each.startswith("fe80")] == []
             assert state.routes_lost_with("eth1") == ()
-        assert own.run(*saved).stdout == before
+        assert seen() == before
     words = r"changes behind.*: left: eth1: MTU is 1400, was 1500$"
     with pytest.raises(RigError, match=words), target.lab(pair(), Link(), Journal()) as lab:
         lab.left.run("ip", "link", "set", "eth1", "mtu", "1400")
     target.close()
-    assert own.run(*saved).stdout == before
+    assert seen() == before
     assert target.remarks == []
 
 
@@ -231,6 +237,46 @@ def test_a_cable_that_is_plugged_in_again_has_its_routes(target: PhysicalTarget)
         assert not lab.left.state().links[device].up
         lab.cabling.restore(cable)
         assert lab.left.state() == before
+
+
+def test_a_dry_run_shows_all_that_hosts_would_get_and_changes_nothing(bench: Bench) -> None:
+    own = bench.own
+    own.apply(Plan.of("the owner's", [AddressAdd("eth1", "203.0.113.5/24"), LinkSet("eth1", up=True, mtu=1400)]))
+    before = own.state()
+    dry = DryTarget("physical", bench.target())
+    assert dry.unmet(pair()) is None
+    assert "no pair of hosts" in str(dry.unmet(trio()))
+    with dry.lab(pair(), Link(), Journal()) as lab:
+        assert lab.link == Link(100_000_000)
+        lab.cabling.cut(lab.topology.cables[0])
+    first = list(dry.said)
+    for one, other in pairwise(
+        (
+            "left: take left, which saves its state and restores itself at the end",
+            "left# ip address delete 203.0.113.5/24 dev eth1",
+            "left# ip link set dev eth1 mtu 1500",
+            "left# ip link set dev eth1 up",
+            "left  undo: ip address add 203.0.113.5/24 dev eth1",
+            "panel: prove the cable left.a–right.a: both ends get an address of 169.254.0.0/16, ping, and lose it again",
+            "right# ip link set dev eth1 down",
+        )
+    ):
+        assert one in first and other in first and first.index(one) < first.index(other), "\n".join(first)
+    with dry.lab(pair(), Link(), Journal()):
+        again = dry.said[len(first) :]
+    assert "left# ip link set dev eth1 mtu 1500" in again
+    assert not any("prove" in line or "take" in line for line in again)
+    dry.close()
+    assert own.state() == before
+    assert own.run("ls", "/run/channover", check=False).returncode != 0
+
+
+def test_a_dry_run_pulls_no_cable_that_the_inventory_protects(bench: Bench) -> None:
+    bench.entry = bench.entry.model_copy(update={"allows": Allows(nics_down=False)})
+    dry = DryTarget("physical", bench.target())
+    with pytest.raises(NotAllowed, match="nics_down: false"), dry.lab(pair(), Link(), Journal()) as lab:
+        lab.cabling.cut(lab.topology.cables[0])
+    dry.close()
 
 
 def test_a_lab_is_taken_by_one_run_at_a_time(target: PhysicalTarget, bench: Bench) -> None:

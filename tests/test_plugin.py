@@ -414,5 +414,145 @@ def test_workers_leave_one_report_together(user: pytest.Pytester) -> None:
     assert results(user).run.tools
 
 
+def test_a_dry_run_keeps_errors_that_are_not_its_own(user: pytest.Pytester) -> None:
+    user.makepyfile(
+        """
+        import pytest
+        from channover.errors import RigError, UsageError
+        from channover.testing import behaviour
+
+        @pytest.fixture
+        def broken(lab):
+            raise RigError("left: out of order")
+
+        @behaviour("MP-8")
+        def test_set_up(broken):
+            pass
+
+        @behaviour("MP-8")
+        def test_use(lab):
+            raise UsageError("there is no such thing")
+
+        @behaviour("MP-8")
+        def test_answer(lab):
+            lab.left.read("/proc/cmdline")
+
+        @behaviour("MP-8")
+        def test_after_an_answer_that_was_made_up(lab):
+            if not lab.left.run("openvpn", "--version").stdout:
+                raise RigError("left: openvpn does not say its version")
+
+        @behaviour("MP-8")
+        def test_verdict(lab):
+            assert lab.left.run("echo", "1").stdout == "1"
+        """
+    )
+    done = run(user, "--dry-run")
+    assert done.ret == pytest.ExitCode.TESTS_FAILED
+    assert {name: found[0] for name, found in outcomes(user).items()} == {
+        "test_set_up": "error", "test_use": "error", "test_answer": "skipped", "test_verdict": "skipped",
+        "test_after_an_answer_that_was_made_up": "skipped",
+    }  # fmt: skip
+    assert outcomes(user)["test_set_up"][1] == "left: out of order"
+
+
+FAST = """
+from contextlib import contextmanager
+from dataclasses import replace
+from channover import plugin
+from channover.targets.netns import NetnsTarget
+from channover.wire import Link
+
+class Fast(NetnsTarget):
+    @contextmanager
+    def lab(self, topology, link, journal):
+        with super().lab(topology, link, journal) as made:
+            yield replace(made, link=Link(500_000_000))
+
+plugin.target_of = lambda _: Fast()
+"""
+
+
+@pytest.mark.lab
+def test_what_is_measured_has_the_link_of_the_lab(user: pytest.Pytester) -> None:
+    user.makeconftest(FAST)
+    user.makepyfile(
+        """
+        from channover.testing import behaviour
+
+        @behaviour("MP-8")
+        def test_measures(measuring, lab):
+            assert measuring.link == lab.link
+            assert measuring.link.rate == 500_000_000
+        """
+    )
+    run(user).assert_outcomes(passed=1)
+
+
+FRAIL = """
+from pathlib import Path
+from channover import plugin
+from channover.targets.netns import NetnsTarget
+
+class Frail(NetnsTarget):
+    def dead(self):
+        found = Path("died").exists()
+        Path("died").unlink(missing_ok=True)
+        return ["vm1 died: Kernel panic\\nconsole of vm1:\\nsysrq triggered crash"] if found else []
+
+    def revive(self):
+        Path("revived").touch()
+
+plugin.target_of = lambda _: Frail()
+"""
+DIES = """
+from pathlib import Path
+import pytest
+from channover.errors import RigError
+from channover.testing import Lab, behaviour
+
+@pytest.fixture
+def again(lab: Lab):
+    if Path("revived").exists() and {stays!r}:
+        raise RigError("left: still not there")
+
+@behaviour("MP-8")
+def test_dies(again):
+    if not Path("revived").exists():
+        Path("died").touch()
+        if {fails!r}:
+            raise RigError("left: the connection is lost")
+
+@behaviour("MP-8")
+def test_lives():
+    pass
+"""
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize(
+    ("fails", "stays", "outcome", "repeated"),
+    [(True, False, "passed", True), (True, True, "error", True), (False, False, "passed", False)],
+)
+def test_a_second_try_after_a_machine_died_is_marked(
+    user: pytest.Pytester, fails: bool, stays: bool, outcome: str, repeated: bool
+) -> None:
+    user.makeconftest(FRAIL)
+    user.makepyfile(DIES.format(fails=fails, stays=stays))
+    done = run(user, "-n", "1")
+    found = {test.nodeid.split("::")[-1]: test for test in results(user).tests}
+    assert (found["test_dies"].outcome, found["test_dies"].repeated) == (outcome, repeated), said(done)
+    assert (found["test_lives"].outcome, found["test_lives"].repeated) == ("passed", False)
+    assert ("repeated: a machine died in the first try" in said(done)) == repeated
+    allure = user.path / "reports" / "latest" / "allure-results"
+    pages = [json.loads(file.read_text()) for file in allure.glob("*-result.json")]
+    page = next(one for one in pages if one["name"] == "test_dies")
+    assert page["status"] == {"passed": "passed", "error": "broken"}[outcome]
+    consoles = [one["source"] for one in page["attachments"] if "console" in one["name"]]
+    assert ["sysrq triggered crash" in (allure / name).read_text() for name in consoles] == [True]
+    labels = [label["value"] for label in page["labels"] if label["name"] == "repeated"]
+    assert labels == ["a machine died"] * repeated
+
+
 def test_errors_are_of_one_family() -> None:
     assert not issubclass(RigError, AssertionError)

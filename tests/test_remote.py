@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import socket
+import subprocess
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.sshd import Server
 
 from channover.errors import NotAllowed, RigError, UsageError
-from channover.hosts.base import Journal, Nic
+from channover.hosts.base import Journal, Nic, until
 from channover.hosts.namespace import NamespaceHost
 from channover.hosts.permission import Management, Permission
 from channover.hosts.remote import RemoteHost
@@ -233,6 +237,111 @@ def test_a_refused_key_and_a_missing_one(server: Server) -> None:
         server.link(key=server.folder / "stranger").open()
     with pytest.raises(RigError, match=r"there is no key file .*nowhere"):
         server.link(key=Path("/nowhere")).open()
+
+
+@pytest.fixture
+def locked(server: Server) -> Path:
+    """The client's key, behind a passphrase."""
+    key = server.folder / "locked"
+    for end in ("", ".pub"):
+        shutil.copy(server.folder / f"client{end}", f"{key}{end}")
+    subprocess.run(["ssh-keygen", "-q", "-p", "-P", "", "-N", "a passphrase", "-f", key], check=True)
+    return key
+
+
+def test_a_key_with_a_passphrase_is_the_agents(server: Server, locked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with tempfile.TemporaryDirectory() as folder:  # a socket's path is short (unix(7))
+        monkeypatch.setenv("SSH_AUTH_SOCK", f"{folder}/agent")
+        agent = subprocess.Popen(["ssh-agent", "-D", "-a", f"{folder}/agent"], stdout=subprocess.DEVNULL)
+        try:
+            until(lambda: Path(f"{folder}/agent").exists(), "the agent", 10)
+            with pytest.raises(
+                RigError, match=r"the key .*locked has a passphrase, .*: ssh-add .*locked, or leave ssh.key"
+            ):
+                server.link(key=locked).open()
+            server.keygen("stranger")
+            subprocess.run(["ssh-add", "-q", server.folder / "stranger"], check=True)
+            with pytest.raises(
+                RigError, match=r"the key .*locked has a passphrase, and the SSH agent has no key that root"
+            ):
+                server.link(key=locked).open()
+            subprocess.run(["ssh-add", "-q", server.folder / "client"], check=True)
+            assert server.link(key=locked).ask("echo in") == "in\n"
+            with pytest.raises(RigError, match=r"refuses the key .*stranger: ssh-copy-id"):  # not the agent's other key
+                server.link(key=server.folder / "stranger").open()
+        finally:
+            agent.kill()
+            agent.wait()
+
+
+@pytest.fixture
+def beyond(server: Server) -> Iterator[Login]:
+    """How to log in to an sshd that only the server's host can reach, with a host key of its own."""
+    host, folder = server.host, server.folder
+    server.keygen("inner")
+    host.write(f"{host.folder}/inner", (folder / "inner").read_text(), 0o600)
+    config = host.read(f"{host.folder}/sshd_config").replace(f"{host.folder}/host", f"{host.folder}/inner")
+    host.write(f"{host.folder}/inner_config", f"{config}Port 2222\nListenAddress 127.0.0.1\nPidFile none\n")
+    host.run("ip", "link", "set", "lo", "up")
+    sshd = host.spawn("/usr/sbin/sshd", "-D", "-f", f"{host.folder}/inner_config")
+    until(lambda: "2222" in host.run("ss", "-Hltn", quiet=True).stdout, "the sshd to listen", 10)
+    with (folder / "known_hosts").open("a") as known:
+        known.write(f"[127.0.0.1]:2222 {(folder / 'inner.pub').read_text()}")
+    yield replace(server.login, address="127.0.0.1", port=2222, jump=("root", "lab", 22))
+    sshd.stop()
+
+
+def test_a_host_behind_a_jump_host(server: Server, beyond: Login) -> None:
+    link = SshLink("left", beyond, sock=server.sock())
+    assert link.ask('echo "$SSH_CONNECTION"').split()[2:] == ["127.0.0.1", "2222"]
+    gate = link._gateway
+    link.close()
+    assert gate is not None
+    assert not gate.is_connected
+
+
+@pytest.mark.parametrize(
+    ("known", "changes", "words"),
+    [
+        ("inner", {}, r"left's jump host: the host key of lab is unknown .*trust it: ssh-keyscan -p 22 lab >> /"),
+        ("inner lab=inner", {}, r"left's jump host: the host key of lab port 22 has changed: .*ssh-keygen -R 'lab'"),
+        ("lab", {}, r"left: .*\[127.0.0.1\]:2222 is unknown .*: ssh -p 22 root@lab ssh-keyscan -p 2222 127.0.0.1 >> /"),
+        ("lab inner=host", {}, r"left: the host key of 127.0.0.1 port 2222 has changed: .*-R '\[127.0.0.1\]:2222'"),
+        (
+            "lab inner",
+            {"jump": ("stranger", "lab", 22)},
+            r"left's jump host: stranger@lab port 22 refuses the key .*client: ssh-copy-id, or see ssh.jump",
+        ),
+        (
+            "lab inner",
+            {"user": "stranger"},
+            r"left: stranger@127.0.0.1 port 2222 refuses the key .*: ssh-copy-id -o ProxyJump=root@lab:22, or see ssh.user",
+        ),
+        (
+            "lab inner",
+            {"port": 2223},
+            r"left: cannot reach 127.0.0.1 port 2223 through root@lab:22: .*are ssh.address and ssh.port right",
+        ),
+    ],
+)
+def test_of_two_hosts_the_one_that_refuses_is_named(
+    server: Server, beyond: Login, known: str, changes: dict[str, Any], words: str
+) -> None:
+    names = {"lab": ("lab", "host"), "inner": ("[127.0.0.1]:2222", "inner")}
+    lines = []
+    for entry in known.split():
+        name, _, key = entry.partition("=")
+        lines.append(f"{names[name][0]} {(server.folder / f'{key or names[name][1]}.pub').read_text()}")
+    (server.folder / "known_hosts").write_text("".join(lines))
+    with pytest.raises(RigError, match=words):
+        SshLink("left", replace(beyond, **changes), sock=server.sock()).open()
+
+
+def test_a_jump_host_that_forwards_nothing(server: Server, beyond: Login) -> None:
+    config = f"{server.host.folder}/sshd_config"
+    server.host.write(config, f"{server.host.read(config)}AllowTcpForwarding no\n")
+    with pytest.raises(RigError, match=r"left: cannot reach 127.0.0.1 .*through root@lab:22: .*AllowTcpForwarding"):
+        SshLink("left", beyond, sock=server.sock()).open()
 
 
 def test_nothing_listens() -> None:

@@ -24,6 +24,7 @@ from rich.cells import cell_len
 from channover.behaviours import CATALOGUE
 from channover.errors import UsageError
 from channover.report import results as results_module
+from channover.report.facts import CableFacts
 from channover.report.plots import Series, nic_rates_svg
 from channover.report.results import (
     Measurement,
@@ -331,6 +332,19 @@ def test_main_measurement_is_on_the_line_of_the_verdict() -> None:
     assert "558 bytes" in beneath and "≤ 10 000" in beneath and "passed" not in beneath
 
 
+def test_a_second_try_is_marked_in_the_table_and_in_the_file() -> None:
+    found = results(
+        TestResult("t", "LAG-1", "passed", measurements=(RATE,), repeated=True), TestResult("u", "LAG-2", "passed")
+    )
+    assert Results.from_json(found.to_json()) == found
+    assert '"repeated": true' in found.to_json() and '"repeated": false' not in found.to_json()
+    lines = render(found).splitlines()
+    at = next(number for number, line in enumerate(lines) if "LAG-1" in line)
+    assert lines[at].endswith("passed") and lines[at + 1].strip() == "repeated"
+    assert "repeated: a machine died in the first try; the second one counts" in lines
+    assert "repeated" not in render(results(TestResult("u", "LAG-2", "passed")))
+
+
 def test_table_is_in_the_order_of_the_catalogue() -> None:
     text = render(results(*(TestResult("t", key, "passed") for key in reversed(list(CATALOGUE)))))
     assert re.findall(r"(?m)^ ([A-Z]+-\d)", text) == list(CATALOGUE)
@@ -344,6 +358,12 @@ def test_equal_skips_are_told_once_and_failures_each() -> None:
     assert text.count(reason) == 1 and "TUN-2, TUN-3 skipped" in text
     assert text.count("too slow") == 2 and "LAG-1 failed: t::LAG-1" in text
     assert "2 failed, 2 skipped" in text
+
+
+def test_links_of_several_rates_are_all_named() -> None:
+    cables = tuple(CableFacts(f"left.{nic}", f"right.{nic}", rate) for nic, rate in (("a", 1e10), ("b", 1e9)))
+    assert "links of 1000.0, 10000.0 Mbit/s" in render(results(target="physical", cables=cables))
+    assert "links of 100.0 Mbit/s" in render(results(cables=cables))  # an emulated access link is ten times as fast
 
 
 def test_an_interrupted_run_says_so() -> None:

@@ -20,15 +20,20 @@ OWNERS = {"--inventory": "physical", "--lab": "physical", "--lease-wait": "physi
 """The target that each of these options is for."""
 KERNEL = "6.12"
 """The Debian kernel that virtual machines boot where nothing else is asked for."""
+LAB, WAIT = "channover_lab", "channover_wait"
+"""What xdist's controller tells a worker: the name of its lab, and the least seconds to wait for the hosts."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where labs come from. ``lab`` is the inventory's lab of this process; times are seconds."""
+    """Where labs come from; times are seconds.
+
+    ``lab`` is the inventory's lab of this process, ``labs`` names those that xdist's workers can have.
+    """
 
     target: str = "netns"
     lab: LabEntry | None = None
-    labs: int = 1
+    labs: tuple[str, ...] = ()
     lease_wait: float = 0.0
     kernel: str = KERNEL
     keep_lab: bool = False
@@ -80,7 +85,10 @@ def read(config: pytest.Config) -> Place:
     if target not in TARGETS:
         raise UsageError(f"--target: there is no target '{target}'; there are: {', '.join(TARGETS)}")
     check_owners(target, {option: config.getoption(option) for option in OWNERS})
-    lab, labs = _lab(config) if target == "physical" else (None, 1)
+    for option in ("--keep-lab", "--dry-run"):
+        if config.getoption(option) and _workers(config):
+            raise UsageError(f"{option} shows what a single process does, and workers cannot be seen: use -n 0")
+    lab, labs = _lab(config) if target == "physical" else (None, ())
     wait = str(config.getoption("--lease-wait") or 0)
     if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", wait):
         raise UsageError(f"--lease-wait: '{wait}' is no number of seconds")
@@ -88,7 +96,7 @@ def read(config: pytest.Config) -> Place:
         target=target,
         lab=lab,
         labs=labs,
-        lease_wait=float(wait),
+        lease_wait=max(float(wait), getattr(config, "workerinput", {}).get(WAIT, 0.0)),
         kernel=str(config.getoption("--kernel") or KERNEL),
         keep_lab=bool(config.getoption("--keep-lab")),
         dry_run=bool(config.getoption("--dry-run")),
@@ -102,15 +110,15 @@ def check_owners(target: str, given: Mapping[str, object]) -> None:
             raise UsageError(f"{option} is for --target={OWNERS[option]}, and the target is {target}")
 
 
-def _lab(config: pytest.Config) -> tuple[LabEntry, int]:
-    """Return this process's lab of the inventory, and how many there are: each xdist worker has one of its own."""
+def _lab(config: pytest.Config) -> tuple[LabEntry, tuple[str, ...]]:
+    """Return this process's lab of the inventory, and the names of all: each xdist worker has one of its own."""
     path = config.getoption("--inventory")
     if path is None:
         raise UsageError("--target=physical needs --inventory FILE: 'channover inventory discover' begins one")
     from channover.inventory import load  # here, since every run of pytest reads the options
 
     labs = load(Path(str(path))).labs
-    name, workers = config.getoption("--lab"), _workers(config)
+    name, workers = getattr(config, "workerinput", {}).get(LAB, config.getoption("--lab")), _workers(config)
     if name is not None:
         labs = {name: chosen(labs, name, str(path))}
     if workers > len(labs):
@@ -118,11 +126,7 @@ def _lab(config: pytest.Config) -> tuple[LabEntry, int]:
         raise UsageError(
             f"-n {workers}: {path} has {one}, and each worker needs a lab of its own; -n {len(labs)} at most"
         )
-    worker = getattr(config, "workerinput", {}).get("workerid", "")
-    if not workers and not worker:
-        return chosen(labs, None, str(path)), 1
-    position = int(worker.removeprefix("gw")) if worker else 0
-    return list(labs.values())[position], len(labs)
+    return (next(iter(labs.values())) if workers else chosen(labs, None, str(path))), tuple(labs)
 
 
 def chosen(labs: Mapping[str, LabEntry], name: str | None, path: str) -> LabEntry:
@@ -136,6 +140,8 @@ def chosen(labs: Mapping[str, LabEntry], name: str | None, path: str) -> LabEntr
 
 
 def _workers(config: pytest.Config) -> int:
-    """Return how many xdist workers this controller will start; 0 without them."""
-    asked = getattr(config.option, "tx", None) or []
-    return len(asked) if not hasattr(config, "workerinput") else 0
+    """Return how many xdist workers this controller will start, ``--tx 2*popen`` being two; 0 without them."""
+    if hasattr(config, "workerinput") or getattr(config.option, "dist", "no") == "no":
+        return 0
+    found = [re.match(r"(\d+)\*", spec) for spec in config.option.tx]
+    return sum(int(many[1]) if many else 1 for many in found)

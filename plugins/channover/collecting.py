@@ -40,6 +40,8 @@ LEFT = "channover_left"
 """Set on a teardown's report: what the test left, as plain data."""
 
 
+REPEATED = "repeated"
+"""Property of the reports of a second try: a machine died in the first."""
 PLAN = "plan.json"
 _SHARE = 20.0
 """How much longer than a write of results.json the next one waits: one part in twenty-one of a run, at most."""
@@ -180,6 +182,7 @@ class Collected:
             sum(max(report.duration, 0.0) for report in reports),
             tuple(Measurement(**one) for one in left.get("measurements", [])),
             nics=tuple(NicBytes(**one) for one in left.get("nics", [])),
+            repeated=any(name == REPEATED for name, _ in reports[-1].user_properties),
             lost=reports[-1].when not in ("setup", "call", "teardown"),
         )
         if time.monotonic() >= self._next_write:
@@ -193,7 +196,7 @@ class Collected:
             kernel=str(self.facts.get("kernel", "")),
             lag_driver=self.facts.get("lag_driver"),
             tools=self.facts.get("tools", {}),
-            link_rate=self.settings.link.rate,
+            link_rate=min((one.rate for one in self.cables if one.rate and self.lab), default=self.settings.link.rate),
             congestion_control=str(self.facts.get("congestion_control", "")),
             start=moment(self.start),
             end=moment(datetime.now(timezone.utc)),

@@ -55,7 +55,7 @@ def lab(request: pytest.FixtureRequest, channover_record: Record) -> Iterator[La
     """Bring up a topology: a pair, or what ``@on(…)`` asks for. Hosts have no addresses yet."""
     session = request.config.stash[SESSION]
     topology = marked(request.node, "topology", Topology) or pair()
-    with session.target.lab(topology, session.settings.link, channover_record.journal) as made:
+    with session.target.lab(topology, session.settings.link_for(topology), channover_record.journal) as made:
         yield made
         if channover_record.failed and not channover_record.flows and not session.settings.place.dry_run:
             evidencing.of_lab(made)
@@ -115,12 +115,12 @@ def tunnels(multipath: Multipath, channover_record: Record, measuring: Measuring
 
 
 @pytest.fixture
-def measuring(request: pytest.FixtureRequest, channover_record: Record) -> Iterator[Measuring]:
+def measuring(request: pytest.FixtureRequest, lab: Lab, channover_record: Record) -> Iterator[Measuring]:
     """How this test measures; flows that a test leaves open are ended with it."""
     session = request.config.stash[SESSION]
     progress: Callable[..., None] = request.config.stash[evidencing.LIVE]
     yield Measuring(
-        link=session.settings.link,
+        link=lab.link,
         duration=session.settings.duration,
         limit=session.settings.limit,
         native_mptcp=session.native_mptcp,

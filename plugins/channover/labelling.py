@@ -9,8 +9,10 @@ import allure
 import pytest
 
 from channover.behaviours import Behaviour
+from channover.fixtures import marked
 from channover.report.allure_config import NODEID
 from channover.session import Session
+from channover.topology import Topology, pair
 from channover.verdict.expect import quantity
 
 LAYERS = {"LAG": "2 data link", "TUN": "3 network", "MP": "4 transport", "APP": "7 application"}
@@ -40,8 +42,9 @@ def label(item: pytest.Item, behaviour: Behaviour, session: Session) -> None:
         dynamic.label("requirement", requirement)
     for name, address in links(behaviour):
         dynamic.link(address, name=name)
+    topology = marked(item, "topology", Topology) or pair()
     dynamic.parameter("target", session.settings.target)
-    dynamic.parameter("link rate", quantity(session.settings.link.rate, "bit/s"))
+    dynamic.parameter("link rate", quantity(session.settings.link_for(topology).rate, "bit/s"))
     if "lag" in behaviour.needs:
         dynamic.parameter("LAG driver", str(session.lag[0]))
 

@@ -219,7 +219,9 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
     if not any(map(_behaviour, items)):
         return []
     wanted = config.stash[SESSION].settings
-    return [f"channover: target {wanted.target}, links of {quantity(wanted.link.rate, 'bit/s')}"]
+    return [
+        f"channover: target {wanted.target}, links of {', '.join(quantity(rate, 'bit/s') for rate in wanted.rates)}"
+    ]
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -258,7 +260,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     behaviour = stated = _behaviour(item)
     if behaviour is not None:
         paths = sum(len(node.nics) for node in _topology(item).nodes[:1])
-        stated = behaviour.measured_with(paths, item.config.stash[SESSION].settings.link.rate)
+        stated = behaviour.measured_with(paths, item.config.stash[SESSION].settings.link_for(_topology(item)).rate)
     item.stash[RECORD] = Record(stated, Journal(scope=allure.step))
     if behaviour is not None:
         labelling.label(item, behaviour, item.config.stash[SESSION])

@@ -192,7 +192,7 @@ def rig_of(
         )
         for node in lab.topology.nodes
     ]
-    return hosts, [CableFacts(str(one.a), str(one.b), lab.link.rate * one.speedup) for one in lab.topology.cables]
+    return hosts, [CableFacts(str(one.a), str(one.b), lab.rate(one)) for one in lab.topology.cables]
 
 
 def drawn(lab: Lab, found: dict[str, str]) -> str:

@@ -11,15 +11,19 @@ import allure
 import pytest
 from _pytest.runner import runtestprotocol
 
-from channover.errors import RigError
+from channover import choices
+from channover.collecting import REPEATED
+from channover.errors import RigError, UsageError
 from channover.fixtures import RECORD, SESSION
-from channover.reporting import LAB
+from channover.reporting import CAPTURES, FAULTS, LAB, MACHINES, PHASES
 from channover.targets.dry import DryTarget
 
 _REMARKS = "channover_remarks"
 _NOTES = "channover_notes"
-CONSOLES = pytest.StashKey[list[str]]()
-"""What consoles of machines said that died in the first try of a test."""
+RESTORED = 60.0
+"""Seconds after which hosts are free again whose run has died, however slow they are (docs/safety.md)."""
+_OF_A_TRY: tuple[Any, ...] = (PHASES, LAB, MACHINES, FAULTS, CAPTURES)
+"""What a test leaves behind that its second try must not find."""
 
 
 @runtime_checkable
@@ -54,6 +58,8 @@ class Rigging:
         self._remarks: list[str] = []
         self._notes: list[str] = []
         self._place = self._session.settings.place
+        self._free = list(self._place.labs)
+        self._used: set[str] = set()
         if isinstance(self._session.target, Talking):
             self._session.target.say = self._say
 
@@ -75,41 +81,45 @@ class Rigging:
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
         reports = runtestprotocol(item, nextitem=nextitem, log=False)
         words = target.dead()
+        for number, text in enumerate(words, start=1):  # now, since a second try may not come to an end
+            allure.attach(text, f"console of a machine that died ({number})", allure.attachment_type.TEXT)
         if words:
             with contextlib.suppress(RigError):  # then the second try says so
                 target.revive()
             if any(report.failed for report in reports):
-                item.stash[CONSOLES] = words
-                again: Any = item
-                again._initrequest()
-                reports = runtestprotocol(item, nextitem=nextitem, log=False)
+                reports = self._again(item, nextitem)
                 for report in reports:
-                    report.user_properties.append(("repeated", words[0].splitlines()[0]))
+                    report.user_properties.append((REPEATED, words[0].splitlines()[0]))
         for report in reports:
             item.ihook.pytest_runtest_logreport(report=report)
         item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
         return True
 
-    @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, None, None]:
-        """Attach what the consoles of dead machines said to the second try."""
-        yield
+    def _again(self, item: Any, nextitem: pytest.Item | None) -> list[pytest.TestReport]:
+        """Run a test a second time, as if there had been no first."""
         dynamic: Any = allure.dynamic
-        consoles: list[str] = item.stash.get(CONSOLES, [])
-        for number, words in enumerate(consoles):
-            dynamic.label("repeated", "a machine died")
-            allure.attach(words, f"console of a machine that died ({number + 1})", allure.attachment_type.TEXT)
+        dynamic.label(REPEATED, "a machine died")
+        for key in _OF_A_TRY:
+            if key in item.stash:
+                del item.stash[key]
+        item._initrequest()
+        return runtestprotocol(item, nextitem=nextitem, log=False)
 
     @pytest.hookimpl(wrapper=True, trylast=True)
-    def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Skip every test of a dry run, with what it noted."""
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Skip every test of a dry run, with what it noted; what would stop a real run stays an error."""
         report = yield
         target = self._session.target
         if isinstance(target, DryTarget) and item.stash.get(RECORD, None) is not None:
+            error = call.excinfo.value if call.excinfo else None
+            stays = isinstance(error, UsageError) or (isinstance(error, RigError) and not target.guesses)
             if report.when == "teardown":
-                report.outcome, report.longrepr = "passed", None
+                if not stays:
+                    report.outcome, report.longrepr = "passed", None
                 self._show(item.nodeid, target)
-            elif report.when == "call" or report.failed:
+            elif not stays and (report.when == "call" or report.failed):
                 report.outcome = "skipped"
                 report.longrepr = (str(item.path), 0, "dry run: nothing was changed")
         return report
@@ -122,6 +132,7 @@ class Rigging:
             for line in target.said:
                 reporter.write_line(f"  {line}")
         target.said.clear()
+        target.guesses.clear()
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_teardown(
@@ -161,11 +172,21 @@ class Rigging:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Give an xdist worker a lab of its own; one that stands in for a dead worker waits until the hosts are restored."""
+        if self._free:
+            name = node.workerinput[choices.LAB] = self._free.pop(0)
+            node.workerinput[choices.WAIT] = RESTORED if name in self._used else 0.0
+            self._used.add(name)
+
+    @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        """Take what a worker has to say about its hosts."""
+        """Take what a worker has to say about its hosts, and its lab back."""
         told = getattr(node, "workeroutput", {})
         self._remarks += told.get(_REMARKS, [])
         self._notes += told.get(_NOTES, [])
+        if choices.LAB in node.workerinput:
+            self._free.append(node.workerinput[choices.LAB])
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Say what workers found about hosts, and which hosts were not as they had been."""

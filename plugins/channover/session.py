@@ -166,7 +166,7 @@ class Session:
         """Say why this topology cannot be had here, or None."""
         if self.target_unmet:
             return self.target_unmet
-        if self.settings.place.lab is None or isinstance(self.target, DryTarget):
+        if self.settings.place.lab is None:
             return None  # namespaces and machines are made as they are wanted
         if topology.name not in self._answers:
             self._answers[topology.name] = self.target.unmet(topology)

@@ -12,6 +12,7 @@ from channover import choices
 from channover.choices import Place
 from channover.errors import UsageError
 from channover.observe.captures import SLICE
+from channover.topology import Topology
 from channover.wire import Link, parse_rate
 
 LINK_RATES = {"netns": "100mbit", "vm": "10mbit"}
@@ -40,6 +41,21 @@ class Settings:
     def target(self) -> str:
         """The target's name."""
         return self.place.target
+
+    @property
+    def rates(self) -> tuple[int, ...]:
+        """The rates (bit/s) that cables have, from the slowest; emulated ones have one."""
+        real = {cable.rate for cable in self.place.lab.cables} if self.place.lab else set[int]()
+        return tuple(sorted(real)) or (self.link.rate,)
+
+    def link_for(self, topology: Topology) -> Link:
+        """Return the link that a topology's cables are: of a real lab, that of the cables that it is laid on."""
+        if self.place.lab is None or not topology.cables:
+            return self.link
+        from channover.targets.matching import fit  # here, since every run of pytest reads the options
+
+        found = fit(topology, self.place.lab)
+        return self.link if isinstance(found, str) else Link(found.rate)
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -123,7 +139,7 @@ def read(config: pytest.Config) -> Settings:
 
 
 def link_of(asked: str | None, place: Place) -> Link:
-    """Return the link that cables are: the inventory's slowest one, or an emulated one, as asked for or by default.
+    """Return the link that cables are where no topology is in question: the inventory's slowest, or an emulated one.
 
     Raises UsageError.
     """

@@ -12,10 +12,11 @@ import shlex
 import socket
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import paramiko
+from cryptography.exceptions import UnsupportedAlgorithm
 from fabric import Config, Connection
 
 from channover.errors import RigError
@@ -26,13 +27,16 @@ DEAD_AFTER = 10.0
 """Seconds without an acknowledgement after which a connection counts as dead (``TCP_USER_TIMEOUT``, ``tcp(7)``)."""
 KEEPALIVE = 3
 """Seconds between two messages on an idle connection, so that a dead one is noticed."""
+_FORBIDDEN = 1
+"""Why a jump host opens no connection onwards: it may not (RFC 4254, 5.1)."""
 
 
 @dataclass(frozen=True)
 class Login:
     """How to log in to a host.
 
-    ``jump`` is user, address and port of a host on the way. Without a key the agent's and the user's own serve.
+    ``jump`` is user, address and port of a host on the way. Without a key the agent's and the user's own serve; of a key
+    with a passphrase the agent has to have been told.
     """
 
     address: str
@@ -55,19 +59,34 @@ def fingerprint(key: paramiko.PKey) -> str:
     return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
 
 
-class _Refuse(paramiko.MissingHostKeyPolicy):  # type: ignore[misc]
-    """Refuse a host whose key nobody has vouched for."""
+def _locked(key: Path) -> bool:
+    """Say whether a key's file opens with a passphrase only, which is the agent's to know."""
+    try:
+        paramiko.PKey.from_path(key)
+    except (TypeError, paramiko.PasswordRequiredException):  # the former is cryptography's word for it
+        return True
+    except (paramiko.SSHException, paramiko.UnknownKeyType, UnsupportedAlgorithm, ValueError, OSError):
+        return False  # the login will say so
+    return False
 
-    def __init__(self, host: str, login: Login) -> None:
-        self._host = host
+
+class _Refuse(paramiko.MissingHostKeyPolicy):  # type: ignore[misc]
+    """Refuse a machine whose key nobody has vouched for."""
+
+    def __init__(self, who: str, login: Login) -> None:
+        self._who = who
         self._login = login
 
     def missing_host_key(self, _client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
-        file = self._login.known_hosts or Path("~/.ssh/known_hosts")
+        login = self._login
+        scan = f"ssh-keyscan -p {login.port} {login.address}"
+        if login.jump:  # only from there can the host be reached
+            user, address, port = login.jump
+            scan = f"ssh -p {port} {user}@{address} {scan}"
         raise RigError(
-            f"{self._host}: the host key of {hostname} is unknown ({key.get_name()} {fingerprint(key)}); compare it on the "
+            f"{self._who}: the host key of {hostname} is unknown ({key.get_name()} {fingerprint(key)}); compare it on the "
             f"host's console (ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub), then trust it: "
-            f"ssh-keyscan -p {self._login.port} {self._login.address} >> {file}"
+            f"{scan} >> {login.known_hosts or '~/.ssh/known_hosts'}"
         )
 
 
@@ -81,6 +100,7 @@ class SshLink:
     given_up: str = ""
     """Why nothing more is to be asked of the host, once that is so."""
     _connection: Connection | None = field(default=None, repr=False)
+    _gateway: Connection | None = field(default=None, repr=False)
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
     @property
@@ -96,15 +116,29 @@ class SshLink:
         with self._lock:
             if not self.alive:
                 self.close()
-                self._connection = self._connected()
+                try:
+                    self._connection = self._connected()
+                except RigError:
+                    self.close()  # the jump host may have let us in
+                    raise
 
     def _connected(self) -> Connection:
         login = self.login
+        if login.jump is None:
+            return self._opened(self.host, login, "ssh.address and ssh.port", "ssh.user and ssh.key")
+        user, address, port = login.jump
+        gate = replace(login, address=address, port=port, user=user, jump=None)
+        self._gateway = self._opened(f"{self.host}'s jump host", gate, "ssh.jump", "ssh.jump and ssh.key")
+        return self._opened(self.host, login, "ssh.address and ssh.port", "ssh.user and ssh.key")
+
+    def _opened(self, who: str, login: Login, place: str, access: str) -> Connection:
+        """Log in to a host, or to the one on the way; the last two name the inventory's fields for both."""
         where = f"{login.address} port {login.port}"
-        connection = self._made(login.address, login.port, login.user)
+        connection = self._made(who, login)
+        by = ""
         if login.jump:
-            user, name, port = login.jump
-            connection.gateway = self._made(name, port, user)
+            connection.gateway = self._gateway
+            by = f"{login.jump[0]}@{login.jump[1]}:{login.jump[2]}"
         try:
             connection.open()
             transport = connection.transport
@@ -114,45 +148,50 @@ class SshLink:
                 transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(DEAD_AFTER * 1000))
             return connection
         except paramiko.BadHostKeyException as error:
+            file = f" -f {login.known_hosts}" if login.known_hosts else ""
             raise RigError(
-                f"{self.host}: the host key of {where} has changed: it is {fingerprint(error.key)}, and known is "
+                f"{who}: the host key of {where} has changed: it is {fingerprint(error.key)}, and known is "
                 f"{fingerprint(error.expected_key)}. Somebody may stand between. If the host was set up anew: "
-                f"ssh-keygen -R '{login.name_of_key}', then trust its new key"
+                f"ssh-keygen -R '{login.name_of_key}'{file}, then trust its new key"
             ) from None
         except paramiko.AuthenticationException:
+            if login.key and _locked(login.key):
+                raise RigError(
+                    f"{who}: {where} cannot be logged in to: the key {login.key} has a passphrase, and the SSH agent has no "
+                    f"key that {login.user} may use there: ssh-add {login.key}, or leave ssh.key out; or see {access}"
+                ) from None
             key = f"the key {login.key}" if login.key else "every key of the agent and of ~/.ssh"
-            raise RigError(
-                f"{self.host}: {login.user}@{where} refuses {key}: ssh-copy-id, or see ssh.user and ssh.key"
-            ) from None
+            copy = f"ssh-copy-id -o ProxyJump={by}" if by else "ssh-copy-id"
+            raise RigError(f"{who}: {login.user}@{where} refuses {key}: {copy}, or see {access}") from None
         except (paramiko.SSHException, OSError, EOFError) as error:
             words = str(error) or type(error).__name__
-            raise RigError(
-                f"{self.host}: cannot reach {where}: {words}; is the host up, and are ssh.address and ssh.port right?"
-            ) from None
+            remedy = f"is the host up, and are {place} right?"
+            if isinstance(error, paramiko.ChannelException) and error.code == _FORBIDDEN:
+                remedy = "allow it there (AllowTcpForwarding in sshd_config)"
+            raise RigError(f"{who}: cannot reach {where}{by and f' through {by}'}: {words}; {remedy}") from None
 
-    def _made(self, address: str, port: int, user: str) -> Connection:
-        login = self.login
-        options: dict[str, object] = {"look_for_keys": login.key is None, "allow_agent": login.key is None}
+    def _made(self, who: str, login: Login) -> Connection:
+        options: dict[str, object] = {"look_for_keys": login.key is None, "allow_agent": True}
         if login.key is not None:
             if not login.key.is_file():
-                raise RigError(f"{self.host}: there is no key file {login.key}: see ssh.key in the inventory")
-            options["key_filename"] = str(login.key)
+                raise RigError(f"{who}: there is no key file {login.key}: see ssh.key in the inventory")
+            options |= {"key_filename": str(login.key), "allow_agent": _locked(login.key)}
         if self.sock is not None:
             options["sock"] = self.sock
         connection = Connection(
-            address,
-            user=user,
-            port=port,
+            login.address,
+            user=login.user,
+            port=login.port,
             config=Config(lazy=True),
             connect_timeout=CONNECT_TIMEOUT,
             connect_kwargs={**options, "banner_timeout": 3 * CONNECT_TIMEOUT, "auth_timeout": 3 * CONNECT_TIMEOUT},
         )
         client = connection.client
-        client.set_missing_host_key_policy(_Refuse(self.host, login))
+        client.set_missing_host_key_policy(_Refuse(who, login))
         try:
             client.load_system_host_keys(str(login.known_hosts) if login.known_hosts else None)
         except OSError as error:
-            raise RigError(f"{self.host}: cannot read {login.known_hosts}: {error.strerror}") from None
+            raise RigError(f"{who}: cannot read {login.known_hosts}: {error.strerror}") from None
         return connection
 
     def channel(self, command: str) -> paramiko.Channel:
@@ -187,10 +226,12 @@ class SshLink:
 
     def close(self) -> None:
         """Close the connection."""
-        with self._lock, contextlib.suppress(Exception):
-            if self._connection is not None:
-                self._connection.close()
-        self._connection = None
+        with self._lock:
+            for connection in (self._connection, self._gateway):
+                with contextlib.suppress(Exception):
+                    if connection is not None:
+                        connection.close()
+        self._connection = self._gateway = None
 
 
 def command_line(

@@ -91,7 +91,7 @@ def environment(results: Results) -> str:
         "target": run.target,
         "lab": run.lab,
         "kernel": run.kernel,
-        "link rate": f"{run.link_rate / 1e6:g} Mbit/s",
+        "link rate": ", ".join(f"{rate / 1e6:g} Mbit/s" for rate in run.link_rates),
         "LAG driver": run.lag_driver or "",
         "congestion control": run.congestion_control,
         "suites' revision": run.revision,

@@ -259,6 +259,8 @@ def _deviations(results: Results, judged: Sequence[Judged]) -> Iterable[str]:
     other = [end.nodeid for plan, end in ended(results).values() if plan.behaviour is None and end.state != "passed"]
     if other:
         yield f"{len(other)} of no behaviour did not pass: {_names(other)}"
+    if repeated := [test.nodeid for test in results.tests if test.repeated]:
+        yield f"{len(repeated)} repeated: a machine died in the first try: {_names(repeated)}"
     unsettled = [test.nodeid for test in results.tests if not all(each.settled for each in test.measurements)]
     if unsettled:
         yield f"{len(unsettled)} with a value that had not settled at the deadline; the mean decided: {_names(unsettled)}"

@@ -78,8 +78,8 @@ class TestResult:
 
     ``nics`` tells what each NIC carried while the test measured.
     ``behaviour`` is an id of the catalogue, None for a test that states none. ``lost`` says that the process which ran
-    the test was lost, so that there is no verdict; the outcome is ``error`` then. Raises ValueError where the duration
-    is negative or not finite.
+    the test was lost, so that there is no verdict; the outcome is ``error`` then. ``repeated`` says that a machine died in
+    the first try, and that this is the second one. Raises ValueError where the duration is negative or not finite.
     """
 
     __test__ = False  # no test class, though its name begins like one
@@ -92,6 +92,7 @@ class TestResult:
     measurements: tuple[Measurement, ...] = ()
     lost: bool = False
     nics: tuple[NicBytes, ...] = ()
+    repeated: bool = False
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.duration) and self.duration >= 0):
@@ -129,6 +130,12 @@ class Run:
     planned: tuple[Planned, ...] | None = None
     confidence: float | None = None
     durations: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def link_rates(self) -> tuple[float, ...]:
+        """The rates (bit/s) of the links that tests used, from the slowest; an emulated lab has one."""
+        real = {cable.rate for cable in self.cables if cable.rate} if self.target == "physical" else set[float]()
+        return tuple(sorted(real)) or (self.link_rate,)
 
 
 @dataclass(frozen=True)

@@ -116,10 +116,13 @@ def render(results: Results, *, width: int = PLAIN_WIDTH, colour: bool = False) 
         for number, (name, *figures) in enumerate(_rows(test)):
             identifier, verdict = (test.behaviour or _NOTHING, test.outcome) if number == 0 else ("", "")
             style = _STYLES[test.outcome] if colour and verdict else ""
+            verdict += "\nrepeated" if test.repeated and verdict else ""
             table.add_row(_text(identifier), _text(name), *figures[: len(columns)], Text(verdict, style=style))
     console.print(table)
     if any(not each.settled for test in results.tests for each in test.measurements):
         console.print("?  the verdict had not settled at the deadline: it is the mean's")
+    if any(test.repeated for test in results.tests):
+        console.print("repeated: a machine died in the first try; the second one counts")
     for heading, reason, outcome in _reasons(results):
         console.print(Text(printable(heading), style=_STYLES[outcome] if colour else ""), overflow="fold")
         console.print(Padding(_text(reason), (0, 0, 0, 4)), overflow="fold")
@@ -204,7 +207,7 @@ def _closing(results: Results) -> str:
         f"target {run.target}",
         f"kernel {run.kernel}",
         f"LAG by {run.lag_driver}" if run.lag_driver else "",
-        f"links of {figure(run.link_rate, 'bit/s')} Mbit/s",
+        f"links of {', '.join(figure(rate, 'bit/s') for rate in run.link_rates)} Mbit/s",
         run.congestion_control,
     ]
     stopped = "Interrupted: tests that did not run are not listed. " if run.interrupted else ""

@@ -43,6 +43,8 @@ class Lab:
     link: Link
     cabling: Cabling
     journal: Journal = field(default_factory=Journal)
+    rates: Mapping[float, int] = field(default_factory=dict)
+    """Rates (bit/s) of real cables, by the topology's speedup; emulated ones are what it asks for."""
 
     @property
     def left(self) -> Host:
@@ -53,6 +55,10 @@ class Lab:
     def right(self) -> Host:
         """The host that listens: the article's host 2."""
         return self.hosts["right"]
+
+    def rate(self, cable: Cable) -> float:
+        """Return a cable's rate in bit/s."""
+        return self.rates.get(cable.speedup, self.link.rate * cable.speedup)
 
     def links_between(self, one: str, other: str) -> int:
         """Return how many cables run between two nodes."""

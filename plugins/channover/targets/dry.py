@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from re import Match
+from typing import TYPE_CHECKING
 
-from channover.errors import ChannoverError
+from channover.errors import ChannoverError, RigError
 from channover.hosts.base import Completed, Host, Journal, Nic, shown
 from channover.plan import Plan
 from channover.state import Limits, LinkState, State
@@ -21,6 +22,11 @@ from channover.targets.netns import device_name
 from channover.topology import Cable, Topology
 from channover.wire import Link
 
+if TYPE_CHECKING:
+    from channover.targets.physical import PhysicalTarget
+
+FOLDER = "/run/channover/RUN/files"
+"""Where a run's files lie on its hosts."""
 PATIENCE = 12
 """How often a host may be asked for a state that cannot change before the test counts as waiting for an answer."""
 
@@ -70,7 +76,9 @@ class DryHost:
     said: list[str]
     now: State
     real: Host | None = None
-    folder: str = "/run/channover/RUN/files"
+    folder: str = FOLDER
+    guesses: list[str] = field(default_factory=list)
+    """The programs of which it was taken that they end well and say nothing."""
     asked: int = 0
 
     def _say(self, text: str) -> None:
@@ -92,12 +100,14 @@ class DryHost:
         """Note a command, and take it that it ended well and said nothing."""
         if not quiet:
             self._say(shown(argv))
+        self.guesses.append(shown(argv))
         return Completed(argv, 0, "", "")
 
     def spawn(self, *argv: str, environment: Mapping[str, str] | None = None) -> DryProcess:  # noqa: ARG002
         """Note a command that would run in the background."""
         if argv[:1] != ("bash",):  # the sampler of counters changes nothing
             self._say(f"{shown(argv)} &")
+        self.guesses.append(shown(argv))
         return DryProcess(argv)
 
     def read(self, path: str) -> str:
@@ -174,27 +184,89 @@ class DryTarget:
     source: Target | None = None
     remarks: list[str] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
+    guesses: list[str] = field(default_factory=list)
+    """The programs whose answers were made up: an error after that may be the dry run's own."""
+    _told: set[object] = field(default_factory=set)
+    """The hosts and cables of which it was said what is done once a run."""
 
-    def unmet(self, topology: Topology) -> str | None:  # noqa: ARG002 - nothing is needed
-        """Say nothing: the commands can be told anywhere."""
+    def unmet(self, topology: Topology) -> str | None:
+        """Say what the inventory lacks, or what speaks against a host; made-up commands can be told anywhere."""
+        real = self._real
+        if real is None:
+            return None
+        from channover.targets import preflight  # here and below, since hosts behind SSH take long to import
+        from channover.targets.matching import fit
+
+        found = fit(topology, real.entry)
+        if isinstance(found, str):
+            return found
+        try:
+            preflight.fatal(real.findings({name: real.entry.hosts[name] for name in found.nodes.values()}))
+        except ChannoverError as error:
+            return str(error)
         return None
+
+    @property
+    def _real(self) -> PhysicalTarget | None:
+        if self.source is None:
+            return None
+        from channover.targets.physical import PhysicalTarget
+
+        return self.source if isinstance(self.source, PhysicalTarget) else None
 
     @contextmanager
     def lab(self, topology: Topology, link: Link, journal: Journal) -> Iterator[Lab]:
-        """Give a lab of hosts that take notes."""
-        known: Mapping[str, Host] = {}
-        look = getattr(self.source, "looked_at", None)
-        if look is not None:
-            known = look(topology)
+        """Give a lab of hosts that take notes. Raises RigError where real ones could not have it."""
+        real = self._real
+        made = self._made(topology, link, journal) if real is None else self._laid(real, topology, journal)
+        with contextlib.suppress(AnswerNeeded):
+            yield made
+
+    def _made(self, topology: Topology, link: Link, journal: Journal) -> Lab:
         hosts = {}
         for node in topology.nodes:
-            real = known.get(node.name)
-            nics = real.nics if real else {nic: Nic(nic, device_name(n)) for n, nic in enumerate(node.nics)}
+            nics = {nic: Nic(nic, device_name(number)) for number, nic in enumerate(node.nics)}
             links = {nic.device: LinkState(nic.device, False, 1500, "", ()) for nic in nics.values()}
-            now = real.state() if real else State(links=links, limits=Limits(2, 0))
-            hosts[node.name] = DryHost(node.name, nics, self.said, now, real)
-        with contextlib.suppress(AnswerNeeded):
-            yield Lab(topology, hosts, link, DryCabling(self.said), journal)
+            now = State(links=links, limits=Limits(2, 0))
+            hosts[node.name] = DryHost(node.name, nics, self.said, now, guesses=self.guesses)
+        return Lab(topology, hosts, link, DryCabling(self.said), journal)
+
+    def _laid(self, real: PhysicalTarget, topology: Topology, journal: Journal) -> Lab:
+        """Look at real hosts, and say what they would get before a test begins."""
+        from channover.targets.matching import fit
+        from channover.targets.physical import HostCabling, bare, clashes, raised
+
+        found = fit(topology, real.entry)
+        if isinstance(found, str):
+            raise RigError(found)
+        known = real.looked_at(topology)
+        clashes(known, found, topology)
+        hosts: dict[str, Host] = {}
+        for name, host in known.items():
+            dry = DryHost(name, host.nics, self.said, host.state(), host, f"{FOLDER}/{name}", self.guesses)
+            if self._first(found.nodes[name]):
+                self.said.append(
+                    f"{name}: take {found.nodes[name]}, which saves its state and restores itself at the end"
+                )
+            self.said.append(f"{name}# mkdir -p {dry.folder}")
+            before, devices = dry.now, [nic.device for nic in host.nics.values()]
+            stripping = bare(before, devices, down=real.entry.allows.nics_down)
+            dry.apply(stripping)
+            dry.apply(raised(before, devices, stripping))
+            hosts[name] = dry
+        link = Link(found.rate) if topology.cables else Link()
+        for cable in topology.cables:
+            if self._first((found.nics[cable.a], found.nics[cable.b])):
+                self.said.append(
+                    f"panel: prove the cable {cable}: both ends get an address of 169.254.0.0/16, ping, and lose it again"
+                )
+        return Lab(topology, hosts, link, HostCabling(hosts, real.entry.allows.nics_down), journal, found.rates)
+
+    def _first(self, thing: object) -> bool:
+        """Say whether it is the first time that there is something to say of a thing."""
+        new = thing not in self._told
+        self._told.add(thing)
+        return new
 
     def close(self) -> None:
         """Let go of the real hosts."""

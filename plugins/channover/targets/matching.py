@@ -35,6 +35,8 @@ class Fit:
     """The lab's NIC for each NIC of a node."""
     rate: int
     """Rate (bit/s) of the cables of speedup 1; where there are none, of the slowest ones."""
+    rates: Mapping[float, int]
+    """Rate (bit/s) of the lab's cables for each speedup of the topology's."""
 
 
 def fit(topology: Topology, lab: LabEntry) -> Fit | str:
@@ -51,7 +53,7 @@ def fit(topology: Topology, lab: LabEntry) -> Fit | str:
         nodes = search.placed()
         if nodes is not None:
             base = by_speedup.get(1.0, min(rates, default=0))
-            return Fit(nodes, _nics(topology, lab, nodes, by_speedup), base)
+            return Fit(nodes, _nics(topology, lab, nodes, by_speedup), base, by_speedup)
         gave_up = gave_up or search.steps > STEPS
     if gave_up:
         return (

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_interface
 
 from channover.errors import ChannoverError, NotAllowed, RigError
-from channover.hosts.base import Journal, Nic, until
+from channover.hosts.base import Host, Journal, Nic, until
 from channover.hosts.remote import RemoteHost
 from channover.hosts.seat import ROOT, Seat
 from channover.inventory import HostEntry, LabEntry
@@ -32,9 +32,9 @@ MTU = 1500
 class HostCabling:
     """Cables that nobody can pull from here: setting both NICs down comes closest (:class:`Cabling`)."""
 
-    hosts: Mapping[str, RemoteHost]
+    hosts: Mapping[str, Host]
     allowed: bool
-    _pulled: dict[Cable, list[tuple[RemoteHost, Plan]]] = field(default_factory=dict)
+    _pulled: dict[Cable, list[tuple[Host, Plan]]] = field(default_factory=dict)
 
     def cut(self, cable: Cable) -> None:
         """Set both ends down. Raises NotAllowed where the inventory forbids it."""
@@ -107,11 +107,6 @@ class PhysicalTarget:
             for finding in preflight.of_host(name, host, self.entry, facts)
         ]
 
-    def link_of(self, topology: Topology) -> Link | None:
-        """Return the link that a topology's cables are here, or None where it cannot be had."""
-        found = fit(topology, self.entry)
-        return None if isinstance(found, str) else Link(found.rate)
-
     @contextmanager
     def lab(self, topology: Topology, link: Link, journal: Journal) -> Iterator[Lab]:
         """Lay a topology on the lab for the length of a block. Afterwards each host is as it was, or RigError names why."""
@@ -129,7 +124,7 @@ class PhysicalTarget:
             stack.callback(self._unwind, hosts.values())
             self._prepare(hosts, {node: taken[name] for node, name in found.nodes.items()}, topology, stripped)
             cabling = self.cabling or HostCabling(hosts, self.entry.allows.nics_down)
-            made = Lab(topology, hosts, Link(found.rate) if topology.cables else link, cabling, journal)
+            made = Lab(topology, hosts, Link(found.rate) if topology.cables else link, cabling, journal, found.rates)
             self._prove(made, found)
             yield made
 
@@ -180,8 +175,7 @@ class PhysicalTarget:
             if (plan := bare(before, devices, down=host.permission.nics_down)).operations:
                 host.strip(plan)
                 stripped.update(f"{seats[host.name].name}: {words}" for words in seats[host.name].differences())
-            down = [device for device in devices if not before.links[device].up or plan.operations]
-            host.apply(Plan.of("set NICs up", [LinkSet(device, up=True) for device in down]))
+            host.apply(raised(before, devices, plan))
             wanted = [nic.device for label, nic in host.nics.items() if Port(host.name, label) in cabled]
 
             def ready() -> bool:
@@ -257,6 +251,15 @@ def bare(before: State, devices: list[str], *, down: bool = True) -> Plan:
             own.append(LinkSet(device, up=False))
         steps += own
     return Plan.of("bare NICs", steps)
+
+
+def raised(before: State, devices: list[str], stripping: Plan) -> Plan:
+    """Return the plan that sets NICs up, once :func:`bare` has been applied."""
+    down = {step.device for step in stripping if isinstance(step, LinkSet) and step.up is False}
+    return Plan.of(
+        "set NICs up",
+        [LinkSet(device, up=True) for device in devices if device in down or not before.links[device].up],
+    )
 
 
 def clashes(hosts: Mapping[str, RemoteHost], found: Fit, topology: Topology) -> None:
