@@ -19,6 +19,7 @@ Only where a lab's own processes are killed (the last two ways) nobody does, so 
 from __future__ import annotations
 
 import argparse
+import compileall
 import contextlib
 import fcntl
 import os
@@ -294,7 +295,7 @@ class Attempt:
 
     def _results(self) -> str:
         """Check the run's folder, and say what is in it."""
-        folders = [path for path in self.reports.iterdir() if not path.is_symlink()]
+        folders = [path for path in self.reports.iterdir() if not path.is_symlink() and path.name != ".history"]
         if not folders:
             return "no folder yet"
         for stray in [path for path in self.reports.rglob(".*.tmp")]:
@@ -386,6 +387,7 @@ def attempt(way: str, moment: float, gap: float, words: list[str], room: Path, o
 def main() -> int:
     """Make the attempts, print a line each, and return the exit status."""
     options = parse()
+    compileall.compile_dir(str(ROOT / "plugins"), quiet=1)  # or the first report of a fresh clone leaves files
     leaks.adopt_orphans()
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(10_000)
     chance = random.Random(seed)
