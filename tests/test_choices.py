@@ -107,6 +107,20 @@ def test_an_unreachable_lab_is_one_line_and_names_the_host(tmp_path: Path) -> No
     assert "Traceback" not in done.stderr + done.stdout
 
 
+def test_collection_alone_asks_no_host(tmp_path: Path) -> None:
+    inventory = tmp_path / "labs.yaml"
+    inventory.write_text(
+        INVENTORY.replace("192.0.2.1", "127.0.0.1, port: 1").replace("192.0.2.2", "127.0.0.1, port: 2")
+    )
+    done = pytest_run("--collect-only", "--target=physical", f"--inventory={inventory}", "--lab=one", "suites/lacp")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "cannot reach" not in done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    skipped = [line for line in lines if line.startswith("would skip ")]
+    assert skipped and all("test_switches.py" in line and "the topology two-switches-" in line for line in skipped)
+    assert sum("no host was asked what it lacks" in line for line in lines) == 1
+
+
 @pytest.mark.lab
 def test_a_kept_lab_can_be_looked_at(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "plugins"), "XDG_RUNTIME_DIR": str(tmp_path)}

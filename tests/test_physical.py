@@ -15,20 +15,25 @@ from pathlib import Path
 import pytest
 from tests.sshd import Server
 
-from channover.errors import RigError
+from channover.behaviours import CATALOGUE
+from channover.choices import Place
+from channover.errors import RigError, UsageError
 from channover.hosts import seat as seats
-from channover.hosts.base import Journal, until
+from channover.hosts.base import Host, Journal, until
 from channover.hosts.namespace import NamespaceHost
 from channover.hosts.seat import Taken
 from channover.hosts.sshlink import SshLink
 from channover.inventory import HostEntry, load
 from channover.plan import AddressAdd, LinkSet, Plan, RuleAdd
 from channover.reporting import machines, rig_of
+from channover.session import Session
+from channover.settings import Settings
 from channover.targets.base import Lab
+from channover.targets.capabilities import CAPABILITIES, Capability
 from channover.targets.netns import NetnsTarget
 from channover.targets.physical import PhysicalTarget
-from channover.targets.seats import Seats
-from channover.topology import pair, trio
+from channover.targets.seats import Seats, login_of
+from channover.topology import Cable, Node, Port, Role, Topology, gateway, pair, trio, two_switches
 from channover.wire import Link
 
 pytestmark = pytest.mark.lab
@@ -56,22 +61,54 @@ class Bench:
             assert isinstance(host, NamespaceHost)
             (folder / name).mkdir()
             self.servers[name] = Server(host, folder / name)
-        (folder / "bench.yaml").write_text(INVENTORY)
-        self.entry = load(folder / "bench.yaml").labs["bench"]
+        self.folder = folder
+        self.lay(INVENTORY)
 
-    def connect(self, name: str, _host: HostEntry) -> SshLink:
-        link = self.servers[name].link()
+    def lay(self, inventory: str) -> None:
+        (self.folder / "bench.yaml").write_text(inventory)
+        self.entry = load(self.folder / "bench.yaml").labs["bench"]
+
+    def connect(self, name: str, host: HostEntry) -> SshLink:
+        if name not in self.servers or host.ssh.port != 22:
+            return SshLink(name, login_of(host))
+        link = self.servers[name].link(sudo=host.sudo)
         link.host = name
         return link
 
-    def target(self, wait: float = 0.0) -> PhysicalTarget:
-        return PhysicalTarget(self.entry, Seats(wait, connect=self.connect), prove=False)
+    def target(self, wait: float = 0.0, *, prove: bool = False) -> PhysicalTarget:
+        return PhysicalTarget(self.entry, Seats(wait, connect=self.connect), prove=prove)
+
+    def session(self, *topologies: Topology) -> Session:
+        place = Place("physical", self.entry)
+        settings = Settings(place, Link(), "auto", None, 10.0, False, self.folder / "reports")
+        return Session(settings, self.target(), topologies)
 
 
 @pytest.fixture
 def bench(netns: NetnsTarget, two_hosts: Lab, tmp_path: Path) -> Iterator[Bench]:
     with netns.lab(pair(), Link(), Journal()) as other:
         yield Bench({"left": two_hosts, "right": other}, tmp_path)
+
+
+def two_bridges() -> Topology:
+    """Two switches and nothing else."""
+    nodes = tuple(Node(name, ("a", "b"), Role.SWITCH) for name in ("west", "east"))
+    return Topology("two-bridges", nodes, tuple(Cable(Port("west", nic), Port("east", nic)) for nic in "ab"))
+
+
+BEYOND = """
+      beyond: {ssh: {address: 127.0.0.1, port: 1}, management: lo, nics: {a: eth1}}
+    cables:
+      - {ends: [right.out, beyond.a], rate: 1gbit}
+"""
+
+
+def with_beyond() -> str:
+    """A lab for the topology gateway whose third host is down."""
+    return INVENTORY.replace("\n    cables:\n", BEYOND).replace(
+        "right: {ssh: {address: 192.0.2.2}, management: lo, nics: {",
+        "right: {ssh: {address: 192.0.2.2}, management: lo, nics: {out: eth3, ",
+    )
 
 
 @pytest.fixture
@@ -125,14 +162,14 @@ def test_settings_of_before_come_back_and_not_defaults(bench: Bench) -> None:
 
 
 def test_a_lab_is_taken_by_one_run_at_a_time(target: PhysicalTarget, bench: Bench) -> None:
-    assert target.unmet(pair()) is None
+    target.seats.take(dict(bench.entry.hosts))
     other = bench.target()
     with pytest.raises(
         Taken, match=r"left is taken by \S+ pid \d+ since 20\S+, run run-\S+; wait for it with --lease-wait"
     ):
         other.seats.take(dict(bench.entry.hosts))
     target.close()
-    assert other.unmet(pair()) is None
+    other.seats.take(dict(bench.entry.hosts))
     other.close()
 
 
@@ -178,3 +215,58 @@ def test_a_host_that_answers_nothing_is_given_up(target: PhysicalTarget, bench: 
             lab.left.run("true")
     until(lambda: bench.own.state() == before, "the host to restore itself", 10, 0.2)
     bench.own.run("sh", "-c", SSHD.format("CONT"))
+
+
+# What a run and the doctor look at
+
+
+def test_a_lab_of_switches_only_can_be_used(bench: Bench) -> None:
+    bench.lay(INVENTORY.replace("management: lo,", "management: lo, role: switch,"))
+    session = bench.session(two_bridges(), pair())
+    try:
+        session.ready()
+        assert session.lacks(two_bridges()) is None
+        assert "the topology pair needs 2" in str(session.lacks(pair()))
+    finally:
+        session.target.close()
+
+
+def test_a_run_is_refused_only_where_no_topology_of_its_tests_fits(bench: Bench) -> None:
+    with pytest.raises(UsageError, match=r"--target=physical: .*the topology two-switches-1 needs"):
+        bench.session(two_switches(), trio()).ready()
+
+
+def test_every_host_that_tests_ask_for_is_probed_and_counts_for_its_topologies(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def trial(host: Host) -> str | None:
+        return "right cannot ping: mend it" if host.name == "right" else None
+
+    monkeypatch.setitem(CAPABILITIES, "iperf3", Capability("traffic", {}, trial))
+    alone = Topology("alone", (Node("left", ("a",)),), ())
+    behaviour = next(each for each in CATALOGUE.values() if "iperf3" in each.needs)
+    session = bench.session(alone, pair())
+    try:
+        session.ready()
+        assert session.gaps()["iperf3"] == "right cannot ping: mend it"
+        assert "right cannot ping: mend it" in str(session.unmet(behaviour, pair()))
+        assert "right" not in str(session.unmet(behaviour, alone))
+    finally:
+        session.target.close()
+
+
+def test_a_third_host_that_cannot_be_reached_ends_the_run_and_is_no_skip(bench: Bench) -> None:
+    bench.lay(with_beyond())
+    session = bench.session(pair(), gateway())
+    try:
+        assert session.lacks(gateway()) is None
+        with pytest.raises(RigError, match=r"--target=physical: .*beyond: cannot reach 127\.0\.0\.1 port 1"):
+            session.ready()
+    finally:
+        session.target.close()
+
+
+def test_a_misfit_run_says_so_before_it_asks_a_host(bench: Bench) -> None:
+    session = bench.session(trio())
+    assert "no pair of hosts" in str(session.target_unmet)
+    assert session.kernel and not session.target.seats._seats  # type: ignore[attr-defined]
