@@ -121,6 +121,22 @@ def test_collection_alone_asks_no_host(tmp_path: Path) -> None:
     assert sum("no host was asked what it lacks" in line for line in lines) == 1
 
 
+def test_doctor_names_every_host_that_cannot_be_reached(tmp_path: Path) -> None:
+    inventory = tmp_path / "labs.yaml"
+    inventory.write_text(
+        INVENTORY.replace("192.0.2.1", "127.0.0.1, port: 1").replace("192.0.2.2", "127.0.0.1, port: 2")
+    )
+    command = [sys.executable, "-m", "channover.cli", "doctor", "--target", "physical", "--lab", "one"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "plugins")}
+    done = subprocess.run(
+        [*command, "--inventory", str(inventory)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (1, "")
+    for line in ("left: cannot reach 127.0.0.1 port 1", "right: cannot reach 127.0.0.1 port 2"):
+        assert f"\n{line}" in done.stdout
+    assert "0 of 27 behaviours can be tried with what is left" in done.stdout
+
+
 @pytest.mark.lab
 def test_a_kept_lab_can_be_looked_at(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "plugins"), "XDG_RUNTIME_DIR": str(tmp_path)}

@@ -11,10 +11,12 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.sshd import Server
 
+from channover import doctor
 from channover.behaviours import CATALOGUE
 from channover.choices import Place
 from channover.errors import RigError, UsageError
@@ -22,7 +24,7 @@ from channover.hosts import seat as seats
 from channover.hosts.base import Host, Journal, until
 from channover.hosts.namespace import NamespaceHost
 from channover.hosts.seat import Taken
-from channover.hosts.sshlink import SshLink
+from channover.hosts.sshlink import SshLink, command_line
 from channover.inventory import HostEntry, load
 from channover.plan import AddressAdd, LinkSet, Plan, RuleAdd
 from channover.reporting import machines, rig_of
@@ -264,6 +266,63 @@ def test_a_third_host_that_cannot_be_reached_ends_the_run_and_is_no_skip(bench: 
             session.ready()
     finally:
         session.target.close()
+
+
+def examined(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> doctor.Findings:
+    monkeypatch.setattr(doctor, "target_of", lambda _: bench.target(prove=True))
+    place = Place("physical", bench.entry)
+    return doctor.examine(Settings(place, Link(), "auto", None, 10.0, False, Path("reports")))
+
+
+def test_the_doctor_finds_what_is_wrong_with_each_host_and_shows_the_others(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.lay(with_beyond().replace("{address: 192.0.2.2}", "{address: 127.0.0.1, port: 2}"))
+    found = examined(bench, monkeypatch)
+    assert found.broken and not found.complete
+    for name, port in (("beyond", 1), ("right", 2)):
+        assert any(check.startswith(f"{name}: cannot reach 127.0.0.1 port {port}") for check in found.checks)
+    assert "left.a–right.a, left.b–right.b" in "".join(found.checks)
+    assert [row[:2] for row in found.hosts] == [("left", "root"), ("right", "unknown"), ("beyond", "unknown")]
+    assert found.hosts[0][2].startswith(os.uname().release) and "iproute2" in found.hosts[0][3]
+    assert [row[:2] for row in found.nics] == [("left.a", "eth1"), ("left.b", "eth2")]
+    assert {row[-1] for row in found.nics} == {"carrier"}, "they are up while they are looked at"
+    assert {ability.name for ability in found.abilities} > {"iperf3", "ping"}
+    assert all("right: cannot reach" in str(prospect.missing) for prospect in found.prospects)
+    plain = doctor.render(found, terminal=False)
+    assert re.search(r"^left +root, \S+ .*iproute2", plain, re.MULTILINE)
+    assert re.search(r"^left\.a +eth1, .*duplex.*, carrier$", plain, re.MULTILINE)
+    assert "left.a" in doctor.render(found, terminal=True)
+
+
+def test_the_doctor_proves_every_cable(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = bench.own.state()
+    found = examined(bench, monkeypatch)  # nothing crosses between the two
+    wrong = [check for check in found.checks if "do not reach" in check]
+    assert len(wrong) == 2 and "(eth1)" in wrong[0] and "(eth2)" in wrong[1]
+    assert found.broken and found.facts["topologies"] == "pair"
+    assert None in {prospect.missing for prospect in found.prospects}
+    assert bench.own.state() == before
+
+
+def test_the_doctor_names_the_package_of_ping(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CAPABILITIES, "ping", Capability("ICMP echo", {"no-ping": "iputils-ping"}))
+    found = examined(bench, monkeypatch)
+    assert "the cabling cannot be proved: left has no no-ping: apt-get install iputils-ping" in found.checks
+    assert "doctor" not in "".join(found.checks)
+    assert len(found.hosts) == 2 and len(found.nics) == 4
+
+
+def test_sudo_that_is_refused_is_a_finding_of_its_host(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refusing(*words: Any, **options: Any) -> str:
+        return "echo 'sudo: a password is required' >&2; exit 1" if words[2] else command_line(*words, **options)
+
+    monkeypatch.setattr("channover.hosts.remote_process.command_line", refusing)
+    bench.lay(INVENTORY.replace("management: lo,", "management: lo, sudo: true,", 1))
+    found = examined(bench, monkeypatch)
+    assert [row[:2] for row in found.hosts] == [("left", "unknown"), ("right", "root")]
+    (check,) = [check for check in found.checks if "sudo" in check]
+    assert check.startswith("left: ") and "NOPASSWD" in check
 
 
 def test_a_misfit_run_says_so_before_it_asks_a_host(bench: Bench) -> None:
