@@ -125,6 +125,36 @@ def test_a_dry_run_of_a_lab_that_lacks_hosts_says_so(tmp_path: Path) -> None:
     assert "lab two has hosts: 1, and the topology pair needs 2" in done.stderr + done.stdout
 
 
+def test_collection_alone_asks_no_host(tmp_path: Path) -> None:
+    inventory = tmp_path / "labs.yaml"
+    inventory.write_text(
+        INVENTORY.replace("192.0.2.1", "127.0.0.1, port: 1").replace("192.0.2.2", "127.0.0.1, port: 2")
+    )
+    done = pytest_run("--collect-only", "--target=physical", f"--inventory={inventory}", "--lab=one", "suites/lacp")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "cannot reach" not in done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    skipped = [line for line in lines if line.startswith("would skip ")]
+    assert skipped and all("test_switches.py" in line and "the topology two-switches-" in line for line in skipped)
+    assert sum("no host was asked what it lacks" in line for line in lines) == 1
+
+
+def test_doctor_names_every_host_that_cannot_be_reached(tmp_path: Path) -> None:
+    inventory = tmp_path / "labs.yaml"
+    inventory.write_text(
+        INVENTORY.replace("192.0.2.1", "127.0.0.1, port: 1").replace("192.0.2.2", "127.0.0.1, port: 2")
+    )
+    command = [sys.executable, "-m", "channover.cli", "doctor", "--target", "physical", "--lab", "one"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "plugins")}
+    done = subprocess.run(
+        [*command, "--inventory", str(inventory)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (1, "")
+    for line in ("left: cannot reach 127.0.0.1 port 1", "right: cannot reach 127.0.0.1 port 2"):
+        assert f"\n{line}" in done.stdout
+    assert "0 of 27 behaviours can be tried with what is left" in done.stdout
+
+
 @pytest.mark.lab
 def test_a_kept_lab_can_be_looked_at(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "plugins"), "XDG_RUNTIME_DIR": str(tmp_path)}

@@ -13,25 +13,32 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.sshd import Server
 
-from channover.errors import NotAllowed, RigError
+from channover import doctor
+from channover.behaviours import CATALOGUE
+from channover.choices import Place
+from channover.errors import NotAllowed, RigError, UsageError
 from channover.hosts import seat as seats
-from channover.hosts.base import Journal, until
+from channover.hosts.base import Host, Journal, until
 from channover.hosts.namespace import NamespaceHost
 from channover.hosts.seat import Taken
-from channover.hosts.sshlink import SshLink
+from channover.hosts.sshlink import SshLink, command_line
 from channover.inventory import Allows, HostEntry, load
 from channover.plan import AddressAdd, LinkSet, Plan, RouteAdd, RuleAdd
 from channover.reporting import machines, rig_of
+from channover.session import Session
+from channover.settings import Settings
 from channover.targets.base import Lab
+from channover.targets.capabilities import CAPABILITIES, Capability
 from channover.targets.dry import DryTarget
 from channover.targets.netns import NetnsTarget
 from channover.targets.physical import PhysicalTarget
-from channover.targets.seats import Seats
-from channover.topology import pair, trio
+from channover.targets.seats import Seats, login_of
+from channover.topology import Cable, Node, Port, Role, Topology, gateway, pair, trio, two_switches
 from channover.wire import Link
 
 pytestmark = pytest.mark.lab
@@ -59,22 +66,54 @@ class Bench:
             assert isinstance(host, NamespaceHost)
             (folder / name).mkdir()
             self.servers[name] = Server(host, folder / name)
-        (folder / "bench.yaml").write_text(INVENTORY)
-        self.entry = load(folder / "bench.yaml").labs["bench"]
+        self.folder = folder
+        self.lay(INVENTORY)
 
-    def connect(self, name: str, _host: HostEntry) -> SshLink:
-        link = self.servers[name].link()
+    def lay(self, inventory: str) -> None:
+        (self.folder / "bench.yaml").write_text(inventory)
+        self.entry = load(self.folder / "bench.yaml").labs["bench"]
+
+    def connect(self, name: str, host: HostEntry) -> SshLink:
+        if name not in self.servers or host.ssh.port != 22:
+            return SshLink(name, login_of(host))
+        link = self.servers[name].link(sudo=host.sudo)
         link.host = name
         return link
 
-    def target(self, wait: float = 0.0) -> PhysicalTarget:
-        return PhysicalTarget(self.entry, Seats(wait, connect=self.connect), prove=False)
+    def target(self, wait: float = 0.0, *, prove: bool = False) -> PhysicalTarget:
+        return PhysicalTarget(self.entry, Seats(wait, connect=self.connect), prove=prove)
+
+    def session(self, *topologies: Topology) -> Session:
+        place = Place("physical", self.entry)
+        settings = Settings(place, Link(), "auto", None, 10.0, False, self.folder / "reports")
+        return Session(settings, self.target(), topologies)
 
 
 @pytest.fixture
 def bench(netns: NetnsTarget, two_hosts: Lab, tmp_path: Path) -> Iterator[Bench]:
     with netns.lab(pair(), Link(), Journal()) as other:
         yield Bench({"left": two_hosts, "right": other}, tmp_path)
+
+
+def two_bridges() -> Topology:
+    """Two switches and nothing else."""
+    nodes = tuple(Node(name, ("a", "b"), Role.SWITCH) for name in ("west", "east"))
+    return Topology("two-bridges", nodes, tuple(Cable(Port("west", nic), Port("east", nic)) for nic in "ab"))
+
+
+BEYOND = """
+      beyond: {ssh: {address: 127.0.0.1, port: 1}, management: lo, nics: {a: eth1}}
+    cables:
+      - {ends: [right.out, beyond.a], rate: 1gbit}
+"""
+
+
+def with_beyond() -> str:
+    """A lab for the topology gateway whose third host is down."""
+    return INVENTORY.replace("\n    cables:\n", BEYOND).replace(
+        "right: {ssh: {address: 192.0.2.2}, management: lo, nics: {",
+        "right: {ssh: {address: 192.0.2.2}, management: lo, nics: {out: eth3, ",
+    )
 
 
 @pytest.fixture
@@ -212,11 +251,12 @@ def test_a_run_that_waits_says_for_whom_and_looks_at_the_host_again(target: Phys
 def test_what_a_dead_run_left_is_put_back_and_said(target: PhysicalTarget, bench: Bench) -> None:
     assert target.unmet(pair()) is None
     run, own = target.seats.run_id, bench.own
-    own.run("sh", "-c", 'kill -KILL "$(cut -d" " -f1 "$1")"', "sh", f"{seats.ROOT}/{run}/watcher")
-    own.run("ip", "link", "set", "eth1", "mtu", "1400")
     for seat in target.seats.open(dict(bench.entry.hosts)).values():
         seat._stop.set()
         seat.link.close()
+    time.sleep(1)  # until the beat has ended, which starts a watcher that died again
+    own.run("sh", "-c", 'kill -KILL "$(cut -d" " -f1 "$1")"', "sh", f"{seats.ROOT}/{run}/watcher")
+    own.run("ip", "link", "set", "eth1", "mtu", "1400")
     other, said = bench.target(wait=60), list[str]()
     other.say = said.append
     other.seats.take(dict(bench.entry.hosts))
@@ -280,14 +320,14 @@ def test_a_dry_run_pulls_no_cable_that_the_inventory_protects(bench: Bench) -> N
 
 
 def test_a_lab_is_taken_by_one_run_at_a_time(target: PhysicalTarget, bench: Bench) -> None:
-    assert target.unmet(pair()) is None
+    target.seats.take(dict(bench.entry.hosts))
     other = bench.target()
     with pytest.raises(
         Taken, match=r"left is taken by \S+ pid \d+ since 20\S+, run run-\S+; wait for it with --lease-wait"
     ):
         other.seats.take(dict(bench.entry.hosts))
     target.close()
-    assert other.unmet(pair()) is None
+    other.seats.take(dict(bench.entry.hosts))
     other.close()
 
 
@@ -333,3 +373,115 @@ def test_a_host_that_answers_nothing_is_given_up(target: PhysicalTarget, bench: 
             lab.left.run("true")
     until(lambda: bench.own.state() == before, "the host to restore itself", 10, 0.2)
     bench.own.run("sh", "-c", SSHD.format("CONT"))
+
+
+# What a run and the doctor look at
+
+
+def test_a_lab_of_switches_only_can_be_used(bench: Bench) -> None:
+    bench.lay(INVENTORY.replace("management: lo,", "management: lo, role: switch,"))
+    session = bench.session(two_bridges(), pair())
+    try:
+        session.ready()
+        assert session.lacks(two_bridges()) is None
+        assert "the topology pair needs 2" in str(session.lacks(pair()))
+    finally:
+        session.target.close()
+
+
+def test_a_run_is_refused_only_where_no_topology_of_its_tests_fits(bench: Bench) -> None:
+    with pytest.raises(UsageError, match=r"--target=physical: .*the topology two-switches-1 needs"):
+        bench.session(two_switches(), trio()).ready()
+
+
+def test_every_host_that_tests_ask_for_is_probed_and_counts_for_its_topologies(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def trial(host: Host) -> str | None:
+        return "right cannot ping: mend it" if host.name == "right" else None
+
+    monkeypatch.setitem(CAPABILITIES, "iperf3", Capability("traffic", {}, trial))
+    alone = Topology("alone", (Node("left", ("a",)),), ())
+    behaviour = next(each for each in CATALOGUE.values() if "iperf3" in each.needs)
+    session = bench.session(alone, pair())
+    try:
+        session.ready()
+        assert session.gaps()["iperf3"] == "right cannot ping: mend it"
+        assert "right cannot ping: mend it" in str(session.unmet(behaviour, pair()))
+        assert "right" not in str(session.unmet(behaviour, alone))
+    finally:
+        session.target.close()
+
+
+def test_a_third_host_that_cannot_be_reached_ends_the_run_and_is_no_skip(bench: Bench) -> None:
+    bench.lay(with_beyond())
+    session = bench.session(pair(), gateway())
+    try:
+        assert session.lacks(gateway()) is None
+        with pytest.raises(RigError, match=r"--target=physical: .*beyond: cannot reach 127\.0\.0\.1 port 1"):
+            session.ready()
+    finally:
+        session.target.close()
+
+
+def examined(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> doctor.Findings:
+    monkeypatch.setattr(doctor, "target_of", lambda _: bench.target(prove=True))
+    place = Place("physical", bench.entry)
+    return doctor.examine(Settings(place, Link(), "auto", None, 10.0, False, Path("reports")))
+
+
+def test_the_doctor_finds_what_is_wrong_with_each_host_and_shows_the_others(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.lay(with_beyond().replace("{address: 192.0.2.2}", "{address: 127.0.0.1, port: 2}"))
+    found = examined(bench, monkeypatch)
+    assert found.broken and not found.complete
+    for name, port in (("beyond", 1), ("right", 2)):
+        assert any(check.startswith(f"{name}: cannot reach 127.0.0.1 port {port}") for check in found.checks)
+    assert "left.a–right.a, left.b–right.b" in "".join(found.checks)
+    assert [row[:2] for row in found.hosts] == [("left", "root"), ("right", "unknown"), ("beyond", "unknown")]
+    assert found.hosts[0][2].startswith(os.uname().release) and "iproute2" in found.hosts[0][3]
+    assert [row[:2] for row in found.nics] == [("left.a", "eth1"), ("left.b", "eth2")]
+    assert {row[-1] for row in found.nics} == {"carrier"}, "they are up while they are looked at"
+    assert {ability.name for ability in found.abilities} > {"iperf3", "ping"}
+    assert all("right: cannot reach" in str(prospect.missing) for prospect in found.prospects)
+    plain = doctor.render(found, terminal=False)
+    assert re.search(r"^left +root, \S+ .*iproute2", plain, re.MULTILINE)
+    assert re.search(r"^left\.a +eth1, .*duplex.*, carrier$", plain, re.MULTILINE)
+    assert "left.a" in doctor.render(found, terminal=True)
+
+
+def test_the_doctor_proves_every_cable(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = bench.own.state()
+    found = examined(bench, monkeypatch)  # nothing crosses between the two
+    wrong = [check for check in found.checks if "do not reach" in check]
+    assert len(wrong) == 2 and "(eth1)" in wrong[0] and "(eth2)" in wrong[1]
+    assert found.broken and found.facts["topologies"] == "pair"
+    assert None in {prospect.missing for prospect in found.prospects}
+    assert bench.own.state() == before
+
+
+def test_the_doctor_names_the_package_of_ping(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CAPABILITIES, "ping", Capability("ICMP echo", {"no-ping": "iputils-ping"}))
+    found = examined(bench, monkeypatch)
+    assert "the cabling cannot be proved: left has no no-ping: apt-get install iputils-ping" in found.checks
+    assert "doctor" not in "".join(found.checks)
+    assert len(found.hosts) == 2 and len(found.nics) == 4
+
+
+def test_sudo_that_is_refused_is_a_finding_of_its_host(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refusing(*words: Any, **options: Any) -> str:
+        return "echo 'sudo: a password is required' >&2; exit 1" if words[2] else command_line(*words, **options)
+
+    monkeypatch.setattr("channover.hosts.remote_process.command_line", refusing)
+    bench.lay(INVENTORY.replace("management: lo,", "management: lo, sudo: true,", 1))
+    found = examined(bench, monkeypatch)
+    assert [row[:2] for row in found.hosts] == [("left", "unknown"), ("right", "root")]
+    (check,) = [check for check in found.checks if "sudo" in check]
+    assert check.startswith("left: ") and "NOPASSWD" in check
+
+
+def test_a_misfit_run_says_so_before_it_asks_a_host(bench: Bench) -> None:
+    session = bench.session(trio())
+    assert "no pair of hosts" in str(session.target_unmet)
+    assert session.kernel and not session.target.seats._seats  # type: ignore[attr-defined]

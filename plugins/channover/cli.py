@@ -13,12 +13,14 @@ from channover import __version__
 from channover.errors import ChannoverError, UsageError
 
 _DOCTOR = """\
-Find out, by trying, what this machine can and cannot run: each behaviour of the catalogue, each capability that they
-need, the LAG driver, and the remedy for each gap. It changes nothing outside namespaces of its own."""
+Find out, by trying, what can and cannot be run: each behaviour of the catalogue, each capability that they need, the LAG
+driver, and the remedy for each gap. Target netns changes nothing outside namespaces of its own, and vm nothing outside its
+machines. For target physical every host is taken, as a run takes it, its test NICs are stripped of addresses and set up,
+and each cable is proved; afterwards the hosts put all of it back."""
 _DOCTOR_CODES = """\
 exit codes:
   0  every behaviour can be tried here
-  1  some cannot: their tests would be skipped
+  1  some cannot: their tests would be skipped, or a host or a cable has to be mended first
   2  the command line is wrong, or the machine could not be probed
 
 example:

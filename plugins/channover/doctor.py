@@ -5,21 +5,24 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TextIO
 
 from channover import __version__
 from channover.behaviours import CATALOGUE, Behaviour
 from channover.errors import ChannoverError, RigError, UsageError
 from channover.hosts.base import Host, Journal
+from channover.inventory import HostEntry
 from channover.report.results import printable
 from channover.report.terminal import is_terminal, text_console, written
-from channover.session import Session, target_of
+from channover.session import Session, target_of, versions
 from channover.settings import Settings
+from channover.targets import survey
 from channover.targets.capabilities import CAPABILITIES, OPENVSWITCH, bonding
 from channover.targets.physical import PhysicalTarget
-from channover.topology import Topology, pair
+from channover.targets.survey import Sight
+from channover.topology import Topology, pair, usual
 from channover.verdict.expect import quantity
 
 if TYPE_CHECKING:
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _LAG_TITLE = "link aggregation with LACP"
+HOSTS = ("host", "privileges", "kernel", "tools")
+NICS = ("NIC", "device", "driver", "speed", "duplex", "state")
 
 
 @dataclass(frozen=True)
@@ -58,23 +63,35 @@ class Findings:
     prospects: tuple[Prospect, ...]
     checks: tuple[str, ...] = ()
     """What the preflight of real hosts found, each with its remedy."""
+    broken: bool = False
+    """Whether a check forbids a run with the host or the cable that it names."""
+    hosts: tuple[tuple[str, ...], ...] = ()
+    """Real hosts, as ``HOSTS`` names the columns."""
+    nics: tuple[tuple[str, ...], ...] = ()
+    """Their NICs, as ``NICS`` names the columns."""
 
     @property
     def complete(self) -> bool:
         """Whether every behaviour can be tried here."""
-        return all(prospect.missing is None for prospect in self.prospects)
+        return not self.broken and all(prospect.missing is None for prospect in self.prospects)
 
     @property
     def closing(self) -> str:
         """One line that sums it up."""
         able = sum(prospect.missing is None for prospect in self.prospects)
+        if self.broken:
+            left = f"{able} of {len(self.prospects)} behaviours can be tried with what is left"
+            return f"What stands above has to be mended before a run can use it; {left}."
         if self.complete:
             return f"All {able} behaviours can be tried here."
         return f"{able} of {len(self.prospects)} behaviours can be tried here; tests of the others are skipped."
 
 
 def examine(settings: Settings) -> Findings:
-    """Find out, by trying on one host of the target, what can be run. Raises UsageError where probing itself breaks."""
+    """Find out, by trying on a host of the target, or on each real one, what can be run.
+
+    Raises UsageError where probing itself breaks; what is wrong with real hosts is a finding.
+    """
     session = Session(settings, target_of(settings))
     try:
         return _examine(session)
@@ -89,19 +106,23 @@ def _examine(session: Session) -> Findings:
         "channover": f"{__version__}, Python {platform.python_version()}",
         "target": session.settings.target,
         "links": quantity(session.settings.link.rate, "bit/s"),
-        "kernel": session.kernel,
-        "cores": _cores(),
     }
-    target = session.target
-    checks: tuple[str, ...] = ()
-    if isinstance(target, PhysicalTarget):
-        checks = tuple(map(str, target.findings(target.entry.hosts)))
+    if isinstance(session.target, PhysicalTarget):
+        return _of_hosts(session, session.target, facts | {"cores": _cores()})
+    facts |= {"kernel": session.kernel, "cores": _cores()}
     unmet = session.target_unmet
     if unmet:
-        everything = tuple(Prospect(behaviour, (), unmet) for behaviour in CATALOGUE.values())
-        return Findings(facts, {}, unmet, (), everything, checks)
-    gaps = session.gaps()
+        return _without(facts, unmet)
     facts |= _of_host(session) | {"congestion control": session.congestion_control}
+    return _tried(session, facts)
+
+
+def _without(facts: Mapping[str, str], unmet: str) -> Findings:
+    return Findings(facts, {}, unmet, (), tuple(Prospect(behaviour, (), unmet) for behaviour in CATALOGUE.values()))
+
+
+def _tried(session: Session, facts: Mapping[str, str]) -> Findings:
+    gaps = session.gaps()
     titles = {name: capability.title for name, capability in CAPABILITIES.items()} | {"lag": _LAG_TITLE}
     return Findings(
         facts,
@@ -112,8 +133,62 @@ def _examine(session: Session) -> Findings:
             Prospect(behaviour, tuple(need for need in behaviour.needs if gaps.get(need)), session.unmet(behaviour))
             for behaviour in CATALOGUE.values()
         ),
-        checks,
     )
+
+
+def _of_hosts(session: Session, target: PhysicalTarget, facts: dict[str, str]) -> Findings:
+    """Examine every host of a lab and every cable between them: what is wrong with one hides nothing of the others."""
+    entry = target.entry
+    seen = survey.sights(target, versions)
+    able = [name for name, sight in seen.items() if not sight.fatal]
+    fatal = [line for sight in seen.values() for line in sight.fatal]
+    remarks = [line for sight in seen.values() for line in sight.remarks]
+    part = survey.whole(entry, able)
+    left_out = [cable for cable in survey.whole(entry, entry.hosts).cables if cable not in part.cables]
+    if left_out:
+        remarks.append(f"not proved, since a host at an end cannot be used: {', '.join(map(str, left_out))}")
+    session.topologies = tuple(one for one in usual() if target.unmet(one) is None) or usual()
+    session.part, session.probed = part, lambda lab: survey.renewed(lab, seen)
+    fitting = survey.fitting(entry, part, session.topologies)
+    facts["topologies"] = ", ".join(one.name for one in fitting) or "none"
+    unmet = session.target_unmet or (None if fitting else "; ".join(fatal))
+    found = _without(facts, unmet or "")
+    if able:
+        try:
+            facts |= {"LAG driver": session.lag[0] or "none", "congestion control": session.congestion_control}
+            tried = _tried(session, facts)
+            found = replace(found, facts=tried.facts, abilities=tried.abilities) if unmet else tried
+        except (ChannoverError, OSError) as error:
+            fatal.append(" ".join(str(error).split()))
+            found = _without(facts, unmet or fatal[-1])
+    fatal += session.miswired
+    return replace(
+        found,
+        checks=tuple(dict.fromkeys([*fatal, *remarks])),
+        broken=bool(fatal),
+        hosts=tuple(_host_row(name, entry.hosts[name], sight) for name, sight in seen.items()),
+        nics=tuple(row for name, sight in seen.items() for row in _nic_rows(name, entry.hosts[name], sight)),
+    )
+
+
+def _host_row(name: str, host: HostEntry, sight: Sight) -> tuple[str, ...]:
+    facts = sight.facts
+    if facts is None:
+        return (name, "unknown", "", "")
+    who = (
+        ("root" if host.ssh.user == "root" else f"{host.ssh.user} with sudo") if facts.uid == 0 else f"user {facts.uid}"
+    )
+    return (name, who, facts.kernel, ", ".join(f"{tool} {version}" for tool, version in sight.tools.items()) or "none")
+
+
+def _nic_rows(name: str, host: HostEntry, sight: Sight) -> Iterator[tuple[str, ...]]:
+    for label, device in host.nics.items():
+        nic = sight.facts.device(device) if sight.facts else None
+        if nic is not None:
+            speed = quantity(nic.speed, "bit/s") if nic.speed else "speed unknown"
+            state = ("carrier" if nic.carrier else "no carrier") if nic.up else "down"
+            duplex = f"{nic.duplex} duplex" if nic.duplex else "duplex unknown"
+            yield (f"{name}.{label}", nic.device, nic.driver or "driver unknown", speed, duplex, state)
 
 
 def _cores() -> str:
@@ -161,8 +236,12 @@ def render(findings: Findings, *, terminal: bool, width: int = 80, colour: bool 
 def _plain(findings: Findings) -> str:
     """Return lines for files and pipes, each complete in itself: ``TUN-1  no: left has no openvpn: …``."""
     rows = [(name, value) for name, value in findings.facts.items()]
-    rows.append(("tools", ", ".join(f"{name} {version}" for name, version in findings.tools.items()) or "unknown"))
+    if not findings.hosts:
+        rows.append(("tools", ", ".join(f"{name} {version}" for name, version in findings.tools.items()) or "unknown"))
     lines = [*_aligned(rows), ""]
+    for table in (findings.hosts, findings.nics):
+        if table:
+            lines += [*_aligned([(row[0], ", ".join(filter(None, row[1:]))) for row in table]), ""]
     if findings.checks:
         lines += [*findings.checks, ""]
     if findings.abilities:
@@ -187,9 +266,15 @@ def _tables(findings: Findings, width: int, colour: bool) -> str:
     console = text_console(max(width, 60), colour)
     tools = ", ".join(f"{name} {version}" for name, version in findings.tools.items())
     about = _table("this machine", "")
-    for name, value in {**findings.facts, "tools": tools or "unknown"}.items():
+    for name, value in {**findings.facts, **({} if findings.hosts else {"tools": tools or "unknown"})}.items():
         about.add_row(name, Text(printable(value)))
     console.print(about)
+    for headings, rows in ((HOSTS, findings.hosts), (NICS, findings.nics)):
+        if rows:
+            table = _table(*headings)
+            for row in rows:
+                table.add_row(*(Text(printable(cell)) for cell in row))
+            console.print(table)
     for check in findings.checks:
         console.print(Text(f"• {printable(check)}", style="yellow"))
     if findings.abilities:

@@ -128,11 +128,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not stated:
         return
     session = config.stash[SESSION]
+    session.topologies = tuple(dict.fromkeys(_topology(item) for item, _ in stated))
     try:
         if not config.option.collectonly:
             session.ready()
         for item, behaviour in stated:
-            reason = session.unmet(behaviour) or session.lacks(_topology(item))
+            topology = _topology(item)
+            reason = session.lacks(topology) or (None if _unasked(config) else session.unmet(behaviour, topology))
             if reason:
                 item.stash[UNMET] = reason
                 if not session.settings.strict:
@@ -147,6 +149,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         output: dict[str, object] = getattr(config, "workeroutput", {})
         output[_USAGE] = words
         items.clear()
+
+
+def _unasked(config: pytest.Config) -> bool:
+    """Say whether real hosts are left alone: who only collects, an editor for one, must not take and change them."""
+    return bool(config.option.collectonly) and config.stash[SESSION].settings.place.lab is not None
 
 
 def _start_results(config: pytest.Config, session: Session, planned: list[Planned]) -> None:
@@ -234,6 +241,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         for item in session.items:
             if UNMET in item.stash:
                 reporter.write_line(f"would skip {item.nodeid}: {item.stash[UNMET]}")
+        if _unasked(config) and any(map(_behaviour, session.items)):
+            reporter.write_line(
+                "channover: no host was asked what it lacks; 'channover doctor --target physical' asks them"
+            )
         return
     if config.option.verbose >= 0:
         config.stash[evidencing.LIVE] = _live(reporter)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -17,7 +18,7 @@ from channover.network.bonding import BondingDriver
 from channover.network.lag import LagDriver
 from channover.network.openvswitch import OpenVSwitchDriver
 from channover.settings import Settings
-from channover.targets.base import Target
+from channover.targets.base import Lab, Target
 from channover.targets.capabilities import CAPABILITIES, lag_driver
 from channover.targets.dry import DryTarget
 from channover.targets.netns import NetnsTarget
@@ -59,18 +60,37 @@ def _real(place: Place) -> Target:
     return NetnsTarget()
 
 
+Gaps = Mapping[str, Mapping[str, str]]
+"""What is missing, with its remedy, by capability and host."""
+
+
 @dataclass
 class Session:
     """What a run knows of the place where it runs. The answers are looked up once."""
 
     settings: Settings
     target: Target
+    topologies: tuple[Topology, ...] = (pair(),)
+    """What the tests ask for; to be set before anything is looked up."""
+    part: Topology | None = None
+    """The part of a real lab that is probed; None: what the topologies are laid on."""
+    miswired: list[str] = field(default_factory=list)
+    """Cables of that part that do not lie as the inventory says, once it was probed."""
+    probed: Callable[[Lab], None] = lambda _: None
+    """Is called with the hosts that were probed."""
     _answers: dict[str, str | None] = field(default_factory=dict)
+    _laid: dict[Topology, frozenset[str] | None] = field(default_factory=dict)
 
     @cached_property
     def target_unmet(self) -> str | None:
-        """Why no lab at all can be had here, or None."""
-        return self.target.unmet(pair())
+        """Why none of the topologies can be had here, or None."""
+        reasons = []
+        for topology in self.topologies:
+            reason = self.target.unmet(topology)
+            if reason is None:
+                return None
+            reasons.append(reason)
+        return "; ".join(dict.fromkeys(reasons))
 
     def ready(self) -> None:
         """Raise UsageError, in one line, where the run as it was asked for cannot be had here; RigError where hosts fail."""
@@ -78,11 +98,18 @@ class Session:
             raise UsageError(f"--target={self.settings.target}: {self.target_unmet}")
         if self.settings.target != "netns" and isinstance(self._outcome, Exception):
             raise RigError(f"--target={self.settings.target}: the hosts could not be probed: {self._outcome}")
-        if self.settings.lag_driver != "auto" and self.lag[0] is None:
-            raise UsageError(f"--lag-driver={self.settings.lag_driver}: {self.lag[1]}")
+        if self.miswired:
+            others = len(self.miswired) - 1
+            more = f" (and {others} more: 'channover doctor --target physical' lists them)" if others else ""
+            raise RigError(f"--target={self.settings.target}: {self.miswired[0]}{more}")
+        if self.settings.lag_driver != "auto":
+            gaps = [self._missing("lag", topology) for topology in self.topologies]
+            if all(gaps):
+                reasons = dict.fromkeys(gap for each in gaps for gap in each)
+                raise UsageError(f"--lag-driver={self.settings.lag_driver}: {'; '.join(reasons)}")
 
     @cached_property
-    def _outcome(self) -> dict[str, str | None] | ChannoverError | OSError:
+    def _outcome(self) -> Gaps | ChannoverError | OSError:
         """What probing found, or what it failed of: it takes a lab, and so is done once."""
         try:
             return self._probe()
@@ -90,43 +117,64 @@ class Session:
             return error
 
     @property
-    def _probed(self) -> dict[str, str | None]:
-        """What a host of this target lacks, by capability. Raises what probing failed of."""
+    def _probed(self) -> Gaps:
+        """What hosts of this target lack. Raises what probing failed of."""
         if isinstance(self._outcome, Exception):
             raise self._outcome
         return self._outcome
 
-    def _probe(self) -> dict[str, str | None]:
-        """Find out what a host of this target lacks; on one host, all at once."""
-        found: dict[str, str | None] = {}
+    def _probe(self) -> Gaps:
+        """Find out what the hosts lack; on one host, all at once."""
         if isinstance(self.target, DryTarget):
             wish = self.settings.lag_driver
-            self._tools: dict[str, str] = {}
             self._driver: str | None = "bonding" if wish == "auto" else wish
+            self._versions: dict[str, dict[str, str]] = {}
             self._kernel, self._congestion_control = "", ""
-            return dict.fromkeys([*CAPABILITIES, "lag"])
-        # Hosts of one machine are alike; real ones may differ, and each has to be able.
-        topology = pair() if self.settings.place.lab else Topology("probe", (pair().nodes[0],), ())
-        with self.target.lab(topology, self.settings.link, Journal()) as lab:
-            for name, capability in CAPABILITIES.items():
-                gaps = [gap for host in lab.hosts.values() if (gap := capability.unmet(host))]
-                found[name] = "; ".join(gaps) or None
-            drivers = [lag_driver(host, self.settings.lag_driver) for host in lab.hosts.values()]
-            names = {driver for driver, _ in drivers}
-            found["lag"] = "; ".join(reason for _, reason in drivers if reason) or None
-            if len(names) > 1 and found["lag"] is None:
-                found["lag"] = "the hosts have different LAG drivers: choose one with --lag-driver"
-            self._driver = None if found["lag"] else names.pop()
-            self._tools = _versions(lab.left)
-            self._kernel = lab.left.run("uname", "-rm", quiet=True).stdout.strip()
-            self._congestion_control = lab.left.read("/proc/sys/net/ipv4/tcp_congestion_control").strip()
+            return {name: {} for name in [*CAPABILITIES, "lag"]}
+        if self.settings.place.lab is None:  # hosts of one machine are alike
+            with self.target.lab(Topology("probe", (pair().nodes[0],), ()), self.settings.link, Journal()) as lab:
+                return self._tried(lab)
+        from channover.targets import survey
+        from channover.targets.physical import PhysicalTarget
+
+        assert isinstance(self.target, PhysicalTarget)
+        part = self.part or survey.used(self.target.entry, self.topologies)
+        with survey.opened(self.target, part) as lab:  # real ones may differ, and each has to be able
+            found = self._tried(lab)
+            self.miswired = survey.miswired(self.target, lab, part)
+            self.probed(lab)
         return found
+
+    def _tried(self, lab: Lab) -> Gaps:
+        """Try everything on each host of a lab, on several side by side."""
+        hosts = list(lab.hosts.values())
+        with ThreadPoolExecutor(len(hosts)) as pool:
+            tried = list(pool.map(self._tried_on, hosts) if len(hosts) > 1 else map(self._tried_on, hosts))
+        found: dict[str, dict[str, str]] = {name: {} for name in [*CAPABILITIES, "lag"]}
+        for host, (gaps, _, _) in zip(hosts, tried, strict=True):
+            for name, gap in gaps.items():
+                found[name][host.name] = gap
+        drivers = {driver for _, driver, _ in tried if driver}
+        if len(drivers) > 1:
+            words = "the hosts have different LAG drivers: choose one with --lag-driver"
+            found["lag"] = {host.name: words for host in hosts}
+        self._driver = drivers.pop() if len(drivers) == 1 else None
+        self._versions = {host.name: known for host, (_, _, known) in zip(hosts, tried, strict=True)}
+        self._kernel = hosts[0].run("uname", "-rm", quiet=True).stdout.strip()
+        self._congestion_control = hosts[0].read("/proc/sys/net/ipv4/tcp_congestion_control").strip()
+        return found
+
+    def _tried_on(self, host: Host) -> tuple[dict[str, str], str | None, dict[str, str]]:
+        """Return what a host lacks, its LAG driver and the versions of its tools."""
+        gaps = {name: gap for name, capability in CAPABILITIES.items() if (gap := capability.unmet(host))}
+        driver, reason = lag_driver(host, self.settings.lag_driver)
+        return gaps | ({"lag": reason} if reason else {}), driver, versions(host)
 
     @cached_property
     def lag(self) -> tuple[str | None, str | None]:
         """The LAG driver's name, or None and what is missing."""
-        reason = self._probed["lag"]
-        return self._driver, reason
+        reasons = self._probed["lag"].values()
+        return self._driver, None if self._driver else "; ".join(dict.fromkeys(reasons))
 
     @property
     def driver(self) -> LagDriver:
@@ -138,8 +186,8 @@ class Session:
 
     @property
     def tools(self) -> Mapping[str, str]:
-        """Versions of the tools that a host of this target has."""
-        return self._tools if self._probed else {}
+        """Versions of the tools that a host of this target has: the first one, where hosts differ."""
+        return next(iter(self._versions.values()), {}) if self._probed else {}
 
     @property
     def congestion_control(self) -> str:
@@ -152,29 +200,46 @@ class Session:
         version = re.match(r"(\d+)\.(\d+)", self.tools.get("iperf3", ""))
         return version is not None and (int(version[1]), int(version[2])) >= (3, 19)
 
-    def unmet(self, behaviour: Behaviour) -> str | None:
-        """Say what is missing here for a behaviour, with the remedy; None where nothing is."""
+    def unmet(self, behaviour: Behaviour, topology: Topology | None = None) -> str | None:
+        """Say what is missing for a behaviour, with the remedy; None where nothing is.
+
+        Of real hosts, only those that the topology is laid on have to be able.
+        """
         if self.target_unmet:
             return self.target_unmet
         try:
-            reasons = [reason for need in behaviour.needs if (reason := self._probed.get(need))]
+            reasons = [reason for need in behaviour.needs for reason in self._missing(need, topology)]
         except (ChannoverError, OSError) as error:
             return f"this machine could not be probed: {error}"
         return "; ".join(dict.fromkeys(reasons)) or None
 
+    def _missing(self, need: str, topology: Topology | None) -> list[str]:
+        hosts = self._hosts(topology)
+        return [gap for host, gap in self._probed.get(need, {}).items() if hosts is None or host in hosts]
+
+    def _hosts(self, topology: Topology | None) -> frozenset[str] | None:
+        """Return the real hosts that a topology is laid on; None: any host."""
+        lab = self.settings.place.lab
+        if lab is None or topology is None:
+            return None
+        if topology not in self._laid:
+            from channover.targets.matching import fit
+
+            found = fit(topology, lab)
+            self._laid[topology] = None if isinstance(found, str) else frozenset(found.nodes.values())
+        return self._laid[topology]
+
     def lacks(self, topology: Topology) -> str | None:
         """Say why this topology cannot be had here, or None."""
-        if self.target_unmet:
-            return self.target_unmet
         if self.settings.place.lab is None:
-            return None  # namespaces and machines are made as they are wanted
+            return self.target_unmet  # namespaces and machines are made as they are wanted
         if topology.name not in self._answers:
             self._answers[topology.name] = self.target.unmet(topology)
         return self._answers[topology.name]
 
     def gaps(self) -> dict[str, str | None]:
         """Return every capability with what is missing for it."""
-        return dict(self._probed)
+        return {name: "; ".join(dict.fromkeys(gaps.values())) or None for name, gaps in self._probed.items()}
 
     @property
     def kernel(self) -> str:
@@ -185,14 +250,14 @@ class Session:
         return f"{os.uname().release} {os.uname().machine}"
 
 
-def _versions(host: Host) -> dict[str, str]:
+def versions(host: Host) -> dict[str, str]:
     """Return the tools' versions, asked for in one go."""
     script = "; ".join(f'echo "@{name}"; {" ".join(words)} 2>&1 | head -n 3' for name, words in _VERSIONS.items())
     found = host.run("sh", "-c", script, check=False, quiet=True).stdout
-    versions = {}
+    known = {}
     for part in found.split("@")[1:]:
         name, _, rest = part.partition("\n")
         match = re.search(r"\d+\.\d+(?:\.\d+)*(?:p\d+)?", rest)
         if match and "not found" not in rest:
-            versions[name] = match[0]
-    return versions
+            known[name] = match[0]
+    return known

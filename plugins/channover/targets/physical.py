@@ -75,19 +75,13 @@ class PhysicalTarget:
         self.seats.nics_down = self.entry.allows.nics_down
 
     def unmet(self, topology: Topology) -> str | None:
-        """Say what the inventory, or a host, lacks for a topology."""
+        """Say what the inventory lacks for a topology; no host is asked."""
         found = fit(topology, self.entry)
-        if isinstance(found, str):
-            return found
-        try:
-            self._taken(found)
-        except ChannoverError as error:
-            return str(error)
-        return None
+        return found if isinstance(found, str) else None
 
-    def _taken(self, found: Fit) -> dict[str, Seat]:
-        """Take the hosts of a topology, once nothing speaks against them. Raises RigError, Taken."""
-        wanted = {name: self.entry.hosts[name] for name in found.nodes.values()}
+    def take(self, names: Iterable[str]) -> dict[str, Seat]:
+        """Take hosts, once nothing speaks against them. Raises RigError, Taken."""
+        wanted = {name: self.entry.hosts[name] for name in names}
         if new := {name: host for name, host in wanted.items() if not self.seats.at(name, host).held}:
             findings = self.findings(new)
             preflight.fatal(findings)
@@ -114,7 +108,7 @@ class PhysicalTarget:
         if isinstance(found, str):
             raise RigError(found)
         with ExitStack() as stack:
-            taken = self._taken(found)
+            taken = self.take(found.nodes.values())
             for seat in taken.values():
                 seat.check()
             hosts = {node: self._host(node, taken[name], found, journal) for node, name in found.nodes.items()}

@@ -15,6 +15,7 @@ from channover.network.addressing import FIRST_TABLE
 from channover.observe.nics import nic_counters
 from channover.plan import AddressAdd, Plan
 from channover.targets.base import Lab
+from channover.targets.capabilities import CAPABILITIES
 from channover.topology import Cable, Port
 
 TAKEN_NAMES = {lag.DEVICE, bonding.BRIDGE}
@@ -150,6 +151,9 @@ def prove(lab: Lab, cable: Cable, number: int) -> str | None:
     Both ends have an address of a network of their own meanwhile (RFC 3927 keeps it off other networks). ARP alone proves
     the cable (RFC 826): what is returned then says that pings are not answered; None where they are. Raises RigError.
     """
+    for port in cable.ports:
+        if gap := CAPABILITIES["ping"].unmet(lab.hosts[port.node]):
+            raise RigError(f"the cabling cannot be proved: {gap}")
     network, remark = f"169.254.{7 + number % 240}", None
     ends = [(lab.hosts[port.node], lab.hosts[port.node].nic(port.nic)) for port in cable.ports]
     for (host, nic), (other, peer), last, far in ((ends[0], ends[1], 1, 2), (ends[1], ends[0], 2, 1)):
