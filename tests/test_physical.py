@@ -26,6 +26,7 @@ from channover.hosts import seat as seats
 from channover.hosts.base import Host, Journal, until
 from channover.hosts.namespace import NamespaceHost
 from channover.hosts.seat import Taken
+from channover.hosts.snapshot import SCRIPT
 from channover.hosts.sshlink import SshLink, command_line
 from channover.inventory import Allows, HostEntry, load
 from channover.plan import AddressAdd, LinkSet, Plan, RouteAdd, RuleAdd
@@ -234,13 +235,13 @@ def test_findings_that_stop_nothing_are_said_once(bench: Bench) -> None:
 
 
 def test_a_run_that_waits_says_for_whom_and_looks_at_the_host_again(target: PhysicalTarget, bench: Bench) -> None:
-    assert target.unmet(pair()) is None
+    target.seats.take(dict(bench.entry.hosts))
     bench.own.run("ip", "link", "add", "trial0", "type", "bridge")  # of the other run
     other, said = bench.target(wait=30), list[str]()
     other.say = said.append
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(other.seats.take, dict(bench.entry.hosts))
-        until(lambda: said, "the line about the wait", 10, 0.1)
+        until(lambda: said, "the line about the wait", 30, 0.1)
         target.close()
         seat = waiting.result(60)["left"]
     assert re.match(r"left is taken by \S+ pid \d+ since 20\S+, run run-\S+; waiting for it, 30 s at most", said[0])
@@ -248,21 +249,18 @@ def test_a_run_that_waits_says_for_whom_and_looks_at_the_host_again(target: Phys
     other.close()
 
 
-def test_what_a_dead_run_left_is_put_back_and_said(target: PhysicalTarget, bench: Bench) -> None:
-    assert target.unmet(pair()) is None
-    run, own = target.seats.run_id, bench.own
-    for seat in target.seats.open(dict(bench.entry.hosts)).values():
-        seat._stop.set()
-        seat.link.close()
-    time.sleep(1)  # until the beat has ended, which starts a watcher that died again
-    own.run("sh", "-c", 'kill -KILL "$(cut -d" " -f1 "$1")"', "sh", f"{seats.ROOT}/{run}/watcher")
+def test_what_a_dead_run_left_is_put_back_and_said(bench: Bench) -> None:
+    own = bench.own
+    own.run("bash", "-c", SCRIPT.decode(), "guardian", "take", "run-dead", "15", "ann on desk", "eth1", "eth2")
+    own.run("sh", "-c", 'kill -KILL "$(cut -d" " -f1 "$1")"', "sh", f"{seats.ROOT}/run-dead/watcher")
     own.run("ip", "link", "set", "eth1", "mtu", "1400")
-    other, said = bench.target(wait=60), list[str]()
-    other.say = said.append
-    other.seats.take(dict(bench.entry.hosts))
-    assert any(re.match(rf"left: run {run} of .* died: what it changed is put back first", line) for line in said)
+    target, said = bench.target(wait=60), list[str]()
+    target.say = said.append
+    target.seats.take(dict(bench.entry.hosts))
+    words = r"left: run run-dead of ann on desk, since \S+, died: what it changed is put back first"
+    assert any(re.match(words, line) for line in said), said
     assert own.state().links["eth1"].mtu == 1500
-    other.close()
+    target.close()
 
 
 def test_a_cable_that_is_plugged_in_again_has_its_routes(target: PhysicalTarget) -> None:
