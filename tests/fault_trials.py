@@ -185,7 +185,9 @@ def main() -> int:
         status = 130
     print("\n" + table(done, markdown=options.markdown))
     bad = sum(bool(one.faults) for one in done)
-    print(f"\n{bad} of {len(done)} trials show a fault" if bad else f"\nall {len(done)} trials are as promised")
+    wanted = len(options.names) * options.moments
+    words = f"{bad} of {len(done)} trials show a fault" if bad else f"{len(done)} trials are as promised"
+    print(f"\n{words}" + (f"; {wanted - len(done)} were not made" if len(done) < wanted else ""))
     return status
 
 

@@ -59,7 +59,7 @@ class NicFacts:
 
 @dataclass(frozen=True)
 class Facts:
-    """One host. ``clock`` is its time minus the controller's, in seconds."""
+    """One host. ``clock`` is what its time is ahead of the controller's, at least (seconds; below 0: behind)."""
 
     uid: int
     kernel: str
@@ -95,8 +95,8 @@ class Facts:
         return frozenset(found)
 
 
-def parse(text: str, now: float, controller: str) -> Facts:
-    """Return the facts that SCRIPT printed, read at ``now`` (seconds since the epoch). Raises ValueError."""
+def parse(text: str, asked: float, answered: float, controller: str) -> Facts:
+    """Return the facts that SCRIPT printed between two moments of our clock (seconds since the epoch). Raises ValueError."""
     parts = {head: body.strip() for head, _, body in (part.partition("\n") for part in re.split(r"(?m)^@", text)[1:])}
     try:
         addresses: list[dict[str, Any]] = json.loads(parts["addresses"] or "[]")
@@ -108,11 +108,12 @@ def parse(text: str, now: float, controller: str) -> Facts:
                 found = _device(entry, nics.get(entry["ifname"]), managed)
                 devices[found.device] = found
         route = json.loads(parts["route"] or "[]")
+        clock = float(parts["clock"])
         version = re.search(r"version (\d+)\.(\d+)", parts["bash"])
         return Facts(
             uid=int(parts["id"]),
             kernel=parts["uname"],
-            clock=float(parts["clock"]) - now,
+            clock=clock - min(max(clock, asked), answered),
             bash=(int(version[1]), int(version[2])) if version else (0, 0),
             devices=devices,
             management=_management(route, devices, controller),

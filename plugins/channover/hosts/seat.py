@@ -72,9 +72,10 @@ class Seat:
         return self.facts
 
     def _look(self) -> Facts:
+        asked = time.time()
         done = self._bash("-c", facts.SCRIPT, "facts", self._controller)
         try:
-            return facts.parse(done[1], time.time(), self._controller)
+            return facts.parse(done[1], asked, time.time(), self._controller)
         except ValueError as error:
             raise RigError(f"{self.name}: {error}; {done[2].strip()[-300:]}") from None
 

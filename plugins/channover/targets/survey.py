@@ -141,5 +141,6 @@ def renewed(lab: Lab, sight: Mapping[str, Sight]) -> None:
     """Read again what the hosts say of their NICs: speed and carrier are known only of one that is up."""
     for name, host in lab.hosts.items():
         with suppress(RigError, ValueError):
+            asked = time.time()
             said = host.run("bash", "-c", facts.SCRIPT, "facts", "", quiet=True).stdout
-            sight[name].facts = facts.parse(said, time.time(), "")
+            sight[name].facts = facts.parse(said, asked, time.time(), "")

@@ -67,7 +67,7 @@ snapshot() {
         ethtool -k "$name" | sed "s/^/$name offload: /"
         tc qdisc show dev "$name" | sed -E 's/qdisc noqueue [^ ]+/qdisc noqueue/; s/(fq_codel|mq) [0-9a-f]+:/\1/; s/^/qdisc: /'
     done
-    ip -6 route show table all | grep -vE 'fe80|ff00|linkdown' | sed 's/^/route6: /'
+    ip -6 route show table all | grep -vE 'fe80|ff00|linkdown|dev mgmt0' | sed 's/^/route6: /'
     ip -o address show dev mgmt0 scope global | sed -E 's/^[0-9]+: (.*)\\.*/address: \1/'
     ip -4 route show table all | sed -E 's/ (linkdown|dead)//g; s/^/route: /'
     { ip -4 rule show; ip -6 rule show; } | sed 's/^/rule: /'
