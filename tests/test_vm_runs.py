@@ -120,6 +120,9 @@ def test_hosts_that_channover_did_not_make(tmp_path: Path) -> None:
         assert checked.returncode == 0, checked.stdout + checked.stderr
         doctor = channover("channover.cli", "doctor", "--target", "physical", "--inventory", str(inventory))
         assert "LAG-4" in doctor.stdout, doctor.stdout + doctor.stderr
+        assert "mended" not in doctor.stdout and re.search(r"^topologies +pair$", doctor.stdout, re.MULTILINE)
+        nics = re.findall(r"^(host\d\.\w) +\S+, virtio_net, .*, carrier$", doctor.stdout, re.MULTILINE)
+        assert nics == ["host1.a", "host1.b", "host2.a", "host2.b"], doctor.stdout
         found = suites(tmp_path / "reports", "--target=physical", f"--inventory={inventory}")
         assert {host["name"] for host in found["run"]["hosts"]} == {"left", "right"}
         deadline = time.monotonic() + 20

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import textwrap
 import threading
 from collections.abc import Callable, Mapping
 from re import Match
@@ -95,7 +96,8 @@ class RemoteProcess:
             words = " ".join((self.stderr or self.stdout).split())[:300]
             if "sudo" in words:
                 words += "; allow it without a password (NOPASSWD in sudoers(5)), or log in as root"
-            raise RigError(f"{self._host}: '{shown(self.argv)}' did not start: {words or 'the connection is lost'}")
+            what = textwrap.shorten(shown(self.argv), 60, placeholder=" …")
+            raise RigError(f"{self._host}: '{what}' did not start: {words or 'the connection is lost'}")
 
     @property
     def pid(self) -> int:
