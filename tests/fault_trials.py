@@ -97,10 +97,12 @@ def all_trials(options: argparse.Namespace, seed: int, folder: Path, done: list[
                 moment = chance.uniform(0, options.span)
                 where = folder / f"{name}-{number}"
                 one = Trial(FAULTS[name], moment, hosts, hit, where, options.span, name == "cut" and number % 2 == 0)
-                _try(one, hosts)
+                _make(one, hosts)
                 say(f"{name:6} {number}/{options.moments} {one.told()}")
                 for fault in one.faults:
                     say(f"    FAULT {fault}")
+                if one.faults:
+                    _again(hosts)
                 if options.logs:
                     options.logs.mkdir(parents=True, exist_ok=True)
                     (options.logs / f"{name}-{number}.txt").write_text(one.output)
@@ -108,26 +110,30 @@ def all_trials(options: argparse.Namespace, seed: int, folder: Path, done: list[
                 done.append(one)
 
 
-def _try(one: Trial, hosts: tuple[TrialHost, TrialHost]) -> None:
-    """Make one trial; where a host is no more what it was, boot both for the next one. Raises RigError."""
+def _make(one: Trial, hosts: tuple[TrialHost, TrialHost]) -> None:
+    """Make one trial, and note what is wrong in ``faults``."""
     try:
         one.run()
     except RigError as error:
         one.faults.append(str(error))
     if any(not host.machine.alive() for host in hosts):
         one.faults += [failure for host in hosts if (failure := host.machine.failure())]
-    if one.faults:
-        say("booting both hosts again, since this trial may have left something")
-        for last in (False, True):
-            try:
-                for host in hosts:
-                    host.machine.reboot(120)
-                prepare_all(hosts)
-                return
-            except RigError as error:
-                one.faults.append(str(error))
-                if last:
-                    raise
+
+
+def _again(hosts: tuple[TrialHost, TrialHost]) -> None:
+    """Boot both hosts for the next trial, since the last one may have left something. Raises RigError."""
+    say("booting both hosts again, since this trial may have left something")
+    for last in (False, True):
+        try:
+            for host in hosts:
+                host.machine.reboot(120)
+            prepare_all(hosts)
+        except RigError as error:
+            say(str(error))
+            if last:
+                raise
+        else:
+            return
 
 
 HEADS = ("fault", "trials", "moments", "pytest ended with", "after", "host as before", "stated", "not as stated")

@@ -26,6 +26,8 @@ prepare() {
     local one
     set -e
     mount -o remount,size=12m /run # so that it can be filled without filling the memory
+    ip link set eth2 up # and down again: a NIC that was never up has no queue, and cannot be like that again
+    ip link set eth2 down
     ip link set eth1 up mtu 1400 txqueuelen 500
     ip address add "198.51.100.$1/24" dev eth1
     ip address add "198.51.100.10$1/24" dev eth1
