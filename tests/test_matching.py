@@ -143,7 +143,7 @@ def test_each_test_has_the_link_of_the_cables_that_it_is_laid_on() -> None:
     settings = Settings(place, link_of(None, place), "auto", None, 10.0, False, Path("reports"))
     assert settings.rates == (SLOW, FAST)
     assert settings.link_for(pair()).rate == FAST
-    assert settings.link_for(parallel(9)).rate == SLOW  # there is no such lab, and the slowest link is a safe guess
+    assert settings.link_for(parallel(8)).rate == SLOW  # there is no such lab, and the slowest link is a safe guess
 
 
 def test_cables_are_recorded_at_the_rate_that_the_inventory_says() -> None:

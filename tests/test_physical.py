@@ -29,7 +29,7 @@ from channover.hosts.seat import Taken
 from channover.hosts.snapshot import SCRIPT
 from channover.hosts.sshlink import SshLink, command_line
 from channover.inventory import Allows, HostEntry, load
-from channover.plan import AddressAdd, LinkSet, Plan, RouteAdd, RuleAdd
+from channover.plan import AddressAdd, LinkSet, Operation, Plan, RouteAdd, RuleAdd
 from channover.reporting import machines, rig_of
 from channover.session import Session
 from channover.settings import Settings
@@ -279,7 +279,12 @@ def test_a_cable_that_is_plugged_in_again_has_its_routes(target: PhysicalTarget)
 
 def test_a_dry_run_shows_all_that_hosts_would_get_and_changes_nothing(bench: Bench) -> None:
     own = bench.own
-    own.apply(Plan.of("the owner's", [AddressAdd("eth1", "203.0.113.5/24"), LinkSet("eth1", up=True, mtu=1400)]))
+    changes: list[Operation] = [
+        AddressAdd("eth1", "203.0.113.5/24"),
+        LinkSet("eth1", up=True, mtu=1400),
+        LinkSet("eth2", up=False),
+    ]
+    own.apply(Plan.of("the owner's", changes))
     before = own.state()
     dry = DryTarget("physical", bench.target())
     assert dry.unmet(pair()) is None

@@ -362,8 +362,10 @@ def test_equal_skips_are_told_once_and_failures_each() -> None:
 
 def test_links_of_several_rates_are_all_named() -> None:
     cables = tuple(CableFacts(f"left.{nic}", f"right.{nic}", rate) for nic, rate in (("a", 1e10), ("b", 1e9)))
-    assert "links of 1000.0, 10000.0 Mbit/s" in render(results(target="physical", cables=cables))
-    assert "links of 100.0 Mbit/s" in render(results(cables=cables))  # an emulated access link is ten times as fast
+    assert "links of 1000.0, 10000.0 Mbit/s" in render(results(target="physical", cables=cables), width=140)
+    assert "links of 100.0 Mbit/s" in render(
+        results(cables=cables), width=140
+    )  # an emulated access link is ten times as fast
 
 
 def test_an_interrupted_run_says_so() -> None:

@@ -47,10 +47,10 @@ ls -A /run
 """
 
 
-def channover(*words: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+def channover(*words: str, timeout: float = 300, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", *words]
     return subprocess.run(
-        command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=timeout, check=False
+        command, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=timeout, check=False
     )
 
 
@@ -73,6 +73,30 @@ def test_the_suites_on_micro_vms(tmp_path: Path) -> None:
     kernel = kernels.fetched()[0]
     found = suites(tmp_path, "--target=vm", "--kernel", kernel.name)
     assert found["run"]["kernel"].startswith(kernel.release)
+
+
+PANICS = """
+from pathlib import Path
+from channover.testing import behaviour
+
+@behaviour("LAG-1")
+def test_panics(lab):
+    if not Path("panicked").exists():
+        Path("panicked").touch()
+        lab.left.run("sh", "-c", "echo 1 >/proc/sys/kernel/sysrq; echo c >/proc/sysrq-trigger", timeout=20)
+"""
+
+
+def test_a_guest_that_panics_is_no_verdict_and_the_second_try_is_marked(tmp_path: Path) -> None:
+    (tmp_path / "test_panics.py").write_text(PANICS)
+    words = ["pytest", "-p", "channover.plugin", "-p", "no:cacheprovider", "--no-report", "--target=vm"]
+    done = channover(*words, "--kernel", kernels.fetched()[0].name, timeout=600, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+    assert "repeated: a machine died in the first try" in done.stdout
+    (test,) = json.loads((tmp_path / "reports/latest/results.json").read_text())["tests"]
+    assert (test["outcome"], test["repeated"]) == ("passed", True)
+    consoles = (tmp_path / "reports/latest/allure-results").glob("*-attachment.txt")
+    assert any("Kernel panic" in file.read_text() for file in consoles)
 
 
 @contextmanager
