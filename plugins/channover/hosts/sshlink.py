@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
+import logging
 import shlex
 import socket
 import threading
@@ -27,6 +28,9 @@ DEAD_AFTER = 10.0
 """Seconds without an acknowledgement after which a connection counts as dead (``TCP_USER_TIMEOUT``, ``tcp(7)``)."""
 KEEPALIVE = 3
 """Seconds between two messages on an idle connection, so that a dead one is noticed."""
+_LOG = "channover.ssh"
+"""Paramiko's logger of these connections, kept still: it logs tracebacks of what is told here as one line."""
+logging.getLogger(_LOG).setLevel(logging.CRITICAL)
 _FORBIDDEN = 1
 """Why a jump host opens no connection onwards: it may not (RFC 4254, 5.1)."""
 
@@ -187,6 +191,7 @@ class SshLink:
             connect_kwargs={**options, "banner_timeout": 3 * CONNECT_TIMEOUT, "auth_timeout": 3 * CONNECT_TIMEOUT},
         )
         client = connection.client
+        client.set_log_channel(_LOG)
         client.set_missing_host_key_policy(_Refuse(who, login))
         try:
             client.load_system_host_keys(str(login.known_hosts) if login.known_hosts else None)
