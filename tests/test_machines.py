@@ -217,3 +217,9 @@ def test_a_machine_that_cannot_boot_says_why(rig: Rig) -> None:
         rig.boot([MachineSpec("tiny", nics=0, memory=48)], timeout=8)
     rig.machines.pop("tiny").stop()
     assert rig.machines["left"].alive()
+
+
+def test_machines_that_are_not_needed_are_switched_off(rig: Rig) -> None:  # the last test: one machine is gone then
+    assert rig.retire(1) == ["right"]
+    assert list(rig.machines) == ["left"]
+    assert said(rig, "left", "hostname") == "left"

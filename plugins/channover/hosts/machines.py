@@ -224,6 +224,16 @@ class Rig:
             result.result()
         return made
 
+    def retire(self, count: int) -> list[str]:
+        """Switch off all machines but the first ``count``; return their names. Even an idle one takes processor time."""
+        names = [name for name, machine in self.machines.items() if machine.number > count]
+        for name in names:
+            self.machines.pop(name).stop()
+            self._host_keys.pop(name)
+            for file in (f"{name}.key", f"{name}.key.pub"):
+                (self.folder / file).unlink(missing_ok=True)
+        return names
+
     def record_hosts(self) -> None:
         """Write ``known_hosts`` anew."""
         lines = []

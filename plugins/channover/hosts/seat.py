@@ -66,10 +66,18 @@ class Seat:
         """Connect, and read what is to be known. Raises RigError."""
         if self.facts is None:
             self.link.open()
-            connection = self.link.ask('echo "$SSH_CONNECTION"').split()
-            self._controller = connection[0] if len(connection) == 4 and connection[0] != "UNKNOWN" else ""
-            self.facts = self._look()
+            try:
+                self.facts = self._greeted()
+            except RigError:  # a host with much to do may let a connection fall that it has just taken
+                self.link.close()
+                self.link.open()
+                self.facts = self._greeted()
         return self.facts
+
+    def _greeted(self) -> Facts:
+        connection = self.link.ask('echo "$SSH_CONNECTION"').split()
+        self._controller = connection[0] if len(connection) == 4 and connection[0] != "UNKNOWN" else ""
+        return self._look()
 
     def _look(self) -> Facts:
         asked = time.time()

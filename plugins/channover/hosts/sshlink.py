@@ -214,7 +214,7 @@ class SshLink:
                 f"{self.host}: sshd opens no further session ({error}): raise MaxSessions in its sshd_config"
             ) from None
         except (paramiko.SSHException, OSError, EOFError, AssertionError) as error:
-            raise RigError(f"{self.host}: the SSH connection is lost: {error or type(error).__name__}") from None
+            raise RigError(f"{self.host}: the SSH connection is lost: {str(error) or type(error).__name__}") from None
 
     def ask(self, command: str) -> str:
         """Return what a shell command of the login itself prints: no sudo, the login's own environment. Raises RigError."""

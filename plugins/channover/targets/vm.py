@@ -27,6 +27,8 @@ SPEEDS = (10, 100, 1_000, 2_500, 5_000, 10_000, 25_000, 40_000, 50_000, 100_000,
 """Speeds (Mbit/s) that the bonding driver knows: at any other a port takes no part in LACP (``drivers/net/bonding``)."""
 TTL = 120
 """Seconds that a machine's lease lasts without a sign of life: eighteen machines on two processors are slow to give one."""
+KEPT = 4
+"""Machines that are kept for later tests; more are switched off once a topology needs fewer."""
 NICS = 3
 """Test NICs of an ordinary machine."""
 
@@ -70,6 +72,8 @@ class VmTarget:
     def _machines(self, topology: Topology, speed: int) -> dict[str, Machine]:
         """Return a machine for each node, booting those that are missing. Raises RigError."""
         rig = self._started()
+        for name in rig.retire(max(KEPT, len(topology.nodes))):
+            self._seats.forget(name)
         free = sorted(rig.machines.values(), key=lambda machine: (machine.spec.nics, machine.number))
         found: dict[str, Machine | None] = {}
         for node in sorted(topology.nodes, key=lambda node: len(node.nics)):
