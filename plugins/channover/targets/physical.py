@@ -135,9 +135,7 @@ class PhysicalTarget:
         for number, cable in enumerate(lab.topology.cables if self.prove else ()):
             ends = (found.nics[cable.a], found.nics[cable.b])
             if ends not in self.proven:
-                for port, end in zip(cable.ports, ends, strict=True):
-                    preflight.negotiated(lab.hosts[port.node], port.nic, preflight.rate_of(self.entry, end))
-                if remark := preflight.prove(lab, cable, number):
+                if remark := preflight.prove(lab, cable, number, preflight.rate_of(self.entry, ends[0])):
                     self.say(remark)
                 self.proven.add(ends)
 

@@ -145,8 +145,8 @@ def fatal(findings: list[Finding]) -> None:
         raise RigError(f"{bad[0]}{more}")
 
 
-def prove(lab: Lab, cable: Cable, number: int) -> str | None:
-    """Send frames from each end of a cable and see that they come from the NIC that the inventory names.
+def prove(lab: Lab, cable: Cable, number: int, rate: int | None = None) -> str | None:
+    """See that both ends of a cable run at its rate (bit/s), and that frames come from the NIC that the inventory names.
 
     Both ends have an address of a network of their own meanwhile (RFC 3927 keeps it off other networks). ARP alone proves
     the cable (RFC 826): what is returned then says that pings are not answered; None where they are. Raises RigError.
@@ -154,6 +154,8 @@ def prove(lab: Lab, cable: Cable, number: int) -> str | None:
     for port in cable.ports:
         if gap := CAPABILITIES["ping"].unmet(lab.hosts[port.node]):
             raise RigError(f"the cabling cannot be proved: {gap}")
+    for port in cable.ports:
+        negotiated(lab.hosts[port.node], port.nic, rate)
     network, remark = f"169.254.{7 + number % 240}", None
     ends = [(lab.hosts[port.node], lab.hosts[port.node].nic(port.nic)) for port in cable.ports]
     for (host, nic), (other, peer), last, far in ((ends[0], ends[1], 1, 2), (ends[1], ends[0], 2, 1)):

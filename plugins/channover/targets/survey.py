@@ -79,7 +79,8 @@ def miswired(target: PhysicalTarget, lab: Lab, part: Topology) -> list[str]:
             continue
         try:
             _carried(lab, cable, deadline)
-            preflight.prove(lab, cable, number)
+            if remark := preflight.prove(lab, cable, number, preflight.rate_of(target.entry, cable.a)):
+                target.say(remark)
         except RigError as error:
             words.append(str(error))
         else:
