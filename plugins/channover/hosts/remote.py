@@ -42,6 +42,8 @@ class RemoteHost:
     journal: Journal
     lease: str = ""
     """A file that is there while the run holds the host: without it nothing is started. Empty: nobody needs to hold it."""
+    patience: float = 1.0
+    """By what the times are multiplied that its programs may take: emulated processors are slow."""
     undos: list[Plan] = field(default_factory=list)
     """What would undo the plans that still stand, in the order in which they were made."""
 
@@ -74,7 +76,7 @@ class RemoteHost:
             sudo=self.link.login.sudo,
             lease=self.lease,
         )
-        process.begun(START_TIMEOUT)
+        process.begun(START_TIMEOUT * self.patience)
         return process
 
     def _kill(self, pid: int, number: int) -> None:
@@ -89,7 +91,7 @@ class RemoteHost:
             if input:
                 process.feed(input)
             process.close_input()
-            return finished(self.name, process, timeout, check)
+            return finished(self.name, process, timeout * self.patience, check)
 
     def spawn(self, *argv: str, environment: Mapping[str, str] | None = None) -> Process:
         """Start a program. It ends with the run, even where the connection dies: the host sees to that."""

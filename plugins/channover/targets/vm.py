@@ -27,6 +27,8 @@ SPEEDS = (10, 100, 1_000, 2_500, 5_000, 10_000, 25_000, 40_000, 50_000, 100_000,
 """Speeds (Mbit/s) that the bonding driver knows: at any other a port takes no part in LACP (``drivers/net/bonding``)."""
 TTL = 120
 """Seconds that a machine's lease lasts without a sign of life: eighteen machines on two processors are slow to give one."""
+EMULATED = 6.0
+"""By what the times are multiplied that programs may take in machines without KVM: eighteen share two processors."""
 KEPT = 4
 """Machines that are kept for later tests; more are switched off once a topology needs fewer."""
 NICS = 3
@@ -141,7 +143,8 @@ class VmTarget:
             if isinstance(found, str):
                 raise RigError(found)
             cabling = self._patched(topology, found, link.rate)
-        target = PhysicalTarget(entry, self._seats, "vm", cabling, prove=not self._proven)
+        patience = EMULATED if self._started().accelerator == "tcg" else 1.0
+        target = PhysicalTarget(entry, self._seats, "vm", cabling, prove=not self._proven, patience=patience)
         with target.lab(topology, link, journal) as made:
             self._proven |= target.proven
             yield made
