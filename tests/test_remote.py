@@ -209,6 +209,17 @@ def test_the_way_to_the_host_is_never_touched(host: RemoteHost, operation: Opera
     assert host.state() == before
 
 
+def test_what_was_done_to_a_device_that_ended_with_its_holder_needs_no_undo(host: RemoteHost) -> None:
+    host.run("ip", "link", "add", "name", "gone0", "type", "bridge")
+    host.apply(Plan("address", (AddressAdd("gone0", "10.93.93.1/30"), LinkSet("gone0", up=True))))
+    host.run("ip", "link", "delete", "dev", "gone0")
+    host.unwind()
+    host.apply(Plan("address", (AddressAdd("eth1", "10.93.93.1/30"),)))
+    host.run("ip", "address", "flush", "dev", "eth1")
+    with pytest.raises(RigError, match="undo: address"):
+        host.unwind()
+
+
 def test_an_owner_who_forbids_it_has_no_nic_set_down(host: RemoteHost) -> None:
     host.apply(Plan("up", (LinkSet("eth1", up=True),)))
     host.permission.nics_down = False

@@ -192,13 +192,20 @@ class RemoteHost:
         """Perform all of a plan that is not refused. Raises RigError, for the first refusal, when all has been tried."""
         if not plan.operations:
             return
-        words = "\n".join(f"{{ {operation.command}\n}} || failed=1" for operation in plan)
+        words = "\n".join(f"{self._unless_gone(operation)}{{ {operation.command}\n}} || failed=1" for operation in plan)
         done = self._script(f"failed=0\n{words}\nexit $failed")
         for operation in plan:
             with self.journal.step(self.name, operation.command):
                 pass
         if done.returncode != 0:
             raise RigError(f"{self.name}: {plan.purpose}: {' '.join(done.stderr.split())[:600]}")
+
+    def _unless_gone(self, operation: Operation) -> str:
+        """Return what makes a shell pass over a change of a device of the run's own that has ended with its holder."""
+        device = getattr(operation, "device", None)
+        if not device or device in self.permission.nics:
+            return ""
+        return f"[ ! -e {shlex.quote(f'/sys/class/net/{device}')} ] || "
 
     def offloads(self, device: str, features: tuple[str, ...], on: bool) -> None:
         """Switch a device's offloads. One that is fixed by the driver stays as it is."""
