@@ -103,9 +103,9 @@ class Channover:
         hosts = list(self._lab.hosts)
         process = getattr(self._lab.cabling, "process")  # noqa: B009 - the panel's process is netns' own affair
         self._held: list[NamespaceProcess] = [
-            process.spawn(host, ("sleep", "600"), {}) for host in (hosts[0], hosts[-1], None)
+            NamespaceProcess(process, host, ("sleep", "600"), {}) for host in (hosts[0], hosts[-1], None)
         ]
-        return [_pid(process._pidfd) for process in self._held]
+        return [str(process.outer_pid) for process in self._held]
 
     def processes(self) -> Sequence[int]:
         """Return the nursery and all that it forked; the spare lab is among them."""
@@ -114,12 +114,6 @@ class Channover:
 
     def close(self) -> None:
         self._target.close()
-
-
-def _pid(pidfd: int) -> str:
-    """Return the process number, as seen from here, of a pidfd (``pidfd_open(2)``)."""
-    lines = Path(f"/proc/self/fdinfo/{pidfd}").read_text().splitlines()
-    return next(line.split()[1] for line in lines if line.startswith("Pid:"))
 
 
 def _descendants(pid: int) -> list[int]:
