@@ -25,7 +25,12 @@ settings.register_profile("channover", deadline=None, derandomize=True)
 settings.load_profile("channover")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="run also what takes minutes and would make CI too long")
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "slow: takes minutes; skipped without --slow")
     config.addinivalue_line("markers", "lab: needs network namespaces; skipped, with the remedy, where there are none")
     config.addinivalue_line(
         "markers", "vm: boots micro-VMs; skipped, with the remedy, where there is no kernel or emulator"
@@ -42,6 +47,8 @@ def _no_namespaces() -> str | None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("slow") and not item.config.getoption("--slow"):
+        pytest.skip("takes minutes: pytest tests/ --slow runs it")
     if item.get_closest_marker("lab") and (reason := _no_namespaces()):
         pytest.skip(reason)
     if item.get_closest_marker("vm") and (reason := machines.unmet() or kernels.any_unmet()):

@@ -83,10 +83,11 @@ from channover.testing import behaviour
 def test_panics(lab):
     if not Path("panicked").exists():
         Path("panicked").touch()
-        lab.left.run("sh", "-c", "echo 1 >/proc/sys/kernel/sysrq; echo c >/proc/sysrq-trigger", timeout=20)
+        lab.left.run("sh", "-c", "echo 1 >/proc/sys/kernel/sysrq; echo c >/proc/sysrq-trigger", timeout=5)
 """
 
 
+@pytest.mark.slow
 def test_a_guest_that_panics_is_no_verdict_and_the_second_try_is_marked(tmp_path: Path) -> None:
     (tmp_path / "test_panics.py").write_text(PANICS)
     words = ["pytest", "-p", "channover.plugin", "-p", "no:cacheprovider", "--no-report", "--target=vm"]
