@@ -146,6 +146,7 @@ def test_each_worker_has_a_lab_of_its_own(floor: Floor) -> None:
     assert floor.states() == floor.before
 
 
+@pytest.mark.slow
 def test_a_worker_that_stands_in_for_a_dead_one_gets_its_lab(floor: Floor) -> None:
     run = floor.start("killed", "-n", "2")
     said = finished(run, 300)

@@ -205,7 +205,7 @@ class RemoteHost:
         device = getattr(operation, "device", None)
         if not device or device in self.permission.nics:
             return ""
-        return f"[ ! -e {shlex.quote(f'/sys/class/net/{device}')} ] || "
+        return f"[ ! -e {shlex.quote(f'/proc/sys/net/ipv4/conf/{device}')} ] || "
 
     def offloads(self, device: str, features: tuple[str, ...], on: bool) -> None:
         """Switch a device's offloads. One that is fixed by the driver stays as it is."""

@@ -68,9 +68,10 @@ class Seat:
             self.link.open()
             try:
                 self.facts = self._greeted()
-            except RigError:  # a host with much to do may let a connection fall that it has just taken
-                self.link.close()
-                self.link.open()
+            except RigError:
+                if self.link.alive:
+                    raise
+                self.link.open()  # a host with much to do may let a connection fall that it has just taken
                 self.facts = self._greeted()
         return self.facts
 
