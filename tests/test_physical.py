@@ -24,6 +24,7 @@ from channover.choices import Place
 from channover.errors import NotAllowed, RigError, UsageError
 from channover.hosts import seat as seats
 from channover.hosts.base import Host, Journal, until
+from channover.hosts.facts import Facts, NicFacts
 from channover.hosts.namespace import NamespaceHost
 from channover.hosts.seat import Taken
 from channover.hosts.snapshot import SCRIPT
@@ -488,3 +489,13 @@ def test_a_misfit_run_says_so_before_it_asks_a_host(bench: Bench) -> None:
     session = bench.session(trio())
     assert "no pair of hosts" in str(session.target_unmet)
     assert session.kernel and not session.target.seats._seats  # type: ignore[attr-defined]
+
+
+def test_a_nic_is_found_by_its_own_address_where_a_bond_gives_all_members_one() -> None:
+    shared, own = "52:54:00:00:00:01", "52:54:00:00:00:02"
+    devices = {
+        name: NicFacts(name, shared, up=True, carrier=True, physical=True, permanent=permanent)
+        for name, permanent in (("eth1", shared), ("eth2", own))
+    }
+    found = [Facts(0, "6.1", 0.0, (5, 2), devices).device(address) for address in (shared, own.upper(), "eth2")]
+    assert [each.device if each else None for each in found] == ["eth1", "eth2", "eth2"]

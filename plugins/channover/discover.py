@@ -16,6 +16,7 @@ from typing import Any
 
 from channover.errors import RigError
 from channover.hosts.base import Host
+from channover.hosts.facts import carriers
 from channover.inventory_fields import LABEL, device_or_mac
 
 _FACTS = r"""
@@ -81,7 +82,8 @@ def discovered(
     devices.sort(key=lambda device: list(interfaces).index(device.name))
     defaults = _default_devices(host)
     management = _management(host, interfaces, address, connection, defaults)
-    kept = _beneath({management, *defaults}, interfaces)
+    stacked = {name: (each.master, each.below) for name, each in interfaces.items()}
+    kept = carriers({management, *defaults}, stacked)
     ours = [device for device in devices if device.name not in kept and not device.wireless]
     busy = [device for device in ours if _uses(interfaces[device.name], interfaces)]
     free = [device for device in ours if device not in busy]
@@ -135,7 +137,7 @@ def _uses(interface: _Interface, interfaces: Mapping[str, _Interface]) -> list[s
 
 
 def _left_out(
-    interfaces: Mapping[str, _Interface], devices: Sequence[_Device], kept: set[str], management: str
+    interfaces: Mapping[str, _Interface], devices: Sequence[_Device], kept: frozenset[str], management: str
 ) -> Iterator[str]:
     wireless = {device.name for device in devices if device.wireless}
     real = {device.name for device in devices}
@@ -240,19 +242,6 @@ def _default_devices(host: Host) -> list[str]:
     )
     hops = [hop for route in routes for hop in (route, *route.get("nexthops", ()))]
     return list(dict.fromkeys(str(hop["dev"]) for hop in hops if "dev" in hop))
-
-
-def _beneath(names: set[str], interfaces: Mapping[str, _Interface]) -> set[str]:
-    """Return these interfaces with all that carries them: the members of a bond or bridge, the device below a VLAN."""
-    found: set[str] = set()
-    rest = list(names)
-    while rest:
-        name = rest.pop()
-        if name not in found:
-            found.add(name)
-            rest += [each.name for each in interfaces.values() if each.master == name]
-            rest += [interfaces[name].below] if name in interfaces and interfaces[name].below else []
-    return found
 
 
 def _interfaces(host: Host) -> Iterator[_Interface]:

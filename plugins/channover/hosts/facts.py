@@ -55,6 +55,8 @@ class NicFacts:
     master: str = ""
     below: str = ""
     """The device that it is stacked on: a VLAN's."""
+    permanent: str = ""
+    """The MAC address that it was made with: a member of a bond shows another one."""
 
 
 @dataclass(frozen=True)
@@ -76,23 +78,26 @@ class Facts:
         """Return a device by its name or its MAC address."""
         if name in self.devices:
             return self.devices[name]
-        wanted = name.lower()
-        for found in self.devices.values():
-            if found.mac == wanted and found.physical:
-                return found
-        return None
+        wanted, physical = name.lower(), [found for found in self.devices.values() if found.physical]
+        same = [found for found in physical if found.permanent == wanted]
+        return next(iter(same or [found for found in physical if found.mac == wanted]), None)
 
     def beneath(self, names: Collection[str]) -> frozenset[str]:
         """Return these devices with all that carries them: the members of a bond or bridge, the device below a VLAN."""
-        found: set[str] = set()
-        rest = list(names)
-        while rest:
-            name = rest.pop()
-            if name not in found:
-                found.add(name)
-                rest += [each.device for each in self.devices.values() if each.master == name]
-                rest += [self.devices[name].below] if name in self.devices and self.devices[name].below else []
-        return frozenset(found)
+        return carriers(names, {name: (each.master, each.below) for name, each in self.devices.items()})
+
+
+def carriers(names: Collection[str], stacked: Mapping[str, tuple[str, str]]) -> frozenset[str]:
+    """Return devices with all that carries them; ``stacked`` has each device's master and the device below it."""
+    found: set[str] = set()
+    rest = list(names)
+    while rest:
+        name = rest.pop()
+        if name not in found:
+            found.add(name)
+            rest += [each for each, (master, _) in stacked.items() if master == name]
+            rest += [below for below in stacked.get(name, ("", ""))[1:] if below]
+    return frozenset(found)
 
 
 def parse(text: str, asked: float, answered: float, controller: str) -> Facts:
@@ -146,7 +151,7 @@ def _device(entry: Mapping[str, Any], nic: list[str] | None, managed: Mapping[st
     driver, speed, duplex, carrier, firmware = nic or ["", "", "", "", ""]
     return NicFacts(
         device=entry["ifname"],
-        mac=entry.get("permaddr") or entry.get("address", ""),
+        mac=entry.get("address", ""),
         up="UP" in entry["flags"],
         carrier=carrier == "1" if nic else "LOWER_UP" in entry["flags"],
         physical=nic is not None,
@@ -157,7 +162,8 @@ def _device(entry: Mapping[str, Any], nic: list[str] | None, managed: Mapping[st
         addresses=tuple(f"{a['local']}/{a['prefixlen']}" for a in entry.get("addr_info", []) if "local" in a),
         manager=managed.get(entry["ifname"], ""),
         master=entry.get("master", ""),
-        below=entry.get("link", ""),
+        below=entry.get("link") or "",
+        permanent=entry.get("permaddr") or entry.get("address", ""),
     )
 
 

@@ -55,12 +55,11 @@ class Seats:
     """Told, in a line, what somebody who waits or wonders should know."""
     run_id: str = field(default_factory=lambda: f"run-{secrets.token_hex(6)}")
     connect: Callable[[str, HostEntry], SshLink] = field(default=lambda name, host: SshLink(name, login_of(host)))
-    _seats: dict[str, Seat] = field(default_factory=dict)
-
     nics_down: bool = True
     """Whether the inventory allows to set test NICs down."""
     interrupted: bool = False
     """Whether the run was ended by Ctrl-C: what is left behind then is no test's fault."""
+    _seats: dict[str, Seat] = field(default_factory=dict)
 
     def at(self, name: str, host: HostEntry) -> Seat:
         """Return the seat at a host; made when first asked for."""

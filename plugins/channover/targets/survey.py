@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from channover.errors import ChannoverError, RigError
 from channover.hosts import facts
@@ -65,7 +65,7 @@ def _part(entry: LabEntry, nics: Mapping[str, Iterable[str]], wanted: Callable[[
 def opened(target: PhysicalTarget, part: Topology) -> Iterator[Lab]:
     """Take the hosts of a part of the lab, and make its NICs bare and up; no carrier is waited for. Raises RigError, Taken."""
     target.take(node.name for node in part.nodes)
-    loose = PhysicalTarget(target.entry.model_copy(update={"cables": ()}), target.seats, target.name)
+    loose = replace(target, entry=target.entry.model_copy(update={"cables": ()}))
     with loose.lab(Topology(part.name, part.nodes, ()), Link(), Journal()) as lab:
         yield lab
 
