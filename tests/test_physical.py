@@ -339,7 +339,7 @@ def test_a_controller_that_is_gone_leaves_the_host_as_it_was(target: PhysicalTar
     own = bench.own
     before = own.state()
     made = target.lab(pair(), Link(), Journal())
-    lab = made.__enter__()  # and never left
+    lab = made.__enter__()
     lab.left.apply(Plan("kept", (AddressAdd("eth1", "10.93.93.1/30"),)))
     assert own.state() != before
     for seat in target.seats.open(dict(bench.entry.hosts)).values():  # as when the process dies
@@ -350,6 +350,8 @@ def test_a_controller_that_is_gone_leaves_the_host_as_it_was(target: PhysicalTar
         "sh", "-c", 'for i in $(seq 200); do [ -z "$(ls /run/channover | grep run-)" ] && exit; sleep 0.1; done; exit 1'
     )
     assert own.state() == before
+    with pytest.raises(RigError, match="gone"):  # the controller finds that out when it comes to leave
+        made.__exit__(None, None, None)
 
 
 def test_a_host_that_has_restored_itself_is_changed_no_more(target: PhysicalTarget, bench: Bench) -> None:

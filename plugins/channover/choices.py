@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 TARGETS = ("netns", "physical", "vm")
 OWNERS = {"--inventory": "physical", "--lab": "physical", "--lease-wait": "physical", "--kernel": "vm"}
 """The target that each of these options is for."""
-KERNEL = "6.12"
+KERNEL = "6.1"
 """The Debian kernel that virtual machines boot where nothing else is asked for."""
 LAB, WAIT = "channover_lab", "channover_wait"
 """What xdist's controller tells a worker: the name of its lab, and the least seconds to wait for the hosts."""

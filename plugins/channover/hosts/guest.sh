@@ -53,8 +53,12 @@ in_root() {
         chmod 755 "/usr/local/sbin/$name"
     done
     ip link set lo up
-    # Before Linux 6.7 an MPTCP socket's send buffer grew as that of its largest subflow only, too small for several paths.
-    echo '4096 262144 4194304' >/proc/sys/net/ipv4/tcp_wmem
+    # On slow links MPTCP's buffers bound it: before Linux 6.7 a socket's send buffer grew as that of its largest subflow
+    # only, and what one path lost is waited for by all. What a subflow has yet to send is kept short, since data that lies
+    # there cannot leave by another path. Measured, 6.1, three links of 10 Mbit/s: 14-21 Mbit/s without, 27.6 with both.
+    echo '4096 1048576 4194304' >/proc/sys/net/ipv4/tcp_wmem
+    echo '4096 4194304 6291456' >/proc/sys/net/ipv4/tcp_rmem
+    echo 16384 >/proc/sys/net/ipv4/tcp_notsent_lowat
     modprobe -a virtio_net tun
     # The NICs by MAC address: 52:54:00:c0:MACHINE:00 is the management NIC, then come the test NICs.
     for path in /sys/class/net/eth*; do
