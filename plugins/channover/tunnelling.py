@@ -149,22 +149,34 @@ class Tunnels:
             explain=lambda: "\n".join(map(str, self.loops(tunnel))) or "no sign of a loop",
         )
 
+    def collapse(self, tunnel: Tunnel, ceiling: float, limit: float = 21.0) -> None:
+        """Wait until less than ``ceiling`` bit/s leaves the tunnel, for two seconds, but ``limit`` seconds at most.
+
+        What was sent before a loop closed comes out first.
+        """
+        self._until(tunnel, "collapse", limit, lambda first, second: max(first, second) < ceiling)
+
     def recovery(self, tunnel: Tunnel, floor: float, limit: float = 21.0) -> Measured:
         """Return how long (seconds, ``limit`` at most) until traffic leaves the tunnel above ``floor``, for two seconds.
 
         What was queued in the loop comes out in a burst, and the carrier may stall once more behind it.
         """
-        waiting = Waiting("recovery", limit)
+        waited = self._until(tunnel, "recovery", limit, lambda first, second: min(first, second) > floor)
+        return count("time to recover", waited, self.record.readings.append, "s")
+
+    def _until(self, tunnel: Tunnel, title: str, limit: float, holds: Callable[[float, float], bool]) -> float:
+        """Wait until the rates (bit/s) of the last two seconds are as wanted; return the seconds, ``limit`` at most."""
+        waiting = Waiting(title, limit)
         with self.record.converges(), Sampler(tunnel.server.host, [tunnel.server.device]) as sampler:
             while (waited := waiting.elapsed) < limit:
                 self.measuring.progress(waiting)
                 recent = sampler.so_far().rate(tunnel.server.device, "rx")[-20:]
-                if len(recent) == 20 and min(fmean(recent[:10]), fmean(recent[10:])) > floor:
+                if len(recent) == 20 and holds(fmean(recent[:10]), fmean(recent[10:])):
                     break
                 time.sleep(0.1)
         waiting.seconds = waited
         self.measuring.progress(waiting)
-        return count("time to recover", min(waited, limit), self.record.readings.append, "s")
+        return min(waited, limit)
 
     @contextmanager
     def joinable(self, tunnel: Tunnel) -> Iterator[None]:

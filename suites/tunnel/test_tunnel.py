@@ -65,6 +65,7 @@ def test_a_tunnel_that_feeds_on_itself_is_detected_and_named(multipath: Multipat
         assert tunnels.loops(tunnel) == ()
         with tunnels.fed_by_source(tunnel), tunnels.fed_by_destination(tunnel):
             tunnels.wait_loop(tunnel, Form.SOURCE)
+            tunnels.collapse(tunnel, 0.5 * multipath.link.rate)
             looped = tunnels.rate(tunnel, "rate inside the loop")
             assert looped == at_most(0.5 * multipath.link.rate, "the carrier waits for what it carries")
             assert tunnels.forms(tunnel) >= {Form.SOURCE, Form.DESTINATION, Form.ENDPOINT}
@@ -89,6 +90,7 @@ def test_the_guard_for_both_directions_ends_a_loop(multipath: Multipath, tunnels
         tunnels.fed_by_destination(tunnel),
     ):
         tunnels.wait_loop(tunnel, Form.SOURCE)
+        tunnels.collapse(tunnel, 0.5 * multipath.link.rate)
         looped = tunnels.rate(tunnel, "rate inside the loop")
         assert looped == at_most(0.5 * multipath.link.rate, "the carrier waits for what it carries")
         guards = tunnels.both_guards(tunnel)
@@ -111,6 +113,7 @@ def test_the_articles_guard_keeps_the_source_side_out(multipath: Multipath, tunn
     ):
         with tunnels.fed_by_source(tunnel), tunnels.fed_by_destination(tunnel):
             tunnels.wait_loop(tunnel, Form.SOURCE)
+            tunnels.collapse(tunnel, 0.5 * multipath.link.rate)
             looped = tunnels.rate(tunnel, "rate inside the loop")
             assert looped == at_most(0.5 * multipath.link.rate, "the carrier waits for what it carries")
         guards = tunnels.source_guards(tunnel)
