@@ -36,7 +36,7 @@ def test_ssh_over_mptcp_carries_any_ip_and_compression_costs(
         compressed = tcp(tunnel.client, tunnel.server, incompressible=True)
         assert compressed.goodput == at_least(0.01 * multipath.link.rate, "it still carries")
         costlier = tunnels.cost(tunnel, compressed, "ssh's processor time a Gbit, compressing")
-    assert costlier == at_least(1.2 * cost.value, "compression costs processor time and gains nothing here")
+    assert costlier == at_least(1.5 * cost.value, "compression costs processor time and gains nothing here")
 
 
 @behaviour("TUN-2")
@@ -56,7 +56,8 @@ def test_openvpn_over_mptcp_carries_any_ip(multipath: Multipath, tunnels: Tunnel
 @behaviour("TUN-3")
 def test_a_tunnel_that_feeds_on_itself_is_detected_and_named(multipath: Multipath, tunnels: Tunnels) -> None:
     # Eight subflows can be added, and Linux 6.1 opens some of a mesh twice: few of them leave room for the loop's.
-    # The loop is a subflow between the tunnel's own addresses; Linux 6.12 opens it only if it knew the far one first.
+    # The loop is a subflow between the tunnel's own addresses. With the far one announced last, Linux 6.12 left it out twice in
+    # four tests; announced first, 6.1 once in three.
     with (
         multipath.one_server_address(),
         tunnels.openvpn() as tunnel,

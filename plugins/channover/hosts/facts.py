@@ -96,7 +96,8 @@ def carriers(names: Collection[str], stacked: Mapping[str, tuple[str, str]]) -> 
         if name not in found:
             found.add(name)
             rest += [each for each, (master, _) in stacked.items() if master == name]
-            rest += [below for below in stacked.get(name, ("", ""))[1:] if below]
+            if name in stacked and (below := stacked[name][1]):
+                rest.append(below)
     return frozenset(found)
 
 
