@@ -108,13 +108,13 @@ def _toothless_source(tunnel: Tunnel, host: Host) -> Guard:
     return _without_rules(source_guard(tunnel, host))
 
 
-_FED_BY_SOURCE = tunnelling.Tunnels.fed_by_source
+_OFFERED = tunnelling.Tunnels.offered
 
 
 @contextmanager
 def _fed_and_joined(tunnels: tunnelling.Tunnels, tunnel: Tunnel, **_: object) -> Iterator[None]:
     """Offer the tunnel's address to a server that goes on listening: the subflow does not stay pending."""
-    with tunnels.joinable(tunnel), _FED_BY_SOURCE(tunnels, tunnel):
+    with tunnels.joinable(tunnel), _OFFERED(tunnels, tunnel):
         yield
 
 
@@ -130,15 +130,10 @@ FAULTS: Mapping[str, Fault] = {
     "seven-extra-subflows": Fault(before_traffic=_seven_extra_subflows),
     "multipath-stays-on": Fault(other_contexts=[(paths.Multipath, "off", _nothing)]),
     "rules-stay": Fault(other_contexts=[(paths.Multipath, "without_source_rules", _nothing)]),
-    "latent-loop": Fault(
-        other_contexts=[
-            (tunnelling.Tunnels, "fed_by_source", _fed_as_backup),
-            (tunnelling.Tunnels, "fed_by_destination", _nothing),
-        ]
-    ),
+    "latent-loop": Fault(other_contexts=[(tunnelling.Tunnels, "fed_on_itself", _fed_as_backup)]),
     "toothless-guard": Fault(other_contexts=[(tunnelling, "both_guard", _toothless)]),
     "toothless-source-guard": Fault(other_contexts=[(tunnelling, "source_guard", _toothless_source)]),
-    "joined-loop": Fault(other_contexts=[(tunnelling.Tunnels, "fed_by_source", _fed_and_joined)]),
+    "joined-loop": Fault(other_contexts=[(tunnelling.Tunnels, "offered", _fed_and_joined)]),
 }
 
 

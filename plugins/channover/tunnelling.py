@@ -6,7 +6,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from statistics import fmean
 
@@ -34,6 +34,9 @@ from channover.wire import Link
 
 LOOP_ENDPOINT = 40
 """The id of the endpoint that a tool adds for the tunnel's address: above those of the lab's NICs."""
+INNER_WAIT = 8.0
+"""Seconds that the subflow within the tunnel may take: its SYN is sent again after 1, 3 and 7 s (RFC 6298, 2.1 and 5.5)."""
+INNER_TRIES = 4
 LOAD_PORT = 5399
 """TCP and UDP port of a background load."""
 
@@ -185,7 +188,49 @@ class Tunnels:
             yield
 
     @contextmanager
-    def fed_by_source(self, tunnel: Tunnel, *, bound: bool = False) -> Iterator[None]:
+    def fed_on_itself(self, tunnel: Tunnel) -> Iterator[None]:
+        """Have MPTCP carry the tunnel within itself: with a subflow from its own address to its far one.
+
+        Both are offered as paths, as tools do that add every address they see. Which subflows a kernel opens then hangs
+        on which address it hears of first, and none opens that one always: both orders are tried in turn. Raises
+        RigError where it comes in neither: the lab could not be made to loop.
+        """
+        offers = [self.announced, self.offered]
+        waiting = Waiting("loop", INNER_TRIES * INNER_WAIT)
+        seen: list[str] = []
+        for attempt in range(INNER_TRIES):
+            with ExitStack() as stack:
+                for offer in offers[:: (-1) ** attempt]:
+                    stack.enter_context(offer(tunnel))
+                if self._inner(tunnel, waiting, (attempt + 1) * INNER_WAIT):
+                    found = "\n".join(map(str, self.loops(tunnel)))
+                    allure.attach(found, "the loop, as it was detected", allure.attachment_type.TEXT)
+                    yield
+                    return
+                seen += [f"try {attempt + 1}: {one}" for one in self.loops(tunnel, tunnel.client)]
+        near, far = (end.address.ip for end in tunnel.ends)
+        raise RigError(
+            f"the lab could not be made to loop: no subflow from {near} to {far} was established in {INNER_TRIES} tries of "
+            f"{INNER_WAIT:g} s:\n" + ("\n".join(seen) or "no sign of one")
+        )
+
+    def _inner(self, tunnel: Tunnel, waiting: Waiting, limit: float) -> bool:
+        """Wait for the subflow between the tunnel's own addresses, until ``limit`` seconds of the waiting are over."""
+        near, far = (str(end.address.ip) for end in tunnel.ends)
+        with self.record.converges():
+            while True:
+                self.measuring.progress(waiting)
+                flows = subflows(tunnel.client.host)
+                if any((one.source, one.destination, one.state) == (near, far, "ESTAB") for one in flows):
+                    waiting.seconds = waiting.elapsed
+                    self.measuring.progress(waiting)
+                    return True
+                if waiting.elapsed > limit:
+                    return False
+                time.sleep(0.05)
+
+    @contextmanager
+    def offered(self, tunnel: Tunnel, *, bound: bool = False) -> Iterator[None]:
         """Offer the client's tunnel address as a path, as tools that add every address they see do.
 
         ``bound`` ties it to the tunnel's device as well.
@@ -197,7 +242,7 @@ class Tunnels:
             yield
 
     @contextmanager
-    def fed_by_destination(self, tunnel: Tunnel) -> Iterator[None]:
+    def announced(self, tunnel: Tunnel) -> Iterator[None]:
         """Have the server announce its tunnel address, so that the client opens subflows towards it."""
         end = tunnel.server
         endpoint = EndpointAdd(LOOP_ENDPOINT, str(end.address.ip), ("signal",))
@@ -215,18 +260,12 @@ class Tunnels:
         """Return the forms in which the loop shows, at these ends (none named: at both)."""
         return {finding.form for finding in self.loops(tunnel, *ends)}
 
-    def wait_loop(self, tunnel: Tunnel, form: Form, timeout: float = 10.0) -> tuple[LoopFinding, ...]:
-        """Wait until the loop shows in a form. Raises RigError: the lab could not be made to loop."""
-        with self.record.converges():
-            until(lambda: form in self.forms(tunnel), f"the tunnel to feed on itself ({form.value})", timeout, 0.05)
-        found = self.loops(tunnel)
-        allure.attach("\n".join(map(str, found)), "the loop, as it was detected", allure.attachment_type.TEXT)
-        return found
-
     def wait_forms(self, tunnel: Tunnel, form: Form, timeout: float = 10.0) -> set[Form]:
         """Wait for at most ``timeout`` seconds until the loop shows in a form; return the forms in which it shows then."""
-        with suppress(RigError):
-            self.wait_loop(tunnel, form, timeout)
+        with self.record.converges(), suppress(RigError):
+            until(lambda: form in self.forms(tunnel), f"the tunnel to feed on itself ({form.value})", timeout, 0.05)
+        found = "\n".join(map(str, self.loops(tunnel)))
+        allure.attach(found, "the loop, as it was detected", allure.attachment_type.TEXT)
         return self.forms(tunnel)
 
     def wait_clear(self, tunnel: Tunnel, timeout: float = 10.0) -> set[Form]:

@@ -56,8 +56,6 @@ def test_openvpn_over_mptcp_carries_any_ip(multipath: Multipath, tunnels: Tunnel
 @behaviour("TUN-3")
 def test_a_tunnel_that_feeds_on_itself_is_detected_and_named(multipath: Multipath, tunnels: Tunnels) -> None:
     # Eight subflows can be added, and Linux 6.1 opens some of a mesh twice: few of them leave room for the loop's.
-    # The loop is a subflow between the tunnel's own addresses. With the far one announced last, Linux 6.12 left it out twice in
-    # four tests; announced first, 6.1 once in three.
     with (
         multipath.one_server_address(),
         tunnels.openvpn() as tunnel,
@@ -65,8 +63,7 @@ def test_a_tunnel_that_feeds_on_itself_is_detected_and_named(multipath: Multipat
         tunnels.load(tunnel),
     ):
         assert tunnels.loops(tunnel) == ()
-        with tunnels.fed_by_destination(tunnel), tunnels.fed_by_source(tunnel):
-            tunnels.wait_loop(tunnel, Form.SOURCE)
+        with tunnels.fed_on_itself(tunnel):
             tunnels.collapse(tunnel, 0.5 * multipath.link.rate)
             looped = tunnels.rate(tunnel, "rate inside the loop")
             assert looped == at_most(0.5 * multipath.link.rate, "the carrier waits for what it carries")
@@ -77,7 +74,7 @@ def test_a_tunnel_that_feeds_on_itself_is_detected_and_named(multipath: Multipat
 def test_a_loop_that_is_still_pending_is_named_too(tunnels: Tunnels) -> None:
     with tunnels.openvpn() as tunnel, tunnels.load(tunnel):
         assert tunnels.loops(tunnel) == ()
-        with tunnels.fed_by_source(tunnel, bound=True):
+        with tunnels.offered(tunnel, bound=True):
             assert tunnels.wait_forms(tunnel, Form.PENDING) == {Form.PENDING, Form.ENDPOINT}
 
 
@@ -88,10 +85,8 @@ def test_the_guard_for_both_directions_ends_a_loop(multipath: Multipath, tunnels
         tunnels.openvpn() as tunnel,
         tunnels.joinable(tunnel),
         tunnels.load(tunnel),
-        tunnels.fed_by_destination(tunnel),
-        tunnels.fed_by_source(tunnel),
+        tunnels.fed_on_itself(tunnel),
     ):
-        tunnels.wait_loop(tunnel, Form.SOURCE)
         tunnels.collapse(tunnel, 0.5 * multipath.link.rate)
         looped = tunnels.rate(tunnel, "rate inside the loop")
         assert looped == at_most(0.5 * multipath.link.rate, "the carrier waits for what it carries")
@@ -113,8 +108,7 @@ def test_the_articles_guard_keeps_the_source_side_out(multipath: Multipath, tunn
         tunnels.joinable(tunnel),
         tunnels.load(tunnel),
     ):
-        with tunnels.fed_by_destination(tunnel), tunnels.fed_by_source(tunnel):
-            tunnels.wait_loop(tunnel, Form.SOURCE)
+        with tunnels.fed_on_itself(tunnel):
             tunnels.collapse(tunnel, 0.5 * multipath.link.rate)
             looped = tunnels.rate(tunnel, "rate inside the loop")
             assert looped == at_most(0.5 * multipath.link.rate, "the carrier waits for what it carries")
@@ -126,10 +120,10 @@ def test_the_articles_guard_keeps_the_source_side_out(multipath: Multipath, tunn
         tunnels.openvpn() as tunnel,
         tunnels.joinable(tunnel),
         tunnels.load(tunnel),
-        tunnels.fed_by_destination(tunnel),
-        tunnels.fed_by_source(tunnel),
+        tunnels.announced(tunnel),
+        tunnels.offered(tunnel),
     ):
-        tunnels.wait_loop(tunnel, Form.DESTINATION)
+        tunnels.wait_forms(tunnel, Form.DESTINATION)
         guarded = tunnels.rate(tunnel, "rate behind the guard")
         assert guarded == at_least(1.1 * multipath.link.rate, "the rate comes back")
         assert tunnels.hits(guards) >= 1, "no packet has met the guard"
