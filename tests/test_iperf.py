@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from channover.errors import RigError
+from channover.flow import Flow
 from channover.hosts.base import until
 from channover.measuring import Measuring
 from channover.paths import HostEnd
@@ -214,9 +215,14 @@ def addressed(two_hosts: Lab) -> Lab:
     return two_hosts
 
 
+def started(lab: Lab, load: Load) -> Transfer:
+    (transfer,) = Transfer.start([(lab.left, lab.right, load)])
+    return transfer
+
+
 @pytest.mark.lab
 def test_a_transfer_is_ended_when_enough_is_known(addressed: Lab) -> None:
-    transfer = Transfer.start(addressed.left, addressed.right, Load(Protocol.TCP, "10.93.93.2", "10.93.93.1", limit=20))
+    transfer = started(addressed, Load(Protocol.TCP, "10.93.93.2", "10.93.93.1", limit=20))
     until(lambda: len(transfer.slices()) >= 3, "three slices", 5)
     transfer.stop()
     taken = transfer.slices()
@@ -254,8 +260,25 @@ def test_datagrams_that_the_receiver_itself_loses_are_no_verdict(addressed: Lab)
         flow.abandon()
 
 
+def test_transfers_that_began_one_after_the_other_are_summed_from_where_all_had_begun(two_hosts: Lab) -> None:
+    """The first has the link for itself for three slices, then they share it: the link's rate, and never more."""
+    slice_ = "[  5]   {:.2f}-{:.2f}   sec  1 MBytes  {} Kbits/sec\n"
+    lines = [slice_.format(at / 10, (at + 1) / 10, 90000 if at < 3 else 45000) for at in range(6)]
+    later = [slice_.format(at / 10, (at + 1) / 10, 45000) for at in range(3)]
+    servers = [Ended(""), Ended("")]
+    load = Load(Protocol.TCP, "10.0.0.2")
+    transfers = [Transfer(load, two_hosts.left, two_hosts.right, server, Ended("{}")) for server in servers]
+    flow = Flow("two", Protocol.TCP, Measuring(Link(), duration=None, limit=3.0), transfers)
+    found = []
+    for first, second in ((3, 0), (4, 1), (6, 3)):
+        servers[0].stdout, servers[1].stdout = "".join(lines[:first]), "".join(later[:second])
+        found.append(flow.samples())
+    assert found == [[], [90e6], [90e6, 90e6, 90e6]]
+
+
+@pytest.mark.lab
 def test_nothing_listens(addressed: Lab) -> None:
-    transfer = Transfer.start(addressed.left, addressed.right, Load(Protocol.TCP, "10.93.93.2", port=5300))
+    transfer = started(addressed, Load(Protocol.TCP, "10.93.93.2", port=5300))
     transfer.stop()
     other = Load(Protocol.TCP, "10.93.93.2", port=5999)
     lost = Transfer(
@@ -271,4 +294,4 @@ def test_a_port_in_use_is_said(addressed: Lab) -> None:
     holder = addressed.right.spawn("iperf3", "-s", "-p", "5400", "--forceflush")
     holder.wait_for("Server listening", 5)
     with pytest.raises(RigError, match="Address already in use"):
-        Transfer.start(addressed.left, addressed.right, Load(Protocol.TCP, "10.93.93.2", port=5400))
+        started(addressed, Load(Protocol.TCP, "10.93.93.2", port=5400))

@@ -56,6 +56,7 @@ class Flow:
     _open: bool = True
     _extended: bool = False
     _seen: int = 0
+    _lead: list[int] = field(default_factory=list, repr=False)
 
     @property
     def fixed(self) -> bool:
@@ -82,9 +83,18 @@ class Flow:
         return [sampler.host for sampler in self._samplers.values()]
 
     def samples(self) -> list[float]:
-        """Return the receivers' goodput (bit/s), summed over the transfers, slice by slice."""
-        slices = [transfer.slices() for transfer in self.transfers]
+        """Return the receivers' goodput (bit/s), summed over the transfers, slice by slice, from where all had begun."""
+        slices = [transfer.slices()[ahead:] for transfer, ahead in zip(self.transfers, self._ahead(), strict=True)]
         return [sum(one.rate for one in row) for row in zip(*slices, strict=False)]
+
+    def _ahead(self) -> list[int]:
+        """Return how many slices each transfer had behind it when the last one's first came: they were not at one time."""
+        if not self._lead:
+            lengths = [len(transfer.slices()) for transfer in self.transfers]
+            if not all(lengths):
+                return [0] * len(lengths)
+            self._lead = [length - min(lengths) for length in lengths]
+        return self._lead
 
     def calm(self) -> list[float]:
         """Return the samples in which no other machine had the processors."""
@@ -164,12 +174,12 @@ class Flow:
         for transfer in self.transfers:
             transfer.abandon()
         self.transfers.clear()
+        self._lead.clear()
         self.started = time.monotonic()
         self._begin(loads)
 
     def _begin(self, loads: Sequence[tuple[Host, Host, Load]]) -> None:
-        for source, target, load in loads:
-            self.transfers.append(Transfer.start(source, target, load, native_mptcp=self.measuring.native_mptcp))
+        self.transfers += Transfer.start(loads, native_mptcp=self.measuring.native_mptcp)
 
     def finish(self) -> None:
         """Look at the sockets while the traffic still runs, then end it. Raises RigError, BehaviourFailed."""

@@ -109,12 +109,13 @@ class Tunnels:
     def load(self, tunnel: Tunnel) -> Iterator[None]:
         """Send through the tunnel, in the background, for the length of a block: more than one link's rate.
 
-        TCP goes through ``ssh -w``, UDP through OpenVPN. iperf3's own figures are not asked for: a loop stops its
-        control connection too.
+        TCP goes through ``ssh -w``, UDP through OpenVPN. Less than the links carry together: behind a full queue a loop's own
+        packets are lost, and MPTCP sends what they held by the other paths. iperf3's own figures are not asked for: a loop
+        stops its control connection too.
         """
         server = tunnel.server.host.spawn("iperf3", "-s", "-p", str(LOAD_PORT), "--forceflush")
         server.wait_for("Server listening", 5.0)
-        words = ["iperf3", "-c", str(tunnel.server.address.ip), "-p", str(LOAD_PORT), "-t", "120"]
+        words = ["iperf3", "-c", str(tunnel.server.address.ip), "-p", str(LOAD_PORT), "-t", "300"]
         if tunnel.kind == "openvpn":
             words += ["-u", "-l", "1390", "-b", f"{1.5 * self.multipath.link.rate:.0f}"]
         with measuring_slot() as waited, self._watched(tunnel):
@@ -192,8 +193,9 @@ class Tunnels:
         """Have MPTCP carry the tunnel within itself: with a subflow from its own address to its far one.
 
         Both are offered as paths, as tools do that add every address they see. Which subflows a kernel opens then hangs
-        on which address it hears of first, and none opens that one always: both orders are tried in turn. Raises
-        RigError where it comes in neither: the lab could not be made to loop.
+        on which address it hears of first, and none opens that one always: both orders are tried in turn. A load comes
+        after it: closed behind a full queue, the loop may stay harmless. Raises RigError where the lab could not be made
+        to loop.
         """
         offers = [self.announced, self.offered]
         waiting = Waiting("loop", INNER_TRIES * INNER_WAIT)
@@ -215,13 +217,22 @@ class Tunnels:
         )
 
     def _inner(self, tunnel: Tunnel, waiting: Waiting, limit: float) -> bool:
-        """Wait for the subflow between the tunnel's own addresses, until ``limit`` seconds of the waiting are over."""
+        """Wait for the subflow between the tunnel's own addresses, until ``limit`` seconds of the waiting are over.
+
+        Both ends must have it: one that the server refuses is established at the client for a moment.
+        """
         near, far = (str(end.address.ip) for end in tunnel.ends)
+        ways = (tunnel.client.host, near, far), (tunnel.server.host, far, near)
         with self.record.converges():
             while True:
                 self.measuring.progress(waiting)
-                flows = subflows(tunnel.client.host)
-                if any((one.source, one.destination, one.state) == (near, far, "ESTAB") for one in flows):
+                if all(
+                    any(
+                        (one.source, one.destination, one.state) == (source, destination, "ESTAB")
+                        for one in subflows(host)
+                    )
+                    for host, source, destination in ways
+                ):
                     waiting.seconds = waiting.elapsed
                     self.measuring.progress(waiting)
                     return True

@@ -60,10 +60,9 @@ def test_a_tunnel_that_feeds_on_itself_is_detected_and_named(multipath: Multipat
         multipath.one_server_address(),
         tunnels.openvpn() as tunnel,
         tunnels.joinable(tunnel),
-        tunnels.load(tunnel),
     ):
         assert tunnels.loops(tunnel) == ()
-        with tunnels.fed_on_itself(tunnel):
+        with tunnels.fed_on_itself(tunnel), tunnels.load(tunnel):
             tunnels.collapse(tunnel, 0.5 * multipath.link.rate)
             looped = tunnels.rate(tunnel, "rate inside the loop")
             assert looped == at_most(0.5 * multipath.link.rate, "the carrier waits for what it carries")
@@ -84,8 +83,8 @@ def test_the_guard_for_both_directions_ends_a_loop(multipath: Multipath, tunnels
         multipath.one_server_address(),
         tunnels.openvpn() as tunnel,
         tunnels.joinable(tunnel),
-        tunnels.load(tunnel),
         tunnels.fed_on_itself(tunnel),
+        tunnels.load(tunnel),
     ):
         tunnels.collapse(tunnel, 0.5 * multipath.link.rate)
         looped = tunnels.rate(tunnel, "rate inside the loop")
@@ -106,12 +105,12 @@ def test_the_articles_guard_keeps_the_source_side_out(multipath: Multipath, tunn
         multipath.one_server_address(),
         tunnels.openvpn() as tunnel,
         tunnels.joinable(tunnel),
+        tunnels.fed_on_itself(tunnel),
         tunnels.load(tunnel),
     ):
-        with tunnels.fed_on_itself(tunnel):
-            tunnels.collapse(tunnel, 0.5 * multipath.link.rate)
-            looped = tunnels.rate(tunnel, "rate inside the loop")
-            assert looped == at_most(0.5 * multipath.link.rate, "the carrier waits for what it carries")
+        tunnels.collapse(tunnel, 0.5 * multipath.link.rate)
+        looped = tunnels.rate(tunnel, "rate inside the loop")
+        assert looped == at_most(0.5 * multipath.link.rate, "the carrier waits for what it carries")
         guards = tunnels.source_guards(tunnel)
     # It does not end a subflow that is there (the article loads it first), so the tunnel is brought up anew.
     with (
@@ -119,9 +118,9 @@ def test_the_articles_guard_keeps_the_source_side_out(multipath: Multipath, tunn
         tunnels.guarded(guards),
         tunnels.openvpn() as tunnel,
         tunnels.joinable(tunnel),
-        tunnels.load(tunnel),
         tunnels.announced(tunnel),
         tunnels.offered(tunnel),
+        tunnels.load(tunnel),
     ):
         tunnels.wait_forms(tunnel, Form.DESTINATION)
         guarded = tunnels.rate(tunnel, "rate behind the guard")

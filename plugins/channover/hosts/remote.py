@@ -75,8 +75,9 @@ class RemoteHost:
             self._kill,
             sudo=self.link.login.sudo,
             lease=self.lease,
+            patience=self.patience,
         )
-        process.begun(START_TIMEOUT * self.patience)
+        process.begun(START_TIMEOUT)
         return process
 
     def _kill(self, pid: int, number: int) -> None:
@@ -91,7 +92,7 @@ class RemoteHost:
             if input:
                 process.feed(input)
             process.close_input()
-            return finished(self.name, process, timeout * self.patience, check)
+            return finished(self.name, process, timeout, check)
 
     def spawn(self, *argv: str, environment: Mapping[str, str] | None = None) -> Process:
         """Start a program. It ends with the run, even where the connection dies: the host sees to that."""

@@ -21,7 +21,10 @@ _LOST = -1
 
 
 class RemoteProcess:
-    """A program on a remote host (:class:`channover.hosts.base.Process`)."""
+    """A program on a remote host (:class:`channover.hosts.base.Process`).
+
+    ``patience`` is by what every time is multiplied that is waited for it.
+    """
 
     def __init__(
         self,
@@ -32,10 +35,12 @@ class RemoteProcess:
         *,
         sudo: bool = False,
         lease: str = "",
+        patience: float = 1.0,
     ) -> None:
         self.argv = argv
         self._host = link.host
         self._kill = kill
+        self._patience = patience
         self._status: int | None = None
         self._output = Output(link.host, argv)
         self._first = b""
@@ -81,6 +86,7 @@ class RemoteProcess:
 
     def begun(self, timeout: float) -> None:
         """Wait until it runs. Raises RigError where it is missing, or sudo or the connection refuses."""
+        timeout *= self._patience
         if not self._started.wait(timeout):
             raise RigError(f"{self._host}: '{shown(self.argv)}' did not start within {timeout:g} s")
         if self._lease_is_lost:
@@ -143,6 +149,7 @@ class RemoteProcess:
 
     def wait(self, timeout: float) -> int:
         """Wait for its end and return its exit code. Raises RigError after ``timeout``."""
+        timeout *= self._patience
         if self._status is None and not self._channel.status_event.wait(timeout):
             raise RigError(f"{self._host}: '{shown(self.argv)}' did not end within {timeout:g} s")
         status = self.poll()
@@ -154,7 +161,7 @@ class RemoteProcess:
 
     def wait_for(self, pattern: str, timeout: float) -> Match[str]:
         """Wait until its output matches. Raises RigError when it ends first, or after ``timeout``."""
-        return self._output.wait_for(pattern, timeout, self._ended)
+        return self._output.wait_for(pattern, timeout * self._patience, self._ended)
 
     def _ended(self) -> int | None:
         status = self.poll()

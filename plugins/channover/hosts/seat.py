@@ -54,6 +54,8 @@ class Seat:
     """Whether the inventory allows to set the test NICs down."""
     say: Callable[[str], None] = lambda _: None
     """Told, in a line, what somebody who waits or wonders should know."""
+    patience: float = 1.0
+    """By what the times are multiplied that programs on the host may take."""
     facts: Facts | None = None
     held: bool = False
     lost: str = ""
@@ -88,12 +90,15 @@ class Seat:
         except ValueError as error:
             raise RigError(f"{self.name}: {error}; {done[2].strip()[-300:]}") from None
 
+    def _process(self, *argv: str) -> RemoteProcess:
+        environment = {"PATH": PATH, "LC_ALL": "C"}
+        login = self.link.login
+        return RemoteProcess(self.link, argv, environment, lambda *_: None, sudo=login.sudo, patience=self.patience)
+
     def _bash(
         self, *arguments: str, input: str = "", timeout: float = 60.0, first: str = "bash"
     ) -> tuple[int, str, str]:
-        process = RemoteProcess(
-            self.link, (first, *arguments), {"PATH": PATH, "LC_ALL": "C"}, lambda *_: None, sudo=self.link.login.sudo
-        )
+        process = self._process(first, *arguments)
         process.begun(30.0)
         with contextlib.suppress(RigError):
             process.feed(input)
@@ -167,9 +172,7 @@ class Seat:
         self._thread.start()
 
     def _start_beat(self) -> None:
-        words = ("bash", f"{ROOT}/{self.run_id}/guardian.sh", "beat", self.run_id)
-        environment = {"PATH": PATH, "LC_ALL": "C"}
-        self._beat = RemoteProcess(self.link, words, environment, lambda *_: None, sudo=self.link.login.sudo)
+        self._beat = self._process("bash", f"{ROOT}/{self.run_id}/guardian.sh", "beat", self.run_id)
         self._beat.begun(30.0)
 
     def _keep(self) -> None:

@@ -68,8 +68,6 @@ class PhysicalTarget:
     """The cables that were seen to lie where the inventory says."""
     say: Callable[[str], None] = lambda _: None
     """Told, in a line, what the user should know meanwhile."""
-    patience: float = 1.0
-    """By what the times are multiplied that programs on hosts may take."""
     _found: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -152,7 +150,7 @@ class PhysicalTarget:
         folder = f"{ROOT}/{seat.run_id}"
         lease = f"{folder}/beat" if seat.held else ""
         return RemoteHost(
-            node, nics, seat.link, seat.run_id, f"{folder}/files", seat.permission, journal, lease, self.patience
+            node, nics, seat.link, seat.run_id, f"{folder}/files", seat.permission, journal, lease, seat.patience
         )
 
     def _prepare(

@@ -53,6 +53,8 @@ class Seats:
     """Seconds without a sign of life after which a host restores itself."""
     say: Callable[[str], None] = lambda _: None
     """Told, in a line, what somebody who waits or wonders should know."""
+    patience: float = 1.0
+    """By what the times are multiplied that programs on hosts may take."""
     run_id: str = field(default_factory=lambda: f"run-{secrets.token_hex(6)}")
     connect: Callable[[str, HostEntry], SshLink] = field(default=lambda name, host: SshLink(name, login_of(host)))
     nics_down: bool = True
@@ -74,6 +76,7 @@ class Seats:
                 self.ttl,
                 self.nics_down,
                 self.say,
+                self.patience,
             )
         return self._seats[name]
 

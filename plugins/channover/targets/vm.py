@@ -25,7 +25,7 @@ from channover.wire import Link
 
 SPEEDS = (10, 100, 1_000, 2_500, 5_000, 10_000, 25_000, 40_000, 50_000, 100_000, 200_000, 400_000)
 """Speeds (Mbit/s) that the bonding driver knows: at any other a port takes no part in LACP (``drivers/net/bonding``)."""
-TTL = 120
+TTL = 600
 """Seconds that a machine's lease lasts without a sign of life: eighteen machines on two processors are slow to give one."""
 EMULATED = 6.0
 """By what the times are multiplied that programs may take in machines without KVM: eighteen share two processors."""
@@ -69,6 +69,7 @@ class VmTarget:
             rig = Rig(found)
             rig.__enter__()
             self._rig = rig
+            self._seats.patience = EMULATED if rig.accelerator == "tcg" else 1.0
         return self._rig
 
     def _machines(self, topology: Topology, speed: int) -> dict[str, Machine]:
@@ -143,8 +144,7 @@ class VmTarget:
             if isinstance(found, str):
                 raise RigError(found)
             cabling = self._patched(topology, found, link.rate)
-        patience = EMULATED if self._started().accelerator == "tcg" else 1.0
-        target = PhysicalTarget(entry, self._seats, "vm", cabling, prove=not self._proven, patience=patience)
+        target = PhysicalTarget(entry, self._seats, "vm", cabling, prove=not self._proven)
         with target.lab(topology, link, journal) as made:
             self._proven |= target.proven
             yield made

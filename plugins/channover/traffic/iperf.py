@@ -11,6 +11,8 @@ import contextlib
 import json
 import re
 import signal
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -126,15 +128,32 @@ class Transfer:
     _taken: int | None = field(default=None)
 
     @classmethod
-    def start(cls, source: Host, target: Host, load: Load, *, native_mptcp: bool = False) -> Transfer:
-        """Start a one-off server, and a client as soon as it listens. Raises RigError."""
-        program = _program(load.protocol, native_mptcp)
-        option = ("--mptcp",) if load.protocol is Protocol.MPTCP and native_mptcp else ()
-        receive = (*program, "-s", "-1", "-p", str(load.port), "-i", f"{SLICE:g}", "-f", "k", "--forceflush")
-        server = target.spawn(*receive)
-        server.wait_for("Server listening", 5.0)
-        client = source.spawn(*program, *option, *load.options, "-i", f"{SLICE:g}", "-J")
-        return cls(load, source, target, server, client)
+    def start(cls, loads: Sequence[tuple[Host, Host, Load]], *, native_mptcp: bool = False) -> list[Transfer]:
+        """Start a one-off server for each load (source, target, load) and, once all listen, every client, side by side.
+
+        A client that connects while others send already may wait for ten seconds and more, and iperf3 then gives up.
+        Raises RigError.
+        """
+
+        def listen(one: tuple[Host, Host, Load]) -> Process:
+            _, target, load = one
+            program = _program(load.protocol, native_mptcp)
+            server = target.spawn(
+                *program, "-s", "-1", "-p", str(load.port), "-i", f"{SLICE:g}", "-f", "k", "--forceflush"
+            )
+            server.wait_for("Server listening", 5.0)
+            return server
+
+        def send(one: tuple[Host, Host, Load], server: Process) -> Transfer:
+            source, target, load = one
+            option = ("--mptcp",) if load.protocol is Protocol.MPTCP and native_mptcp else ()
+            program = (*_program(load.protocol, native_mptcp), *option)
+            client = source.spawn(*program, *load.options, "-i", f"{SLICE:g}", "-J")
+            return cls(load, source, target, server, client)
+
+        with ThreadPoolExecutor(len(loads)) as pool:
+            servers = list(pool.map(listen, loads))
+            return list(pool.map(send, loads, servers))
 
     def slices(self) -> list[Slice]:
         """Return the receiver's slices so far; after :meth:`stop`, those from before it."""
