@@ -53,6 +53,7 @@ class Flow:
     _looked: Processors | None = field(default=None, repr=False)
     _stolen: set[int] = field(default_factory=set, repr=False)
     _starved: str = ""
+    _busy: str = ""
     _open: bool = True
     _extended: bool = False
     _seen: int = 0
@@ -103,10 +104,13 @@ class Flow:
     def disturbed(self, settled: bool) -> str:
         """Say that the host's processors were too busy to be a wire, or nothing.
 
-        A settled verdict rests on calm samples where there were enough of them: then it stands.
+        A settled verdict rests on calm samples where there were enough of them: then it stands. None are calm where the
+        processors had no pause at all.
         """
         if lost := self._lost_within():
             return lost
+        if self._busy:
+            return self._busy
         return "" if settled and (not self._stolen or len(self.calm()) >= 30) else self._starved
 
     def _lost_within(self) -> str:
@@ -192,7 +196,9 @@ class Flow:
                 transfer.stop()
             self.seconds = time.monotonic() - self.started
             if self._processors is not None:
-                self._starved = processors(self.transfers[0].source).starved_since(self._processors)
+                now = processors(self.transfers[0].source)
+                self._starved = now.starved_since(self._processors)
+                self._busy = now.starved_since(self._processors, least_idle=0.01, most_stolen=1.0)
             with ThreadPoolExecutor(len(self._samplers)) as pool:
                 taken = pool.map(Sampler.stop, self._samplers.values())
                 self.series = dict(zip(self._samplers, taken, strict=True))
