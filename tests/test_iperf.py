@@ -9,6 +9,7 @@ from ipaddress import IPv4Interface
 from itertools import pairwise
 from pathlib import Path
 from threading import Event, Thread
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -260,14 +261,28 @@ def test_datagrams_that_the_receiver_itself_loses_are_no_verdict(addressed: Lab)
         flow.abandon()
 
 
-def test_transfers_that_began_one_after_the_other_are_summed_from_where_all_had_begun(two_hosts: Lab) -> None:
+@pytest.mark.parametrize(("name", "streams"), [("tcp", 1), ("tcp-3", 3), ("udp-2", 2)])
+@pytest.mark.parametrize("step", [1, 100, 999])
+def test_what_comes_bit_by_bit_is_read_as_if_it_had_come_at_once(name: str, streams: int, step: int) -> None:
+    text, server = told(f"server-{name}.txt"), Ended("")
+    host: Any = None
+    transfer = Transfer(Load(Protocol.TCP, "10.0.0.2", streams=streams), host, host, server, Ended(""))
+    for end in range(0, len(text), step):
+        server.stdout = text[:end]
+        transfer.slices()
+    server.stdout = text
+    assert transfer.slices() == parse_slices(text, streams)
+
+
+def test_transfers_that_began_one_after_the_other_are_summed_from_where_all_had_begun() -> None:
     """The first has the link for itself for three slices, then they share it: the link's rate, and never more."""
     slice_ = "[  5]   {:.2f}-{:.2f}   sec  1 MBytes  {} Kbits/sec\n"
     lines = [slice_.format(at / 10, (at + 1) / 10, 90000 if at < 3 else 45000) for at in range(6)]
     later = [slice_.format(at / 10, (at + 1) / 10, 45000) for at in range(3)]
     servers = [Ended(""), Ended("")]
     load = Load(Protocol.TCP, "10.0.0.2")
-    transfers = [Transfer(load, two_hosts.left, two_hosts.right, server, Ended("{}")) for server in servers]
+    host: Any = None
+    transfers = [Transfer(load, host, host, server, Ended("{}")) for server in servers]
     flow = Flow("two", Protocol.TCP, Measuring(Link(), duration=None, limit=3.0), transfers)
     found = []
     for first, second in ((3, 0), (4, 1), (6, 3)):
