@@ -205,8 +205,7 @@ class Tunnels:
                 for offer in offers[:: (-1) ** attempt]:
                     stack.enter_context(offer(tunnel))
                 if self._inner(tunnel, waiting, (attempt + 1) * INNER_WAIT):
-                    found = "\n".join(map(str, self.loops(tunnel)))
-                    allure.attach(found, "the loop, as it was detected", allure.attachment_type.TEXT)
+                    self._show(tunnel)
                     yield
                     return
                 seen += [f"try {attempt + 1}: {one}" for one in self.loops(tunnel, tunnel.client)]
@@ -275,9 +274,13 @@ class Tunnels:
         """Wait for at most ``timeout`` seconds until the loop shows in a form; return the forms in which it shows then."""
         with self.record.converges(), suppress(RigError):
             until(lambda: form in self.forms(tunnel), f"the tunnel to feed on itself ({form.value})", timeout, 0.05)
+        self._show(tunnel)
+        return self.forms(tunnel)
+
+    def _show(self, tunnel: Tunnel) -> None:
+        """Attach every sign of the loop to the test's report."""
         found = "\n".join(map(str, self.loops(tunnel)))
         allure.attach(found, "the loop, as it was detected", allure.attachment_type.TEXT)
-        return self.forms(tunnel)
 
     def wait_clear(self, tunnel: Tunnel, timeout: float = 10.0) -> set[Form]:
         """Give the client's looped subflows time (seconds) to end; return the forms that are left there.
