@@ -12,6 +12,7 @@ import pytest
 from channover import plan
 from channover.errors import RigError
 from channover.hosts.base import Journal, until
+from channover.hosts.lab_init import PRIORITY
 from channover.plan import (
     AddressAdd,
     AddressDelete,
@@ -91,6 +92,16 @@ def test_programs_inherit_nothing_of_the_user_s(two_hosts: Lab, monkeypatch: pyt
     process = two_hosts.left.spawn("sh", "-c", 'echo "$GREETING"', environment={"GREETING": "hello"})
     process.wait(5)
     assert process.lines == ["hello"]
+
+
+def test_programs_go_before_the_machine_s_other_work(two_hosts: Lab) -> None:
+    nice = int(two_hosts.left.read("/proc/self/stat").rpartition(") ")[2].split()[16])
+    if nice == 0:
+        pytest.skip("a nice value below 0 takes CAP_SYS_NICE: run as root")
+    shown = two_hosts.left.run("sh", "-c", "cat /proc/self/stat; cat /proc/self/autogroup 2>/dev/null || :").stdout
+    stat, _, group = shown.partition("\n")
+    assert int(stat.rpartition(") ")[2].split()[16]) == PRIORITY
+    assert not group or group.split()[1:] == ["nice", str(PRIORITY)], "its session counts, not the program"
 
 
 def test_a_process_is_waited_for_by_what_it_says(two_hosts: Lab) -> None:

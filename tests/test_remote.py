@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from channover.plan import (
 from channover.targets.base import Lab
 
 pytestmark = pytest.mark.lab
+GROUPS = [Path(base, "channover-trial") for base in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")]
 
 
 @pytest.fixture
@@ -60,6 +62,24 @@ def host(server: Server) -> Iterator[RemoteHost]:
     server.host.run("mkdir", "-p", "/run/home/left")
     yield RemoteHost("left", {"a": Nic("a", "eth1")}, link, "trial", "/run/home", permission, Journal())
     link.close()
+    for group in GROUPS:  # the machine's, and the guardian's to take away, which is not here
+        if (events := group / "cgroup.events").exists():
+            (group / "cgroup.kill").write_text("1")
+            until(partial(_empty, events), "the programs to end", 5)
+            group.rmdir()
+
+
+def _empty(events: Path) -> bool:
+    return "populated 0" in events.read_text()
+
+
+def test_a_program_joins_a_control_group_and_makes_no_plain_folder(host: RemoteHost) -> None:
+    host.run("true")
+    assert not any(group.exists() for group in GROUPS), "there is no guardian to take it away"
+    joined = replace(host, lease="/run/home").run("cat", "/proc/self/cgroup").stdout
+    made = [group for group in GROUPS if group.exists()]
+    assert all((group / "cgroup.events").exists() for group in made)
+    assert len(made) == joined.count("/channover-trial\n")
 
 
 def test_a_program_runs_with_its_input_its_words_and_its_code(host: RemoteHost) -> None:

@@ -37,7 +37,9 @@ ENVIRONMENT = {
 """All that a lab's process inherits of an environment: nothing of the user's."""
 
 PRIORITY = -10
-"""The nice value of a lab's processes: beside work at 0, EEVDF gives them nine tenths of a core (``sched(7)``)."""
+"""The nice value of a lab: beside work at 0, it gets nine tenths of a core (``sched(7)``)."""
+SLICE = 100_000
+"""The processor time (nanoseconds) that a lab's programs ask for at once: little, and so they wait little for it."""
 
 _HEADER = struct.Struct("=I")
 
@@ -199,7 +201,7 @@ class Lab:
                 argv,
                 ENVIRONMENT | environment,
                 file_actions=actions,
-                setsid=True,
+                setpgroup=0,
                 setsigmask=[],
                 setsigdef=[signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGHUP],
             )
@@ -227,6 +229,7 @@ class Lab:
         """Start an emulator in the machine's own network, which has these descriptors, and its taps from 10 on."""
         inherited = dict(enumerate(descriptors))
         inherited |= {taps.FIRST_INHERITED + position: self.taps[port] for position, port in enumerate(ports)}
+        kernel.prefer(0, 0)  # processors that are emulated would starve the controller
         with self._in(self.machine):
             return self._start(argv, {}, inherited)
 
@@ -314,9 +317,8 @@ def _made() -> Lab:
     """Turn this process into a lab without hosts. Raises OSError where the kernel refuses."""
     machine = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS)
-    with contextlib.suppress(OSError):  # takes root: a lab is an instrument, and goes before what else runs here
-        os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
     _mounts()
+    kernel.prefer(PRIORITY, SLICE)  # a lab is an instrument, and goes before what else runs here
     _silence()
     panel = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     lab = Lab(machine, panel, netlink.Netlink(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM))

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from channover.errors import RigError
 from channover.hosts.base import Nic
-from channover.hosts.lab_init import PRIORITY
 from channover.hosts.labs import LabProcess
 from channover.hosts.qmp import Monitor
 from channover.hosts.taps import FIRST_INHERITED
@@ -251,9 +250,7 @@ class Machine:
     def command(self) -> tuple[str, ...]:
         """Return the emulator's command line."""
         frame, spec = self.frame, self.spec
-        # A lab's processes go before others (lab_init.PRIORITY); emulated processors would then starve the controller.
-        words = ["nice", "-n", str(-PRIORITY)]
-        words += [QEMU, "-name", spec.name, "-nodefaults", "-no-user-config", "-display", "none", "-machine", "q35"]
+        words = [QEMU, "-name", spec.name, "-nodefaults", "-no-user-config", "-display", "none", "-machine", "q35"]
         words += [*_BOARDS[frame.accelerator], "-smp", "1", "-m", f"{spec.memory}M"]
         words += ["-kernel", str(frame.kernel), "-initrd", f"{frame.inside}/initrd"]
         words += ["-append", f"{_OPTIONS} channover={spec.name}"]

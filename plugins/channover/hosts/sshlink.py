@@ -249,11 +249,16 @@ def command_line(
 
     ``lease`` is a file on the host without which the program is not started, and the first line is ``@lost``: a command
     may arrive late, and find a host that has restored itself. The shell that looks for it bears the run's token already,
-    so that the end of the run either takes the file away first, or finds that shell and ends it.
+    so that the end of the run either takes the file away first, or finds that shell and ends it. It joins the run's
+    control group, which the guardian takes away at the end (``cgroups(7)``, version 2).
     """
-    inner = (f"[ -e {shlex.quote(lease)} ] || {{ echo @lost; exit 127; }}; " if lease else "") + (
-        'g=/sys/fs/cgroup/channover-$CHANNOVER_RUN; [ -z "$CHANNOVER_RUN" ] || '
-        '{ { [ -d "$g" ] || mkdir "$g"; } && echo 0 >"$g/cgroup.procs"; } 2>/dev/null; '
+    guarded = (
+        f"[ -e {shlex.quote(lease)} ] || {{ echo @lost; exit 127; }}; "
+        "for g in /sys/fs/cgroup /sys/fs/cgroup/unified; do "  # the first is a plain folder where there is the second
+        '[ ! -w "$g/cgroup.procs" ] || { g=$g/channover-$CHANNOVER_RUN; '
+        '{ { [ -d "$g" ] || mkdir "$g"; } && echo 0 >"$g/cgroup.procs"; } 2>/dev/null; break; }; done; '
+    )
+    inner = (guarded if lease else "") + (
         'command -v -- "$1" >/dev/null 2>&1 || { echo @missing; exit 127; }; '
         'sh -c \'echo "@$$"; exec "$@"\' sh "$@"; exit $?'
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from channover.errors import RigError
-from channover.hosts.base import Host
+from channover.hosts.base import Host, Nic
 from channover.hosts.facts import Facts, NicFacts
 from channover.inventory import HostEntry, LabEntry
 from channover.network import bonding, lag
@@ -156,33 +156,59 @@ def prove(lab: Lab, cable: Cable, number: int, rate: int | None = None) -> str |
             raise RigError(f"the cabling cannot be proved: {gap}")
     for port in cable.ports:
         negotiated(lab.hosts[port.node], port.nic, rate)
-    network, remark = f"169.254.{7 + number % 240}", None
-    ends = [(lab.hosts[port.node], lab.hosts[port.node].nic(port.nic)) for port in cable.ports]
-    for (host, nic), (other, peer), last, far in ((ends[0], ends[1], 1, 2), (ends[1], ends[0], 2, 1)):
-        with (
-            host.applied(Plan("prove the cabling", (AddressAdd(nic.device, f"{network}.{last}/30"),))),
-            other.applied(Plan("prove the cabling", (AddressAdd(peer.device, f"{network}.{far}/30"),))),
-        ):
-            before = _received(lab)
-            words = ("ping", "-c", "4", "-i", "0.2", "-W", "2", "-I", nic.device, f"{network}.{far}")
-            ping = host.run(*words, check=False, quiet=True)
-            if ping.returncode not in (0, 1):  # of ping(8) itself: it could not be tried
-                raise RigError(f"{host.name}: ping cannot be used: {(ping.stderr or ping.stdout).strip()[-200:]}")
-            answered = _neighbours(host, nic.device).get(f"{network}.{far}", "")
-            if answered.lower() == peer.mac.lower():
-                if ping.returncode:
-                    remark = (
-                        f"{other.name} answers ARP on its NIC {peer.name} ({peer.device}), and no ping: where a firewall drops "
-                        "it, let all of the lab's networks through on test NICs"
-                    )
-                continue
-            seen = _grown(before, _received(lab), Port(host.name, nic.name))
-            where = f"they were seen at {seen}" if seen else "no NIC of the lab saw them"
-            raise RigError(
-                f"frames from {host.name}'s NIC {nic.name} ({nic.device}) do not reach {other.name}'s NIC {peer.name} "
-                f"({peer.device}) as the inventory says: {where}; correct the cabling, or 'cables' in the inventory"
+    network = f"169.254.{7 + number % 240}"
+    (host, nic), (other, peer) = ((lab.hosts[port.node], lab.hosts[port.node].nic(port.nic)) for port in cable.ports)
+    with (
+        host.applied(Plan("prove the cabling", (AddressAdd(nic.device, f"{network}.1/30"),))),
+        other.applied(Plan("prove the cabling", (AddressAdd(peer.device, f"{network}.2/30"),))),
+    ):
+        there = _Way(lab, host, nic, other, peer, f"{network}.2")
+        back = _Way(lab, other, peer, host, nic, f"{network}.1")
+        return there.proved() or back.proved()
+
+
+@dataclass(frozen=True)
+class _Way:
+    """From a host's NIC to another's, which has an address meanwhile."""
+
+    lab: Lab
+    host: Host
+    nic: Nic
+    other: Host
+    peer: Nic
+    address: str
+
+    def proved(self) -> str | None:
+        """Return that pings are not answered, or nothing. Raises RigError where frames do not arrive where they should."""
+        if self._answered():
+            return None
+        if self._resolved():
+            return (
+                f"{self.other.name} answers ARP on its NIC {self.peer.name} ({self.peer.device}), and no ping: where a "
+                "firewall drops it, let all of the lab's networks through on test NICs"
             )
-    return remark
+        before = _received(self.lab)
+        self._answered()
+        seen = _grown(before, _received(self.lab), Port(self.host.name, self.nic.name))
+        where = f"they were seen at {seen}" if seen else "no NIC of the lab saw them"
+        raise RigError(
+            f"frames from {self.host.name}'s NIC {self.nic.name} ({self.nic.device}) do not reach {self.other.name}'s NIC "
+            f"{self.peer.name} ({self.peer.device}) as the inventory says: {where}; correct the cabling, or 'cables' in the "
+            "inventory"
+        )
+
+    def _answered(self) -> bool:
+        """Send pings; whether one was answered, by the NIC that should. Raises RigError where none could be sent."""
+        words = ("ping", "-c", "4", "-i", "0.2", "-W", "2", "-I", self.nic.device, self.address)
+        ping = self.host.run(*words, check=False, quiet=True)
+        if ping.returncode not in (0, 1):  # of ping(8) itself: it could not be tried
+            raise RigError(f"{self.host.name}: ping cannot be used: {(ping.stderr or ping.stdout).strip()[-200:]}")
+        return ping.returncode == 0 and self._resolved()
+
+    def _resolved(self) -> bool:
+        """Whether the address was found at the NIC that should have it."""
+        found = _neighbours(self.host, self.nic.device).get(self.address, "")
+        return found.lower() == self.peer.mac.lower()
 
 
 def _neighbours(host: Host, device: str) -> dict[str, str]:
