@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from dataclasses import fields, replace
 from itertools import count
 
@@ -13,6 +14,7 @@ from channover import plan
 from channover.errors import RigError
 from channover.hosts.base import Journal, until
 from channover.hosts.lab_init import PRIORITY
+from channover.hosts.process import NamespaceProcess
 from channover.plan import (
     AddressAdd,
     AddressDelete,
@@ -92,6 +94,17 @@ def test_programs_inherit_nothing_of_the_user_s(two_hosts: Lab, monkeypatch: pyt
     process = two_hosts.left.spawn("sh", "-c", 'echo "$GREETING"', environment={"GREETING": "hello"})
     process.wait(5)
     assert process.lines == ["hello"]
+
+
+def test_a_reader_that_gets_no_processor_loses_nothing(two_hosts: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = NamespaceProcess._read
+
+    def late(process: NamespaceProcess) -> None:
+        time.sleep(2)
+        read(process)
+
+    monkeypatch.setattr(NamespaceProcess, "_read", late)
+    assert two_hosts.left.run("echo", "all").stdout == "all\n"
 
 
 def test_programs_go_before_the_machine_s_other_work(two_hosts: Lab) -> None:

@@ -47,26 +47,38 @@ class NamespaceProcess:
             os.close(stdin_read)
             os.close(out_write)
             os.close(error_write)
-        self._reader = threading.Thread(target=self._read, args=(out_read, error_read), daemon=True)
+        self._streams = {out_read: 1, error_read: 2}
+        self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         if input:
             with contextlib.suppress(BrokenPipeError), open(self._stdin, "wb", closefd=False) as file:
                 file.write(input.encode())
 
-    def _read(self, out: int, error: int) -> None:
+    def _read(self) -> None:
         poll = select.poll()
-        streams = {out: 1, error: 2}
-        for descriptor in streams:
+        for descriptor in self._streams:
             poll.register(descriptor, select.POLLIN)
-        while streams:
+        while self._streams:
             for descriptor, _ in poll.poll():
                 data = os.read(descriptor, 65536)
-                stream = streams[descriptor]
+                stream = self._streams[descriptor]
                 if not data:
                     poll.unregister(descriptor)
-                    del streams[descriptor]
+                    del self._streams[descriptor]
                     os.close(descriptor)
                 self._output.add(stream, data)
+
+    def _drain(self) -> None:
+        """Wait for what it had written when it ended: on a busy machine the reader may be long in coming.
+
+        A child of its own may keep a stream open: what is there is enough.
+        """
+        self._reader.join(1.0)
+        with contextlib.suppress(OSError, ValueError):  # the reader may close a stream meanwhile
+            for _ in range(30):
+                if not self._reader.is_alive() or not select.select(list(self._streams), [], [], 0)[0]:
+                    return
+                self._reader.join(1.0)
 
     @property
     def outer_pid(self) -> int:
@@ -108,7 +120,7 @@ class NamespaceProcess:
         if self._status is None and not select.select([self._pidfd], [], [], timeout)[0]:
             raise RigError(f"{self._host}: '{shown(self.argv)}' did not end within {timeout:g} s")
         status = self.poll()
-        self._reader.join(1.0)  # a child of its own may keep the pipe open: what is there is enough
+        self._drain()
         assert status is not None
         return status
 
