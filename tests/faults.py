@@ -32,7 +32,7 @@ class Fault:
     rate: float = 1.0
     at_once: Callable[[Lab], None] | None = None
     before_traffic: Callable[[Lab], None] | None = None
-    other_contexts: Sequence[tuple[Any, str, Callable[..., Any]]] = ()
+    other_contexts: Sequence[tuple[Any, str, Any]] = ()
 
 
 def _change(host: Host, *operations: Any) -> None:
@@ -130,7 +130,9 @@ FAULTS: Mapping[str, Fault] = {
     "seven-extra-subflows": Fault(before_traffic=_seven_extra_subflows),
     "multipath-stays-on": Fault(other_contexts=[(paths.Multipath, "off", _nothing)]),
     "rules-stay": Fault(other_contexts=[(paths.Multipath, "without_source_rules", _nothing)]),
-    "latent-loop": Fault(other_contexts=[(tunnelling.Tunnels, "fed_on_itself", _fed_as_backup)]),
+    "latent-loop": Fault(
+        other_contexts=[(tunnelling.Tunnels, "fed_on_itself", _fed_as_backup), (tunnelling, "COLLAPSES", 1)]
+    ),
     "toothless-guard": Fault(other_contexts=[(tunnelling, "both_guard", _toothless)]),
     "toothless-source-guard": Fault(other_contexts=[(tunnelling, "source_guard", _toothless_source)]),
     "joined-loop": Fault(other_contexts=[(tunnelling.Tunnels, "offered", _fed_and_joined)]),

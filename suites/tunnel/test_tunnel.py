@@ -62,8 +62,7 @@ def test_a_tunnel_that_feeds_on_itself_is_detected_and_named(multipath: Multipat
         tunnels.joinable(tunnel),
     ):
         assert tunnels.loops(tunnel) == ()
-        with tunnels.fed_on_itself(tunnel), tunnels.load(tunnel):
-            tunnels.collapse(tunnel, 0.5 * multipath.link.rate)
+        with tunnels.collapsed(tunnel, 0.5 * multipath.link.rate):
             looped = tunnels.rate(tunnel, "rate inside the loop")
             assert looped == at_most(0.5 * multipath.link.rate, "the carrier waits for what it carries")
             assert tunnels.forms(tunnel) >= {Form.SOURCE, Form.DESTINATION, Form.ENDPOINT}
@@ -83,10 +82,8 @@ def test_the_guard_for_both_directions_ends_a_loop(multipath: Multipath, tunnels
         multipath.one_server_address(),
         tunnels.openvpn() as tunnel,
         tunnels.joinable(tunnel),
-        tunnels.fed_on_itself(tunnel),
-        tunnels.load(tunnel),
+        tunnels.collapsed(tunnel, 0.5 * multipath.link.rate),
     ):
-        tunnels.collapse(tunnel, 0.5 * multipath.link.rate)
         looped = tunnels.rate(tunnel, "rate inside the loop")
         assert looped == at_most(0.5 * multipath.link.rate, "the carrier waits for what it carries")
         guards = tunnels.both_guards(tunnel)
@@ -105,10 +102,8 @@ def test_the_articles_guard_keeps_the_source_side_out(multipath: Multipath, tunn
         multipath.one_server_address(),
         tunnels.openvpn() as tunnel,
         tunnels.joinable(tunnel),
-        tunnels.fed_on_itself(tunnel),
-        tunnels.load(tunnel),
+        tunnels.collapsed(tunnel, 0.5 * multipath.link.rate),
     ):
-        tunnels.collapse(tunnel, 0.5 * multipath.link.rate)
         looped = tunnels.rate(tunnel, "rate inside the loop")
         assert looped == at_most(0.5 * multipath.link.rate, "the carrier waits for what it carries")
         guards = tunnels.source_guards(tunnel)
