@@ -43,7 +43,7 @@ def test_ssh_over_mptcp_carries_any_ip_and_compression_costs(
 def test_openvpn_over_mptcp_carries_any_ip(multipath: Multipath, tunnels: Tunnels, tcp: Traffic, udp: Traffic) -> None:
     with tunnels.openvpn() as tunnel:
         flow = tcp(tunnel.client, tunnel.server)
-        assert flow.goodput == at_least(multipath.link.rate, "more than a single link can carry")
+        assert flow.goodput == at_least(1.2 * multipath.link.rate, "the carrier has two paths")
         assert flow.nics_used == 2
         assert tunnels.loops(tunnel) == ()
         assert tunnels.ping(tunnel) == 3

@@ -73,12 +73,11 @@ class NamespaceProcess:
 
         A child of its own may keep a stream open: what is there is enough.
         """
-        self._reader.join(1.0)
         with contextlib.suppress(OSError, ValueError):  # the reader may close a stream meanwhile
             for _ in range(30):
+                self._reader.join(1.0)
                 if not self._reader.is_alive() or not select.select(list(self._streams), [], [], 0)[0]:
                     return
-                self._reader.join(1.0)
 
     @property
     def outer_pid(self) -> int:
