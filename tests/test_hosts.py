@@ -19,6 +19,7 @@ from channover.plan import (
     AddressAdd,
     AddressDelete,
     EndpointAdd,
+    EndpointChange,
     EndpointDelete,
     LimitsSet,
     LinkAdd,
@@ -350,6 +351,7 @@ PLANS: dict[str, tuple[tuple[Operation, ...], tuple[Operation, ...]]] = {
     "endpoint bound to a device": (ADDRESSED, (EndpointAdd(9, "10.94.94.1", ("subflow",), "eth2"),)),
     "endpoint deleted": (ENDPOINTS, (EndpointDelete(1),)),
     "endpoint with a device deleted": (ENDPOINTS, (EndpointDelete(2),)),
+    "endpoint changed": (ENDPOINTS, (EndpointChange(1, ("backup",)),)),
     "endpoint replaced": (
         ENDPOINTS,
         (EndpointDelete(1), EndpointAdd(1, "10.93.93.1", ("subflow", "fullmesh")), LimitsSet(8, 8)),
@@ -479,6 +481,7 @@ def test_devices_can_be_deleted(two_hosts: Lab) -> None:
         (EndpointAdd(1, "10.93.93.1", ("signal",), "nosuch"), "device"),
         (EndpointAdd(1, "10.93.93.1", ("signal", "subflow", "fullmesh")), "invalid argument"),
         (EndpointDelete(77), "invalid argument"),
+        (EndpointChange(77, ("backup",)), "invalid argument"),
     ],
     ids=lambda value: value.command if isinstance(value, Operation) else "",
 )

@@ -13,6 +13,7 @@ from channover.plan import (
     AddressAdd,
     AddressDelete,
     EndpointAdd,
+    EndpointChange,
     EndpointDelete,
     LimitsSet,
     LinkAdd,
@@ -55,6 +56,8 @@ OPERATIONS: list[tuple[Operation, str]] = [
     (EndpointAdd(1, "10.93.93.1", ("subflow", "fullmesh")), "ip mptcp endpoint add 10.93.93.1 id 1 subflow fullmesh"),
     (EndpointAdd(2, "10.94.94.1", ("signal",), "eth2"), "ip mptcp endpoint add 10.94.94.1 id 2 dev eth2 signal"),
     (EndpointDelete(1), "ip mptcp endpoint delete id 1"),
+    (EndpointChange(1, ("backup",)), "ip mptcp endpoint change id 1 backup nofullmesh"),
+    (EndpointChange(1, ("backup", "fullmesh")), "ip mptcp endpoint change id 1 backup fullmesh"),
     (TableAdd("guard", "chain c {}"), "nft -f - <<'END'\ntable inet guard {\nchain c {}\n}\nEND"),
     (TableDelete("guard"), "nft delete table inet guard"),
 ]
@@ -111,6 +114,9 @@ def test_an_operation_is_what_a_person_would_type(operation: Operation, command:
         (EndpointAdd(2, "10.94.94.1", ("subflow",)), [EndpointDelete(2)]),
         (EndpointDelete(1), [EndpointAdd(1, "10.93.93.1", ("subflow",), "eth1")]),
         (EndpointDelete(9), []),
+        (EndpointChange(1, ("backup", "fullmesh")), [EndpointChange(1, ())]),
+        (EndpointChange(1, ()), []),
+        (EndpointChange(9, ("backup",)), []),
         (TableAdd("guard", ""), [TableDelete("guard")]),
     ],
     ids=lambda value: value.command.split(" dev ")[0] if isinstance(value, Operation) else "",
@@ -216,6 +222,12 @@ def kernel(state: State, operation: Operation) -> State:
             refuse_unless(number not in endpoints)
             endpoints[number] = Endpoint(number, address, flags, device)
             return replace(state, endpoints=endpoints)
+        case EndpointChange(number, flags):
+            refuse_unless(number in endpoints and not ("signal" in endpoints[number].flags and "fullmesh" in flags))
+            kept = {*endpoints[number].flags} - {"backup", "fullmesh"} | {*flags}
+            words = ("signal", "subflow", "backup", "fullmesh")
+            endpoints[number] = replace(endpoints[number], flags=tuple(word for word in words if word in kept))
+            return replace(state, endpoints=endpoints)
         case EndpointDelete(number):
             refuse_unless(number in endpoints)
             del endpoints[number]
@@ -242,6 +254,7 @@ CHANGES: st.SearchStrategy[Operation] = st.one_of(
     st.builds(LimitsSet, st.integers(0, 8), st.integers(0, 8)),
     st.builds(EndpointAdd, st.integers(1, 2), st.just("10.93.93.1"), st.sampled_from([("subflow",), ("signal",)])),
     st.builds(EndpointDelete, st.integers(1, 2)),
+    st.builds(EndpointChange, st.integers(1, 2), st.sampled_from([(), ("backup",), ("backup", "fullmesh")])),
 )
 EMPTY = State(
     links={device: LinkState(device, True, 1500, "", ()) for device in ("eth1", "eth2")},

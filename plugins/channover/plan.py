@@ -14,9 +14,11 @@ from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Protocol, runtime_checkable
 
-from channover.state import Endpoint, Limits, LinkState, Route, Rule, State
+from channover.state import ENDPOINT_FLAGS, Endpoint, Limits, LinkState, Route, Rule, State
 
 MAIN_TABLE = 254
+CHANGEABLE = ("backup", "fullmesh")
+"""The flags of an MPTCP endpoint that can be changed while it stands (``ip-mptcp(8)``)."""
 
 
 @runtime_checkable
@@ -359,6 +361,32 @@ class EndpointDelete:
     def after(self, before: State) -> State:
         rest = {number: known for number, known in before.endpoints.items() if number != self.id}
         return replace(before, endpoints=rest)
+
+
+@dataclass(frozen=True)
+class EndpointChange:
+    """Make an MPTCP endpoint a backup, full mesh, both or neither; its subflows' peers are told (RFC 8684, 3.3.8)."""
+
+    id: int
+    flags: tuple[str, ...]
+
+    @property
+    def command(self) -> str:
+        words = " ".join(flag if flag in self.flags else f"no{flag}" for flag in CHANGEABLE)
+        return f"ip mptcp endpoint change id {self.id} {words}"
+
+    def inverse(self, before: State) -> tuple[Operation, ...]:
+        known: Endpoint | None = before.endpoints.get(self.id)
+        flags = tuple(flag for flag in known.flags if flag in CHANGEABLE) if known else ()
+        return () if known is None or set(flags) == set(self.flags) else (EndpointChange(self.id, flags),)
+
+    def after(self, before: State) -> State:
+        known: Endpoint | None = before.endpoints.get(self.id)
+        if known is None:
+            return before
+        kept = {flag for flag in known.flags if flag not in CHANGEABLE} | set(self.flags)
+        changed = replace(known, flags=tuple(flag for flag in ENDPOINT_FLAGS if flag in kept))
+        return replace(before, endpoints={**before.endpoints, self.id: changed})
 
 
 @dataclass(frozen=True)

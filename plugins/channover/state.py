@@ -22,7 +22,8 @@ _BY_KERNEL = "2"
 """Numbers of ``linux/rtnetlink.h``: ``RT_SCOPE_LINK``, ``RTN_UNICAST``, ``RTPROT_KERNEL``."""
 _RULE_WORDS = {"priority", "src", "srclen", "table", "protocol"}
 """What a rule by source consists of: one with anything else (a mark, an input device, ``not``) is another kind of rule."""
-_FLAGS = ("signal", "subflow", "backup", "fullmesh", "implicit", "laminar")
+ENDPOINT_FLAGS = {"signal": 1, "subflow": 2, "backup": 4, "fullmesh": 8, "implicit": 16, "laminar": 32}
+"""Bits of an MPTCP endpoint's flags (``MPTCP_PM_ADDR_FLAG_*``, ``linux/mptcp_pm.h``)."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ def _route(entry: Mapping[str, Any]) -> Route:
 
 
 def _endpoint(entry: Mapping[str, Any]) -> Endpoint:
-    flags = tuple(flag for flag in _FLAGS if entry.get(flag) or flag in entry.get("flags", ()))
+    flags = tuple(flag for flag in ENDPOINT_FLAGS if entry.get(flag) or flag in entry.get("flags", ()))
     return Endpoint(entry["id"], entry["address"], flags, entry.get("dev"))
 
 

@@ -24,7 +24,7 @@ from channover.observe.counters import Processors, processors
 from channover.observe.nics import NicSeries, Sampler
 from channover.observe.sockets import subflows
 from channover.paths import HostEnd, Multipath
-from channover.plan import EndpointAdd, Plan
+from channover.plan import EndpointAdd, EndpointChange, Operation, Plan, SysctlSet
 from channover.record import Record
 from channover.slot import measuring_slot
 from channover.topology import Port
@@ -161,14 +161,21 @@ class Tunnels:
         """Have a tunnel feed on itself under a load, until less than ``ceiling`` bit/s leaves it for two seconds.
 
         What was sent before the loop closed comes out first. A kernel may leave the looped subflows idle, and the loop
-        harmless: it is closed anew then, ``COLLAPSES`` times in all, and the last one counts, whatever becomes of it.
+        harmless: it is closed anew then, with the tunnel's own address preferred, ``COLLAPSES`` times in all. The last
+        one counts, whatever becomes of it.
         """
-        for last in [False] * (COLLAPSES - 1) + [True]:
-            with self.fed_on_itself(tunnel), self.load(tunnel):
+        for number in range(1, COLLAPSES + 1):
+            with ExitStack() as stack:
+                stack.enter_context(self.fed_on_itself(tunnel))
+                stack.enter_context(self.load(tunnel))
+                if number > 1:
+                    stack.enter_context(self.preferred(tunnel))
                 waited = self._until(tunnel, "collapse", COLLAPSE, lambda one, other: max(one, other) < ceiling)
-                if waited < COLLAPSE or last:
+                if waited < COLLAPSE or number == COLLAPSES:
                     yield
                     return
+            with allure.step(f"the loop did no harm in {COLLAPSE:g} s: it is closed anew, and preferred"):
+                pass
 
     def recovery(self, tunnel: Tunnel, floor: float, limit: float = 21.0) -> Measured:
         """Return how long (seconds, ``limit`` at most) until traffic leaves the tunnel above ``floor``, for two seconds.
@@ -259,6 +266,20 @@ class Tunnels:
         device = end.device if bound else None
         endpoint = EndpointAdd(LOOP_ENDPOINT, str(end.address.ip), ("subflow", "fullmesh"), device)
         with end.host.applied(Plan("the tunnel's own address as a path", (endpoint,))):
+            yield
+
+    @contextmanager
+    def preferred(self, tunnel: Tunnel) -> Iterator[None]:
+        """Have the client prefer its tunnel address, come what may.
+
+        Its NICs' paths become backups (RFC 8684, 3.3.8), and the kernel takes none for stale: it would soon send nothing
+        by a subflow that waits for what it carries (``Documentation/networking/mptcp-sysctl.rst``, ``stale_loss_cnt``).
+        """
+        host = tunnel.client.host
+        known = [one for one in host.state().endpoints.values() if one.id != LOOP_ENDPOINT]
+        changes: list[Operation] = [SysctlSet("net/mptcp/stale_loss_cnt", "0")]
+        changes += [EndpointChange(one.id, ("backup", *{"fullmesh"}.intersection(one.flags))) for one in known]
+        with host.applied(Plan.of("the tunnel's own address preferred", changes)):
             yield
 
     @contextmanager

@@ -18,6 +18,7 @@ from pyroute2.netlink import ctrlmsg
 from pyroute2.netlink.generic.mptcp import (
     MPTCP_PM_CMD_ADD_ADDR,
     MPTCP_PM_CMD_DEL_ADDR,
+    MPTCP_PM_CMD_SET_FLAGS,
     MPTCP_PM_CMD_SET_LIMITS,
     mptcp_msg,
 )
@@ -38,6 +39,7 @@ from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from channover import plan
 from channover.hosts.netlink import CREATE, IFF_UP, Netlink, encoded
+from channover.state import ENDPOINT_FLAGS
 
 _UNICAST, _STATIC, _LINK_SCOPE, _NOWHERE = 1, 4, 253, 255
 _TO_TABLE = 1
@@ -226,8 +228,6 @@ def _(operation: plan.RuleDelete, _session: Session) -> bytearray:
     return encoded(_ruled(operation), RTM_DELRULE)
 
 
-ENDPOINT_FLAGS = {"signal": 1, "subflow": 2, "backup": 4, "fullmesh": 8, "implicit": 16, "laminar": 32}
-"""Bits of an endpoint's flags (``MPTCP_PM_ADDR_FLAG_*``)."""
 _NESTED = 0x8000
 
 
@@ -270,6 +270,15 @@ def _(operation: plan.EndpointAdd, session: Session) -> None:
 def _(operation: plan.EndpointDelete, session: Session) -> None:
     fields = [["MPTCP_PM_ADDR_ATTR_ID", operation.id]]
     session.path_manager(MPTCP_PM_CMD_DEL_ADDR, [["MPTCP_PM_ATTR_ADDR", {"attrs": fields}, _NESTED]])
+
+
+@perform.register
+def _(operation: plan.EndpointChange, session: Session) -> None:
+    fields = [
+        ["MPTCP_PM_ADDR_ATTR_ID", operation.id],
+        ["MPTCP_PM_ADDR_ATTR_FLAGS", sum(ENDPOINT_FLAGS[flag] for flag in operation.flags)],
+    ]
+    session.path_manager(MPTCP_PM_CMD_SET_FLAGS, [["MPTCP_PM_ATTR_ADDR", {"attrs": fields}, _NESTED]])
 
 
 @perform.register
