@@ -19,6 +19,8 @@ from channover.verdict.statistics import Estimate
 
 TYPICAL = 1.5
 """How long (seconds) a copy over one link should take: long enough that its start does not show."""
+SMALLEST = 5_000_000
+"""Bytes of the smallest file: a shaper's bucket lets 16 kB through at once (``tc-tbf(8)``), which must not show."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,9 @@ class Copies:
     ) -> Copied:
         """Copy a file from server to client, to its end; both speak MPTCP if asked to. Raises RigError."""
         links = 4 if mptcp else 1  # two links, for twice as long: the start of an MPTCP connection is slower
-        size = int(self.measuring.link.rate * links * (self.measuring.duration or TYPICAL) / 8)
+        rate = self.measuring.link.rate
+        seconds = self.measuring.duration or max(TYPICAL, SMALLEST * 8 / rate)
+        size = int(rate * links * seconds / 8)
         hosts = {host.name: host for host in (client.host, server.host, *watched)}
         with serve(server.host, protocol, str(server.address.ip), size, mptcp=mptcp) as serving:
             with measuring_slot():
@@ -77,7 +81,7 @@ class Copies:
                 with allure.step(
                     f"copy {size:,} bytes by {protocol.name} from {server.host.name} to {client.host.name}"
                 ):
-                    waiting = Waiting(f"copy by {protocol.name}", size * 8 / self.measuring.link.rate * 5 + 10)
+                    waiting = Waiting(f"copy by {protocol.name}", size * 8 / rate * 5 + 10)
                     copying = start_copy(client.host, serving)
                     while copying.running and waiting.elapsed < waiting.limit:
                         self.measuring.progress(waiting)
