@@ -37,8 +37,8 @@ LOOP_ENDPOINT = 40
 INNER_WAIT = 8.0
 """Seconds that the subflow within the tunnel may take: its SYN is sent again after 1, 3 and 7 s (RFC 6298, 2.1 and 5.5)."""
 INNER_TRIES = 4
-COLLAPSE = 10.0
-"""Seconds that the rate of a tunnel that feeds on itself may take to collapse."""
+COLLAPSE = 12.0
+"""Seconds that the rate of a tunnel that feeds on itself may take to collapse, and to stay so for five of them."""
 COLLAPSES = 3
 LOAD_PORT = 5399
 """TCP and UDP port of a background load."""
@@ -92,14 +92,20 @@ class Tunnels:
             making.__exit__(None, None, None)
 
     def processor_time(self, tunnel: Tunnel) -> float:
-        """Return the processor time (seconds) that the client's end of a tunnel has used so far (``proc(5)``, stat)."""
-        fields = tunnel.client.host.read(f"/proc/{tunnel.client.process.pid}/stat").rpartition(") ")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """Return the processor time (seconds) that the client's end of a tunnel has used so far (``proc(5)``, stat: utime).
 
-    def cost(self, tunnel: Tunnel, flow: Flow, name: str) -> Measured:
-        """Return the processor time (seconds) that the client's end has used for each Gbit of a flow's goodput."""
+        What the kernel does for it is left out: that is the same for whatever it computes.
+        """
+        fields = tunnel.client.host.read(f"/proc/{tunnel.client.process.pid}/stat").rpartition(") ")[2].split()
+        return int(fields[11]) / os.sysconf("SC_CLK_TCK")
+
+    def cost(self, tunnel: Tunnel, flow: Flow, since: float, name: str) -> Measured:
+        """Return the processor time (seconds) that the client's end has used for each Gbit of a flow's goodput.
+
+        ``since`` is what it had used before the flow: the exchange of keys is not the flow's.
+        """
         gigabits = flow.goodput.value * flow.seconds / 1e9
-        return count(name, self.processor_time(tunnel) / gigabits, self.record.readings.append, "s")
+        return count(name, (self.processor_time(tunnel) - since) / gigabits, self.record.readings.append, "s")
 
     def ping(self, tunnel: Tunnel) -> int:
         """Send three ICMP echo requests through a tunnel; return how many were answered."""
@@ -158,11 +164,11 @@ class Tunnels:
 
     @contextmanager
     def collapsed(self, tunnel: Tunnel, ceiling: float) -> Iterator[None]:
-        """Have a tunnel feed on itself under a load, until less than ``ceiling`` bit/s leaves it for two seconds.
+        """Have a tunnel feed on itself under a load, until less than ``ceiling`` bit/s leaves it for five seconds.
 
-        What was sent before the loop closed comes out first. A kernel may leave the looped subflows idle, and the loop
-        harmless: it is closed anew then, with the tunnel's own address preferred, ``COLLAPSES`` times in all. The last
-        one counts, whatever becomes of it.
+        What was sent before the loop closed comes out first. A kernel may leave the looped subflows idle, for good or by
+        turns: the loop is closed anew then, with the tunnel's own address preferred, ``COLLAPSES`` times in all. The
+        last one counts, whatever becomes of it.
         """
         for number in range(1, COLLAPSES + 1):
             with ExitStack() as stack:
@@ -170,11 +176,11 @@ class Tunnels:
                 stack.enter_context(self.load(tunnel))
                 if number > 1:
                     stack.enter_context(self.preferred(tunnel))
-                waited = self._until(tunnel, "collapse", COLLAPSE, lambda one, other: max(one, other) < ceiling)
+                waited = self._until(tunnel, "collapse", COLLAPSE, 5, lambda rate: rate < ceiling)
                 if waited < COLLAPSE or number == COLLAPSES:
                     yield
                     return
-            with allure.step(f"the loop did no harm in {COLLAPSE:g} s: it is closed anew, and preferred"):
+            with allure.step(f"the loop did no lasting harm in {COLLAPSE:g} s: it is closed anew, and preferred"):
                 pass
 
     def recovery(self, tunnel: Tunnel, floor: float, limit: float = 21.0) -> Measured:
@@ -182,17 +188,19 @@ class Tunnels:
 
         What was queued in the loop comes out in a burst, and the carrier may stall once more behind it.
         """
-        waited = self._until(tunnel, "recovery", limit, lambda first, second: min(first, second) > floor)
+        waited = self._until(tunnel, "recovery", limit, 2, lambda rate: rate > floor)
         return count("time to recover", waited, self.record.readings.append, "s")
 
-    def _until(self, tunnel: Tunnel, title: str, limit: float, holds: Callable[[float, float], bool]) -> float:
-        """Wait until the rates (bit/s) of the last two seconds are as wanted; return the seconds, ``limit`` at most."""
+    def _until(self, tunnel: Tunnel, title: str, limit: float, seconds: int, holds: Callable[[float], bool]) -> float:
+        """Wait until the rate (bit/s) of each of the last ``seconds`` is as wanted; return the time, ``limit`` at most."""
         waiting = Waiting(title, limit)
         with self.record.converges(), Sampler(tunnel.server.host, [tunnel.server.device]) as sampler:
             while (waited := waiting.elapsed) < limit:
                 self.measuring.progress(waiting)
-                recent = sampler.so_far().rate(tunnel.server.device, "rx")[-20:]
-                if len(recent) == 20 and holds(fmean(recent[:10]), fmean(recent[10:])):
+                recent = sampler.so_far().rate(tunnel.server.device, "rx")[-10 * seconds :]
+                if len(recent) == 10 * seconds and all(
+                    holds(fmean(recent[start : start + 10])) for start in range(0, len(recent), 10)
+                ):
                     break
                 time.sleep(0.1)
         waiting.seconds = waited

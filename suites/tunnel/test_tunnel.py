@@ -30,14 +30,16 @@ def test_ssh_over_mptcp_carries_any_ip_and_compression_costs(
         datagrams = udp(tunnel.client, tunnel.server, offered=0.2 * multipath.link.rate, payload=DATAGRAM)
         assert datagrams.goodput == near(0.2 * multipath.link.rate, 0.05, "as offered")
     with tunnels.ssh() as tunnel:
+        before = tunnels.processor_time(tunnel)
         plain = tcp(tunnel.client, tunnel.server, incompressible=True)
         assert plain.goodput == at_least(0.01 * multipath.link.rate, "a few Mbit/s in the article, often far more")
         assert plain.nics_used == 2
-        cost = tunnels.cost(tunnel, plain, "ssh's processor time a Gbit")
+        cost = tunnels.cost(tunnel, plain, before, "ssh's processor time a Gbit")
     with tunnels.ssh(compression=True) as tunnel:
+        before = tunnels.processor_time(tunnel)
         compressed = tcp(tunnel.client, tunnel.server, incompressible=True)
         assert compressed.goodput == at_least(0.01 * multipath.link.rate, "it still carries")
-        costlier = tunnels.cost(tunnel, compressed, "ssh's processor time a Gbit, compressing")
+        costlier = tunnels.cost(tunnel, compressed, before, "ssh's processor time a Gbit, compressing")
     assert costlier == at_least(1.5 * cost.value, "compression costs processor time and gains nothing here")
 
 
