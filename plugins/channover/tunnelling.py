@@ -24,7 +24,7 @@ from channover.observe.counters import Processors, processors
 from channover.observe.nics import NicSeries, Sampler
 from channover.observe.sockets import subflows
 from channover.paths import HostEnd, Multipath
-from channover.plan import EndpointAdd, EndpointChange, Operation, Plan, SysctlSet
+from channover.plan import EndpointAdd, EndpointChange, Operation, Plan, RouteAdd, SysctlSet
 from channover.record import Record
 from channover.slot import measuring_slot
 from channover.topology import Port
@@ -172,6 +172,8 @@ class Tunnels:
         """
         for number in range(1, COLLAPSES + 1):
             with ExitStack() as stack:
+                if number > 1:
+                    stack.enter_context(self.no_way_round(tunnel))
                 stack.enter_context(self.fed_on_itself(tunnel))
                 stack.enter_context(self.load(tunnel))
                 if number > 1:
@@ -274,6 +276,18 @@ class Tunnels:
         device = end.device if bound else None
         endpoint = EndpointAdd(LOOP_ENDPOINT, str(end.address.ip), ("subflow", "fullmesh"), device)
         with end.host.applied(Plan("the tunnel's own address as a path", (endpoint,))):
+            yield
+
+    @contextmanager
+    def no_way_round(self, tunnel: Tunnel) -> Iterator[None]:
+        """Have the routes of the client's NICs lead into the tunnel where its far address is meant.
+
+        A mesh has paths from each NIC to that address; by a NIC's own table they go round the tunnel, unharmed.
+        """
+        end = tunnel.client
+        tables = sorted({rule.table for rule in end.host.state().rules if rule.source != "all"})
+        routes = [RouteAdd(str(end.address.network), end.device, table=table) for table in tables]
+        with end.host.applied(Plan.of("the tunnel's network by the tunnel, from each NIC", routes)):
             yield
 
     @contextmanager
