@@ -229,7 +229,7 @@ def test_run_folder_is_new_and_latest_points_at_it(tmp_path: Path) -> None:
     reports = tmp_path / "deep" / "reports"
     first, second = run_folder(reports, START), run_folder(reports, START)
     assert first != second and first.is_dir()
-    assert re.fullmatch(r"20260131T120000Z-[0-9a-f]{6}", first.name)
+    assert re.fullmatch(r"20260131T120000Z-[0-9a-f]{8}", first.name)
     latest = reports / "latest"
     assert latest.is_symlink() and not latest.readlink().is_absolute()
     assert latest.resolve() == second.resolve()

@@ -320,7 +320,7 @@ def planned_folder(reports: Path, start: datetime) -> Path:
 
     Its name is the start in UTC and a few random digits: it sorts by time, and suits every file system.
     """
-    return reports / f"{_utc(start).strftime('%Y%m%dT%H%M%SZ')}-{secrets.token_hex(3)}"
+    return reports / f"{_utc(start).strftime('%Y%m%dT%H%M%SZ')}-{secrets.token_hex(4)}"
 
 
 def open_folder(folder: Path) -> None:
