@@ -167,22 +167,20 @@ class Tunnels:
         """Have a tunnel feed on itself under a load, until less than ``ceiling`` bit/s leaves it for five seconds.
 
         What was sent before the loop closed comes out first. A kernel may leave the looped subflows idle, for good or by
-        turns: the loop is closed anew then, with the tunnel's own address preferred, ``COLLAPSES`` times in all. The
-        last one counts, whatever becomes of it.
+        turns: the tunnel's own address is preferred, and the loop is closed ``COLLAPSES`` times at most. The last one
+        counts, whatever becomes of it.
         """
         for number in range(1, COLLAPSES + 1):
             with ExitStack() as stack:
-                if number > 1:
-                    stack.enter_context(self.no_way_round(tunnel))
+                stack.enter_context(self.no_way_round(tunnel))
                 stack.enter_context(self.fed_on_itself(tunnel))
                 stack.enter_context(self.load(tunnel))
-                if number > 1:
-                    stack.enter_context(self.preferred(tunnel))
+                stack.enter_context(self.preferred(tunnel))
                 waited = self._until(tunnel, "collapse", COLLAPSE, 5, lambda rate: rate < ceiling)
                 if waited < COLLAPSE or number == COLLAPSES:
                     yield
                     return
-            with allure.step(f"the loop did no lasting harm in {COLLAPSE:g} s: it is closed anew, and preferred"):
+            with allure.step(f"the loop did no lasting harm in {COLLAPSE:g} s: it is closed anew"):
                 pass
 
     def recovery(self, tunnel: Tunnel, floor: float, limit: float = 21.0) -> Measured:
