@@ -171,11 +171,7 @@ class Tunnels:
         counts, whatever becomes of it.
         """
         for number in range(1, COLLAPSES + 1):
-            with ExitStack() as stack:
-                stack.enter_context(self.no_way_round(tunnel))
-                stack.enter_context(self.fed_on_itself(tunnel))
-                stack.enter_context(self.load(tunnel))
-                stack.enter_context(self.preferred(tunnel))
+            with self.no_way_round(tunnel), self.fed_on_itself(tunnel), self.load(tunnel), self.preferred(tunnel):
                 waited = self._until(tunnel, "collapse", COLLAPSE, 5, lambda rate: rate < ceiling)
                 if waited < COLLAPSE or number == COLLAPSES:
                     yield
