@@ -231,6 +231,10 @@ def _(operation: plan.RuleDelete, _session: Session) -> bytearray:
 _NESTED = 0x8000
 
 
+def _bits(flags: tuple[str, ...]) -> int:
+    return sum(ENDPOINT_FLAGS[flag] for flag in flags)
+
+
 @singledispatch
 def perform(operation: object, session: Session) -> None:
     """Carry out one operation of a plan. Raises OSError.
@@ -258,7 +262,7 @@ def _(operation: plan.EndpointAdd, session: Session) -> None:
         ["MPTCP_PM_ADDR_ATTR_FAMILY", family],
         ["MPTCP_PM_ADDR_ATTR_ID", operation.id],
         [f"MPTCP_PM_ADDR_ATTR_ADDR{6 if family == socket.AF_INET6 else 4}", operation.address],
-        ["MPTCP_PM_ADDR_ATTR_FLAGS", sum(ENDPOINT_FLAGS[flag] for flag in operation.flags)],
+        ["MPTCP_PM_ADDR_ATTR_FLAGS", _bits(operation.flags)],
     ]
     if operation.device:
         index = struct.pack("=i", session.index_of(operation.device))
@@ -276,7 +280,7 @@ def _(operation: plan.EndpointDelete, session: Session) -> None:
 def _(operation: plan.EndpointChange, session: Session) -> None:
     fields = [
         ["MPTCP_PM_ADDR_ATTR_ID", operation.id],
-        ["MPTCP_PM_ADDR_ATTR_FLAGS", sum(ENDPOINT_FLAGS[flag] for flag in operation.flags)],
+        ["MPTCP_PM_ADDR_ATTR_FLAGS", _bits(operation.flags)],
     ]
     session.path_manager(MPTCP_PM_CMD_SET_FLAGS, [["MPTCP_PM_ATTR_ADDR", {"attrs": fields}, _NESTED]])
 
