@@ -40,6 +40,8 @@ INNER_TRIES = 4
 COLLAPSE = 12.0
 """Seconds that the rate of a tunnel that feeds on itself may take to collapse, and to stay so for five of them."""
 COLLAPSES = 3
+RECOVERY = 20.0
+"""Seconds that a tunnel may take to come back behind its guard, where the loop was shorter."""
 LOAD_PORT = 5399
 """TCP and UDP port of a background load."""
 
@@ -163,8 +165,10 @@ class Tunnels:
         )
 
     @contextmanager
-    def collapsed(self, tunnel: Tunnel, ceiling: float) -> Iterator[None]:
+    def collapsed(self, tunnel: Tunnel, ceiling: float) -> Iterator[float]:
         """Have a tunnel feed on itself under a load, until less than ``ceiling`` bit/s leaves it for five seconds.
+
+        Gives the moment (``time.monotonic()``) at which that load began.
 
         What was sent before the loop closed comes out first. A kernel may leave the looped subflows idle, for good or by
         turns: the tunnel's own address is preferred, and the loop is closed ``COLLAPSES`` times at most. The last one
@@ -172,19 +176,28 @@ class Tunnels:
         """
         for number in range(1, COLLAPSES + 1):
             with self.no_way_round(tunnel), self.fed_on_itself(tunnel), self.load(tunnel), self.preferred(tunnel):
+                began = time.monotonic()
                 waited = self._until(tunnel, "collapse", COLLAPSE, 5, lambda rate: rate < ceiling)
                 if waited < COLLAPSE or number == COLLAPSES:
-                    yield
+                    yield began
                     return
             with allure.step(f"the loop did no lasting harm in {COLLAPSE:g} s: it is closed anew"):
                 pass
 
-    def recovery(self, tunnel: Tunnel, floor: float, limit: float = 21.0) -> Measured:
-        """Return how long (seconds, ``limit`` at most) until traffic leaves the tunnel above ``floor``, for two seconds.
+    def longest_timer(self, began: float) -> float:
+        """Return how long (seconds) a retransmission timer may still run that a loop has wound up since ``began``.
 
-        What was queued in the loop comes out in a burst, and the carrier may stall once more behind it.
+        It doubles each time (RFC 6298, 5.5), so it runs for as long again as the loop has lasted. ``RECOVERY`` at least.
         """
-        waited = self._until(tunnel, "recovery", limit, 2, lambda rate: rate > floor)
+        return max(RECOVERY, time.monotonic() - began)
+
+    def recovery(self, tunnel: Tunnel, floor: float, limit: float) -> Measured:
+        """Return how long (seconds) until traffic leaves the tunnel above ``floor``, for two seconds.
+
+        What was queued in the loop comes out in a burst, and the carrier may stall once more behind it. Past ``limit``
+        it waits for one second more.
+        """
+        waited = self._until(tunnel, "recovery", limit + 1, 2, lambda rate: rate > floor)
         return count("time to recover", waited, self.record.readings.append, "s")
 
     def _until(self, tunnel: Tunnel, title: str, limit: float, seconds: int, holds: Callable[[float], bool]) -> float:
