@@ -32,6 +32,8 @@ MEMORY = 1200
 """MiB of JavaScript objects that the generator may hold."""
 NICE = 5
 """Its niceness: a third of the processor time that a busy neighbour gets."""
+AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
+"""Debian's and Ubuntu's certificate authorities: Node knows none of those that a site has added, unless it is told."""
 _PARTS = Path(__file__).parent / "generator"
 _PROBE = "node_modules/@allurereport/core/dist/index.js"
 
@@ -122,7 +124,10 @@ def install() -> Path:
             "--loglevel=error",
         ]
         words += ["--fetch-retries=1", "--fetch-retry-mintimeout=1000"]
-        _checked(words, f"Allure {VERSION}", work, {"PATH": f"{program.parent}:{os.environ.get('PATH', os.defpath)}"})
+        more = {"PATH": f"{program.parent}:{os.environ.get('PATH', os.defpath)}"}
+        if AUTHORITIES.exists():
+            more["NODE_EXTRA_CA_CERTS"] = os.environ.get("NODE_EXTRA_CA_CERTS", str(AUTHORITIES))
+        _checked(words, f"Allure {VERSION}", work, more)
         with contextlib.suppress(OSError):  # another installation was first
             os.replace(work, place)
     finally:
