@@ -385,3 +385,23 @@ def test_what_is_too_little_without_the_spoilt_samples_is_too_little() -> None:
     assert value != 1.0
     assert not value.compare(near(94.15e6)).held
     assert readings[0].estimate.mean == pytest.approx(90e6, rel=0.001)
+
+
+def test_more_than_the_wire_allows_is_no_verdict_however_long_it_is_measured() -> None:
+    tape = Tape(steady(290e6))
+    with pytest.raises(RigError, match=r"290 Mbit/s ± .*, of the 188 Mbit/s that the wire allows: no verdict"):
+        assert Measured("goodput", source=tape) == at_least(175e6, theory=188e6)
+    assert len(tape.taken) == 100
+
+
+def test_what_is_read_above_the_wire_at_first_is_measured_until_it_is_not() -> None:
+    burst = [0.0] * 20 + [600e6] * 20
+    tape = Tape([*burst, *[188e6] * 2000], limit=60, more_allowed=1500)
+    goodput = Measured("goodput", source=tape)
+    assert goodput == at_least(175e6, theory=188e6)
+    assert goodput.value <= 1.05 * 188e6
+
+
+@pytest.mark.parametrize("expectation", [at_least(175e6, theory=188e6), at_least(175e6), near(188e6), at_most(200e6)])
+def test_what_the_wire_allows_or_an_upper_bound_is_there_to_judge_is_judged(expectation: Expectation) -> None:
+    assert Measured("goodput", source=Tape(steady(188e6))) == expectation

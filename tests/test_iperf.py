@@ -8,6 +8,7 @@ import signal
 from ipaddress import IPv4Interface
 from itertools import pairwise
 from pathlib import Path
+from statistics import fmean
 from threading import Event, Thread
 from typing import Any
 
@@ -24,7 +25,7 @@ from channover.plan import AddressAdd, Plan
 from channover.sending import Traffic
 from channover.targets.base import Lab
 from channover.topology import Port
-from channover.traffic.iperf import Load, Protocol, Transfer, parse_slices
+from channover.traffic.iperf import SLICE, Load, Protocol, Slice, Transfer, even_rates, parse_slices
 from channover.verdict.expect import near
 from channover.wire import Link
 
@@ -82,6 +83,52 @@ def test_slices_add_up_to_the_receiver_s_own_summary(name: str, streams: int) ->
     bits = sum(one.rate * (one.end - one.start) for one in slices)
     seconds = slices[-1].end - slices[0].start
     assert bits / seconds == pytest.approx(summary(line), rel=0.02)
+
+
+def test_a_receiver_that_had_to_wait_is_not_read_above_the_wire() -> None:
+    """As iperf3 prints it where its process was stopped for a second of a flow of 10 Mbit/s."""
+    lines = [(at / 10, (at + 1) / 10, "122 KBytes", 10000) for at in range(20)]
+    lines += [(2.0, 3.05, "48.0 KBytes", 375), (3.05, 3.1, "1.27 MBytes", 205888)]
+    lines += [(at / 10, (at + 1) / 10, "122 KBytes", 10000) for at in range(31, 40)]
+    text = "".join(
+        f"[  5]   {start:.2f}-{end:.2f}   sec  {moved}  {rate} Kbits/sec                  \n"
+        for start, end, moved, rate in lines
+    )
+    slices = parse_slices(text)
+    rates = even_rates(slices)
+    assert fmean(one.rate for one in slices) > 15e6
+    assert len(rates) == 40
+    assert fmean(rates) == pytest.approx(10e6, rel=0.01)
+    assert rates[:20] == pytest.approx([10e6] * 20, rel=0.01)
+    assert rates[20:30] == pytest.approx([0.375e6] * 10, rel=0.01)
+    for number in range(1, len(slices)):  # what is there of a series does not change when more of it comes
+        part = even_rates(slices[:number])
+        assert part == pytest.approx(rates[: len(part)], rel=0.01)
+
+
+@pytest.mark.parametrize(("name", "streams"), [("tcp", 1), ("udp", 1), ("tcp-3", 3), ("udp-2", 2)])
+def test_slices_of_one_length_are_taken_as_they_are(name: str, streams: int) -> None:
+    slices = parse_slices(told(f"server-{name}.txt"), streams)[:10]  # the last one is what was left
+    assert even_rates(slices) == [one.rate for one in slices]
+    assert fmean(one.moved * 8 / (one.end - one.start) for one in slices) == pytest.approx(
+        fmean(one.rate for one in slices), rel=0.02
+    )
+
+
+@given(st.lists(st.tuples(st.floats(0, 0.7), st.floats(0, 1e6)), max_size=40))
+def test_no_byte_is_lost_or_won_where_slices_are_cut_anew(given_: list[tuple[float, float]]) -> None:
+    slices: list[Slice] = []
+    for length, moved in given_:
+        start = slices[-1].end if slices else 0.0
+        end = round(start + length, 2)
+        slices.append(Slice(start, end, 8 * moved / max(end - start, 0.01), moved))
+    if all(SLICE / 2 < one.end - one.start < SLICE * 2 for one in slices):
+        return
+    rates = even_rates(slices)
+    total = sum(rates) * SLICE / 8
+    assert total <= sum(one.moved for one in slices) * (1 + 1e-9) + 1e-6
+    tail = sum(one.moved for one in slices if one.end > len(rates) * SLICE - 1e-9)
+    assert total >= sum(one.moved for one in slices) - tail - 1e-3
 
 
 def test_datagrams_lost_out_of_order_and_negative() -> None:

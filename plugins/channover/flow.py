@@ -85,13 +85,13 @@ class Flow:
 
     def samples(self) -> list[float]:
         """Return the receivers' goodput (bit/s), summed over the transfers, slice by slice, from where all had begun."""
-        slices = [transfer.slices()[ahead:] for transfer, ahead in zip(self.transfers, self._ahead(), strict=True)]
-        return [sum(one.rate for one in row) for row in zip(*slices, strict=False)]
+        rates = [transfer.rates()[ahead:] for transfer, ahead in zip(self.transfers, self._ahead(), strict=True)]
+        return [sum(row) for row in zip(*rates, strict=False)]
 
     def _ahead(self) -> list[int]:
         """Return how many slices each transfer had behind it when the last one's first came: they were not at one time."""
         if not self._lead:
-            lengths = [len(transfer.slices()) for transfer in self.transfers]
+            lengths = [len(transfer.rates()) for transfer in self.transfers]
             if not all(lengths):
                 return [0] * len(lengths)
             self._lead = [length - min(lengths) for length in lengths]

@@ -11,10 +11,12 @@ import contextlib
 import json
 import re
 import signal
+from bisect import bisect_right
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import accumulate, pairwise
 from typing import Any
 
 from channover.errors import RigError
@@ -28,7 +30,8 @@ INCOMPRESSIBLE_BLOCK = "128K"
 """iperf3 sends one random block over and over: zlib, which looks back 32 kB (RFC 1950, 2.2), sees that in a small one."""
 
 _SLICE = re.compile(
-    r"^\[\s*(?P<id>\d+|SUM)\]\s+(?P<start>[\d.]+)-(?P<end>[\d.]+)\s+sec\s+[\d.]+ \S?Bytes\s+(?P<rate>[\d.]+) Kbits/sec"
+    r"^\[\s*(?P<id>\d+|SUM)\]\s+(?P<start>[\d.]+)-(?P<end>[\d.]+)\s+sec\s+(?P<moved>[\d.]+) (?P<prefix>[KMGT]?)Bytes"
+    r"\s+(?P<rate>[\d.]+) Kbits/sec"
     r"(?:\s+(?P<jitter>[\d.]+) ms\s+(?P<lost>-?\d+)/(?P<total>\d+)[^r]*)?\s*(?P<role>receiver|sender)?\s*$"
 )
 
@@ -76,11 +79,15 @@ class Load:
 
 @dataclass(frozen=True)
 class Slice:
-    """What the receiver got in one slice: times in seconds since its start, the rate in bit/s, datagrams of UDP."""
+    """What the receiver got in one slice: times in seconds since its start, rate in bit/s, bytes moved, datagrams of UDP.
+
+    iperf3 prints times to 10 ms and bytes to three digits: the rate is what it knows best.
+    """
 
     start: float
     end: float
     rate: float
+    moved: float
     lost: int = 0
     total: int = 0
     jitter: float = 0.0
@@ -105,12 +112,36 @@ def parse_slices(text: str, streams: int = 1, before: Sequence[Slice] = ()) -> l
                 start,
                 end,
                 float(match["rate"]) * 1e3,
+                float(match["moved"]) * 1024 ** " KMGT".index(match["prefix"] or " "),
                 int(match["lost"] or 0),
                 int(match["total"] or 0),
                 float(match["jitter"] or 0) / 1e3,
             )
         )
     return found
+
+
+def even_rates(slices: Sequence[Slice]) -> list[float]:
+    """Return the rates (bit/s) in equally long slices, of SLICE seconds.
+
+    A receiver that had to wait for a processor has a long slice with little in it, then a short one with all that had
+    come meanwhile: their mean, as they stand, would be above the wire's rate.
+    """
+    if all(SLICE / 2 < one.end - one.start < SLICE * 2 for one in slices):
+        return [one.rate for one in slices]
+    ends = [0.0, *(one.end for one in slices)]
+    moved = [0.0, *accumulate(one.moved for one in slices)]
+
+    def until(moment: float) -> float:
+        after = bisect_right(ends, moment)
+        if after == len(ends):
+            return moved[-1]
+        part = (moment - ends[after - 1]) / (ends[after] - ends[after - 1])
+        return moved[after - 1] + part * (moved[after] - moved[after - 1])
+
+    whole = int(ends[-1] / SLICE + 0.01)
+    sums = [0.0, *(until(one * SLICE) for one in range(1, whole + 1))]
+    return [8 * (late - early) / SLICE for early, late in pairwise(sums)]
 
 
 def _program(protocol: Protocol, native_mptcp: bool) -> tuple[str, ...]:
@@ -167,6 +198,10 @@ class Transfer:
             self._slices = parse_slices(text[self._read : end], self.load.streams, self._slices)
             self._read = end
         return self._slices[: self._taken]
+
+    def rates(self) -> list[float]:
+        """Return the receiver's rates so far (bit/s), in slices of SLICE seconds."""
+        return even_rates(self.slices())
 
     @property
     def running(self) -> bool:

@@ -19,6 +19,9 @@ LOOKS = 12
 CALM = 30
 """How many calm samples a verdict *against* takes: a busy machine can only take away, and is given time to pass."""
 
+BEYOND = 1.05
+"""How much more than theory allows may be read where more is better: what was queued before comes out as well."""
+
 
 @dataclass(frozen=True)
 class Expectation:
@@ -32,6 +35,10 @@ class Expectation:
     def holds(self, value: float) -> bool:
         """Say whether a value lies in the range."""
         return self.low <= value <= self.high
+
+    def possible(self, value: float) -> bool:
+        """Say whether theory allows a value. Where there is an upper bound, that one tells."""
+        return self.value is None or math.isfinite(self.high) or value <= BEYOND * self.value
 
     def __repr__(self) -> str:
         return self.text("bit/s")
@@ -158,13 +165,19 @@ class Measured:
     def compare(self, expectation: Expectation) -> Reading:
         """Compare, measuring for as long as it takes, and record the comparison.
 
-        Raises RigError where the verdict would be against the behaviour and the rig was too disturbed for one.
+        Raises RigError where the verdict would be against the behaviour and the rig was too disturbed for one, and where
+        more was read than theory allows.
         """
         source = self.source if self.known is None else None
         self.last = self._read(expectation)
         self.record(self.last)
         if source is not None and not self.last.held and (cause := source.disturbed(self.last.settled)):
             raise RigError(f"{self!r}, expected {expectation.text(self.unit)}: no verdict, since {cause}")
+        if source is not None and not expectation.possible(self.last.estimate.mean):
+            theory = quantity(expectation.value or 0.0, self.unit)
+            raise RigError(
+                f"{self!r}, of the {theory} that the wire allows: no verdict, since the receivers gave their figures late"
+            )
         return self.last
 
     def _read(self, expectation: Expectation) -> Reading:
@@ -191,6 +204,8 @@ class Measured:
                 if len(part) < 10:
                     continue
                 found = estimate(settled_part(part), confidence)
+                if not expectation.possible(found.mean):
+                    continue
                 inside = expectation.low <= found.low and found.high <= expectation.high
                 if inside or (_settles(found, expectation) and len(part) >= enough):
                     self._end(part)
@@ -203,10 +218,15 @@ class Measured:
         return len(calm) >= CALM and _settles(estimate(settled_part(part), confidence), expectation)
 
     def _worth_more(self, source: Source, expectation: Expectation, confidence: float) -> bool:
-        """Say whether to go on past the deadline: the mean is against the behaviour, and may well be a passing stall's."""
+        """Say whether to go on past the deadline: the mean is against the behaviour, and may well be a passing stall's.
+
+        Or it is above what theory allows: what was late may have come before the rest.
+        """
         if source.fixed:
             return False
         found = estimate(settled_part(source.calm()), confidence)
+        if not expectation.possible(found.mean):
+            return source.extend()
         return not expectation.holds(found.mean) and not _settles(found, expectation) and source.extend()
 
     def _end(self, samples: list[float]) -> None:
