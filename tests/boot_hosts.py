@@ -25,8 +25,19 @@ modprobe -a virtio_net tun; udevadm settle
 device=$(grep -l {mac}:00 /sys/class/net/*/address | cut -d/ -f5)
 mount -t tmpfs -o mode=1777 tmp /tmp
 ip link set lo up; ip link set $device up; ip address add 10.0.2.15/24 dev $device
-exec $(command -v sshd) -D -e -p 22 -o HostKey=/run/host/{name}.key -o AuthorizedKeysFile=/run/host/client.pub \\
-    -o UsePAM=no -o StrictModes=no -o PidFile=none -o UseDNS=no -f /dev/null -o Subsystem='sftp internal-sftp'
+server="$(command -v sshd) -D -e -p 22 -o HostKey=/run/host/{name}.key -o AuthorizedKeysFile=/run/host/client.pub"
+server="$server -o UsePAM=no -o StrictModes=no -o PidFile=none -o UseDNS=no -f /dev/null"
+server="$server -o \\"Subsystem=sftp internal-sftp\\""
+"""
+WITHOUT_SYSTEMD = "eval exec $server\n"
+WITH_SYSTEMD = """\
+echo {name} >/etc/hostname
+mountpoint -q /sys/fs/cgroup || mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mount -t tmpfs none /lib/systemd/system/sysinit.target.wants  # what a host of an hour needs not
+printf '[Unit]\\nRequires=sysinit.target host-sshd.service\\n' >/etc/systemd/system/host.target
+printf '[Service]\\nExecStart=%s\\n' "$server" >/etc/systemd/system/host-sshd.service
+exec env -i container=other PATH=$PATH unshare --pid --fork --mount --mount-proc \\
+    /lib/systemd/systemd --unit=host.target --log-target=console
 """
 
 
@@ -54,7 +65,8 @@ def tap(port: int, nic: int) -> str:
 def boot(number: int, port: int, wanted: argparse.Namespace, folder: Path) -> subprocess.Popen[bytes]:
     name, mac = f"host{number}", f"52:54:00:b0:{number:02x}"
     script = folder / f"{name}.sh"
-    script.write_text(IN_GUEST.format(folder=folder, name=name, mac=mac))
+    init = WITH_SYSTEMD if wanted.systemd else WITHOUT_SYSTEMD
+    script.write_text((IN_GUEST + init).format(folder=folder, name=name, mac=mac))
     command = [Path(sys.executable).with_name("virtme-run"), "--kimg", image(wanted.kernel), "--mods", "auto"]
     command += ["--memory", "256M", "--cpus", "1", "--name", name, "--script-sh", f"sh {script}", "--show-boot-console"]
     command += [] if wanted.kvm else ["--disable-kvm"]
@@ -102,6 +114,9 @@ def main() -> None:
     parser.add_argument("--rate", type=int, default=20, help="of a cable, in Mbit/s (20)")
     parser.add_argument("--port", type=int, default=2301, help="of the first host's sshd on 127.0.0.1 (2301)")
     parser.add_argument("--folder", type=Path, default=Path("boot-hosts"), help="for keys, known_hosts and logs")
+    parser.add_argument(
+        "--systemd", action="store_true", help="have systemd run their sshd, and what they are asked to"
+    )
     parser.add_argument("--kvm", action="store_true", help="try KVM")
     wanted = parser.parse_args()
     if os.getpid() != 1:  # a PID namespace of its own: whatever ends this script ends the hosts

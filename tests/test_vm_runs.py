@@ -54,9 +54,26 @@ def channover(*words: str, timeout: float = 300, cwd: Path = ROOT) -> subprocess
     )
 
 
+SYSTEMD = Path("/lib/systemd/systemd").exists()
+WATCHER = """
+from channover.hosts.base import until
+from channover.testing import behaviour
+
+UNIT = "systemctl list-units --plain --no-legend --state=running 'channover-*' | cut -d' ' -f1"
+PID = f"systemctl show --property MainPID --value $({UNIT})"
+
+@behaviour("LAG-4")
+def test_watcher_that_is_killed_is_started_again_by_systemd(lab):
+    host = lab.left
+    killed = host.run("sh", "-c", PID).stdout.strip()
+    host.run("kill", "-KILL", killed)
+    until(lambda: host.run("sh", "-c", PID).stdout.strip() not in ("", "0", killed), "a new watcher", 10.0, 0.2)
+"""
+
+
 def suites(reports: Path, behaviours: Sequence[str], *options: str) -> dict[str, Any]:
     """Run one test of each behaviour, LAG-4 among them; return the results."""
-    chosen = " or ".join(CHOSEN[one] for one in behaviours)
+    chosen = " or ".join(["test_watcher", *(CHOSEN[one] for one in behaviours)])
     words = ("pytest", "-p", "no:cacheprovider", "-q", "--reports", str(reports), "suites", "-k", chosen, *options)
     done = channover(*words)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
@@ -108,7 +125,7 @@ def booted(folder: Path, kernel: str) -> Iterator[int]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     words = [sys.executable, str(ROOT / "tests" / "boot_hosts.py"), "--kernel", kernel, "--rate", "10"]
-    words += ["--port", str(port), "--folder", str(folder)]
+    words += ["--port", str(port), "--folder", str(folder), *(["--systemd"] if SYSTEMD else [])]
     script = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
     try:
         assert script.stdout is not None
@@ -157,7 +174,12 @@ def test_hosts_that_channover_did_not_make(tmp_path: Path, request: pytest.Fixtu
         if request.config.getoption("--slow"):
             examined(inventory)
             behaviours.append("MP-4")
-        found = suites(tmp_path / "reports", behaviours, "--target=physical", f"--inventory={inventory}")
+        options = ["--target=physical", f"--inventory={inventory}"]
+        if SYSTEMD:
+            (tmp_path / "test_watcher.py").write_text(WATCHER)
+            options.append(str(tmp_path / "test_watcher.py"))
+        found = suites(tmp_path / "reports", behaviours, *options)
+        assert len(found["tests"]) == len(behaviours) + SYSTEMD
         assert {host["name"] for host in found["run"]["hosts"]} == {"left", "right"}
         deadline = time.monotonic() + 20
         while [state(1), state(2)] != before and time.monotonic() < deadline:
