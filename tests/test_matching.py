@@ -146,6 +146,18 @@ def test_each_test_has_the_link_of_the_cables_that_it_is_laid_on() -> None:
     assert settings.link_for(parallel(8)).rate == SLOW  # there is no such lab, and the slowest link is a safe guess
 
 
+@pytest.mark.parametrize(
+    ("target", "asked", "rate"), [("vm", False, 2_200_000), ("vm", True, FAST), ("netns", False, FAST)]
+)
+def test_more_micro_vms_than_the_processors_can_be_a_wire_for_have_slower_cables(
+    target: str, asked: bool, rate: int
+) -> None:
+    link = Link(10_000_000 if not asked and target == "vm" else FAST)
+    settings = Settings(Place(target), link, "auto", None, 10.0, False, Path("reports"), asked=asked)
+    assert settings.link_for(two_switches(1)) == link
+    assert settings.link_for(two_switches(8)).rate == rate
+
+
 def test_cables_are_recorded_at_the_rate_that_the_inventory_says() -> None:
     topology = two_switches(1)
     wires = [*straight("west", "east", "ab"), ("left.a", "west.c", SLOW), ("right.a", "east.c", SLOW)]

@@ -134,6 +134,11 @@ class Flow:
             "processor time that it needed"
         )
 
+    def _shared_processors(self) -> Processors:
+        """Read the processors that make the wire: this machine's, which all hosts share, or a real host's own."""
+        shared = self.measuring.processors
+        return shared() if shared is not None else processors(self.transfers[0].source)
+
     def _look(self, found: int) -> None:
         """Mark the newest slices, and their neighbours, where the processors were somebody else's meanwhile."""
         if self.measuring.processors is not None:
@@ -196,7 +201,7 @@ class Flow:
                 transfer.stop()
             self.seconds = time.monotonic() - self.started
             if self._processors is not None:
-                now = processors(self.transfers[0].source)
+                now = self._shared_processors()
                 self._starved = now.starved_since(self._processors)
                 self._busy = now.starved_since(self._processors, least_idle=0.01, most_stolen=1.0)
             with ThreadPoolExecutor(len(self._samplers)) as pool:
@@ -295,7 +300,7 @@ class Flow:
             # iperf3 is told to go on for longer: it is ended when the verdict is settled.
             longest = EXTENSION * flow.limit + MOST_WAITING + 5
             flow._begin([(source, target, replace(load, limit=longest)) for source, target, load in loads])
-            flow._processors = processors(loads[0][0])
+            flow._processors = flow._shared_processors()
         except BaseException:
             flow._held.close()
             raise

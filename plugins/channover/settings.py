@@ -17,6 +17,8 @@ from channover.wire import Link, parse_rate
 
 LINK_RATES = {"netns": "100mbit", "vm": "10mbit"}
 """What cables carry where nothing else is asked for: emulated processors cannot be a wire of 100 Mbit/s."""
+MACHINES = 4
+"""How many micro-VMs one of these rates is for; the cables of more are slower in proportion: they share the processors."""
 FASTEST = 34 * 10**9
 """The highest rate (bit/s) of an emulated cable: tbf counts bytes a second in 32 bits (``linux/pkt_sched.h``)."""
 LAG_DRIVERS = ("auto", "bonding", "openvswitch")
@@ -36,6 +38,8 @@ class Settings:
     reports: Path
     pcap: str = "never"
     pcap_size: int = SLICE
+    asked: bool = True
+    """Whether the link's rate was asked for by name."""
 
     @property
     def target(self) -> str:
@@ -49,7 +53,12 @@ class Settings:
         return tuple(sorted(real)) or (self.link.rate,)
 
     def link_for(self, topology: Topology) -> Link:
-        """Return the link that a topology's cables are: of a real lab, that of the cables that it is laid on."""
+        """Return the link that a topology's cables are: of a real lab, that of the cables that it is laid on.
+
+        Micro-VMs without a rate that was asked for have slower cables where there are more than ``MACHINES`` of them.
+        """
+        if self.target == "vm" and not self.asked and (count := len(topology.nodes)) > MACHINES:
+            return Link(self.link.rate * MACHINES // count // 100_000 * 100_000)
         if self.place.lab is None or not topology.cables:
             return self.link
         from channover.targets.matching import fit  # here, since every run of pytest reads the options
@@ -68,7 +77,7 @@ def add_options(parser: pytest.Parser) -> None:
         metavar="RATE",
         help="rate of a lab's cables in tc's notation: 100mbit, 1gbit, … (default: "
         + ", ".join(f"{rate} for {target}" for target, rate in LINK_RATES.items())
-        + "; physical: the inventory's)",
+        + f" (more than {MACHINES} machines: less in proportion); physical: the inventory's)",
     )
     group.addoption(
         "--lag-driver",
@@ -128,6 +137,7 @@ def read(config: pytest.Config) -> Settings:
     return Settings(
         place=place,
         link=link_of(config.getoption("--link-rate"), place),
+        asked=config.getoption("--link-rate") is not None,
         lag_driver=driver,
         duration=_seconds(config, "--duration"),
         limit=_seconds(config, "--measure-limit") or 10.0,
