@@ -25,6 +25,8 @@ from channover.wire import ETHERNET_HEADER, IPV4_HEADER, UDP_HEADER
 
 LOST_WITHIN = 0.005
 """The share of datagrams that a receiver may lose between its NICs and iperf3 before a verdict against it is none."""
+ENDING = 60.0
+"""How much longer than it is measured iperf3 would go on: the evidence of eighteen emulated hosts takes half a minute."""
 MOST_WAITING = 20.0
 """How much longer (seconds) than its limit a flow is measured while its machine's processors are taken away."""
 
@@ -298,7 +300,7 @@ class Flow:
                     flow._before[host.name] = counters(host)
             flow.started = time.monotonic()
             # iperf3 is told to go on for longer: it is ended when the verdict is settled.
-            longest = EXTENSION * flow.limit + MOST_WAITING + 5
+            longest = EXTENSION * flow.limit + MOST_WAITING + ENDING
             flow._begin([(source, target, replace(load, limit=longest)) for source, target, load in loads])
             flow._processors = flow._shared_processors()
         except BaseException:
