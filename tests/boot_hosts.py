@@ -82,7 +82,8 @@ def boot(number: int, port: int, wanted: argparse.Namespace, folder: Path) -> su
         ]
     with (folder / f"{name}.log").open("wb") as log:
         words = [str(word) for word in (*command, "--qemu-opts", *devices)]
-        return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+        environment = os.environ | {"TMPDIR": str(folder)}  # virtme-ng leaves a file there
+        return subprocess.Popen(words, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
 
 
 def cable(one: str, other: str, rate: int) -> None:

@@ -30,6 +30,7 @@ class Server:
         config = (
             f"HostKey {self.host.folder}/host\nAuthorizedKeysFile {self.host.folder}/client.pub\nStrictModes no\n"
             "PermitRootLogin yes\nPasswordAuthentication no\nUsePAM no\n"
+            f"SetEnv HOME={self.host.folder}\n"  # the start-up files of this machine's shells are no part of the host
         )
         self.host.write(f"{self.host.folder}/sshd_config", config)
         key = (self.folder / "host.pub").read_text().split()

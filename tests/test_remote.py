@@ -98,6 +98,15 @@ def test_what_fails_says_so(host: RemoteHost) -> None:
     assert "sleep 60" not in host.run("sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '").stdout
 
 
+def test_a_login_shell_that_waits_is_named_with_where_to_look(server: Server, host: RemoteHost) -> None:
+    server.host.write(f"{server.host.folder}/.bashrc", "sleep 60\n")
+    words = (
+        r"left: 'true' did not start within 1 s: the login shell .*~/\.bashrc.*'ssh -p 22 root@lab true' ends at once"
+    )
+    with pytest.raises(RigError, match=words):
+        replace(host, patience=1 / 30).run("true")
+
+
 def test_a_program_in_the_background(host: RemoteHost) -> None:
     process = host.spawn("sh", "-c", "trap 'echo bye; exit 5' TERM; echo ready; while :; do sleep 0.05; done")
     assert process.wait_for("^ready$", 5)

@@ -39,6 +39,7 @@ class RemoteProcess:
     ) -> None:
         self.argv = argv
         self._host = link.host
+        self._address = f"-p {link.login.port} {link.login.user}@{link.login.address}"
         self._kill = kill
         self._patience = patience
         self._status: int | None = None
@@ -87,8 +88,12 @@ class RemoteProcess:
     def begun(self, timeout: float) -> None:
         """Wait until it runs. Raises RigError where it is missing, or sudo or the connection refuses."""
         timeout *= self._patience
+        what = textwrap.shorten(shown(self.argv), 60, placeholder=" …")
         if not self._started.wait(timeout):
-            raise RigError(f"{self._host}: '{shown(self.argv)}' did not start within {timeout:g} s")
+            raise RigError(
+                f"{self._host}: '{what}' did not start within {timeout:g} s: the login shell may wait in one of its start-up "
+                f"files there (~/.bashrc); see that 'ssh {self._address} true' ends at once"
+            )
         if self._lease_is_lost:
             raise RigError(
                 f"{self._host}: '{shown(self.argv)}' was not started: the host has restored itself, since the run lost it"
@@ -102,7 +107,6 @@ class RemoteProcess:
             words = " ".join((self.stderr or self.stdout).split())[:300]
             if "sudo" in words:
                 words += "; allow it without a password (NOPASSWD in sudoers(5)), or log in as root"
-            what = textwrap.shorten(shown(self.argv), 60, placeholder=" …")
             raise RigError(f"{self._host}: '{what}' did not start: {words or 'the connection is lost'}")
 
     @property
