@@ -20,8 +20,9 @@ from channover.errors import RigError
 from channover.flow import Flow
 from channover.hosts.base import until
 from channover.measuring import Measuring
+from channover.observe.sockets import subflows
 from channover.paths import HostEnd
-from channover.plan import AddressAdd, Plan
+from channover.plan import AddressAdd, EndpointAdd, LimitsSet, Plan, TableAdd
 from channover.sending import Traffic
 from channover.targets.base import Lab
 from channover.topology import Port
@@ -305,6 +306,30 @@ def test_datagrams_that_the_receiver_itself_loses_are_no_verdict(addressed: Lab)
     finally:
         over.set()
         thread.join()
+        flow.abandon()
+
+
+@pytest.mark.lab
+def test_a_subflow_that_is_reset_on_the_way_was_established_and_is_told(two_hosts: Lab) -> None:
+    """A middlebox resets the joined subflow while the traffic goes on over the first one."""
+    for host in (two_hosts.left, two_hosts.right):
+        addresses = {host.nic(name).device: two_hosts.address(Port(host.name, name)) for name in ("a", "b")}
+        add = [AddressAdd(device, str(address)) for device, address in addresses.items()]
+        host.apply(Plan("two paths", (*add, LimitsSet(2, 2))))
+    second = two_hosts.address(Port("right", "b")).ip
+    two_hosts.right.apply(Plan("the second address", (EndpointAdd(2, str(second), ("signal",)),)))
+    ends = [HostEnd(host, two_hosts.address(Port(host.name, "a"))) for host in two_hosts.hosts.values()]
+    flow = Traffic(Protocol.MPTCP, Measuring(Link(), duration=None, limit=6.0))(*ends)
+    try:
+        assert flow.more()
+        (joined,) = [one for one in subflows(two_hosts.left) if one.join and one.bytes_sent > 100_000]
+        rule = f"ip saddr {joined.source} tcp sport {joined.source_port} reject with tcp reset"
+        words = f"chain c {{ type filter hook output priority 0; {rule}; }}"
+        two_hosts.left.apply(Plan("a middlebox", (TableAdd("middlebox", words),)))
+        until(lambda: joined.pair not in {one.pair for one in subflows(two_hosts.left)}, "the reset", 5)
+        assert flow.established(two_hosts.left) == 2
+        assert any(f"left: {joined} had ended before the traffic did" in note for note in flow.notes)
+    finally:
         flow.abandon()
 
 

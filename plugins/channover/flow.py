@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -14,9 +14,9 @@ from channover.hosts.base import Host
 from channover.measuring import EXTENSION, Measuring
 from channover.nicuse import NicUse
 from channover.observe import evidence
-from channover.observe.counters import Counters, Processors, counters, fallback_reasons, processors
+from channover.observe.counters import Counters, Processors, counters, fallback_reasons, processors, refusal_reasons
 from channover.observe.nics import NicSeries, Sampler
-from channover.observe.sockets import Subflow, parse_tcp
+from channover.observe.sockets import Subflow, parse_tcp, subflows
 from channover.slot import measuring_slot
 from channover.traffic.iperf import SLICE, Load, Protocol, Transfer
 from channover.verdict.expect import Measured, Source, count
@@ -59,6 +59,7 @@ class Flow:
     _open: bool = True
     _extended: bool = False
     _seen: int = 0
+    _joined: dict[str, tuple[Subflow, ...]] = field(default_factory=dict, repr=False)
     _lead: list[int] = field(default_factory=list, repr=False)
 
     @property
@@ -160,11 +161,19 @@ class Flow:
                 self._again(error)
             found = len(self.samples())
             if found > self._seen:
+                if not self._seen and self.protocol is Protocol.MPTCP:
+                    self._meet()
                 self._look(found)
                 self._seen = found
                 return True
             time.sleep(0.03)
         return False
+
+    def _meet(self) -> None:
+        """Note the subflows that traffic begins with, which are not all there at its end where a kernel resets one."""
+        with ThreadPoolExecutor(len(self.hosts)) as pool:
+            for host, found in zip(self.hosts, pool.map(subflows, self.hosts), strict=True):
+                self._joined[host.name] = tuple(one for one in found if one.mptcp and one.state == "ESTAB")
 
     def extend(self) -> bool:
         """Allow the time of an unsettled verdict, once; False where it was allowed, or the traffic has ended."""
@@ -209,6 +218,7 @@ class Flow:
             with ThreadPoolExecutor(len(self._samplers)) as pool:
                 taken = pool.map(Sampler.stop, self._samplers.values())
                 self.series = dict(zip(self._samplers, taken, strict=True))
+        self.notes += self._ended()
         self.measuring.progress(self)
         self.measuring.closed(self)
         if not self.samples():
@@ -245,12 +255,25 @@ class Flow:
         return self.nics.used_count
 
     def established(self, host: Host) -> Measured:
-        """Return how many subflows of the flow were established on a host."""
+        """Return how many subflows of the flow were established on a host, one that its kernel reset later included."""
         ports = {transfer.load.port for transfer in self.transfers}
-        ready = [one for one in self.subflows(host) if one.state == "ESTAB"]
+        seen = (*self._joined.get(host.name, ()), *self.subflows(host))
+        ready = {one.pair: one for one in seen if one.state == "ESTAB"}.values()  # the later look has all the bytes
         data = [one for one in ready if ports & {one.source_port, one.destination_port}]
         # iperf3 has a second connection, which controls the first: it carries no data and so never joins a path.
         return self._count("subflows", len([one for one in data if one.token == _busiest(data)]))
+
+    def _ended(self) -> list[str]:
+        """Say which subflows ended before the traffic did, and what the kernels counted that may be why.
+
+        Linux now and then resets an additional subflow whose data mapping it does not expect, without a fault of the
+        network's (multipath-tcp/mptcp_net-next, issue 501), and opens it no more.
+        """
+        ended = []
+        for name, joined in self._joined.items():
+            last = {one.pair for one in parse_tcp(self.evidence[name].get("sockets", ""))}
+            ended += [f"{name}: {one} had ended before the traffic did" for one in joined if one.pair not in last]
+        return [*ended, *self._reasons(refusal_reasons)] if ended else []
 
     def subflows(self, host: Host) -> tuple[Subflow, ...]:
         """Return the subflows that a host had just before the traffic was ended, listening sockets left out."""
@@ -272,11 +295,12 @@ class Flow:
     def fallbacks(self) -> tuple[str, ...]:
         """Say why MPTCP connections of the flow fell back to TCP, if any did."""
         self.finish()
-        found: list[str] = []
-        for name, before in self._before.items():
-            host = next(host for host in self.hosts if host.name == name)
-            found += [f"{name}: {reason}" for reason in fallback_reasons(before, counters(host))]
-        return tuple(found)
+        return tuple(self._reasons(fallback_reasons))
+
+    def _reasons(self, said: Callable[[Counters, Counters], tuple[str, ...]]) -> list[str]:
+        """Return what each host's counters say since the flow was started."""
+        after = {host.name: counters(host) for host in self.hosts if host.name in self._before}
+        return [f"{name}: {reason}" for name, now in after.items() for reason in said(self._before[name], now)]
 
     @classmethod
     def start(

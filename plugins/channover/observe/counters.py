@@ -34,6 +34,7 @@ FALLBACKS: Mapping[str, str] = {
 REFUSALS: Mapping[str, str] = {
     "DataCsumErr": "a DSS checksum was wrong: something between the hosts rewrites the data",
     "DSSCorruptionReset": "a subflow was reset for a corrupt DSS mapping",
+    "DSSNotMatching": "a new DSS mapping did not match the one before it",
     "DSSNoMatchTCP": "a DSS mapping did not fit TCP's sequence numbers",
     "MPJoinNoTokenFound": "a JOIN named a connection that this host does not have",
     "MPJoinSynAckHMacFailure": "the other host's JOIN answer failed its authentication",

@@ -65,6 +65,11 @@ class Subflow:
     send_queue: int = 0
 
     @property
+    def pair(self) -> tuple[str, int, str, int]:
+        """Both ends: what no other socket of this host has at the same time."""
+        return self.source, self.source_port, self.destination, self.destination_port
+
+    @property
     def listening(self) -> bool:
         """Whether it waits for connections."""
         return self.state == "LISTEN"
