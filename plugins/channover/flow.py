@@ -299,8 +299,8 @@ class Flow:
 
     def _reasons(self, said: Callable[[Counters, Counters], tuple[str, ...]]) -> list[str]:
         """Return what each host's counters say since the flow was started."""
-        after = {host.name: counters(host) for host in self.hosts if host.name in self._before}
-        return [f"{name}: {reason}" for name, now in after.items() for reason in said(self._before[name], now)]
+        known = [host for host in self.hosts if host.name in self._before]
+        return [f"{host.name}: {why}" for host in known for why in said(self._before[host.name], counters(host))]
 
     @classmethod
     def start(

@@ -85,14 +85,17 @@ class RemoteProcess:
         self._started.set()
         return rest
 
+    @property
+    def _what(self) -> str:
+        return textwrap.shorten(shown(self.argv), 60, placeholder=" …")
+
     def begun(self, timeout: float) -> None:
         """Wait until it runs. Raises RigError where it is missing, or sudo or the connection refuses."""
         timeout *= self._patience
-        what = textwrap.shorten(shown(self.argv), 60, placeholder=" …")
         if not self._started.wait(timeout):
             raise RigError(
-                f"{self._host}: '{what}' did not start within {timeout:g} s: the login shell may wait in one of its start-up "
-                f"files there (~/.bashrc); see that 'ssh {self._address} true' ends at once"
+                f"{self._host}: '{self._what}' did not start within {timeout:g} s: the login shell may wait in one of its "
+                f"start-up files there (~/.bashrc); see that 'ssh {self._address} true' ends at once"
             )
         if self._lease_is_lost:
             raise RigError(
@@ -107,7 +110,7 @@ class RemoteProcess:
             words = " ".join((self.stderr or self.stdout).split())[:300]
             if "sudo" in words:
                 words += "; allow it without a password (NOPASSWD in sudoers(5)), or log in as root"
-            raise RigError(f"{self._host}: '{what}' did not start: {words or 'the connection is lost'}")
+            raise RigError(f"{self._host}: '{self._what}' did not start: {words or 'the connection is lost'}")
 
     @property
     def pid(self) -> int:
