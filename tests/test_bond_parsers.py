@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +24,9 @@ from channover.plan import LinkDelete, LinkSet, RouteAdd
 from channover.state import LinkState, Route, State
 
 DATA = Path(__file__).parent / "data" / "bond"
+
+
+UNTOLD = "the driver does not tell LACP's state: old kernel, or no CAP_NET_ADMIN"
 
 
 def text(name: str) -> str:
@@ -64,13 +68,93 @@ def test_a_bond_of_a_newer_kernel_is_read_too() -> None:
     ("name", "reason"),
     [
         ("6.12-alone", "eth1 has heard of no partner"),
-        ("6.1-split", "the members are in 2 aggregators: eth1 1, eth2 2"),
+        (
+            "6.1-split",
+            "the members have 2 partners: eth1 52:54:00:92:92:02, eth2 52:54:00:92:92:22, "
+            "and are in 2 aggregators: eth1 1, eth2 2",
+        ),
         ("6.12-cut", "eth1 has no link"),
-        ("6.12-unprivileged", "eth1 has heard of no partner"),
+        ("6.12-unprivileged", UNTOLD),
     ],
 )
 def test_a_bond_that_has_not_converged_says_why(name: str, reason: str) -> None:
     assert kernel(name).unconverged() == reason
+
+
+@pytest.mark.parametrize("half", ["actor", "partner", "actor.*partner"])
+def test_a_kernel_that_shows_no_lacp_frames_tells_nothing_of_partners(half: str) -> None:
+    shown = re.sub(rf"details {half} lacp pdu:\n( .*\n)*", "", text("kernel-6.1-article"), flags=re.DOTALL)
+    assert parse_proc_bonding(shown).unconverged() == UNTOLD
+
+
+def changed(*pairs: tuple[str, str]) -> LagStatus:
+    """The article's bond with words of its second member exchanged."""
+    head, mark, last = text("kernel-6.1-article").rpartition("Slave Interface: ")
+    for old, new in pairs:
+        assert re.search(old, last), last
+        last = re.sub(old, new, last)
+    return parse_proc_bonding(head + mark + last)
+
+
+FAR = ("mac address: 52:54:00:92:92:02", "mac address: 52:54:00:92:92:22")
+
+
+@pytest.mark.parametrize(
+    ("pairs", "reason"),
+    [
+        # Of the switch that it is cabled to wrongly, the bond has made a second aggregator and does not use it.
+        (
+            [FAR, ("Aggregator ID: 1", "Aggregator ID: 2"), ("port state: 61", "port state: 5")],
+            "the members have 2 partners: eth3 52:54:00:92:92:02, eth4 52:54:00:92:92:22, "
+            "and are in 2 aggregators: eth3 1, eth4 2",
+        ),
+        ([FAR], "the members have 2 partners: eth3 52:54:00:92:92:02, eth4 52:54:00:92:92:22"),
+        ([FAR, ("MII Status: up", "MII Status: down")], "eth4 has no link"),
+        ([FAR, ("mac address: 52:54:00:92:92:22", "mac address: 00:00:00:00:00:00")], "eth4 has heard of no partner"),
+        ([("Speed: 100 Mbps", "Speed: 10 Mbps"), ("port key: 9", "port key: 5"), ("Aggregator ID: 1", "Aggregator ID: 2")],
+         "the members differ in speed: eth3 100 Mbps, full; eth4 10 Mbps, full"),
+        ([("Duplex: full", "Duplex: half"), ("Aggregator ID: 1", "Aggregator ID: 2")],
+         "eth4 runs at half duplex: LACP aggregates full duplex links only"),
+        ([("oper key: 9", "oper key: 17"), ("Aggregator ID: 1", "Aggregator ID: 2")],
+         "the members are in 2 aggregators: eth3 1, eth4 2"),
+        ([("port state: 61", "port state: 57"), ("Aggregator ID: 1", "Aggregator ID: 2")],
+         "eth4 is individual: the actor does not let it be aggregated"),
+        ([("Aggregator ID: 1", "Aggregator ID: N/A")], "eth4 is in no aggregator"),
+        (
+            [("Partner Churn State: none", "Partner Churn State: churned"), (r"(?s)(partner lacp.*state:) 61", r"\1 5")],
+            "eth4: the partner is not synchronized or collecting or distributing (churned: not synchronized for a minute)",
+        ),
+    ],
+)  # fmt: skip
+def test_the_cause_comes_before_what_follows_from_it(pairs: list[tuple[str, str]], reason: str) -> None:
+    assert changed(*pairs).unconverged() == reason
+
+
+def test_a_passive_end_without_a_partner_says_so() -> None:
+    passive = replace(MEMBERS[0], actor=replace(GOOD, state=frozenset({"aggregation", "defaulted"})))
+    assert replace(STATUS, members=(passive,)).unconverged() == (
+        "eth1 has heard of no partner, and sends nothing by itself: LACP is passive here, and has to be active at one end"
+    )
+
+
+def test_open_vswitch_with_two_partners_names_them() -> None:
+    first, mark, last = text("ovs-converged.lacp-show").rpartition("member: ")
+    shown = first + mark + re.sub("partner sys_id: ..", "partner sys_id: 0e", last.replace("attached", "detached"))
+    words = str(parse_ovs(shown, text("ovs-converged.bond-show")).unconverged())
+    assert re.fullmatch(r"the members have 2 partners: eth1 ..:.*, eth2 0e:[^,]*", words), words
+
+
+def test_open_vswitch_that_negotiates_in_vain_has_no_partner() -> None:
+    alone = text("ovs-alone.bond-show").replace("negotiated", "configured")
+    shown = (
+        text("ovs-alone.lacp-show").replace("expired attached", "defaulted detached").replace(" expired", " defaulted")
+    )
+    assert parse_ovs(shown, alone).unconverged() == "eth1 has heard of no partner"
+
+
+def test_open_vswitch_without_lacp_is_told_from_lacp_that_fails() -> None:
+    with pytest.raises(ValueError, match=r"LACP is off on the bond: .*lacp=active"):
+        parse_ovs("", text("ovs-alone.bond-show").replace("negotiated", "off"))
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,9 @@ class PortInfo:
 class MemberStatus:
     """One NIC of a LAG. ``aggregator`` is None where it is in none (Open vSwitch has one, number 1).
 
-    ``enabled`` is whether the driver uses it, after its own delays; ``note`` what else the driver says of it.
+    ``enabled`` is whether the driver uses it, after its own delays; ``note`` what else the driver says of it: of the
+    kernel's bonding its speed and duplex. ``told`` is whether actor and partner are known; ``churned`` are the ends that
+    have not been synchronized for a minute (IEEE 802.1AX-2020, 6.4.17).
     """
 
     device: str
@@ -49,6 +51,8 @@ class MemberStatus:
     partner: PortInfo = PortInfo()
     enabled: bool = True
     note: str = ""
+    told: bool = True
+    churned: frozenset[str] = frozenset()
 
     @property
     def collecting(self) -> bool:
@@ -65,20 +69,35 @@ class MemberStatus:
         """Whether it is attached to the aggregator that it should be attached to."""
         return "synchronized" in self.actor.state
 
-    def unconverged(self) -> str | None:
-        """Say why this member does not carry frames both ways, or None where it does."""
-        if not self.mii_up:
-            return f"{self.device} has no link"
-        if self.partner.system in ("", NO_MAC) or "defaulted" in self.actor.state:
-            return f"{self.device} has heard of no partner"
+    @property
+    def heard(self) -> bool:
+        """Whether a partner's LACP frames have told who it is."""
+        return self.partner.system not in ("", NO_MAC) and "defaulted" not in self.actor.state
+
+    def unheard(self) -> str | None:
+        """Say that this member knows no partner, or not any more; None where it hears one."""
+        if not self.heard:
+            passive = self.actor.state and "activity" not in self.actor.state
+            words = ", and sends nothing by itself: LACP is passive here, and has to be active at one end"
+            return f"{self.device} has heard of no partner{words if passive else ''}"
         if "expired" in self.actor.state:
             return f"{self.device} has lost its partner {self.partner.system}: its LACP frames have stopped"
-        if self.aggregator is None:
-            return f"{self.device} is in no aggregator"
+        return None
+
+    def detached(self) -> str | None:
+        """Say why this member is in no aggregator with others, or None."""
+        for who, port in (("actor", self.actor), ("partner", self.partner)):
+            if "aggregation" not in port.state:
+                return f"{self.device} is individual: the {who} does not let it be aggregated"
+        return f"{self.device} is in no aggregator" if self.aggregator is None else None
+
+    def idle(self) -> str | None:
+        """Say why this member, which has its place, does not carry frames both ways, or None where it does."""
         for who, port in (("actor", self.actor), ("partner", self.partner)):
             missing = [bit for bit in ("synchronized", "collecting", "distributing") if bit not in port.state]
             if missing:
-                return f"{self.device}: the {who} is not {' or '.join(missing)}"
+                churned = " (churned: not synchronized for a minute)" if who in self.churned else ""
+                return f"{self.device}: the {who} is not {' or '.join(missing)}{churned}"
         return None if self.enabled else f"{self.device} is not used by the driver: {self.note}"
 
 
@@ -126,19 +145,49 @@ class LagStatus:
         """
         if not self.members:
             return "the LAG has no member"
+        return next((reason for reason in self._reasons() if reason), None)
+
+    def _reasons(self) -> Iterator[str | None]:
+        """Yield what speaks against it, the most telling first: a cause before what follows from it."""
         for member in self.members:
-            if reason := member.unconverged():
-                return reason
+            yield None if member.mii_up else f"{member.device} has no link"
+        if not all(member.told for member in self.members):
+            yield "the driver does not tell LACP's state: old kernel, or no CAP_NET_ADMIN"
+        yield self._partners()
+        yield from (member.unheard() for member in self.members)
+        yield self._speeds()
+        yield from (member.detached() for member in self.members)
         if len(self.aggregators) > 1:
-            return f"the members are in {len(self.aggregators)} aggregators: {self._by(_aggregator)}"
+            yield f"the members are in {len(self.aggregators)} aggregators: {self._by(_aggregator)}"
         for what, read in _AGREED.items():
             if len({read(member) for member in self.members}) > 1:
-                return f"the members differ in {what}: {self._by(read)}"
+                yield f"the members differ in {what}: {self._by(read)}"
+        yield from (member.idle() for member in self.members)
         if self.aggregator is None or self.partner_mac in ("", NO_MAC):
-            return "no aggregator is active"
+            yield "no aggregator is active"
         if self.ports != len(self.members):
-            return f"aggregator {self.aggregator} has {self.ports} of {len(self.members)} ports"
-        return None
+            yield f"aggregator {self.aggregator} has {self.ports} of {len(self.members)} ports"
+
+    def _partners(self) -> str | None:
+        """Say that the members lead to different systems: cables that went astray, or switches that are not stacked."""
+        heard = [member for member in self.members if member.heard]
+        systems = dict.fromkeys(member.partner.system for member in heard)
+        if len(systems) < 2:
+            return None
+        parts = f", and are in {len(self.aggregators)} aggregators: {self._by(_aggregator)}"
+        named = ", ".join(f"{member.device} {member.partner.system}" for member in heard)
+        return f"the members have {len(systems)} partners: {named}{parts if len(self.aggregators) > 1 else ''}"
+
+    def _speeds(self) -> str | None:
+        """Say which members cannot be aggregated for their speed or duplex: their keys are made of these (``bond_3ad.c``)."""
+        if self.driver != "bonding":
+            return None
+        for member in self.members:
+            if "half" in member.note.lower():
+                return f"{member.device} runs at half duplex: LACP aggregates full duplex links only"
+        known = {member.note for member in self.members if member.note and "unknown" not in member.note.lower()}
+        named = "; ".join(f"{member.device} {member.note}" for member in self.members)
+        return f"the members differ in speed: {named}" if len(known) > 1 else None
 
     def _by(self, read: _Reading) -> str:
         return ", ".join(f"{member.device} {read(member)}" for member in self.members)
@@ -155,11 +204,7 @@ class _Reading:
 
 
 _aggregator = _Reading("", "aggregator")
-_AGREED = {
-    "actor key": _Reading("actor", "key"),
-    "partner key": _Reading("partner", "key"),
-    "partner": _Reading("partner", "system"),
-}
+_AGREED = {"actor key": _Reading("actor", "key"), "partner key": _Reading("partner", "key")}
 
 
 def state_bits(value: int) -> frozenset[str]:
@@ -186,7 +231,8 @@ def parse_proc_bonding(text: str) -> LagStatus:
     """Return what ``/proc/net/bonding/<device>`` says of an 802.3ad bond.
 
     Raises ValueError where the text is no such file, or the bond's mode another. Keys, partner and port states are
-    shown to CAP_NET_ADMIN only (``bond_info_show_master``): without it no bond ever looks converged here.
+    shown to CAP_NET_ADMIN only, and not by old kernels (``bond_info_show_slave``): without them no bond is known to have
+    converged.
     """
     head, *slaves = re.split(r"^Slave Interface: ", text, flags=re.MULTILINE)
     fields = _fields(head)
@@ -220,6 +266,8 @@ def _slave(text: str) -> MemberStatus:
         actor=_pdu(_fields(actor), "port key"),
         partner=_pdu(_fields(partner), "oper key"),
         note=", ".join(fields[key] for key in ("Speed", "Duplex") if key in fields),
+        told=bool(actor.strip() and partner.strip()),
+        churned=frozenset(end for end in ("actor", "partner") if fields.get(f"{end.title()} Churn State") == "churned"),
     )
 
 
@@ -242,6 +290,8 @@ def parse_ovs(lacp_show: str, bond_show: str, dead: Collection[str] = ()) -> Lag
     """
     head, *members = re.split(r"^(?:member|slave): ", lacp_show, flags=re.MULTILINE)
     fields = _fields(head)
+    if _fields(bond_show).get("lacp_status") == "off":
+        raise ValueError("LACP is off on the bond: 'ovs-vsctl set port BOND lacp=active' turns it on")
     if "aggregation key" not in fields:
         raise ValueError(f"no answer of lacp/show about a bond with LACP: {lacp_show[:80]!r}")
     enabled = dict(_bond_members(bond_show))
