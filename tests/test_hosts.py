@@ -339,6 +339,11 @@ PLANS: dict[str, tuple[tuple[Operation, ...], tuple[Operation, ...]]] = {
         ROUTED,
         (RouteDelete("10.9.0.0/16", "eth1", via="10.93.93.2"), LinkSet("eth1", up=False)),
     ),
+    "address with a peer": ((), (AddressAdd("eth1", "10.5.0.1 peer 10.5.0.2/32"),)),
+    "address with a peer deleted": (
+        (*ADDRESSED, AddressAdd("eth1", "10.5.0.1 peer 10.5.0.2/32")),
+        (AddressDelete("eth1", "10.5.0.1 peer 10.5.0.2/32"),),
+    ),
     "rule": (ADDRESSED, (RuleAdd("10.93.93.1", 101, 101),)),
     "rule by prefix": (ADDRESSED, (RuleAdd("10.93.0.0/16", 101, 101),)),
     "rule deleted": (RULED, (RuleDelete("10.93.93.1", 101, 101),)),
@@ -349,6 +354,11 @@ PLANS: dict[str, tuple[tuple[Operation, ...], tuple[Operation, ...]]] = {
     "limits that were none": ((LimitsSet(0, 0),), (LimitsSet(8, 8),)),
     "endpoint": (ADDRESSED, (EndpointAdd(1, "10.93.93.1", ("subflow", "fullmesh")),)),
     "endpoint bound to a device": (ADDRESSED, (EndpointAdd(9, "10.94.94.1", ("subflow",), "eth2"),)),
+    "endpoint with a port": (ADDRESSED, (EndpointAdd(4, "10.94.94.1", ("signal",), port=4433),)),
+    "endpoint with a port deleted": (
+        (*ADDRESSED, EndpointAdd(4, "10.94.94.1", ("signal",), "eth2", 4433)),
+        (EndpointDelete(4),),
+    ),
     "endpoint deleted": (ENDPOINTS, (EndpointDelete(1),)),
     "endpoint with a device deleted": (ENDPOINTS, (EndpointDelete(2),)),
     "endpoint changed": (ENDPOINTS, (EndpointChange(1, ("backup",)),)),

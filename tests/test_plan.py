@@ -55,6 +55,13 @@ OPERATIONS: list[tuple[Operation, str]] = [
     (LimitsSet(8, 4), "ip mptcp limits set subflows 8 add_addr_accepted 4"),
     (EndpointAdd(1, "10.93.93.1", ("subflow", "fullmesh")), "ip mptcp endpoint add 10.93.93.1 id 1 subflow fullmesh"),
     (EndpointAdd(2, "10.94.94.1", ("signal",), "eth2"), "ip mptcp endpoint add 10.94.94.1 id 2 dev eth2 signal"),
+    (
+        EndpointAdd(3, "10.93.93.1", ("signal",), port=4433),
+        "ip mptcp endpoint add 10.93.93.1 id 3 port 4433 signal",
+    ),
+    (EndpointAdd(4, "10.93.93.1", ()), "ip mptcp endpoint add 10.93.93.1 id 4"),
+    (AddressDelete("eth1", "10.5.0.1 peer 10.5.0.2/32"), "ip address delete 10.5.0.1 peer 10.5.0.2/32 dev eth1"),
+    (RuleAdd("10.93.93.1", "uplink", 7), "ip rule add from 10.93.93.1 table uplink priority 7"),
     (EndpointDelete(1), "ip mptcp endpoint delete id 1"),
     (EndpointChange(1, ("backup",)), "ip mptcp endpoint change id 1 backup nofullmesh"),
     (EndpointChange(1, ("backup", "fullmesh")), "ip mptcp endpoint change id 1 backup fullmesh"),
@@ -66,11 +73,17 @@ BEFORE = State(
     links={
         "eth1": LinkState("eth1", True, 1500, "", ("10.93.93.1/30",)),
         "eth2": LinkState("eth2", False, 9000, "bond0", ()),
+        "eth3": LinkState("eth3", True, 1500, "", ("10.5.0.1 peer 10.5.0.2/32", "10.5.0.9/32")),
         "bond0": LinkState("bond0", True, 1500, "", ()),
     },
-    rules=(Rule(101, "10.93.93.1", 101),),
+    rules=(Rule(101, "10.93.93.1", 101), Rule(200, "10.93.93.1", "uplink")),
     routes=(Route("default", "eth1", None, 101), Route("10.9.0.0/16", "eth1", "10.93.93.2", 254)),
-    endpoints={1: Endpoint(1, "10.93.93.1", ("subflow",), "eth1")},
+    endpoints={
+        1: Endpoint(1, "10.93.93.1", ("subflow",), "eth1"),
+        3: Endpoint(3, "10.93.93.1", ("signal",), None, 4433),
+        4: Endpoint(4, "", ("subflow",), "eth1"),  # of no address that the host tells
+        5: Endpoint(5, "10.93.93.1", ("implicit",), None),  # the kernel's
+    },
     limits=Limits(2, 0),
     sysctls={"net/mptcp/enabled": "0"},
 )
@@ -114,6 +127,11 @@ def test_an_operation_is_what_a_person_would_type(operation: Operation, command:
         (EndpointAdd(2, "10.94.94.1", ("subflow",)), [EndpointDelete(2)]),
         (EndpointDelete(1), [EndpointAdd(1, "10.93.93.1", ("subflow",), "eth1")]),
         (EndpointDelete(9), []),
+        (EndpointDelete(3), [EndpointAdd(3, "10.93.93.1", ("signal",), port=4433)]),
+        (EndpointDelete(4), []),
+        (EndpointDelete(5), []),
+        (RuleDelete("10.93.93.1", "uplink", 200), [RuleAdd("10.93.93.1", "uplink", 200)]),
+        (AddressDelete("eth3", "10.5.0.1 peer 10.5.0.2/32"), [AddressAdd("eth3", "10.5.0.1 peer 10.5.0.2/32")]),
         (EndpointChange(1, ("backup", "fullmesh")), [EndpointChange(1, ())]),
         (EndpointChange(1, ()), []),
         (EndpointChange(9, ("backup",)), []),

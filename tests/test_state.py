@@ -97,6 +97,49 @@ def test_tables_are_numbers_even_where_the_host_names_them(version: str) -> None
     assert '"table":"main"' not in text
 
 
+def test_a_host_with_rules_of_every_kind_is_read() -> None:
+    state = told("odd-6.1")
+    assert state.links["eth1"].addresses == (
+        "10.5.0.1 peer 10.5.0.2/32",
+        "10.6.0.1/24",
+        "2001:db8:5::1/64",
+        "2001:db8::1 peer 2001:db8::2/128",
+    )
+    assert [rule for rule in state.rules if 0 < rule.priority < 32766] == [
+        Rule(988, "1.2.3.4", 6),
+        Rule(32764, "10.1.0.2", 1000),
+        Rule(32765, "10.1.0.1", 77),
+    ], "marks, suppressed prefixes, VRFs, protocols, ports, jumps and users make a rule another kind"
+    assert state.endpoints == {
+        9: Endpoint(9, "10.6.0.1", ("signal",), None, 4433),
+        10: Endpoint(10, "2001:db8:5::1", ("signal",), None, 4434),
+        11: Endpoint(11, "10.6.0.1", ("subflow",), "eth1"),
+        12: Endpoint(12, "10.6.0.7", (), None),
+    }
+    assert {route.destination: route.table for route in state.routes} == {
+        "10.8.0.0/16": 254,
+        "10.10.0.0/16": 254,
+        "10.11.0.0/16": 254,
+        "10.12.0.0/16": 1000,
+    }
+
+
+def test_a_table_that_has_only_a_name_keeps_it() -> None:
+    """What an ip(8) prints that does not know ``-N``, or not of every kind of table."""
+    text = (DATA / "odd-6.1.txt").read_text()
+    for number, name in (("77", "mgmt"), ("254", "main"), ("1000", "big-2")):
+        text = text.replace(f'"table":"{number}"', f'"table":"{name}"')
+    state = State.parse(text)
+    assert Rule(32765, "10.1.0.1", "mgmt") in state.rules
+    assert Rule(32766, "all", 254) in state.rules
+    assert Route("10.12.0.0/16", "eth1", "10.6.0.5", "big-2") in state.routes
+
+
+def test_an_endpoint_whose_address_is_not_told_is_read() -> None:
+    text = (DATA / "odd-6.1.txt").read_text().replace('"address":"10.6.0.7",', "")
+    assert State.parse(text).endpoints[12] == Endpoint(12, "", (), None)
+
+
 @pytest.mark.parametrize("line", ['{"add_addr_accepted":3,"subflows":5}', '[{"add_addr_accepted":3,"subflows":5}]'])
 def test_limits_as_json(line: str) -> None:
     text = "\n".join((DATA / "fresh-6.1.txt").read_text().splitlines()[:-1])

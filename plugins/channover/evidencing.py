@@ -250,7 +250,7 @@ def _view(flow: Flow, host: Host) -> HostView:
     for name, size in carried.items():
         device = host.nic(name).device
         link = state.links.get(device)
-        address = link.addresses[0].split("/")[0] if link and link.addresses else ""
+        address = link.addresses[0].replace("/", " ").split()[0] if link and link.addresses else ""
         nics.append(NicView(name, device, size, address))
     sources: dict[str, int] = {}
     for subflow in flow.subflows(host):

@@ -121,7 +121,7 @@ class LinkSet:
 
 @dataclass(frozen=True)
 class AddressAdd:
-    """Give a device an address in prefix notation, such as ``10.93.93.1/30``."""
+    """Give a device an address in prefix notation, such as ``10.93.93.1/30`` or ``10.5.0.1 peer 10.5.0.2/32``."""
 
     device: str
     address: str
@@ -181,12 +181,12 @@ class AddressDelete:
 
 @dataclass(frozen=True)
 class RouteAdd:
-    """Add a route; ``via`` is the next hop, ``table`` a number (254: main)."""
+    """Add a route; ``via`` is the next hop, ``table`` a number (254: main), or a name that the host knows."""
 
     destination: str
     device: str
     via: str | None = None
-    table: int = MAIN_TABLE
+    table: int | str = MAIN_TABLE
 
     @classmethod
     def of(cls, route: Route) -> RouteAdd:
@@ -221,7 +221,7 @@ class RouteDelete:
     destination: str
     device: str
     via: str | None = None
-    table: int = MAIN_TABLE
+    table: int | str = MAIN_TABLE
 
     @property
     def command(self) -> str:
@@ -240,7 +240,7 @@ class RuleAdd:
     """Add a policy rule: packets from ``source`` (a prefix or an address) look up ``table``."""
 
     source: str
-    table: int
+    table: int | str
     priority: int
 
     @property
@@ -261,7 +261,7 @@ class RuleDelete:
     """Delete a policy rule."""
 
     source: str
-    table: int
+    table: int | str
     priority: int
 
     @property
@@ -324,23 +324,33 @@ class LimitsSet:
 
 @dataclass(frozen=True)
 class EndpointAdd:
-    """Add an MPTCP endpoint; ``flags`` from signal, subflow, backup, fullmesh; ``device`` binds its subflows to a NIC."""
+    """Add an MPTCP endpoint; ``flags`` from signal, subflow, backup, fullmesh; ``device`` binds its subflows to a NIC.
+
+    ``port`` is one that the host listens on for this endpoint alone (with signal only).
+    """
 
     id: int
     address: str
     flags: tuple[str, ...]
     device: str | None = None
+    port: int | None = None
+
+    @classmethod
+    def of(cls, known: Endpoint) -> EndpointAdd:
+        """Return the operation that makes this endpoint."""
+        return cls(known.id, known.address, known.flags, known.device, known.port)
 
     @property
     def command(self) -> str:
+        port = f" port {self.port}" if self.port else ""
         device = f" dev {self.device}" if self.device else ""
-        return f"ip mptcp endpoint add {self.address} id {self.id}{device} {' '.join(self.flags)}"
+        return f"ip mptcp endpoint add {self.address} id {self.id}{port}{device} {' '.join(self.flags)}".rstrip()
 
     def inverse(self, before: State) -> tuple[Operation, ...]:
         return () if self.id in before.endpoints else (EndpointDelete(self.id),)
 
     def after(self, before: State) -> State:
-        endpoint = Endpoint(self.id, self.address, self.flags, self.device)
+        endpoint = Endpoint(self.id, self.address, self.flags, self.device, self.port)
         return replace(before, endpoints={**before.endpoints, self.id: endpoint})
 
 
@@ -356,7 +366,9 @@ class EndpointDelete:
 
     def inverse(self, before: State) -> tuple[Operation, ...]:
         known: Endpoint | None = before.endpoints.get(self.id)
-        return () if known is None else (EndpointAdd(known.id, known.address, known.flags, known.device),)
+        if known is None or not known.address or "implicit" in known.flags:  # an implicit one is the kernel's to make
+            return ()
+        return (EndpointAdd.of(known),)
 
     def after(self, before: State) -> State:
         rest = {number: known for number, known in before.endpoints.items() if number != self.id}

@@ -28,7 +28,10 @@ ENDPOINT_FLAGS = {"signal": 1, "subflow": 2, "backup": 4, "fullmesh": 8, "implic
 
 @dataclass(frozen=True)
 class LinkState:
-    """One device: administrative state, MTU (bytes), master, and its addresses in prefix notation."""
+    """One device: administrative state, MTU (bytes), master, and its addresses in prefix notation.
+
+    An address with a peer names it as ``ip-address(8)`` does: ``10.5.0.1 peer 10.5.0.2/32``.
+    """
 
     device: str
     up: bool
@@ -42,31 +45,35 @@ class LinkState:
 
 @dataclass(frozen=True)
 class Route:
-    """One unicast route that somebody configured (routes that the kernel derives from addresses are left out)."""
+    """One unicast route that somebody configured (routes that the kernel derives from addresses are left out).
+
+    ``table`` is a name only where the host does not tell the number.
+    """
 
     destination: str
     device: str
     via: str | None
-    table: int
+    table: int | str
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One policy rule by source."""
+    """One policy rule by source; ``table`` is a name only where the host does not tell the number."""
 
     priority: int
     source: str
-    table: int
+    table: int | str
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One MPTCP endpoint."""
+    """One MPTCP endpoint. ``address`` is empty where the host does not tell it, ``port`` that of an endpoint which has one."""
 
     id: int
     address: str
     flags: tuple[str, ...]
     device: str | None
+    port: int | None = None
 
 
 @dataclass(frozen=True)
@@ -136,7 +143,7 @@ def _link(entry: Mapping[str, Any]) -> LinkState:
         mtu=entry["mtu"],
         master=entry.get("master", ""),
         addresses=tuple(
-            f"{address['local']}/{address['prefixlen']}"
+            _prefix(address)
             for address in entry.get("addr_info", [])
             if "local" in address and address.get("scope") != _SCOPE_LINK
         ),
@@ -146,20 +153,34 @@ def _link(entry: Mapping[str, Any]) -> LinkState:
     )
 
 
+def _prefix(entry: Mapping[str, Any]) -> str:
+    peer = f" peer {entry['address']}" if "address" in entry else ""
+    return f"{entry['local']}{peer}/{entry['prefixlen']}"
+
+
+_NAMED = {"default": 253, "main": 254, "local": 255}
+"""Tables that have a name on every host: ``RT_TABLE_*`` of ``linux/rtnetlink.h``."""
+
+
+def _table(told: int | str) -> int | str:
+    text = str(told)
+    return int(text) if text.isdecimal() else _NAMED.get(text, text)
+
+
 def _rule(entry: Mapping[str, Any]) -> Rule:
     source = entry.get("src", "all")
     if "srclen" in entry:
         source = f"{source}/{entry['srclen']}"
-    return Rule(entry["priority"], source, int(entry["table"]))
+    return Rule(entry["priority"], source, _table(entry["table"]))
 
 
 def _route(entry: Mapping[str, Any]) -> Route:
-    return Route(entry["dst"], entry["dev"], entry.get("gateway"), int(entry.get("table", 254)))
+    return Route(entry["dst"], entry["dev"], entry.get("gateway"), _table(entry.get("table", 254)))
 
 
 def _endpoint(entry: Mapping[str, Any]) -> Endpoint:
     flags = tuple(flag for flag in ENDPOINT_FLAGS if entry.get(flag) or flag in entry.get("flags", ()))
-    return Endpoint(entry["id"], entry["address"], flags, entry.get("dev"))
+    return Endpoint(entry["id"], entry.get("address", ""), flags, entry.get("dev"), entry.get("port"))
 
 
 def _limits(line: str) -> Limits | None:

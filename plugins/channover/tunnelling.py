@@ -292,7 +292,7 @@ class Tunnels:
         A mesh has paths from each NIC to that address; by a NIC's own table they go round the tunnel, unharmed.
         """
         end = tunnel.client
-        tables = sorted({rule.table for rule in end.host.state().rules if rule.source != "all"})
+        tables = sorted({rule.table for rule in end.host.state().rules if rule.source != "all"}, key=str)
         routes = [RouteAdd(str(end.address.network), end.device, table=table) for table in tables]
         with end.host.applied(Plan.of("the tunnel's network by the tunnel, from each NIC", routes)):
             yield

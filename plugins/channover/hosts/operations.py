@@ -147,11 +147,12 @@ def _family(address: str) -> int:
 
 
 def _addressed(operation: plan.AddressAdd | plan.AddressDelete, session: Session) -> ifaddrmsg:
-    address, length = operation.address.split("/")
+    text, length = operation.address.split("/")
+    address, _, peer = text.partition(" peer ")
     message = ifaddrmsg()
     message["family"], message["prefixlen"] = _family(address), int(length)
     message["index"] = session.index_of(operation.device)
-    message["attrs"] = [["IFA_LOCAL", address], ["IFA_ADDRESS", address]]
+    message["attrs"] = [["IFA_LOCAL", address], ["IFA_ADDRESS", peer or address]]
     return message
 
 
@@ -174,17 +175,20 @@ def _prefix(text: str, everything: str) -> tuple[int, str, int]:
     return family, address, int(length or (128 if family == socket.AF_INET6 else 32))
 
 
-def _short(table: int) -> int:
-    """Return what the header's byte says of a table that the message's attribute names in full."""
-    return table if table < 256 else 252
+def _tabled(table: int | str) -> tuple[int, int]:
+    """Return a table's number, and what the header's byte says of it. Raises OSError where only its name is known."""
+    if isinstance(table, str):
+        raise OSError(errno.EINVAL, f"the number of the routing table {table} is not known")
+    return table, table if table < 256 else 252
 
 
 def _routed(operation: plan.RouteAdd | plan.RouteDelete, session: Session) -> rtmsg:
     family, address, length = _prefix(operation.destination, "default")
     message = rtmsg()
     message["family"] = _family(operation.via) if operation.via else family
-    message["dst_len"], message["table"], message["type"] = length, _short(operation.table), _UNICAST
-    message["attrs"] = [["RTA_OIF", session.index_of(operation.device)], ["RTA_TABLE", operation.table]]
+    number, short = _tabled(operation.table)
+    message["dst_len"], message["table"], message["type"] = length, short, _UNICAST
+    message["attrs"] = [["RTA_OIF", session.index_of(operation.device)], ["RTA_TABLE", number]]
     if address:
         message["attrs"].append(["RTA_DST", address])
     if operation.via:
@@ -211,8 +215,9 @@ def _ruled(operation: plan.RuleAdd | plan.RuleDelete) -> fibmsg:
     family, address, length = _prefix(operation.source, "all")
     message = fibmsg()
     message["family"], message["src_len"] = family, length
-    message["table"], message["action"] = _short(operation.table), _TO_TABLE
-    message["attrs"] = [["FRA_TABLE", operation.table], ["FRA_PRIORITY", operation.priority]]
+    number, short = _tabled(operation.table)
+    message["table"], message["action"] = short, _TO_TABLE
+    message["attrs"] = [["FRA_TABLE", number], ["FRA_PRIORITY", operation.priority]]
     if address:
         message["attrs"].append(["FRA_SRC", address])
     return message
@@ -264,6 +269,8 @@ def _(operation: plan.EndpointAdd, session: Session) -> None:
         [f"MPTCP_PM_ADDR_ATTR_ADDR{6 if family == socket.AF_INET6 else 4}", operation.address],
         ["MPTCP_PM_ADDR_ATTR_FLAGS", _bits(operation.flags)],
     ]
+    if operation.port:
+        fields.append(["MPTCP_PM_ADDR_ATTR_PORT", operation.port])
     if operation.device:
         index = struct.pack("=i", session.index_of(operation.device))
         fields.append(["MPTCP_PM_ADDR_ATTR_IF_IDX", index])

@@ -91,12 +91,13 @@ class Permission:
             ):
                 return reason
         if isinstance(operation, plan.RouteAdd | plan.RouteDelete):
-            owned = operation.table == plan.MAIN_TABLE or operation.table in self.tables
+            owned = operation.table in (plan.MAIN_TABLE, *self.tables) or isinstance(operation.table, str)
             return self._prefix(operation.destination) if owned else None
         if isinstance(operation, plan.RuleAdd | plan.RuleDelete):
             return self._prefix(operation.source)
         if isinstance(operation, plan.AddressAdd):
-            return self._prefix(operation.address)
+            parts = map(self._prefix, operation.address.split(" peer "))
+            return next((reason for reason in parts if reason), None)
         if isinstance(operation, plan.EndpointAdd) and self.management.holds(operation.address):
             return f"{operation.address} is the management interface's"
         if isinstance(operation, plan.TableAdd | plan.TableDelete):

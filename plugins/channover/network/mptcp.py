@@ -54,5 +54,8 @@ def server_endpoints(lab: Lab, host: Host, *, without: Collection[str] = ()) -> 
 
 
 def without(endpoints: Iterable[Endpoint]) -> Plan:
-    """Return the plan that takes endpoints away: the article's ``multipath off`` for their NICs."""
-    return Plan.of("multipath off", [EndpointDelete(endpoint.id) for endpoint in endpoints])
+    """Return the plan that takes endpoints away: the article's ``multipath off`` for their NICs.
+
+    One whose address the host does not tell stays: it could not be given back.
+    """
+    return Plan.of("multipath off", [EndpointDelete(endpoint.id) for endpoint in endpoints if endpoint.address])

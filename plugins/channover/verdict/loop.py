@@ -149,7 +149,7 @@ def _endpoint(endpoint: Endpoint, tunnel: Inner) -> Iterator[LoopFinding]:
 
 
 def _inside(address: str, tunnel: Inner) -> bool:
-    return address != "*" and _plain(address) in tunnel.network
+    return address not in ("", "*") and _plain(address) in tunnel.network
 
 
 def _plain(text: str) -> IPv4Address | IPv6Address:
