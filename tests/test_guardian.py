@@ -95,6 +95,18 @@ ip rule add from 10.1.0.1 fwmark 1/0xff table 101 priority 100
 ip rule add to 10.5.0.0/16 iif eth7 prohibit priority 99
 ip rule add not from 10.5.0.0/16 lookup main priority 98
 ip -6 rule add from 2001:db8:1::1 table 102 priority 100
+ip neigh add 10.1.0.77 lladdr 02:00:00:00:00:77 dev eth1 nud permanent
+ip neigh add 10.1.0.78 lladdr 02:00:00:00:00:78 dev eth1 nud noarp protocol static
+ip neigh add 2001:db8:1::77 lladdr 02:00:00:00:00:77 dev eth1 nud permanent router
+ip neigh add proxy 10.1.0.79 dev eth1
+ip neigh add proxy 2001:db8:1::79 dev eth1
+ip nexthop add id 5 via 10.1.0.5 dev eth1
+ip nexthop add id 6 via 10.2.0.6 dev eth1
+ip nexthop add id 7 group 5,3/6
+ip route add 10.14.0.0/16 nhid 5
+ip route add 10.15.0.0/16 nhid 7 metric 9
+ip route add 10.16.0.0/16 via inet6 fe80::5 dev eth1
+ip route add 10.17.0.0/16 dev lo src 10.2.0.1
 nft add table inet former
 """
 """A host that somebody has set up for a purpose of their own."""
@@ -128,6 +140,10 @@ CHANGES = {
     "route changed": "ip route replace default via 10.1.0.8 dev eth1 src 10.1.0.2 metric 50",
     "route in a table": "ip route flush table 101; ip route add default via 10.1.0.5 table 201",
     "IPv6 route": "ip -6 route del 2001:db8:9::/48; ip -6 route add 2001:db8:8::/48 via 2001:db8:1::8 dev eth1",
+    "neighbours": "ip neigh del 10.1.0.77 dev eth1; ip neigh del proxy 10.1.0.79 dev eth1;"
+    "ip neigh replace 10.1.0.78 lladdr 02:00:00:00:00:79 dev eth1 nud permanent;"
+    "ip neigh add 10.1.0.80 lladdr 02:00:00:00:00:80 dev eth2 nud permanent; ip neigh add proxy 10.1.0.81 dev eth2",
+    "next hops": "ip nexthop flush; ip nexthop add id 9 via 10.1.0.9 dev eth1; ip route add 10.18.0.0/16 nhid 9",
     "rule added": "ip rule add from 10.6.0.1 table 106",
     "rule deleted": "ip rule del priority 100",
     "rules of all kinds": "ip rule del priority 99; ip -6 rule del priority 100; ip rule del priority 32766",
@@ -323,6 +339,51 @@ def test_what_somebody_sets_after_a_failed_restore_is_theirs(guarded: Guarded) -
     state = guarded.state()
     assert "mtu=1300" in state
     assert "10.1.0.1/24" in state
+
+
+ABOVE = """
+ip link set eth1 up mtu 9000
+ip link add name m1 link eth1 type macvlan
+ip link set m1 up mtu 8000
+ip link add name m2 link m1 type macvlan
+ip address add 10.1.0.1/24 dev m1
+ip address add 2001:db8:1::1/64 dev m1 nodad
+ip neigh add 10.1.0.77 lladdr 02:00:00:00:00:77 dev m1 nud permanent
+ip route add 10.2.0.0/16 via 10.1.0.9
+"""
+"""What uses a NIC from above: it follows the NIC's MTU downwards only, and loses what it has when the NIC goes down."""
+
+
+def test_what_is_stacked_on_a_nic_comes_back_with_it(guarded: Guarded) -> None:
+    try:
+        guarded.sh(ABOVE)
+    except RigError as error:
+        if not re.search("Unknown device type|kind is unknown|not supported", str(error)):
+            raise
+        pytest.skip(f"not on this kernel: {error}")
+    before = guarded.state()
+    assert "link m1 up=yes mtu=8000" in before
+    guarded.take(ttl=2)  # and nobody renews it
+    guarded.sh("ip link set eth1 down mtu 1500", "ip link set m1 down", "ip link set eth1 up")
+    assert "m1: MTU is 1500, was 8000" in changes(guarded("diff", "r1").stdout.splitlines())
+    until(guarded.free, "the host to be free", 20, 0.1)
+    assert differences(before, guarded.state()) == []
+    guarded.sh("ip link delete m1")
+
+
+def test_a_port_of_a_bridge_keeps_its_settings(guarded: Guarded) -> None:
+    guarded.sh(
+        "ip link add name old0 type bridge",
+        "ip link set eth1 up master old0",
+        "ip link set eth1 type bridge_slave priority 12 cost 77 hairpin on learning off isolated on",
+    )
+    before = guarded.state()
+    guarded.take()
+    guarded.sh("ip link set eth1 nomaster", "ip link set eth1 down")
+    words = changes(guarded("diff", "r1").stdout.splitlines())
+    assert {"eth1: master is none, was old0", "eth1: bridge port's cost is gone (77)"} <= set(words)
+    guarded("end", "r1")
+    assert differences(before, guarded.state()) == []
 
 
 def test_ipv6_routes_wait_for_their_source(guarded: Guarded) -> None:

@@ -207,6 +207,111 @@ def test_a_nic_that_is_in_use_is_lent_and_comes_back(bench: Bench) -> None:
     assert target.remarks == []
 
 
+ODD = """
+ip link set eth1 up
+ip link set eth2 up
+ip address add 10.5.0.1 peer 10.5.0.2/32 dev eth1
+ip address add 2001:db8:5::1 peer 2001:db8:5::2/128 dev eth1 nodad
+ip address add 10.6.0.1/24 dev eth1 noprefixroute label eth1:x scope link
+ip neigh add 10.5.0.2 lladdr 02:00:00:00:00:02 dev eth1 nud permanent
+ip neigh add proxy 10.5.0.3 dev eth1
+ip neigh add 2001:db8:6::2 lladdr 02:00:00:00:00:02 dev eth2 nud permanent router
+ip nexthop add id 5 via 10.5.0.2 dev eth1
+ip route add 10.7.0.0/16 nhid 5 metric 7
+ip route add 10.8.0.0/16 dev lo src 10.5.0.1
+ip rule add from 10.5.0.1 fwmark 7 ipproto tcp sport 100-200 table 77 suppress_prefixlength 0 priority 500
+ip rule add l3mdev priority 501
+ip rule add uidrange 1-9 goto 32766 priority 502
+"""
+"""What nobody would call usual: eth2 has nothing but a neighbour."""
+
+
+def test_odd_things_on_a_nic_come_back_whatever_a_test_does_to_it(bench: Bench) -> None:
+    own = bench.own
+    own.run("sh", "-ec", ODD)
+    words = "address show; neigh show nud permanent; neigh show proxy; nexthop show; rule show; route show table all"
+    saved = ("sh", "-c", "".join(f"ip -o {each};" for each in words.split(";")) + "ip -6 route show dev eth1")
+
+    def seen() -> list[str]:
+        return sorted(line for line in own.run(*saved).stdout.splitlines() if "fe80::" not in line)
+
+    before = seen()
+    target = bench.target()
+    for _ in range(2):
+        with target.lab(pair(), Link(), Journal()) as lab:
+            left = lab.left
+            assert [each for each in left.state().links["eth1"].addresses if each.startswith("10.5.")] == []
+            for device in ("eth1", "eth2"):
+                down = Plan("as a LAG does", (LinkSet(device, up=False), LinkSet(device, mtu=1400)))
+                with left.applied(down):
+                    pass
+        assert seen() == before
+    target.close()
+    assert seen() == before
+    assert target.remarks == []
+
+
+@pytest.mark.parametrize(
+    ("commands", "finding", "fatal"),
+    [
+        (
+            "ip link add name m1 link eth1 type macvlan",
+            "m1 (macvlan) is stacked on eth1 (nics.a), and no LAG or bridge could have the NIC: "
+            "delete it, or give it another NIC: 'ip link delete m1'",
+            True,
+        ),
+        (
+            "ip link add name eth1.7 link eth1 type vlan id 7",
+            "eth1.7 (vlan) is stacked on eth1 (nics.a), and is without it while a run lasts: "
+            "give it another NIC where it is needed meanwhile",
+            False,
+        ),
+        (
+            "ip link add name own0 type bridge vlan_filtering 1; ip link set eth1 master own0",
+            "eth1 (nics.a) is a port of the bridge own0, whose VLANs would be lost: "
+            "take it out before a run: 'ip link set eth1 nomaster'",
+            True,
+        ),
+        (
+            "ip link add name own0 type bridge; ip link set eth1 master own0; "
+            "bridge fdb add 02:00:00:00:00:77 dev eth1 master static",
+            "eth1 (nics.a) is a port of the bridge own0, whose forwarding entries would be lost: "
+            "take it out before a run: 'ip link set eth1 nomaster'",
+            True,
+        ),
+        (
+            "ip mptcp endpoint add 127.0.0.1 id 3 signal",
+            "it has MPTCP endpoints of its own (id 3), and the lab's would meet their numbers and paths: "
+            "take them away while a run lasts: 'ip mptcp endpoint flush'",
+            False,
+        ),
+    ],
+)
+def test_what_could_not_be_given_back_is_refused_before_the_first_change(
+    bench: Bench, commands: str, finding: str, fatal: bool
+) -> None:
+    own = bench.own
+    try:
+        own.run("sh", "-ec", commands)
+    except RigError as error:
+        if not re.search("Unknown device type|kind is unknown|not supported", str(error)):
+            raise
+        pytest.skip(f"not on this kernel: {error}")
+    before = own.run("ip", "-d", "-o", "link", "show").stdout
+    target, said = bench.target(), list[str]()
+    target.say = said.append
+    if fatal:
+        with pytest.raises(RigError, match=f"^{re.escape(f'left: {finding}')}"), target.lab(pair(), Link(), Journal()):
+            pass
+        assert own.run("ip", "-d", "-o", "link", "show").stdout == before
+        assert own.run("ls", seats.ROOT, check=False).returncode != 0
+    else:
+        with target.lab(pair(), Link(), Journal()):
+            pass
+        assert f"left: {finding}" in said
+    target.close()
+
+
 def test_a_nic_beneath_the_management_interface_is_no_test_nic(bench: Bench) -> None:
     bench.own.run("sh", "-ec", "ip link add mgmt0 type bridge; ip link set eth1 master mgmt0")
     entry = bench.entry.hosts["left"].model_copy(update={"management": "mgmt0"})

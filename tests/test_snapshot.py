@@ -74,6 +74,18 @@ def test_equal_states_do_not_differ() -> None:
         ),
         ("", "qdisc eth1 clsact", ["eth1: qdisc clsact was added"]),
         ("", "qdisc eth1 parent 1:1 tbf rate 1Mbit", ["eth1: qdisc at 1:1 was added (tbf rate 1Mbit)"]),
+        (
+            "neighbour eth1 10.1.0.9 lladdr 02:00:00:00:00:09 nud permanent",
+            "",
+            ["eth1: neighbour 10.1.0.9 is gone (lladdr 02:00:00:00:00:09 nud permanent)"],
+        ),
+        ("proxy eth1 2001:db8::9", "", ["eth1: proxy entry 2001:db8::9 is gone"]),
+        (
+            "port eth1 bridge_slave priority 12 cost 77",
+            "port eth1 bridge_slave priority 12 cost 4",
+            ["eth1: bridge port's cost is 4, was 77"],
+        ),
+        ("nexthop id 5 via 10.1.0.5 dev eth1", "", ["next hop id 5 is gone (via 10.1.0.5 dev eth1)"]),
         ("filters eth1 4", "filters eth1 2", ["eth1: number of filters is 2, was 4"]),
         ("unread table", "table inet guard", ["nftables table inet guard was added"]),
     ],

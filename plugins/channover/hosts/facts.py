@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from channover.hosts.permission import Management
@@ -19,6 +19,11 @@ echo "@addresses"; ip -j -d address show
 echo "@route"; [ -z "$1" ] || ip -j route get "$1"
 echo "@routing"; ip -N route show table all 2>/dev/null | sed -n 's/.* table \([0-9]*\).*/\1/p' | sort -un
 echo "@nft"; command -v nft >/dev/null && nft list tables inet 2>/dev/null | awk '{print $3}'
+echo "@entries"
+{ ip neigh show nud permanent; ip neigh show proxy; ip neigh show nud noarp | grep -v ' lladdr .[13579bdf]:'
+  ip nexthop show; } 2>/dev/null | sed -n 's/.* dev \([^ ]*\).*/\1/p' | sort -u
+echo "@static"; bridge fdb show 2>/dev/null | sed -n 's/.* dev \([^ ]*\).* static.*/\1/p' | sort -u
+echo "@endpoints"; ip mptcp endpoint show 2>/dev/null | grep -v ' implicit' | sed -n 's/.* id \([0-9]*\).*/\1/p'
 echo "@managers"
 for d in $(grep -hosE '^ *iface +[^ ]+' /etc/network/interfaces /etc/network/interfaces.d/* | awk '{print $2}'); do
     echo "ifupdown $d"
@@ -57,6 +62,18 @@ class NicFacts:
     """The device that it is stacked on: a VLAN's."""
     permanent: str = ""
     """The MAC address that it was made with: a member of a bond shows another one."""
+    kind: str = ""
+    """What makes it, if it is virtual (``vlan``, ``macvlan``), in iproute2's words."""
+    port: str = ""
+    """What kind of device its master is (``bridge``, ``bond``, ``openvswitch``)."""
+    filtering: bool = False
+    """Whether it is a bridge that tells VLANs apart."""
+    xdp: bool = False
+    """Whether an XDP program sees its frames before the kernel does."""
+    entries: bool = False
+    """Whether somebody has given it neighbours, proxy entries or next hops: they go when it is set down."""
+    static: bool = False
+    """Whether its bridge has forwarding entries for it that somebody has made."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +90,8 @@ class Facts:
     """Numbers of the routing tables that have routes, but for main, local and default."""
     filters: frozenset[str] = frozenset()
     """Names of the nftables tables of the family ``inet``."""
+    endpoints: tuple[int, ...] = ()
+    """Numbers of the MPTCP endpoints that somebody has configured."""
 
     def device(self, name: str) -> NicFacts | None:
         """Return a device by its name or its MAC address."""
@@ -81,6 +100,11 @@ class Facts:
         wanted, physical = name.lower(), [found for found in self.devices.values() if found.physical]
         same = [found for found in physical if found.permanent == wanted]
         return next(iter(same or [found for found in physical if found.mac == wanted]), None)
+
+    def above(self, name: str) -> tuple[str, ...]:
+        """Return what is stacked on a device: VLANs, macvlans, and what is on these."""
+        own = [each.device for each in self.devices.values() if each.below == name and each.kind != "veth"]
+        return tuple(device for one in own for device in (one, *self.above(one)))
 
     def beneath(self, names: Collection[str]) -> frozenset[str]:
         """Return these devices with all that carries them: the members of a bond or bridge, the device below a VLAN."""
@@ -112,7 +136,8 @@ def parse(text: str, asked: float, answered: float, controller: str) -> Facts:
         for entry in addresses:
             if entry:
                 found = _device(entry, nics.get(entry["ifname"]), managed)
-                devices[found.device] = found
+                entries, static = (found.device in parts.get(what, "").split() for what in ("entries", "static"))
+                devices[found.device] = replace(found, entries=entries, static=static)
         route = json.loads(parts["route"] or "[]")
         clock = float(parts["clock"])
         version = re.search(r"version (\d+)\.(\d+)", parts["bash"])
@@ -125,6 +150,7 @@ def parse(text: str, asked: float, answered: float, controller: str) -> Facts:
             management=_management(route, devices, controller),
             tables=frozenset(map(int, parts["routing"].split())) - _COMMON_TABLES,
             filters=frozenset(parts["nft"].split()),
+            endpoints=tuple(map(int, parts.get("endpoints", "").split())),
         )
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise ValueError(f"the host's answer is not understood ({error!r}): {text[-300:]!r}") from error
@@ -150,6 +176,7 @@ def _managed(text: str) -> dict[str, str]:
 
 def _device(entry: Mapping[str, Any], nic: list[str] | None, managed: Mapping[str, str]) -> NicFacts:
     driver, speed, duplex, carrier, firmware = nic or ["", "", "", "", ""]
+    made = entry.get("linkinfo", {})
     return NicFacts(
         device=entry["ifname"],
         mac=entry.get("address", ""),
@@ -165,6 +192,10 @@ def _device(entry: Mapping[str, Any], nic: list[str] | None, managed: Mapping[st
         master=entry.get("master", ""),
         below=entry.get("link") or "",
         permanent=entry.get("permaddr") or entry.get("address", ""),
+        kind=made.get("info_kind", ""),
+        port=made.get("info_slave_kind", ""),
+        filtering=bool(made.get("info_data", {}).get("vlan_filtering")),
+        xdp="xdp" in entry,
     )
 
 

@@ -12,7 +12,7 @@
 #   end RUN                  put the host back and give the lease back; prints "changed: ..." and "left: ..." lines
 #   restore [--force] [RUN]  put back what runs that died left; --force: live runs as well, and forget what cannot be put back
 #   show                     who holds the lease, as key=value lines; an empty line between runs
-#   state NIC...             the state now
+#   state NIC...             the state now, of these NICs and of what is stacked on them (VLANs, macvlans)
 #   diff RUN                 "- line" was and is not, "+ line" is and was not
 #   save RUN, watch RUN, finish RUN   what the others are made of
 #
@@ -28,8 +28,8 @@
 # RUN.left is what stays of a run after which something could not be put back: "left" has the lines. The folder itself is the
 # lock of finish.
 #
-# Sources: proc(5), cgroups(7), flock(2), ip-link(8), ip-address(8), ip-route(8), ip-rule(8), ip-mptcp(8), tc(8), ethtool(8),
-# nft(8); Documentation/networking/ip-sysctl.rst.
+# Sources: proc(5), cgroups(7), flock(2), ip-link(8), ip-address(8), ip-neighbour(8), ip-nexthop(8), ip-route(8), ip-rule(8),
+# ip-mptcp(8), tc(8), ethtool(8), nft(8); Documentation/networking/ip-sysctl.rst.
 
 set -u -f
 
@@ -119,7 +119,10 @@ is_watched() { # RUN: its watcher runs, and is the process that it was
 
 # --- the state, a line a setting ---------------------------------------------------------------------------------------------
 
-declare -A TEST KIND MASTER MAC GENERATION LIFETIME
+declare -A TEST KIND MASTER MAC GENERATION LIFETIME LOWER OWNED
+PORT='priority|cost|hairpin|guard|root_block|fastleave|learning|flood|proxy_arp|proxy_arp_wifi|mcast_router|mcast_fast_leave'
+PORT+='|mcast_flood|bcast_flood|mcast_to_unicast|neigh_suppress|neigh_vlan_suppress|group_fwd_mask|vlan_tunnel|isolated|locked'
+PORT+='|mab|queue_id|prio'  # what is set of a bridge's port, or of a bond's
 
 drop() { # WORD... -- TEXT...: the text without these words; sets WORD
     local -A out=()
@@ -138,13 +141,13 @@ asked() { # OPTION... -- QUESTION...: sets LINES to the answers of one ip(8); a 
 }
 
 links() { # LINE...
-    local line words name flags mtu master mac qlen index part
-    KIND=() MASTER=() MAC=() GENERATION=()
+    local line words name flags mtu master mac qlen port index part
+    KIND=() MASTER=() MAC=() GENERATION=() LOWER=()
     for line; do
         [[ $line =~ ^[0-9]+:\ [^\ ]+\ \< ]] || continue
         words=(${line//\\/ })
         name=${words[1]%:} name=${name%%@*} flags=,${words[2]//[<>]/},
-        mtu='' master='' mac='' qlen=''
+        mtu='' master='' mac='' qlen='' port=
         for ((index = 3; index < ${#words[@]}; index++)); do
             case ${words[index]} in
                 mtu) mtu=${words[++index]} ;;
@@ -153,6 +156,8 @@ links() { # LINE...
                 link/none) ;;
                 link/*) [[ $mac ]] || mac=${words[++index]} ;;
                 addrgenmode) GENERATION[$name]=${words[++index]} ;;
+                bridge_slave | bond_slave) port=${words[index]} ;;
+                *) [[ $port && ${words[index]} =~ ^($PORT)$ ]] && port+=" ${words[index]} ${words[++index]}" ;;
             esac
         done
         KIND[$name]='' MASTER[$name]=$master MAC[$name]=$mac
@@ -164,15 +169,32 @@ links() { # LINE...
                 *) KIND[$name]=${part[0]}; break ;;
             esac
         done
+        [[ ${words[1]} == *@* && ${KIND[$name]} != veth ]] && part=${words[1]%:} && LOWER[$name]=${part#*@}
         if [[ ${TEST[$name]-} ]]; then
             part="up=no mtu=$mtu master=$master mac=$mac qlen=$qlen promisc=off arp=on addrgenmode=${GENERATION[$name]-}"
             [[ $flags == *,UP,* ]] && part=${part/up=no/up=yes}
             [[ $flags == *,PROMISC,* ]] && part=${part/promisc=off/promisc=on}
             [[ $flags == *,NOARP,* ]] && part=${part/arp=on/arp=off}
             STATE+=("link $name $part")
+            [[ $port == *' '* ]] && STATE+=("port $name $port")
         elif [[ ! $name =~ ^($AUTOMATIC)$ ]]; then
             STATE+=("device $name")
         fi
+    done
+}
+
+stacked() { # NIC...: sets NICS to these and to all that is stacked on them, which goes down with them and follows their MTU
+    local name grown=1
+    local -A found=()
+    STATE=() TEST=() NICS=("$@")
+    for name; do found[$name]=1; done
+    asked -o -d -- 'link show'
+    links "${LINES[@]}"
+    while ((grown)); do
+        grown=0
+        for name in "${!LOWER[@]}"; do
+            [[ ! ${found[$name]-} && ${found[${LOWER[$name]}]-} ]] && NICS+=("$name") found[$name]=1 grown=1
+        done
     done
 }
 
@@ -209,6 +231,7 @@ addresses() { # LINE...
         drop tentative deprecated dadfailed dynamic optimistic permanent -- "${words[@]:4}"
         [[ $label && $label != "$nic" ]] && WORD+=" label $label"
         STATE+=("address $nic $family $address${WORD:+ $WORD}")
+        OWNED[${address%/*}]=1
         if [[ ${life[1]-} == *sec ]]; then
             LIFETIME["$nic $family $address"]="${life[1]%sec} ${life[3]%sec}"
         fi
@@ -216,7 +239,7 @@ addresses() { # LINE...
 }
 
 routes() { # FAMILY LINE...: routes and rules
-    local family=$1 suffix='' line words index ours kept
+    local family=$1 suffix='' line words index ours kept object
     shift
     [[ $family == 6 ]] && suffix=6
     for line; do
@@ -228,16 +251,75 @@ routes() { # FAMILY LINE...: routes and rules
         fi
         line=" ${words[*]} "
         [[ $line == *' proto kernel '* || $family == 6 && $line == *' proto ra '* ]] && continue
-        ours='' kept=()
+        ours='' kept=() object=
+        [[ $line == *' nhid '* ]] && object=1 # where it leads is told by ip-nexthop(8)
         for ((index = 0; index < ${#words[@]}; index++)); do
             case ${words[index]} in
-                dev) [[ ${TEST[${words[index + 1]-}]-} ]] && ours=1; kept+=(dev "${words[++index]}") ;;
+                dev)
+                    [[ ${TEST[${words[index + 1]-}]-} ]] && ours=1
+                    [[ $object ]] || kept+=(dev "${words[index + 1]-}")
+                    ((index++))
+                    ;;
+                via | weight | scope | nexthop)
+                    [[ $object ]] || { kept+=("${words[index]}"); continue; }
+                    [[ ${words[index]} == nexthop ]] || ((index++))
+                    [[ ${words[index]} == inet6 ]] && ((index++))
+                    ;;
+                src) # a route of any device goes with the address that it gives its packets
+                    [[ ${OWNED[${words[index + 1]-}]-} ]] && ours=1
+                    kept+=(src "${words[++index]}")
+                    ;;
                 expires) ((index++)) ;;
                 linkdown | dead | offload | rt_offload | trap | rt_trap | offload_failed | unresolved | notify) ;;
                 *) kept+=("${words[index]}") ;;
             esac
         done
         [[ $ours ]] && STATE+=("route$suffix ${kept[*]}")
+    done
+}
+
+neighbours() { # LINE...: those that somebody configured; the kernel's own have addresses of groups
+    local line words nic kept mac kind index
+    for line; do
+        [[ $line == *' PERMANENT'* || $line == *' NOARP'* || $line == *' managed'* || $line == *' proxy'* ]] || continue
+        words=($line) nic=${words[2]-} kept=() mac='' kind=
+        [[ ${words[1]-} == dev && ${TEST[$nic]-} ]] || continue
+        for ((index = 3; index < ${#words[@]}; index++)); do
+            case ${words[index]} in
+                lladdr) mac=${words[++index]} ;;
+                router | extern_learn) kept+=("${words[index]}") ;;
+                proto) kept+=(protocol "${words[++index]}") ;;
+                proxy) kind=proxy ;;
+                managed) kind=managed ;;
+                PERMANENT) kind=${kind:-permanent} ;;
+                NOARP) kind=${kind:-noarp} ;;
+            esac
+        done
+        case $kind in
+            proxy) STATE+=("proxy $nic ${words[0]}${kept[*]:+ ${kept[*]}}") ;;
+            managed) STATE+=("neighbour $nic ${words[0]} managed${kept[*]:+ ${kept[*]}}") ;;
+            noarp | permanent)
+                [[ $kind == noarp && ($mac == "${MAC[$nic]-}" || $mac =~ ^.[13579bdf]: || ! ${mac//[0:]/}) ]] && continue
+                STATE+=("neighbour $nic ${words[0]}${mac:+ lladdr $mac} nud $kind${kept[*]:+ ${kept[*]}}")
+                ;;
+        esac
+    done
+}
+
+nexthops() { # LINE...: objects that lead to the NICs, and groups of these (ip-nexthop(8))
+    local line words ids=' ' nic
+    for line; do
+        [[ $line == 'id '* ]] || continue
+        words=($line) nic=${line#* dev } nic=${nic%% *}
+        if [[ ${words[2]} == group ]]; then
+            for nic in ${words[3]//\// }; do [[ $ids == *" ${nic%%,*} "* ]] && break; done
+            [[ $ids == *" ${nic%%,*} "* ]] || continue
+        else
+            [[ $line == *' dev '* && ${TEST[$nic]-} ]] || continue
+            ids+="${words[1]} "
+        fi
+        drop scope link host global linkdown dead offload trap -- "${words[@]}"
+        STATE+=("nexthop $WORD")
     done
 }
 
@@ -350,12 +432,15 @@ qdiscs() { # NIC: "default" is what the kernel puts there by itself; a handle th
 
 read_state() { # NIC...: sets STATE
     local nic family lines line text QDISCS
-    STATE=() TEST=() LIFETIME=()
+    STATE=() TEST=() LIFETIME=() OWNED=()
     for nic; do TEST[$nic]=1; done
     asked -o -d -- 'link show' 'address show' 'mptcp endpoint show' 'mptcp limits show'
     links "${LINES[@]}"
     addresses "${LINES[@]}"
     multipath "${LINES[@]}"
+    asked -o -d -- 'neigh show nud all' 'neigh show proxy' 'nexthop show'
+    neighbours "${LINES[@]}"
+    nexthops "${LINES[@]}"
     for family in 4 6; do
         asked -o "-$family" -- 'route show table all' 'rule show'
         routes "$family" "${LINES[@]}"
@@ -375,10 +460,10 @@ read_state() { # NIC...: sets STATE
 
 load() { # FOLDER: sets NICS, BEFORE, LIVED and ONLY (empty: everything)
     local line words
-    word "$1" nics
-    NICS=($WORD) BEFORE=() ONLY=()
+    NICS=() BEFORE=() ONLY=()
     { mapfile -t BEFORE <"$ROOT/$1/saved"; } 2>/dev/null
     ((${#BEFORE[@]})) || return 1
+    for line in "${BEFORE[@]}"; do words=($line) && [[ $line == link\ * ]] && NICS+=("${words[1]}"); done
     declare -gA LIVED=()
     { mapfile -t lines <"$ROOT/$1/lifetimes"; } 2>/dev/null || lines=()
     for line in "${lines[@]}"; do words=($line) && ((${#words[@]} == 6)) && LIVED["${words[*]:3}"]="${words[*]:0:3}"; done
@@ -501,6 +586,14 @@ set_link() { # NIC WORD VALUE: some drivers take it only while the device is dow
     try ip link set dev "$@"
 }
 
+heal_port() { # "port NIC KIND OPTION VALUE..."
+    local words=($1) index
+    try ip link set dev "${words[1]}" type "${words[@]:2}" && return
+    for ((index = 3; index < ${#words[@]}; index += 2)); do
+        try ip link set dev "${words[1]}" type "${words[2]}" "${words[@]:index:2}"
+    done
+}
+
 heal_offloads() { # NIC
     local line words=() name value
     for line in "${MINUS[@]}"; do
@@ -601,6 +694,31 @@ route() { # VERB LINE
     try ip $family route "$1" "${words[@]:1}"
 }
 
+heal_neighbours() {
+    local line words
+    for line in "${PLUS[@]}"; do
+        words=($line)
+        case $line in
+            neighbour\ *) try ip neigh del "${words[2]}" dev "${words[1]}" ;;
+            proxy\ *) try ip neigh del proxy "${words[2]}" dev "${words[1]}" ;;
+        esac
+    done
+    for line in "${MINUS[@]}"; do
+        words=($line)
+        case $line in
+            neighbour\ *) try ip neigh replace "${words[2]}" dev "${words[1]}" "${words[@]:3}" ;;
+            proxy\ *) try ip neigh replace proxy "${words[2]}" dev "${words[1]}" "${words[@]:3}" ;;
+        esac
+    done
+}
+
+heal_nexthops() {
+    local line words
+    for line in "${PLUS[@]}"; do words=($line) && [[ $line == nexthop* ]] && try ip nexthop del id "${words[2]}"; done
+    for line in "${MINUS[@]}"; do [[ $line == nexthop* && $line != *' group '* ]] && try ip nexthop replace ${line#nexthop }; done
+    for line in "${MINUS[@]}"; do [[ $line == nexthop*' group '* ]] && try ip nexthop replace ${line#nexthop }; done
+}
+
 heal_routes() {
     local line
     # Rules as well decide whether a gateway can be reached, and so whether its route is taken.
@@ -648,6 +766,7 @@ heal() { # FIRST: one pass over all that differs
     heal_devices
     heal_sysctls
     for line in "${MINUS[@]}"; do [[ $line == link\ * ]] && heal_link "$line"; done
+    for line in "${MINUS[@]}"; do [[ $line == port\ * ]] && heal_port "$line"; done
     for nic in "${NICS[@]}"; do
         heal_offloads "$nic"
         heal_qdiscs "$nic"
@@ -659,6 +778,8 @@ heal() { # FIRST: one pass over all that differs
         if [[ $WORD == yes ]]; then try ip link set dev "$nic" up; else try ip link set dev "$nic" down; fi
     done
     for nic in "${NICS[@]}"; do heal_addresses "$nic" "$1"; done
+    heal_neighbours
+    heal_nexthops
     heal_routes
     heal_rest
 }
@@ -862,7 +983,8 @@ told() { # what finish found, as lines
 
 saved_text() { # NIC...: sets TEXT and LIVES
     local key
-    read_state "$@"
+    stacked "$@"
+    read_state "${NICS[@]}"
     printf -v TEXT '%s\n' "${STATE[@]}"
     TEXT=${TEXT%$'\n'} LIVES=
     now
@@ -1172,7 +1294,7 @@ main() {
     case $command in
         take | beat | watch | heal | end | restore | show | diff | save) "do_$command" "$@" ;;
         finish) wants_run "${1-}"; finish "$1"; code=$?; told; exit "$code" ;;
-        state) wants_nics "$@"; read_state "$@"; printf '%s\n' "${STATE[@]}" ;;
+        state) wants_nics "$@"; stacked "$@"; read_state "${NICS[@]}"; printf '%s\n' "${STATE[@]}" ;;
         *) die 2 "no subcommand '$command': take, beat, run, heal, end, restore, show, state, diff, save, watch, finish" ;;
     esac
 }

@@ -141,6 +141,19 @@ class Seat:
             self.name, nics, foreign, self.way, self.facts.tables, self.facts.filters, nics_down=self.nics_down
         )
 
+    @property
+    def lent(self) -> frozenset[str]:
+        """The test NICs that have what goes when they are set down and only the guardian knows of."""
+        assert self.facts is not None
+        nics = {self.device(label) for label in self.nics}
+        return frozenset(nic for nic in nics if self.facts.devices[nic].entries or self.facts.above(nic))
+
+    @property
+    def above(self) -> frozenset[str]:
+        """The devices that are stacked on test NICs."""
+        assert self.facts is not None
+        return frozenset(name for label in self.nics for name in self.facts.above(self.device(label)))
+
     def take(self, wait: float = 0.0) -> None:
         """Take the lease; the host saves its state and guards itself from now on.
 

@@ -66,6 +66,15 @@ def _settings(line: str) -> Iterable[Setting]:
             yield Setting(first, f"address {address}{f' peer {peer}' if peer else ''}", f"{family} {options}".strip())
         case "route" | "route6":
             yield Setting("", f"{'IPv6 ' if kind == 'route6' else ''}route '{rest}'")
+        case "port":
+            sort, *pairs = after.split()
+            for key, value in zip(pairs[::2], pairs[1::2], strict=False):
+                yield Setting(first, f"{sort.removesuffix('_slave')} port's {key}", value)
+        case "neighbour" | "proxy":
+            address, _, options = after.partition(" ")
+            yield Setting(first, f"{'proxy entry' if kind == 'proxy' else 'neighbour'} {address}", options or None)
+        case "nexthop":
+            yield Setting("", f"next hop {first} {after.split()[0]}", " ".join(after.split()[1:]))
         case "rule" | "rule6":
             yield Setting("", f"{'IPv6 ' if kind == 'rule6' else ''}rule '{rest}'")
         case "endpoint":

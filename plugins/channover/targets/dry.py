@@ -250,7 +250,9 @@ class DryTarget:
                 )
             self.said.append(f"{name}# mkdir -p {dry.folder}")
             before, devices = dry.now, [nic.device for nic in host.nics.values()]
-            stripping = bare(before, devices, down=real.entry.allows.nics_down)
+            owner = found.nodes[name]
+            lent = real.seats.at(owner, real.entry.hosts[owner]).lent
+            stripping = bare(before, devices, lent, down=real.entry.allows.nics_down)
             dry.apply(stripping)
             dry.apply(raised(before, devices, stripping))
             hosts[name] = dry

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from ipaddress import ip_interface
@@ -166,7 +166,8 @@ class PhysicalTarget:
             devices = [nic.device for nic in host.nics.values()]
             host.run("mkdir", "-p", host.folder, quiet=True)
             before = host.state()
-            if (plan := bare(before, devices, down=host.permission.nics_down)).operations:
+            lent = seats[host.name].lent
+            if (plan := bare(before, devices, lent, down=host.permission.nics_down)).operations:
                 host.strip(plan)
                 stripped.update(f"{seats[host.name].name}: {words}" for words in seats[host.name].differences())
             host.apply(raised(before, devices, plan))
@@ -207,7 +208,8 @@ class PhysicalTarget:
 
         def heal(seat: Seat) -> None:
             with journal.step(seat.name, "compare with the saved state"):
-                words.extend(f"{seat.name}: {change}" for change in seat.heal())
+                above = tuple(f"{device}: " for device in seat.above)  # follows its NIC, whatever a test does
+                words.extend(f"{seat.name}: {change}" for change in seat.heal() if not change.startswith(above))
 
         try:
             each(seats, heal)
@@ -225,12 +227,13 @@ class PhysicalTarget:
         self.remarks += self.seats.end()
 
 
-def bare(before: State, devices: list[str], *, down: bool = True) -> Plan:
+def bare(before: State, devices: list[str], lent: Collection[str] = (), *, down: bool = True) -> Plan:
     """Return the plan that takes addresses, masters and routes from NICs and gives them an MTU of 1500 bytes.
 
-    A NIC that has any of these ends ``down``, where that is allowed: the kernel then drops IPv6 addresses and what is left
-    of the routes (``addrconf_ifdown`` in ``net/ipv6/addrconf.c``), as it would when a bond takes the NIC. Addresses go last
-    one first, since secondary ones go with their primary one (``inet_del_ifa`` in ``net/ipv4/devinet.c``).
+    A NIC that has any of these, or is one of ``lent``, ends ``down``, where that is allowed: the kernel then drops IPv6
+    addresses, neighbours and what is left of the routes (``addrconf_ifdown`` in ``net/ipv6/addrconf.c``), as it would when a
+    bond takes the NIC. Addresses go last one first, since secondary ones go with their primary one (``inet_del_ifa`` in
+    ``net/ipv4/devinet.c``).
     """
     steps: list[Operation] = []
     for device in devices:
@@ -241,7 +244,7 @@ def bare(before: State, devices: list[str], *, down: bool = True) -> Plan:
         own += [AddressDelete(device, address) for address in reversed(link.addresses) if ":" not in address]
         if link.mtu != MTU:
             own.append(LinkSet(device, mtu=MTU))
-        if down and link.up and (own or link.addresses or before.routes_lost_with(device)):
+        if down and link.up and (own or link.addresses or before.routes_lost_with(device) or device in lent):
             own.append(LinkSet(device, up=False))
         steps += own
     return Plan.of("bare NICs", steps)

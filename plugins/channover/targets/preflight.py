@@ -25,6 +25,12 @@ CLOCK_TOLERANCE = 2.0
 BASH = (5, 0)
 """The oldest bash that the sampler and the guardian run on."""
 
+PORTS = ("", "bridge", "bond", "vrf")
+"""Kinds of masters that a NIC can be taken from and given back to."""
+EXCLUSIVE = ("macvlan", "macvtap", "ipvlan", "ipvtap", "macsec")
+"""Kinds of devices that take all that a NIC receives, as a LAG and a bridge do: a NIC is for one of them
+(``netdev_rx_handler_register`` in ``net/core/dev.c``)."""
+
 VIRTUAL = ("virtio_net", "veth")
 """Drivers of NICs that say whatever speed they were told to."""
 
@@ -59,10 +65,35 @@ def of_host(name: str, host: HostEntry, lab: LabEntry, facts: Facts) -> Iterator
             )
         else:
             yield from _nic(name, label, found_nic, rate_of(lab, Port(name, label)))
+            yield from _use(name, f"{found_nic.device} (nics.{label})", found_nic, facts)
     if abs(facts.clock) > CLOCK_TOLERANCE:
         yield Finding(
             name, f"the clock is off by {facts.clock:+.1f} s", "let chrony or systemd-timesyncd set it", fatal=False
         )
+
+
+def _use(name: str, what: str, nic: NicFacts, facts: Facts) -> Iterator[Finding]:
+    """Yield what somebody uses a NIC for that could not be given back, or that a run takes for its length."""
+    if nic.port not in PORTS:
+        own = f"'ovs-vsctl del-port {nic.device}'" if nic.port == "openvswitch" else f"take it out of {nic.master}"
+        yield Finding(
+            name, f"{what} is a port of {nic.master} ({nic.port}), which could not have it back as it was", own
+        )
+    elif nic.port == "bridge" and (nic.static or (nic.master in facts.devices and facts.devices[nic.master].filtering)):
+        kept = "forwarding entries" if nic.static else "VLANs"
+        remedy = f"take it out before a run: 'ip link set {nic.device} nomaster'"
+        yield Finding(name, f"{what} is a port of the bridge {nic.master}, whose {kept} would be lost", remedy)
+    for device in facts.above(nic.device):
+        kind = facts.devices[device].kind or "device"
+        if kind in EXCLUSIVE:
+            words = f"{device} ({kind}) is stacked on {what}, and no LAG or bridge could have the NIC"
+            yield Finding(name, words, f"delete it, or give it another NIC: 'ip link delete {device}'")
+        else:
+            words = f"{device} ({kind}) is stacked on {what}, and is without it while a run lasts"
+            yield Finding(name, words, "give it another NIC where it is needed meanwhile", fatal=False)
+    if nic.xdp:
+        words = f"an XDP program on {what} sees the lab's frames first, and may drop them"
+        yield Finding(name, words, f"unload it: 'ip link set {nic.device} xdp off'", fatal=False)
 
 
 def _way(name: str, host: HostEntry, facts: Facts) -> Iterator[Finding]:
@@ -86,6 +117,10 @@ def _way(name: str, host: HostEntry, facts: Facts) -> Iterator[Finding]:
     for number in sorted(facts.tables & {FIRST_TABLE + position for position in range(len(host.nics))}):
         what = f"its routing table {number} is in use, and the lab would use that number"
         yield Finding(name, what, "give its own routes another table", fatal=False)
+    if facts.endpoints:
+        numbers = ", ".join(map(str, facts.endpoints))
+        what = f"it has MPTCP endpoints of its own (id {numbers}), and the lab's would meet their numbers and paths"
+        yield Finding(name, what, "take them away while a run lasts: 'ip mptcp endpoint flush'", fatal=False)
     if seen not in (own, "lo"):
         remedy = "correct 'management', unless this is meant: both are left alone"
         yield Finding(name, f"the SSH connection goes through {seen}, not {own}", remedy, fatal=False)
