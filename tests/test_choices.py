@@ -12,6 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from channover.hosts.base import Journal
+from channover.targets.capabilities import lag_driver
+from channover.targets.netns import NetnsTarget
+from channover.topology import pair
+from channover.wire import Link
+
 ROOT = Path(__file__).parent.parent
 INVENTORY = """
 labs:
@@ -92,7 +98,8 @@ def test_bad_use_is_one_clear_line(tmp_path: Path, options: list[str], words: st
 
 def test_a_dry_run_prints_commands_and_their_undo_and_changes_nothing(tmp_path: Path) -> None:
     reports = tmp_path / "reports"
-    done = pytest_run("--dry-run", "--reports", str(reports), "suites/lacp", "suites/mptcp", "suites/tunnel")
+    suites = ("suites/lacp", "suites/mptcp", "suites/tunnel")
+    done = pytest_run("--dry-run", "--lag-driver=bonding", "--reports", str(reports), *suites)
     assert done.returncode == 0, done.stdout[-3000:]
     lines = [line.strip() for line in done.stdout.splitlines()]
     do = lines.index("left# ip link add name bond0 type bond mode 802.3ad miimon 100 updelay 200 downdelay 200 lacp_rate fast "
@@ -103,6 +110,21 @@ def test_a_dry_run_prints_commands_and_their_undo_and_changes_nothing(tmp_path: 
     assert any(line.startswith("right# iperf3 -s") for line in lines)
     results = json.loads((reports / "latest" / "results.json").read_text())
     assert {test["outcome"] for test in results["tests"]} == {"skipped"}
+
+
+@pytest.mark.lab
+def test_a_dry_run_shows_the_lag_driver_that_a_run_would_use_here(tmp_path: Path, netns: NetnsTarget) -> None:
+    with netns.lab(pair(), Link(), Journal()) as lab:
+        driver, reason = lag_driver(lab.left, "auto")
+    assert driver is not None, reason
+    done = pytest_run("--dry-run", "--reports", str(tmp_path), "suites/lacp/test_lag.py")
+    assert done.returncode == 0, done.stdout[-3000:]
+    shown = {
+        "bonding": "left# ip link add name bond0 type bond mode 802.3ad" in done.stdout,
+        "openvswitch": "add-bond bond0 bond0-lag eth1 eth2 lacp=active" in done.stdout,
+    }
+    assert shown == {name: name == driver for name in shown}, done.stdout[-3000:]
+    assert f"LAG by {driver}" in done.stdout
 
 
 @pytest.mark.parametrize("options", [(), ("--dry-run",)])

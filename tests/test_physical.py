@@ -35,7 +35,7 @@ from channover.reporting import machines, rig_of
 from channover.session import Session
 from channover.settings import Settings
 from channover.targets.base import Lab
-from channover.targets.capabilities import CAPABILITIES, Capability
+from channover.targets.capabilities import CAPABILITIES, Capability, lag_driver
 from channover.targets.dry import DryTarget
 from channover.targets.netns import NetnsTarget
 from channover.targets.physical import PhysicalTarget
@@ -418,6 +418,18 @@ def test_a_dry_run_shows_all_that_hosts_would_get_and_changes_nothing(bench: Ben
     dry.close()
     assert own.state() == before
     assert own.run("ls", "/run/channover", check=False).returncode != 0
+
+
+def test_a_dry_run_asks_the_hosts_for_their_lag_driver_and_changes_nothing(bench: Bench) -> None:
+    before = bench.own.state()
+    driver, _ = lag_driver(bench.own, "auto")
+    place = Place("physical", bench.entry, dry_run=True)
+    settings = Settings(place, Link(), "auto", None, 10.0, False, bench.folder / "reports")
+    dry = DryTarget("physical", bench.target())
+    assert Session(settings, dry, (trio(), pair())).lag == (driver, None)
+    dry.close()
+    assert bench.own.state() == before
+    assert bench.own.run("ls", seats.ROOT, check=False).returncode != 0
 
 
 def test_a_dry_run_pulls_no_cable_that_the_inventory_protects(bench: Bench) -> None:

@@ -19,12 +19,14 @@ from channover.network.lag import LagDriver
 from channover.network.openvswitch import OpenVSwitchDriver
 from channover.settings import Settings
 from channover.targets.base import Lab, Target
-from channover.targets.capabilities import CAPABILITIES, lag_driver
+from channover.targets.capabilities import CAPABILITIES, lag_driver, likely_lag_driver
 from channover.targets.dry import DryTarget
 from channover.targets.netns import NetnsTarget
 from channover.topology import Topology, pair
 
 DRIVERS: Mapping[str, LagDriver] = {"bonding": BondingDriver(), "openvswitch": OpenVSwitchDriver()}
+
+_PROBE = Topology("probe", (pair().nodes[0],), ())
 
 _VERSIONS = {
     "iperf3": ("iperf3", "--version"),
@@ -127,12 +129,12 @@ class Session:
         """Find out what the hosts lack; on one host, all at once."""
         if isinstance(self.target, DryTarget):
             wish = self.settings.lag_driver
-            self._driver: str | None = "bonding" if wish == "auto" else wish
+            self._driver: str | None = self._would_use(self.target) if wish == "auto" else wish
             self._versions: dict[str, dict[str, str]] = {}
             self._kernel, self._congestion_control = "", ""
             return {name: {} for name in [*CAPABILITIES, "lag"]}
         if self.settings.place.lab is None:  # hosts of one machine are alike
-            with self.target.lab(Topology("probe", (pair().nodes[0],), ()), self.settings.link, Journal()) as lab:
+            with self.target.lab(_PROBE, self.settings.link, Journal()) as lab:
                 return self._tried(lab)
         from channover.targets import survey
         from channover.targets.physical import PhysicalTarget
@@ -144,6 +146,19 @@ class Session:
             self.miswired = survey.miswired(self.target, lab, part)
             self.probed(lab)
         return found
+
+    def _would_use(self, target: DryTarget) -> str:
+        """Return the LAG driver that a run would use here; where it would have none, the commands shown are bonding's."""
+        found: list[str | None] = []
+        with contextlib.suppress(ChannoverError, OSError):
+            if target.source is not None:
+                fits = [topology for topology in self.topologies if target.unmet(topology) is None]
+                found = [driver for one in fits[:1] for driver in target.likely(one, likely_lag_driver)]
+            elif target.name == "netns":  # a lab that is gone at once, as doctor makes it
+                namespaces = NetnsTarget()
+                with contextlib.closing(namespaces), namespaces.lab(_PROBE, self.settings.link, Journal()) as lab:
+                    found = [lag_driver(lab.left, "auto")[0]]
+        return found[0] if found and found[0] is not None and len(set(found)) == 1 else "bonding"
 
     def _tried(self, lab: Lab) -> Gaps:
         """Try everything on each host of a lab, on several side by side."""

@@ -53,7 +53,7 @@ BUFFER = 4 << 20
 
 _WIDEN = """
 import ctypes, os, socket, sys, time
-pid, size, wanted = map(int, sys.argv[1:])
+pid, (size, wanted) = int(open(sys.argv[1]).read()), map(int, sys.argv[2:])
 daemon = os.pidfd_open(pid)
 library = ctypes.CDLL(None, use_errno=True)
 seen = {}
@@ -130,8 +130,7 @@ class Switch:
 
         Where that is refused (a kernel before 5.6, no ``python3``, no root) the LAG works, but many flows do not fill it.
         """
-        pid = self.host.read(f"{self.folder}/switch.pid").strip()
-        argv = ("python3", "-c", _WIDEN, pid, str(BUFFER), str(ports + 1))
+        argv = ("python3", "-c", _WIDEN, f"{self.folder}/switch.pid", str(BUFFER), str(ports + 1))
         with contextlib.suppress(RigError, ValueError):
             self.buffer = int(self.host.run(*argv, quiet=True, check=False).stdout)
 

@@ -112,6 +112,16 @@ def lag_driver(host: Host, wish: str) -> tuple[str | None, str | None]:
     return None, "; ".join(reasons)
 
 
+def likely_lag_driver(host: Host) -> str | None:
+    """Return the LAG driver that ``auto`` leads to on a host, as far as that shows without changing anything there."""
+    look = (
+        "[ -e /sys/module/bonding ] || modprobe -n -q rtnl-link-bond && echo bonding; command -v ovs-vswitchd >/dev/null && "
+        "command -v ovsdb-server >/dev/null && command -v ovs-vsctl >/dev/null && [ -c /dev/net/tun ] && echo openvswitch"
+    )
+    found = host.run("sh", "-c", look, check=False, quiet=True).stdout.split()
+    return found[0] if found else None
+
+
 CAPABILITIES: Mapping[str, Capability] = {
     "iperf3": Capability("traffic", {"iperf3": "iperf3", "bash": "bash"}),
     "mptcp": Capability("Multipath TCP", {"ip": "iproute2", "ss": "iproute2"}, _mptcp),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from re import Match
@@ -44,9 +44,12 @@ class DryProcess:
     stdout: str = ""
     stderr: str = ""
     lines: list[str] = field(default_factory=list)
+    _serves: bool = False
 
     def poll(self) -> int | None:
-        """Say that the answer is missing."""
+        """Take it that a program which was ready still runs; of any other, say that the answer is missing."""
+        if self._serves:
+            return None
         raise AnswerNeeded(f"what follows depends on '{shown(self.argv)}'")
 
     def wait(self, timeout: float) -> int:  # noqa: ARG002 - as the protocol has it
@@ -55,6 +58,7 @@ class DryProcess:
 
     def wait_for(self, pattern: str, timeout: float) -> Match[str]:  # noqa: ARG002 - as the protocol has it
         """Take it that the words came."""
+        self._serves = True
         found = re.match("", "")
         assert found is not None
         return found
@@ -111,7 +115,9 @@ class DryHost:
         return DryProcess(argv)
 
     def read(self, path: str) -> str:
-        """Say that the answer is missing."""
+        """Read a kernel parameter, or take it that it is there; of any other file, say that the answer is missing."""
+        if path.startswith("/proc/sys/"):
+            return self.real.read(path) if self.real is not None else ""
         raise AnswerNeeded(f"what follows depends on {self.name}'s {path}")
 
     def write(self, path: str, text: str, mode: int = 0o644) -> None:
@@ -205,6 +211,11 @@ class DryTarget:
         except ChannoverError as error:
             return str(error)
         return None
+
+    def likely(self, topology: Topology, look: Callable[[Host], str | None]) -> list[str | None]:
+        """Return what a look at each real host of a topology shows; none without real hosts. Raises RigError."""
+        real = self._real
+        return [look(host) for host in real.looked_at(topology).values()] if real is not None else []
 
     @property
     def _real(self) -> PhysicalTarget | None:
