@@ -107,6 +107,9 @@ ip route add 10.14.0.0/16 nhid 5
 ip route add 10.15.0.0/16 nhid 7 metric 9
 ip route add 10.16.0.0/16 via inet6 fe80::5 dev eth1
 ip route add 10.17.0.0/16 dev lo src 10.2.0.1
+ip route add 10.18.0.0/16 via 10.1.0.9 rto_min 7ms advmss 1200 quickack 1 features ecn
+ip route add local 10.19.0.0/16 dev eth1
+echo 1300 > /proc/sys/net/ipv6/conf/eth1/mtu
 nft add table inet former
 """
 """A host that somebody has set up for a purpose of their own."""
@@ -119,6 +122,7 @@ ip mptcp endpoint add 10.2.0.1 id 9 port 4433 signal
 
 CHANGES = {
     "mtu": "ip link set eth1 mtu 1400",
+    "mtu of IPv6": "echo 1400 > /proc/sys/net/ipv6/conf/eth1/mtu; echo 1400 > /proc/sys/net/ipv6/conf/eth2/mtu",
     "mtu too small for IPv6": "ip link set eth1 mtu 1000",
     "mac": "ip link set eth1 address 02:00:00:00:00:77",
     "link down": "ip link set eth1 down",
@@ -143,7 +147,7 @@ CHANGES = {
     "neighbours": "ip neigh del 10.1.0.77 dev eth1; ip neigh del proxy 10.1.0.79 dev eth1;"
     "ip neigh replace 10.1.0.78 lladdr 02:00:00:00:00:79 dev eth1 nud permanent;"
     "ip neigh add 10.1.0.80 lladdr 02:00:00:00:00:80 dev eth2 nud permanent; ip neigh add proxy 10.1.0.81 dev eth2",
-    "next hops": "ip nexthop flush; ip nexthop add id 9 via 10.1.0.9 dev eth1; ip route add 10.18.0.0/16 nhid 9",
+    "next hops": "ip nexthop flush; ip nexthop add id 9 via 10.1.0.9 dev eth1; ip route add 10.20.0.0/16 nhid 9",
     "rule added": "ip rule add from 10.6.0.1 table 106",
     "rule deleted": "ip rule del priority 100",
     "rules of all kinds": "ip rule del priority 99; ip -6 rule del priority 100; ip rule del priority 32766",
@@ -418,6 +422,17 @@ def test_addresses_that_run_out_keep_what_was_left_of_their_time(former: Guarded
     shown = former.host.run("ip", "-o", "address", "show", "dev", "eth2", "to", "10.4.0.1").stdout.split()
     assert 4900 < int(shown[shown.index("valid_lft") + 1].removesuffix("sec")) <= 5000
     assert 3900 < int(shown[shown.index("preferred_lft") + 1].removesuffix("sec")) <= 4000
+
+
+def test_an_ipv6_route_that_runs_out_keeps_what_was_left_of_its_time(former: Guarded) -> None:
+    former.sh("ip -6 route add 2001:db8:6::/48 via fe80::77 dev eth1 expires 5000")
+    before = former.state()
+    former.take()
+    former.sh("ip link set eth1 down", "ip link set eth1 up")
+    former("end", "r1")
+    assert differences(before, former.state()) == []
+    shown = former.host.run("ip", "-6", "route", "show", "2001:db8:6::/48").stdout.split()
+    assert 4900 < int(shown[shown.index("expires") + 1].removesuffix("sec")) <= 5000
 
 
 def test_the_end_of_the_beat_s_input_brings_the_host_back(guarded: Guarded) -> None:

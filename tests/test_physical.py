@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from channover.hosts.base import Host, Journal, until
 from channover.hosts.facts import Facts, NicFacts
 from channover.hosts.namespace import NamespaceHost
 from channover.hosts.seat import Taken
-from channover.hosts.snapshot import SCRIPT
+from channover.hosts.snapshot import SCRIPT, differences
 from channover.hosts.sshlink import SshLink, command_line
 from channover.inventory import Allows, HostEntry, load
 from channover.plan import AddressAdd, LinkSet, Operation, Plan, RouteAdd, RuleAdd
@@ -226,6 +227,21 @@ ip rule add uidrange 1-9 goto 32766 priority 502
 """What nobody would call usual: eth2 has nothing but a neighbour."""
 
 
+def test_the_peer_of_the_management_address_is_the_way_to_the_host(bench: Bench) -> None:
+    bench.own.run(
+        "sh", "-ec", "ip link add mgmt0 type bridge; ip address add 198.51.100.1 peer 198.51.100.129/32 dev mgmt0"
+    )
+    left = bench.entry.hosts["left"].model_copy(update={"management": "mgmt0"})
+    bench.entry = bench.entry.model_copy(update={"hosts": {**bench.entry.hosts, "left": left}})
+    target = bench.target()
+    with (
+        pytest.raises(UsageError, match=r"198\.51\.100\.128/25 covers the way to the host \(198\.51\.100\.129/32\)"),
+        target.lab(pair(), Link(), Journal()) as lab,
+    ):
+        lab.left.apply(Plan("a way", (RouteAdd("198.51.100.128/25", "eth1"),)))
+    target.close()
+
+
 def test_odd_things_on_a_nic_come_back_whatever_a_test_does_to_it(bench: Bench) -> None:
     own = bench.own
     own.run("sh", "-ec", ODD)
@@ -249,6 +265,22 @@ def test_odd_things_on_a_nic_come_back_whatever_a_test_does_to_it(bench: Bench) 
     target.close()
     assert seen() == before
     assert target.remarks == []
+
+
+def test_odd_things_on_a_nic_come_back_when_the_controller_dies(bench: Bench) -> None:
+    own = bench.own
+    own.run("sh", "-ec", ODD)
+    saved = ("bash", "-c", SCRIPT.decode(), "guardian", "state", "eth1", "eth2")
+    before = own.run(*saved).stdout
+    target = bench.target()
+    with pytest.raises(RigError), target.lab(pair(), Link(), Journal()) as lab:
+        lab.left.apply(Plan("as a LAG does", (LinkSet("eth1", up=False, mtu=1400), LinkSet("eth2", up=False))))
+        target.seats.at("left", bench.entry.hosts["left"]).link.give_up("the controller is gone")
+        until(lambda: own.run("ls", seats.ROOT, check=False).returncode != 0, "the host to restore itself", 40, 0.2)
+        assert differences(before, own.run(*saved).stdout) == []
+    with suppress(RigError):
+        target.close()
+    assert differences(before, own.run(*saved).stdout) == []
 
 
 @pytest.mark.parametrize(

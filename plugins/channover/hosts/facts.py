@@ -56,6 +56,8 @@ class NicFacts:
     speed: int | None = None
     duplex: str = ""
     addresses: tuple[str, ...] = ()
+    peers: tuple[str, ...] = ()
+    """The other ends of addresses that have one, in prefix notation."""
     manager: str = ""
     master: str = ""
     below: str = ""
@@ -74,6 +76,11 @@ class NicFacts:
     """Whether somebody has given it neighbours, proxy entries or next hops: they go when it is set down."""
     static: bool = False
     """Whether its bridge has forwarding entries for it that somebody has made."""
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """What it reaches by itself, in prefix notation; link-local networks are every device's."""
+        return tuple(each for each in (*self.addresses, *self.peers) if not each.startswith("fe80"))
 
 
 @dataclass(frozen=True)
@@ -188,6 +195,7 @@ def _device(entry: Mapping[str, Any], nic: list[str] | None, managed: Mapping[st
         speed=int(speed) * 1_000_000 if speed.isdigit() else None,
         duplex=duplex if duplex != "unknown" else "",
         addresses=tuple(f"{a['local']}/{a['prefixlen']}" for a in entry.get("addr_info", []) if "local" in a),
+        peers=tuple(f"{a['address']}/{a['prefixlen']}" for a in entry.get("addr_info", []) if "address" in a),
         manager=managed.get(entry["ifname"], ""),
         master=entry.get("master", ""),
         below=entry.get("link") or "",
@@ -203,6 +211,6 @@ def _management(route: list[dict[str, Any]], devices: Mapping[str, NicFacts], co
     if not route or "dev" not in route[0]:
         return None
     name = route[0]["dev"]
-    networks = devices[name].addresses if name in devices and name != "lo" else ()
+    networks = devices[name].networks if name in devices and name != "lo" else ()
     peers = tuple(address for address in (controller, route[0].get("gateway")) if address)
-    return Management(name, tuple(a for a in networks if not a.startswith("fe80")), peers)
+    return Management(name, networks, peers)

@@ -119,7 +119,7 @@ is_watched() { # RUN: its watcher runs, and is the process that it was
 
 # --- the state, a line a setting ---------------------------------------------------------------------------------------------
 
-declare -A TEST KIND MASTER MAC GENERATION LIFETIME LOWER OWNED
+declare -A TEST KIND MASTER MAC MTU GENERATION LIFETIME LOWER OWNED
 PORT='priority|cost|hairpin|guard|root_block|fastleave|learning|flood|proxy_arp|proxy_arp_wifi|mcast_router|mcast_fast_leave'
 PORT+='|mcast_flood|bcast_flood|mcast_to_unicast|neigh_suppress|neigh_vlan_suppress|group_fwd_mask|vlan_tunnel|isolated|locked'
 PORT+='|mab|queue_id|prio'  # what is set of a bridge's port, or of a bond's
@@ -142,7 +142,7 @@ asked() { # OPTION... -- QUESTION...: sets LINES to the answers of one ip(8); a 
 
 links() { # LINE...
     local line words name flags mtu master mac qlen port index part
-    KIND=() MASTER=() MAC=() GENERATION=() LOWER=()
+    KIND=() MASTER=() MAC=() MTU=() GENERATION=() LOWER=()
     for line; do
         [[ $line =~ ^[0-9]+:\ [^\ ]+\ \< ]] || continue
         words=(${line//\\/ })
@@ -160,7 +160,7 @@ links() { # LINE...
                 *) [[ $port && ${words[index]} =~ ^($PORT)$ ]] && port+=" ${words[index]} ${words[++index]}" ;;
             esac
         done
-        KIND[$name]='' MASTER[$name]=$master MAC[$name]=$mac
+        KIND[$name]='' MASTER[$name]=$master MAC[$name]=$mac MTU[$name]=$mtu
         line=${line#*\\} # the first line has no kind, nor has that of the address
         while [[ $line == *\\* ]]; do
             line=${line#*\\} part=(${line%%\\*})
@@ -239,7 +239,7 @@ addresses() { # LINE...
 }
 
 routes() { # FAMILY LINE...: routes and rules
-    local family=$1 suffix='' line words index ours kept object
+    local family=$1 suffix='' line words index ours kept object life
     shift
     [[ $family == 6 ]] && suffix=6
     for line; do
@@ -251,7 +251,7 @@ routes() { # FAMILY LINE...: routes and rules
         fi
         line=" ${words[*]} "
         [[ $line == *' proto kernel '* || $family == 6 && $line == *' proto ra '* ]] && continue
-        ours='' kept=() object=
+        ours='' kept=() object='' life=
         [[ $line == *' nhid '* ]] && object=1 # where it leads is told by ip-nexthop(8)
         for ((index = 0; index < ${#words[@]}; index++)); do
             case ${words[index]} in
@@ -269,12 +269,14 @@ routes() { # FAMILY LINE...: routes and rules
                     [[ ${OWNED[${words[index + 1]-}]-} ]] && ours=1
                     kept+=(src "${words[++index]}")
                     ;;
-                expires) ((index++)) ;;
+                expires) life=${words[++index]%sec} ;;
                 linkdown | dead | offload | rt_offload | trap | rt_trap | offload_failed | unresolved | notify) ;;
                 *) kept+=("${words[index]}") ;;
             esac
         done
-        [[ $ours ]] && STATE+=("route$suffix ${kept[*]}")
+        [[ $ours ]] || continue
+        STATE+=("route$suffix ${kept[*]}")
+        [[ $life ]] && LIFETIME["expiry route$suffix ${kept[0]}"]="$life forever"
     done
 }
 
@@ -361,6 +363,10 @@ sysctls() { # NIC...
         { mapfile -t words <"/proc/sys/$file"; } 2>/dev/null || continue
         words=(${words[*]-})
         STATE+=("sysctl $file=${words[*]-}")
+    done
+    for device; do # IPv6 has an MTU of its own, which follows the device's whenever that is set up (addrconf_notify)
+        { read -r words <"/proc/sys/net/ipv6/conf/$device/mtu"; } 2>/dev/null || continue
+        [[ $words == "${MTU[$device]-}" ]] || STATE+=("ipv6mtu $device $words")
     done
 }
 
@@ -689,9 +695,21 @@ heal_addresses() { # NIC FIRST: of IPv4 the order counts as well, since it decid
 }
 
 route() { # VERB LINE
-    local words=($2) family=-4
+    local line=$2 words life=() family=-4
+    line=${line//rto_min lock /rto_min } # what ip(8) prints in other words than it takes
+    if [[ $line =~ ^(.*' segs ')[0-9]+' [ '(.*)' ]'(.*)$ ]]; then
+        words=${BASH_REMATCH[2]}
+        line=${BASH_REMATCH[1]}${words// /,}${BASH_REMATCH[3]}
+    fi
+    words=($line)
     [[ ${words[0]} == route6 ]] && family=-6
-    try ip $family route "$1" "${words[@]:1}"
+    if [[ $1 != del && ${LIVED["expiry ${words[*]:0:2}"]-} ]]; then # it runs out: with what is left of its time
+        life=(${LIVED["expiry ${words[*]:0:2}"]})
+        now
+        life=(expires $((life[1] - (NOW - life[0]) / 100)))
+        ((life[1] > 60)) || life[1]=60
+    fi
+    try ip $family route "$1" "${words[@]:1}" "${life[@]}"
 }
 
 heal_neighbours() {
@@ -742,6 +760,8 @@ rule() { # VERB LINE
 
 heal_rest() {
     local line words
+    for line in "${PLUS[@]}"; do words=($line) && [[ $line == ipv6mtu* ]] && set_ipv6_mtu "${words[1]}" "${MTU[${words[1]}]}"; done
+    for line in "${MINUS[@]}"; do words=($line) && [[ $line == ipv6mtu* ]] && set_ipv6_mtu "${words[@]:1}"; done
     for line in "${MINUS[@]}"; do [[ $line == rule* ]] && rule add "$line"; done
     for line in "${MINUS[@]}"; do words=($line) && [[ $line == limits* ]] && try ip mptcp limits set "${words[@]:1}"; done
     for line in "${PLUS[@]}"; do
@@ -749,6 +769,11 @@ heal_rest() {
     done
     for line in "${MINUS[@]}"; do words=($line) && [[ $line == endpoint* ]] && try ip mptcp endpoint add "${words[@]:1}"; done
     for line in "${PLUS[@]}"; do words=($line) && [[ $line == 'table inet '* ]] && try nft delete table inet "${words[2]}"; done
+}
+
+set_ipv6_mtu() { # NIC MTU
+    DONE+=("printf %s $2 > /proc/sys/net/ipv6/conf/$1/mtu")
+    { printf '%s' "$2" >"/proc/sys/net/ipv6/conf/$1/mtu"; } 2>/dev/null
 }
 
 heal_sysctls() {

@@ -124,7 +124,7 @@ class Seat:
         assert self.facts is not None
         seen = self.facts.management
         own = self.facts.devices.get(self.management)
-        networks = tuple(address for address in own.addresses if not address.startswith("fe80")) if own else ()
+        networks = own.networks if own else ()
         device = self.management if seen is None or seen.device == "lo" else seen.device
         if seen is not None and seen.device != self.management:
             networks = (*seen.networks, *networks)

@@ -73,6 +73,8 @@ def _settings(line: str) -> Iterable[Setting]:
         case "neighbour" | "proxy":
             address, _, options = after.partition(" ")
             yield Setting(first, f"{'proxy entry' if kind == 'proxy' else 'neighbour'} {address}", options or None)
+        case "ipv6mtu":
+            yield Setting(first, "MTU of IPv6", after)
         case "nexthop":
             yield Setting("", f"next hop {first} {after.split()[0]}", " ".join(after.split()[1:]))
         case "rule" | "rule6":
