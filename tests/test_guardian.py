@@ -103,6 +103,8 @@ ip neigh add proxy 2001:db8:1::79 dev eth1
 ip nexthop add id 5 via 10.1.0.5 dev eth1
 ip nexthop add id 6 via 10.2.0.6 dev eth1
 ip nexthop add id 7 group 5,3/6
+ip nexthop add id 8 encap ip id 5 dst 1.2.3.4 via 10.1.0.5 dev eth1
+ip route add 10.21.0.0/16 nhid 8 metric 4 mtu 1300
 ip route add 10.14.0.0/16 nhid 5
 ip route add 10.15.0.0/16 nhid 7 metric 9
 ip route add 10.16.0.0/16 via inet6 fe80::5 dev eth1
@@ -385,7 +387,9 @@ def test_a_port_of_a_bridge_keeps_its_settings(guarded: Guarded) -> None:
     guarded.take()
     guarded.sh("ip link set eth1 nomaster", "ip link set eth1 down")
     words = changes(guarded("diff", "r1").stdout.splitlines())
-    assert {"eth1: master is none, was old0", "eth1: bridge port's cost is gone (77)"} <= set(words)
+    assert words == ["eth1: is down, was up", "eth1: master is none, was old0"]
+    guarded.sh("ip link set eth1 master old0")
+    assert "eth1: bridge port's priority is 32, was 12" in changes(guarded("diff", "r1").stdout.splitlines())
     guarded("end", "r1")
     assert differences(before, guarded.state()) == []
 

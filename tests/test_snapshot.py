@@ -86,6 +86,11 @@ def test_equal_states_do_not_differ() -> None:
             ["eth1: bridge port's cost is 4, was 77"],
         ),
         ("nexthop id 5 via 10.1.0.5 dev eth1", "", ["next hop id 5 is gone (via 10.1.0.5 dev eth1)"]),
+        (
+            f"{LINK.replace('master=', 'master=br0')}\nport eth1 bridge_slave priority 12 cost 77",
+            LINK,
+            ["eth1: master is none, was br0"],
+        ),
         ("ipv6mtu eth1 1300", "", ["eth1: MTU of IPv6 is gone (1300)"]),
         ("filters eth1 4", "filters eth1 2", ["eth1: number of filters is 2, was 4"]),
         ("unread table", "table inet guard", ["nftables table inet guard was added"]),

@@ -22,7 +22,8 @@ echo "@nft"; command -v nft >/dev/null && nft list tables inet 2>/dev/null | awk
 echo "@entries"
 { ip neigh show nud permanent; ip neigh show proxy; ip neigh show nud noarp | grep -v ' lladdr .[13579bdf]:'
   ip nexthop show; } 2>/dev/null | sed -n 's/.* dev \([^ ]*\).*/\1/p' | sort -u
-echo "@static"; bridge fdb show 2>/dev/null | sed -n 's/.* dev \([^ ]*\).* static.*/\1/p' | sort -u
+echo "@static"; { bridge fdb show; bridge mdb show; } 2>/dev/null |
+    sed -n 's/.* dev \([^ ]*\).* static.*/\1/p; s/.* port \([^ ]*\).* permanent.*/\1/p' | sort -u
 echo "@endpoints"; ip mptcp endpoint show 2>/dev/null | grep -v ' implicit' | sed -n 's/.* id \([0-9]*\).*/\1/p'
 echo "@managers"
 for d in $(grep -hosE '^ *iface +[^ ]+' /etc/network/interfaces /etc/network/interfaces.d/* | awk '{print $2}'); do

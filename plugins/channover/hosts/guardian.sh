@@ -252,7 +252,6 @@ routes() { # FAMILY LINE...: routes and rules
         line=" ${words[*]} "
         [[ $line == *' proto kernel '* || $family == 6 && $line == *' proto ra '* ]] && continue
         ours='' kept=() object='' life=
-        [[ $line == *' nhid '* ]] && object=1 # where it leads is told by ip-nexthop(8)
         for ((index = 0; index < ${#words[@]}; index++)); do
             case ${words[index]} in
                 dev)
@@ -260,11 +259,19 @@ routes() { # FAMILY LINE...: routes and rules
                     [[ $object ]] || kept+=(dev "${words[index + 1]-}")
                     ((index++))
                     ;;
-                via | weight | scope | nexthop)
-                    [[ $object ]] || { kept+=("${words[index]}"); continue; }
-                    [[ ${words[index]} == nexthop ]] || ((index++))
-                    [[ ${words[index]} == inet6 ]] && ((index++))
+                nhid) # what follows is the object's, and set by ip-nexthop(8)
+                    object=1
+                    kept+=(nhid "${words[++index]}")
+                    [[ $line == *' nexthop '* ]] && continue
+                    while ((index + 1 < ${#words[@]})) && [[ ${words[index + 1]} != dev ]]; do ((index++)); done
                     ;;
+                nexthop)
+                    [[ $object ]] || { kept+=(nexthop); continue; }
+                    for ((; index < ${#words[@]}; index++)); do
+                        [[ ${words[index]} == dev && ${TEST[${words[index + 1]-}]-} ]] && ours=1
+                    done
+                    ;;
+                scope) [[ $object ]] || kept+=(scope "${words[index + 1]-}"); ((index++)) ;;
                 src) # a route of any device goes with the address that it gives its packets
                     [[ ${OWNED[${words[index + 1]-}]-} ]] && ours=1
                     kept+=(src "${words[++index]}")
@@ -309,18 +316,22 @@ neighbours() { # LINE...: those that somebody configured; the kernel's own have 
 }
 
 nexthops() { # LINE...: objects that lead to the NICs, and groups of these (ip-nexthop(8))
-    local line words ids=' ' nic
+    local line words index ids=' ' id
+    for line; do
+        words=(${line#* dev })
+        [[ $line == 'id '*' dev '* && ${TEST[${words[0]}]-} ]] && words=($line) && ids+="${words[1]} "
+    done
     for line; do
         [[ $line == 'id '* ]] || continue
-        words=($line) nic=${line#* dev } nic=${nic%% *}
-        if [[ ${words[2]} == group ]]; then
-            for nic in ${words[3]//\// }; do [[ $ids == *" ${nic%%,*} "* ]] && break; done
-            [[ $ids == *" ${nic%%,*} "* ]] || continue
-        else
-            [[ $line == *' dev '* && ${TEST[$nic]-} ]] || continue
-            ids+="${words[1]} "
+        words=($line) id=${words[1]}
+        if [[ ${words[2]-} == group ]]; then
+            for id in ${words[3]//\// }; do [[ $ids == *" ${id%%,*} "* ]] && break; done
         fi
-        drop scope link host global linkdown dead offload trap -- "${words[@]}"
+        [[ $ids == *" ${id%%,*} "* ]] || continue
+        for ((index = 0; index < ${#words[@]}; index++)); do # told, and not set
+            [[ ${words[index]} == scope || ${words[index]} == unbalanced_time ]] && words[index]=dead words[index + 1]=dead
+        done
+        drop linkdown dead offload trap -- "${words[@]}"
         STATE+=("nexthop $WORD")
     done
 }

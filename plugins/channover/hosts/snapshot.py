@@ -117,10 +117,11 @@ def differences(before: str, after: str) -> list[str]:
     """Return what differs between two states, field by field: ``eth1: MTU is 1400, was 1500``. Raises ValueError."""
     was, now = _keyed(parse(before)), _keyed(parse(after))
     gone, new = ({of for of, name in a.keys() - b.keys() if name == "device"} for a, b in ((was, now), (now, was)))
+    moved = {of for of, name in was.keys() & now.keys() if name == "master" and was[of, name] != now[of, name]}
     told = []
     for key in [*was, *(key for key in now if key not in was)]:
         of, name = key
-        if name != "device" and of in gone | new:
+        if (name != "device" and of in gone | new) or (" port's " in name and of in moved):
             continue
         if words := _change(name, was.get(key, ()), now.get(key, ())):
             told += [f"{of}: {one}" if of else one for one in words]
