@@ -16,7 +16,13 @@ from channover.report.compare import Comparison, Difference, Verdict, compare
 from channover.report.comparison import render, to_json
 from channover.report.facts import HostFacts, NicFacts, Planned
 from channover.report.results import Measurement, Results
-from channover.report.significance import holm, of_intervals, of_repetitions, student_tails
+from channover.report.significance import (
+    holm,
+    of_intervals,
+    of_one_and_repetitions,
+    of_repetitions,
+    student_tails,
+)
 from channover.verdict.statistics import estimate
 
 
@@ -72,6 +78,23 @@ def test_repetitions_know_the_noise_between_runs() -> None:
     slower = [run_of(value, 1e4) for value in (92.0e6, 92.1e6, 92.05e6)]
     found = compare(steady, slower)
     assert rates(found).kind == "changed" and "repeated runs" in found.method
+
+
+def test_every_run_of_a_side_counts_for_the_chance_whichever_comes_first() -> None:
+    # one slow run among three that are as before; and its mirror image
+    slow, usual = run_of(78e6, 1e4), [run_of(value, 1e4) for value in (94.1e6, 93.9e6)]
+    for order in ([slow, *usual], [*usual, slow]):
+        for found in (compare([run_of(94e6, 1e4)], order), compare(order, [run_of(94e6, 1e4)])):
+            assert abs(rates(found).share or 0.0) > 0.05 and rates(found).kind == "same", found
+            assert "repeated runs and the interval of the single one" in found.method
+    # three that are slower alike, though the first of them was not sure of itself
+    slower = [run_of(84e6, 3e7), run_of(84.1e6, 1e4), run_of(83.9e6, 1e4)]
+    for order in (slower, slower[::-1]):
+        for found in (compare([run_of(94e6, 1e4)], order), compare(order, [run_of(94e6, 1e4)])):
+            assert rates(found).kind == "changed", found
+    # of a single run that took no interval, the repetitions know the noise
+    assert rates(compare([run_of(94e6, None)], slower)).kind == "changed"
+    assert rates(compare([run_of(84e6, None)], slower)).kind == "same"
 
 
 def test_counts_are_exact() -> None:
@@ -178,6 +201,10 @@ def test_student_and_holm_are_those_of_the_tables() -> None:
     assert of_repetitions([1.0, 1.0], [2.0, 2.0]) == 0.0 and of_repetitions([1.0, 1.0], [1.0, 1.0]) == 1.0
     # two samples of which the answer is known: t = 2.8284, 8 degrees of freedom
     assert of_repetitions([1, 2, 3, 4, 5], [3.83, 4.83, 5.83, 6.83, 7.83]) == pytest.approx(0.0222, abs=2e-4)
+    # the prediction of one more value: t = (8 - 3) / (1.5811 * sqrt(1 + 1/5)) = 2.8868, 4 degrees of freedom
+    assert of_one_and_repetitions(8.0, 0.0, [1, 2, 3, 4, 5], 0.99) == pytest.approx(student_tails(2.88675, 4), rel=1e-5)
+    assert of_one_and_repetitions(2.0, 0.0, [2.0, 2.0], 0.99) == 1.0
+    assert of_one_and_repetitions(2.0, 0.0, [3.0, 3.0], 0.99) == 0.0
     assert holm([0.004, 0.02, 0.006], 0.01) == [False, False, False]
     assert holm([0.003, 0.02, 0.004], 0.01) == [True, False, True]
 

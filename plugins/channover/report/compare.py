@@ -2,7 +2,9 @@
 
 A value of one run has an interval, which knows the noise within that run. Two such values have changed where Welch's test
 finds them different, and the difference is at least ``FLOOR_ONCE`` of the value's scale: from run to run rates vary more
-than within one. Where both sides are repeated, Welch's test is made on the repetitions, and ``FLOOR_REPEATED`` is enough.
+than within one. Where both sides are repeated, Welch's test is made on the repetitions, and ``FLOOR_REPEATED`` is enough;
+where one is, its repetitions tell of either side how much runs vary. Each run of a side counts, for the difference and for
+its chance.
 All tests of a comparison together err with a probability of ``LEVEL`` at most (Holm). Counts are exact: any difference is a
 change. A value whose noise nobody knows is shown, and is no change.
 """
@@ -19,7 +21,7 @@ from channover.behaviours import CATALOGUE
 from channover.errors import UsageError
 from channover.report.decision import STATES, State, ended
 from channover.report.results import Measurement, Results, Run, TestResult, Unit
-from channover.report.significance import holm, of_intervals, of_repetitions
+from channover.report.significance import holm, of_intervals, of_one_and_repetitions, of_repetitions
 
 LEVEL = 0.01
 FLOOR_ONCE, FLOOR_REPEATED = 0.05, 0.01
@@ -104,7 +106,7 @@ def compare(before: Sequence[Results], after: Sequence[Results], least: float | 
         raise UsageError(
             f"runs of different targets cannot be compared ({', '.join(sorted(targets))}): the rig differs"
         )
-    repeated = len(before) > 1 and len(after) > 1
+    repeated, either = len(before) > 1 and len(after) > 1, len(before) > 1 or len(after) > 1
     floor = least if least is not None else FLOOR_REPEATED if repeated else None
     differences = list(_differences(before, after, floor))
     tried = [each for each in differences if each.chance is not None]
@@ -113,7 +115,8 @@ def compare(before: Sequence[Results], after: Sequence[Results], least: float | 
     least_share = (
         f"at least {FLOOR_REPEATED * 100:g} to {FLOOR_ONCE * 100:g} %" if floor is None else f"{floor * 100:g} %"
     )
-    way = "Welch's test on the repeated runs" if repeated else "Welch's test on the recorded intervals"
+    way = f"Welch's test on the {'repeated runs' if either else 'recorded intervals'}"
+    way += " and the interval of the single one" * (either and not repeated)
     return Comparison(
         tuple(results.run.id for results in before),
         tuple(results.run.id for results in after),
@@ -185,7 +188,7 @@ def _difference(
     bounds = [abs(b) for each in (*ones, *others) for b in (each.low, each.high, each.expected) if b is not None]
     scale = max([*map(abs, before), *map(abs, after), *bounds, link_rate if unit == "bit/s" else 0.0])
     share = difference / scale if scale else 0.0
-    chance = _chance(before, after, ones[0], others[0], difference)
+    chance = _chance(before, after, ones[0].uncertainty, others[0].uncertainty)
     least = floor if floor is not None else _floor((*ones, *others), scale)
     return replace(known, share=share, chance=chance, floor=least, kind="noise unknown" if chance is None else "same")
 
@@ -197,13 +200,17 @@ def _floor(measurements: Sequence[Measurement], scale: float) -> float:
 
 
 def _chance(
-    before: Sequence[float], after: Sequence[float], one: Measurement, other: Measurement, difference: float
+    before: Sequence[float], after: Sequence[float], half_before: float | None, half_after: float | None
 ) -> float | None:
+    """Return the probability of the difference by noise; the halves (of intervals) matter on a side of one run only."""
     if len(before) > 1 and len(after) > 1:
         return of_repetitions(before, after)
-    if one.uncertainty is None or other.uncertainty is None:
-        return 1.0 if difference == 0 else None
-    return of_intervals(after[0] - before[0], one.uncertainty, other.uncertainty, 1 - LEVEL)
+    if len(before) > 1 or len(after) > 1:
+        (one,), many, half = (before, after, half_before) if len(after) > 1 else (after, before, half_after)
+        return of_one_and_repetitions(one, half or 0.0, many, 1 - LEVEL)
+    if half_before is None or half_after is None:
+        return 1.0 if before == after else None
+    return of_intervals(after[0] - before[0], half_before, half_after, 1 - LEVEL)
 
 
 def _side(measurements: Sequence[Measurement]) -> Value | None:

@@ -53,10 +53,27 @@ def of_repetitions(before: Sequence[float], after: Sequence[float]) -> float:
     Each side needs two values at least. Where neither side varies, 0 or 1.
     """
     one, other = variance(before) / len(before), variance(after) / len(after)
-    difference = fmean(after) - fmean(before)
+    return _welch(fmean(after) - fmean(before), one, len(before) - 1, other, len(after) - 1)
+
+
+def of_one_and_repetitions(one: float, half: float, many: Sequence[float], confidence: float) -> float:
+    """Return the probability that one measurement differs so much from the mean of repeated ones by chance.
+
+    Its interval (``half`` its width, at ``confidence``) knows the noise within its run alone; that from run to run is the
+    repetitions'. The larger of the two counts for it. ``many`` has two values at least.
+    """
+    spread, freedom = variance(many), len(many) - 1
+    within = (half / student_quantile((1 + confidence) / 2, FEWEST - 1)) ** 2
+    if within > spread:
+        return _welch(fmean(many) - one, within, FEWEST - 1, spread / len(many), freedom)
+    return _welch(fmean(many) - one, spread * (1 + 1 / len(many)), freedom, 0.0, freedom)  # one estimate of both
+
+
+def _welch(difference: float, one: float, one_freedom: float, other: float, other_freedom: float) -> float:
+    """Return the probability of a difference by chance: variances of both means, with their degrees of freedom."""
     if one + other == 0.0:
         return float(difference == 0.0)
-    freedom = (one + other) ** 2 / (one**2 / (len(before) - 1) + other**2 / (len(after) - 1))
+    freedom = (one + other) ** 2 / (one**2 / one_freedom + other**2 / other_freedom)
     return student_tails(difference / math.sqrt(one + other), freedom)
 
 
