@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import re
 import shutil
 import subprocess
@@ -157,6 +158,31 @@ def test_waivers_are_read(tmp_path: Path) -> None:
         assert load(path, TODAY) == ()
 
 
+def test_a_waiver_ends_within_a_year_or_says_why_it_does_not(tmp_path: Path) -> None:
+    path = tmp_path / "waivers.yaml"
+    path.write_text(GOOD.replace("2026-02-01", "2027-02-01"), "utf-8")  # to the day a year from today
+    assert load(path, TODAY)[0].until == date(2027, 2, 1)
+    path.write_text(GOOD.replace("2026-02-01", "2026-06-01") + "    since: 2025-06-01\n", "utf-8")
+    assert load(path, TODAY)[0].since == date(2025, 6, 1)
+    path.write_text(GOOD.replace("2026-02-01", "2025-02-28") + "    since: 2024-02-29\n", "utf-8")
+    assert load(path, date(2025, 1, 1))[0].until == date(2025, 2, 28)
+    reason = "the switch is replaced in 2029, with the building's cables"
+    path.write_text(GOOD.replace("2026-02-01", "2029-06-30") + f"    why_longer: {reason}\n", "utf-8")
+    (waiver,) = load(path, TODAY)
+    assert waiver.why_longer == reason
+    _, html = written(runs.physical(), tmp_path / "run", waivers=path)
+    assert f"Longer than a year: {reason}" in Page(html).text and "2029-06-30" in Page(html).text
+    raw = b"results"
+    other = replace(waiver, why_longer="for no reason")
+    assert certificate.identify(raw, [waiver]) != certificate.identify(raw, [other])
+
+
+def test_waivers_that_are_a_pipe_are_one_line(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "waivers.yaml")
+    with pytest.raises(UsageError, match=r"waivers\.yaml: the waivers cannot be read: no regular file"):
+        load(tmp_path / "waivers.yaml", TODAY)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -164,6 +190,20 @@ def test_waivers_are_read(tmp_path: Path) -> None:
         (GOOD.replace("2026-02-01", "soon"), "line 5, field 'until': 'soon' is no day"),
         (GOOD.replace("2026-02-01", "2026-02-30"), "line 5, field 'until'"),
         (GOOD.replace("2026-02-01", "20260201"), "line 5, field 'until'"),
+        (
+            GOOD.replace("2026-02-01", "2027-02-02"),
+            "line 5, field 'until': 2027-02-02 is more than a year after 2026-02-01",
+        ),
+        (GOOD.replace("2026-02-01", "2027-02-02"), "end it on 2027-02-01 at the latest, or say why it takes longer"),
+        (GOOD + "    since: 2025-01-31\n", "line 5, field 'until': 2026-02-01 is more than a year after 2025-01-31"),
+        (GOOD.replace("2026-02-01", "9999-12-31"), "field 'why_longer'"),
+        (
+            GOOD.replace("2026-02-01", "2099-01-01") + "    why_longer: ''\n",
+            "line 6, field 'why_longer': must be a text",
+        ),
+        (GOOD + "    since: 2026-02-02\n", "line 6, field 'since': does not hold before 2026-02-02"),
+        (GOOD + "    since: today\n", "line 6, field 'since': 'today' is no day"),
+        (GOOD.replace("2026-02-01", "２０２６-02-01"), "line 5, field 'until'"),
         (GOOD.replace("LAG-8", "LAG-88"), "line 2, field 'behaviour': no behaviour 'LAG-88'"),
         (GOOD.replace("LAG-8", "lag-8"), "line 2, field 'behaviour'"),
         (GOOD.replace("    who: A. Engineer\n", ""), "line 2, field 'who': is missing"),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import datetime, timezone
 from functools import cache
 from pathlib import Path
@@ -75,7 +75,7 @@ class _Group:
 
 def identify(results: bytes, waivers: Sequence[Waiver] = ()) -> str:
     """Return a certificate's id: it follows from the results and the waivers, and from nothing else."""
-    text = "".join(f"{each.behaviour}\0{each.who}\0{each.why}\0{each.until}\0" for each in waivers)
+    text = "".join("\0".join(map(str, astuple(each))) + "\0" for each in waivers)
     digest = hashlib.sha256(hashlib.sha256(results).digest() + text.encode("utf-8")).hexdigest().upper()
     return f"CHO-{digest[:4]}-{digest[4:8]}-{digest[8:12]}-{digest[12:16]}"
 
