@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import random
 import shutil
 import stat
 import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from datetime import datetime, timezone
@@ -19,8 +21,9 @@ from tests import runs
 from tests.commands import command
 
 from channover.errors import UsageError
-from channover.report import archive, bundle, secrets
-from channover.report.bundle import SIGNATURE, SIGNER, SUMS, Finding, Signed, sign_off, verify
+from channover.report import archive, bundle, certificate, proof, secrets, ssh
+from channover.report.bundle import SIGNATURE, SIGNER, SUMS, Signed, sign_off, verify
+from channover.report.proof import Finding
 from channover.report.results import moment
 
 pytestmark = pytest.mark.skipif(not shutil.which("ssh-keygen"), reason="no ssh-keygen: install openssh-client")
@@ -53,7 +56,7 @@ def run(tmp_path: Path) -> Path:
 
 
 def signed(run: Path, key: Path) -> Signed:
-    return sign_off(run, key, now=NOW, pdf=False)
+    return sign_off(run, key, now=NOW, pdf=False, anyway=True)
 
 
 def allowed_by(key: Path, folder: Path, principal: str = "engineer@lab.example") -> Path:
@@ -70,6 +73,23 @@ def repacked(path: Path, change: Callable[[dict[str, bytes]], object]) -> Path:
     other.unlink(missing_ok=True)
     archive.pack(members, other)
     return other
+
+
+def forged(made: Signed, key: Path, change: Callable[[dict[str, bytes]], object]) -> bundle.Verified:
+    """Verify a bundle whose members somebody changed who may sign: the checksums and the signature are good."""
+
+    def change_and_sign(members: dict[str, bytes]) -> None:
+        change(members)
+        rest = {name: data for name, data in members.items() if name not in (SUMS, SIGNATURE)}
+        if change is not empty_the_list:
+            members[SUMS] = bundle.sums(rest)
+        members[SIGNATURE] = ssh.sign(members[SUMS], key)
+
+    return verify(repacked(made.path, change_and_sign))
+
+
+def empty_the_list(members: dict[str, bytes]) -> None:
+    members[SUMS] = b""
 
 
 # ------------------------------------------------------------------------------------------------------------ honest
@@ -133,7 +153,7 @@ def test_the_same_run_makes_the_same_bytes(run: Path, key: Path, tmp_path: Path)
 def test_a_waiver_goes_into_the_bundle(run: Path, key: Path, tmp_path: Path) -> None:
     waivers = tmp_path / "w.yml"
     waivers.write_text("waivers: [{behaviour: LAG-2, who: A. E., why: known, until: 2026-02-01}]", "utf-8")
-    made = sign_off(run, key, waivers=waivers, now=NOW, pdf=False)
+    made = sign_off(run, key, waivers=waivers, now=NOW, pdf=False, anyway=True)
     assert archive.unpack(made.path).members["waivers.yaml"] == waivers.read_bytes()
 
 
@@ -155,6 +175,7 @@ def test_every_changed_byte_is_noticed_and_named(run: Path, key: Path) -> None:
             info.filename: (info.header_offset, info.header_offset + 30 + len(info.filename) + info.compress_size)
             for info in packed.infolist()
         }
+    members = archive.unpack(made.path).members
     other = made.path.with_name("other.zip")
     for place in [*range(0, len(data), max(len(data) // 150, 1)), *range(len(data) - 60, len(data))]:
         other.write_bytes(data[:place] + bytes([data[place] ^ 0x10]) + data[place + 1 :])
@@ -165,8 +186,10 @@ def test_every_changed_byte_is_noticed_and_named(run: Path, key: Path) -> None:
             assert "refused" in str(refused), place
             continue
         assert not found.good, place
-        if within:
-            assert within[0] in {finding.place for finding in found.findings}, (place, found.findings)
+        places = {finding.place for finding in found.findings}
+        if within and within[0] not in places:  # a date, or the padding of its packed form: what it holds is the same
+            assert "the archive" in places and within[0] in archive.unpack(other).members, (place, found.findings)
+            assert archive.unpack(other).members[within[0]] == members[within[0]], place
 
 
 @pytest.mark.parametrize("cut", [1, 30, 400])
@@ -233,7 +256,7 @@ def test_checksums_that_were_made_anew_do_not_fit_the_signature(run: Path, key: 
 def test_another_signer_is_seen(run: Path, key: Path, tmp_path: Path) -> None:
     mallory = new_key(tmp_path, "mallory")
     allowed = allowed_by(key, tmp_path)
-    theirs = sign_off(run, mallory, identity="engineer@lab.example", now=NOW, pdf=False)
+    theirs = sign_off(run, mallory, identity="engineer@lab.example", now=NOW, pdf=False, anyway=True)
     assert verify(theirs.path).good  # integrity, not identity
     found = verify(theirs.path, allowed)
     assert not found.good and found.principal is None and "not allowed" in found.findings[0].what
@@ -266,6 +289,125 @@ def test_no_part_can_be_missing_or_nonsense(run: Path, key: Path, name: str, con
     assert {name, SIGNATURE} & {finding.place for finding in found.findings}
 
 
+# ------------------------------------------------------------------------------------------------- signed, and untrue
+
+
+def edit(name: str, *changes: tuple[str, str]) -> Callable[[dict[str, bytes]], None]:
+    def change(members: dict[str, bytes]) -> None:
+        text = members[name].decode("utf-8")
+        for old, new in changes:
+            assert old in text, old
+            text = text.replace(old, new)
+        members[name] = text.encode("utf-8")
+
+    return change
+
+
+UNTRUE = {
+    "the verdict": edit("certificate.html", ("NOT ACCEPTED", "ACCEPTED"), ("not-accepted", "accepted")),
+    "one row": edit("certificate.html", ("✗ failed", "✓ passed")),
+    "one more sentence": edit("certificate.html", ("</header>", "</header><p>ACCEPTED for all hardware</p>")),
+    "a value": edit("certificate.html", ("61.2", "94.1")),
+    "its style": edit("certificate.html", ("<style>", '<style>.verdict::after { content: "ACCEPTED" }')),
+}
+
+
+@pytest.mark.parametrize("what", UNTRUE)
+def test_a_certificate_that_says_more_than_its_results_is_not_good_though_it_is_signed(
+    run: Path, key: Path, what: str
+) -> None:
+    made = signed(run, key)
+    assert forged(made, key, dict.copy).good
+    found = forged(made, key, UNTRUE[what])
+    (finding,) = found.findings
+    assert finding.place == "certificate.html" and "does not say what its results and waivers say" in finding.what
+    assert found.decision == "NOT ACCEPTED" and not found.good
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("decision", "NOT ACCEPTED", "ACCEPTED for the hardware named here"),
+        ("certificate", "CHO-", "CHX-"),
+        ("run", "20260131T120000Z", "20260231T120000Z"),
+        ("target", "netns", "physical"),
+        ("key", "SHA256:", "SHA512:"),
+    ],
+)
+def test_the_signed_word_is_compared_with_what_the_results_give(
+    run: Path, key: Path, name: str, old: str, new: str
+) -> None:
+    found = forged(signed(run, key), key, edit(proof.ABOUT, (f'"{name}": "{old}', f'"{name}": "{new}')))
+    said = [finding.what for finding in found.findings if finding.place == proof.ABOUT]
+    assert len(said) == 1 and said[0].startswith(f"says {name} '{new}") and "by results and waivers it is" in said[0]
+
+
+def test_what_another_version_has_made_cannot_be_called_good(run: Path, key: Path) -> None:
+    made = signed(run, key)
+    old = edit(proof.ABOUT, (proof.maker(), "channover 0.0.9 (000000000000)"))
+    found = forged(made, key, old)
+    (finding,) = found.findings
+    assert finding.place == "certificate.html" and "was made by channover 0.0.9" in finding.what
+    assert proof.maker() in finding.what and found.decision == "NOT ACCEPTED" and not found.good
+    former = forged(made, key, lambda members: members.update({proof.ABOUT: b'{"format": 1}'}))
+    assert not former.good and "cannot be made again" in former.findings[0].what
+
+
+def test_waivers_count_as_they_are_in_the_bundle(key: Path, tmp_path: Path) -> None:
+    folder = runs.saved(runs.results(runs.test("LAG-1", "failed", "no"), runs.test("MP-1")), tmp_path / "waived")
+    waivers = tmp_path / "w.yml"
+    text = "waivers: [{behaviour: LAG-1, who: A. E., why: known, until: 2026-02-01}]"
+    waivers.write_text(text, "utf-8")
+    made = sign_off(folder, key, waivers=waivers, now=NOW, pdf=False)  # CONDITIONAL: nobody has to say anyway
+    found = verify(made.path)
+    assert found.good and found.decision == "CONDITIONAL for the emulated lab only"
+    without = forged(made, key, lambda members: members.pop(proof.WAIVERS))
+    assert not without.good and without.decision == "NOT ACCEPTED"
+    expired = text.replace("2026-02-01", "2026-01-31").encode()
+    late = forged(made, key, lambda members: members.update({proof.WAIVERS: expired}))
+    assert not late.good and "expired on 2026-01-31" in late.findings[0].what
+    longer = text.replace("known", "known, and far worse").encode()
+    assert not forged(made, key, lambda members: members.update({proof.WAIVERS: longer})).good
+
+
+@pytest.mark.parametrize("name", ["results.json", "certificate.html", proof.ABOUT, SIGNER])
+def test_a_bundle_without_a_part_that_it_needs_is_not_good_though_it_is_signed(run: Path, key: Path, name: str) -> None:
+    found = forged(signed(run, key), key, lambda members: members.pop(name))
+    assert Finding(name, "missing") in found.findings and not found.good
+
+
+def test_a_signed_list_of_nothing_is_not_good(run: Path, key: Path) -> None:
+    made = signed(run, key)
+    assert Finding("results.json", "added: it was not signed") in forged(made, key, empty_the_list).findings
+
+    def only_the_list(members: dict[str, bytes]) -> None:
+        for name in [*members]:
+            if name != SIGNER:
+                del members[name]
+
+    found = forged(made, key, only_the_list)
+    assert {"results.json", "certificate.html"} <= {finding.place for finding in found.findings}
+
+
+@pytest.mark.parametrize("name", ["certificate.pdf", "README.txt", "certificates/certificate.html", "allure-results"])
+def test_nothing_else_belongs_into_a_bundle(run: Path, key: Path, name: str) -> None:
+    found = forged(signed(run, key), key, lambda members: members.update({name: b"ACCEPTED"}))
+    assert found.findings == (Finding(name, "is nothing that belongs into a bundle"),)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b'{"version": 1}', b"\xff", b"[" * 100_000, b'{"version": 1e999, "run": {}, "tests": []}']
+)
+def test_results_that_are_none_are_one_line(run: Path, key: Path, content: bytes) -> None:
+    def change(members: dict[str, bytes]) -> None:
+        digests = [hashlib.sha256(data).hexdigest() for data in (members["results.json"], content)]
+        edit("certificate.html", (digests[0], digests[1]))(members)
+        members["results.json"] = content
+
+    (finding,) = forged(signed(run, key), key, change).findings
+    assert finding.place == "the decision" and "cannot be made again" in finding.what and "\n" not in finding.what
+
+
 # ----------------------------------------------------------------------------------------------------------- refused
 
 
@@ -284,6 +426,15 @@ def test_names_that_point_outside_are_refused(tmp_path: Path, name: str) -> None
     with pytest.raises(UsageError, match="refused: member") as refused:
         verify(crafted(tmp_path / "b.zip", (name, b"x")))
     assert "\n" not in str(refused.value) and "\x1b" not in str(refused.value)
+
+
+def test_a_member_without_a_name_is_refused(tmp_path: Path) -> None:
+    data = bytearray(crafted(tmp_path / "b.zip", ("x", b"x")).read_bytes())
+    for at in (26, data.index(b"PK\x01\x02") + 28):  # the length of the name, and behind it that of what follows
+        data[at], data[at + 2] = 0, 1
+    (tmp_path / "b.zip").write_bytes(data)
+    with pytest.raises(UsageError, match="refused: member '': it has no name"):
+        verify(tmp_path / "b.zip")
 
 
 def test_links_are_refused(tmp_path: Path) -> None:
@@ -332,6 +483,89 @@ def test_other_files_are_no_bundle(tmp_path: Path, content: bytes) -> None:
     for missing in (tmp_path / "none", tmp_path):
         with pytest.raises(UsageError, match="cannot be read"):
             verify(missing)
+
+
+def test_a_pipe_is_one_line_and_nobody_waits_for_it(tmp_path: Path, run: Path, key: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    program = Path(sys.executable).with_name("channover")
+    for words in (
+        ("verify", pipe),
+        ("verify", "/dev/zero"),
+        ("sign-off", run, "--key", pipe, "--anyway"),
+        ("sign-off", run, "--key", key, "--waivers", pipe, "--anyway"),
+        ("certificate", pipe),
+    ):
+        done = subprocess.run([program, *words], capture_output=True, text=True, timeout=30, check=False)
+        assert done.returncode == 2 and done.stderr.count("\n") == 1 and "Traceback" not in done.stderr, words
+    (run / "report.html").unlink()
+    os.mkfifo(run / "report.html")
+    with pytest.raises(UsageError, match=r"report\.html: not packed: no regular file"):
+        signed(run, key)
+
+
+def crooked(made: Path, kind: str) -> bytes:
+    """Return the bytes of a bundle with one member that no bundle has; what is not asked for stays as it was."""
+    data = bytearray(made.read_bytes())
+    at = data.index(b"PK\x01\x02", data.index(b"PK\x01\x02") + 4)  # the second of the directory
+    offset = int.from_bytes(data[at + 42 : at + 46], "little")
+    if kind == "encrypted":
+        data[at + 8] |= 1
+        data[offset + 6] |= 1
+    elif kind == "packed otherwise":
+        data[at + 10] = data[offset + 8] = 99
+    elif kind == "no UTF-8":
+        data[at + 9] |= 8
+        data[offset + 7] |= 8
+        data[at + 46] = data[offset + 30] = 0xFF
+    elif kind == "beyond the end":
+        data[at + 42 : at + 46] = (0xFFFFFF00).to_bytes(4, "little")
+    elif kind == "within another":
+        data[at + 42 : at + 46] = bytes(4)
+    elif kind == "needs more":
+        data[at + 6] = 99
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    "kind", ["encrypted", "packed otherwise", "no UTF-8", "beyond the end", "within another", "needs more"]
+)
+def test_members_as_no_bundle_has_them_are_named(
+    run: Path, key: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    made = signed(run, key)
+    made.path.write_bytes(crooked(made.path, kind))
+    assert command("verify", made.path) == 1
+    said = capsys.readouterr()
+    assert "NOT good" in said.out and said.err == ""
+
+
+def test_four_hundred_damaged_bundles_are_each_told(run: Path, key: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = signed(run, key).path.read_bytes()
+    chance = random.Random(15)
+    for number in range(400):
+        data = bytearray(whole)
+        for _ in range(chance.choice((1, 1, 2, 20))):
+            at, size = chance.randrange(len(data)), chance.choice((1, 2, 16, 300))
+            match chance.randrange(5):
+                case 0:
+                    data[at] ^= 1 << chance.randrange(8)
+                case 1:
+                    data[at : at + size] = chance.randbytes(size)
+                case 2:
+                    del data[at : at + size]
+                case 3:
+                    data[at:at] = chance.randbytes(size)
+                case 4:
+                    data[at:at] = data[at : at + size]
+        if data == whole:
+            continue
+        path = run / "damaged.zip"
+        path.write_bytes(data)
+        code = command("verify", path)
+        said = capsys.readouterr()
+        assert code == 1 or (code == 2 and said.err.count("\n") == 1), number
+        assert code == 2 or (said.out.count("\n") >= 2 and said.err == "" and "NOT good" in said.out), number
 
 
 # ----------------------------------------------------------------------------------------------------------- secrets
@@ -429,7 +663,7 @@ def test_the_commands_say_it_by_their_exit_codes(
     assert command("certificate", run, "--no-pdf") == 1
     assert "LAG-2: failed" in capsys.readouterr().out
     out = tmp_path / "b.zip"
-    assert command("sign-off", run, "--key", key, "--output", out, "--no-pdf") == 0
+    assert command("sign-off", run, "--key", key, "--output", out, "--no-pdf", "--anyway") == 0
     assert command("verify", out) == 0
     said = capsys.readouterr().out
     assert "integrity, not identity" in said and "NOT ACCEPTED" in said and "by the signer's clock" in said
@@ -445,10 +679,60 @@ def test_the_commands_say_it_by_their_exit_codes(
     assert capsys.readouterr().err.count("\n") == 3
 
 
+def test_a_run_that_is_not_accepted_is_signed_only_when_that_is_asked_for(
+    run: Path, key: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("sign-off", run, "--key", key, "--no-pdf") == 2
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.count("\n") == 1
+    assert "NOT ACCEPTED: LAG-2: failed" in said.err and "(and 4 more); --anyway signs it all the same" in said.err
+    assert not (run / "certificate.html").exists() and not list(run.glob("*.zip"))
+    assert command("sign-off", run, "--key", key, "--no-pdf", "--anyway") == 0
+    assert "NOT ACCEPTED: certificate CHO-" in capsys.readouterr().out
+
+
+def test_a_run_in_which_nothing_was_run_is_never_signed(
+    key: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dry = runs.results(runs.test("LAG-1", "skipped", "dry run: nothing was changed", measurements=[]))
+    for number, results in enumerate((dry, runs.results())):
+        folder = runs.saved(results, tmp_path / str(number))
+        assert command("sign-off", folder, "--key", key, "--anyway") == 2
+        assert "there is nothing to sign: no test was run" in capsys.readouterr().err
+        assert [path.name for path in folder.iterdir()] == ["results.json"]
+    (tmp_path / "none").mkdir()
+    assert command("sign-off", tmp_path / "none", "--key", key, "--anyway") == 2
+    assert "there is no results.json" in capsys.readouterr().err
+    (tmp_path / "0" / "results.json").write_text("{", "utf-8")
+    assert command("sign-off", tmp_path / "0", "--key", key, "--anyway") == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_former_certificate_is_kept_and_one_line_says_where(
+    run: Path, key: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = run / "certificate.html"
+    assert command("certificate", run, "--no-pdf", "--lab", "first") == 1
+    assert "is kept" not in capsys.readouterr().out
+    first = page.read_bytes()
+    (run / "certificate.pdf").write_bytes(b"%PDF-first")
+    assert command("certificate", run, "--no-pdf", "--lab", "second") == 1
+    assert f"the former certificate is kept: {run / 'certificate.1.html'}\n" in capsys.readouterr().out
+    assert (run / "certificate.1.html").read_bytes() == first
+    assert (run / "certificate.1.pdf").read_bytes() == b"%PDF-first" and not (run / "certificate.pdf").exists()
+    second = page.read_bytes()
+    assert command("sign-off", run, "--key", key, "--no-pdf", "--anyway") == 0
+    assert f"the former certificate is kept: {run / 'certificate.2.html'}\n" in capsys.readouterr().out
+    assert (run / "certificate.2.html").read_bytes() == second
+    now = datetime.now(timezone.utc)
+    certificate.write(run, now=now, pdf=False)
+    assert certificate.write(run, now=now, pdf=False).kept is None, "it says the same"
+
+
 def test_about_is_only_text(run: Path, key: Path) -> None:
     made = signed(run, key)
     for content in (b"[]", b"{", b'{"run": "\\u001b[31m"}'):
-        change = partial(dict.update, **{bundle.ABOUT: content})
+        change = partial(dict.update, **{proof.ABOUT: content})
         found = verify(repacked(made.path, change))
         assert not found.good and "\x1b" not in str(found.about)
 

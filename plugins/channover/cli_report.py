@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 _CERTIFICATE = """\
 Write the certificate of a run: certificate.html in its folder, and certificate.pdf where Chromium is present. It says
-ACCEPTED, CONDITIONAL or NOT ACCEPTED, the rule that decided, and all that the decision rests on."""
+ACCEPTED, CONDITIONAL or NOT ACCEPTED, the rule that decided, and all that the decision rests on. A former certificate that
+says anything else is kept under another name."""
 _CERTIFICATE_CODES = """\
 exit codes:
   0  ACCEPTED or CONDITIONAL
@@ -26,21 +27,22 @@ exit codes:
 _SIGN_OFF = """\
 Write the certificate of a run anew, pack results, raw data, report and certificate with their SHA-256 checksums, and sign
 these with an SSH key (ssh-keygen -Y sign). No private key, token or copy of the environment gets in: what looks like one is
-refused by name."""
+refused by name. A run that is NOT ACCEPTED is signed with --anyway only, one in which no test was run never."""
 _SIGN_OFF_CODES = """\
 exit codes:
-  0  signed, whatever the decision is
+  0  signed
   2  not signed; one line says why
 
 example:
   channover sign-off reports/latest --key ~/.ssh/id_ed25519 --waivers waivers.yaml"""
 _VERIFY = """\
-Say what of a bundle is not as it was signed, by name: changed, missing, added. With --allowed-signers (ssh-keygen(1), ALLOWED
+Say what of a bundle is not as it was signed, by name: changed, missing, added. The decision is made again from its results
+and waivers, and the certificate and the signed word are compared with that. With --allowed-signers (ssh-keygen(1), ALLOWED
 SIGNERS) also who signed; without, only that nothing changed since somebody signed."""
 _VERIFY_CODES = """\
 exit codes:
-  0  all is as it was signed (and by an allowed signer, where they were given)
-  1  something is not; each line names it
+  0  all is as it was signed (and by an allowed signer, where they were given), and follows from the results
+  1  something is not or does not; each line names it
   2  this is no bundle, or one that is not safe to open"""
 _COMPARE = """\
 Say what changed between two runs, behaviour by behaviour, with the noise taken into account: before and after a kernel, a
@@ -69,6 +71,7 @@ def add_parsers(subparsers: Any) -> None:
     command.add_argument(
         "--output", type=Path, metavar="FILE", help="the bundle (default: signoff-….zip in the run's folder)"
     )
+    command.add_argument("--anyway", action="store_true", help="sign a run that is NOT ACCEPTED")
     _certificate_options(command)
     command.set_defaults(run=_sign_off)
 
@@ -145,6 +148,8 @@ def _certificate(arguments: argparse.Namespace) -> int:
     _say(f"{made.decision.text}: {made.decision.rule}")
     for reason in made.decision.reasons:
         _say(f"  {reason}")
+    if made.kept:
+        _say(f"the former certificate is kept: {made.kept}")
     _say(f"certificate: {made.page}")
     if made.pdf:
         _say(f"printable: {made.pdf}")
@@ -164,7 +169,10 @@ def _sign_off(arguments: argparse.Namespace) -> int:
         lab=arguments.lab,
         out=arguments.output,
         pdf=not arguments.no_pdf,
+        anyway=arguments.anyway,
     )
+    if made.certificate.kept:
+        _say(f"the former certificate is kept: {made.certificate.kept}")
     if made.certificate.note and not arguments.no_pdf:
         _say(made.certificate.note)
     _say(f"{made.certificate.decision.text}: certificate {made.certificate.id}")
@@ -181,12 +189,15 @@ def _verify(arguments: argparse.Namespace) -> int:
     for finding in found.findings:
         _say(f"{finding.place}: {finding.what}")
     if not found.good:
-        _say(f"NOT as it was signed: {arguments.bundle}")
+        if found.decision:
+            _say(f"decided again from its results and waivers: {found.decision}")
+        _say(f"NOT good: {arguments.bundle}")
         return 1
     about = found.about
     _say(f"all {found.members} files are as they were signed, key {found.fingerprint}")
     said = [f"{name} {about[name]}" for name in ("run", "target", "certificate", "decision") if name in about]
     _say("it holds: " + ", ".join(said))
+    _say("decided again from its results and waivers: the same, and the certificate says no more")
     if "signed" in about:
         _say(f"signed at {about['signed']} by the signer's clock")
     if found.principal:

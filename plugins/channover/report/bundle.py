@@ -2,11 +2,15 @@
 
 Members of the archive (:mod:`channover.report.archive`):
 
-- ``results.json``, ``certificate.html``, and where they are there ``certificate.pdf``, ``report.html``, ``waivers.yaml``
-  and all of ``allure-results/``;
-- ``signoff.json``: the run, the certificate's id, the decision, who signed, and when by the signer's clock;
+- ``results.json``, ``certificate.html``, and where they are there ``report.html``, ``waivers.yaml`` and all of
+  ``allure-results/``;
+- ``signoff.json``: the run, the certificate's id, the decision, who signed, when by the signer's clock, and with what;
 - ``signer.pub``: the public key;
 - ``SHA256SUMS``: a line for each of these, as sha256sum(1) writes them; ``SHA256SUMS.sig``: the signature over it.
+
+A signature shows who answers for the files, not that they fit together. So the decision is made again, from results and
+waivers, when a bundle is packed and when it is verified, and the certificate's page as well: it has to be the same to the
+byte. ``certificate.pdf`` is not packed, since nobody could tell whether it says the same.
 
 Without channover: ``unzip``, ``sha256sum -c SHA256SUMS``, and ``ssh-keygen -Y verify -n channover-signoff`` do the same.
 """
@@ -18,19 +22,23 @@ import json
 import os
 import re
 import secrets as random
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 from channover.errors import UsageError
-from channover.report import archive, certificate, secrets, ssh
+from channover.report import archive, certificate, proof, secrets, ssh
+from channover.report.decision import decide
+from channover.report.proof import ABOUT, RESULTS, WAIVERS, Finding
 from channover.report.results import moment, printable
+from channover.report.waivers import load
 
-SUMS, SIGNATURE, SIGNER, ABOUT = "SHA256SUMS", "SHA256SUMS.sig", "signer.pub", "signoff.json"
-OPTIONAL = ("certificate.pdf", "report.html")
-RAW = "allure-results"
+SUMS, SIGNATURE, SIGNER = "SHA256SUMS", "SHA256SUMS.sig", "signer.pub"
+REPORT, RAW = "report.html", "allure-results"
+NEEDED = (RESULTS, certificate.NAME, ABOUT, SIGNER)
+_READ = (*NEEDED, WAIVERS, SUMS, SIGNATURE)
 _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 
 
@@ -46,30 +54,24 @@ class Signed:
 
 
 @dataclass(frozen=True)
-class Finding:
-    """Something that is not as it was signed: where (a member's name, or a part of the bundle), and what."""
-
-    place: str
-    what: str
-
-
-@dataclass(frozen=True)
 class Verified:
     """What a bundle is worth. ``principal`` is who signed by the allowed signers; None where none were given, or none fits.
 
     ``claimed`` is who the bundle says has signed, ``about`` its ``signoff.json``; neither is proof of identity.
+    ``decision`` was made anew from its results and waivers; it is empty where that could not be.
     """
 
     findings: tuple[Finding, ...]
     principal: str | None
     claimed: str
     fingerprint: str
-    about: Mapping[str, Any]
+    about: Mapping[str, str]
     members: int
+    decision: str
 
     @property
     def good(self) -> bool:
-        """Whether all is as it was signed."""
+        """Whether all is as it was signed, and the certificate says what its results say."""
         return not self.findings
 
 
@@ -83,38 +85,44 @@ def sign_off(
     out: Path | None = None,
     now: datetime | None = None,
     pdf: bool = True,
+    anyway: bool = False,
 ) -> Signed:
     """Write a run's certificate anew, pack the run, sign it, and return the bundle.
 
-    ``identity`` is who signs (default: the key's comment); ``out`` the file (default: ``signoff-<run>.zip`` in the run's
-    folder). Raises UsageError, in one line, where something is missing, looks like a secret, or cannot be signed.
+    ``waivers`` is a file of them; ``identity`` who signs (default: the key's comment); ``out`` the file (default:
+    ``signoff-<run>.zip`` in the run's folder). Raises UsageError, in one line, where something is missing, looks like a
+    secret, or cannot be signed, where nothing was run, and where the run is not accepted, unless it is to be signed
+    ``anyway``.
     """
     now = now or datetime.now(timezone.utc)
     public, comment = ssh.public_key(key)
+    _worth(folder, waivers, now, anyway=anyway)
     who = " ".join(printable(identity or comment or public.fingerprint).split())
     made = certificate.write(
-        folder, waivers=waivers, lab=lab, signer=f"{who}, key {public.fingerprint}", now=now, pdf=pdf
+        folder, waivers=waivers, lab=lab, signer=proof.signer(who, public.fingerprint), now=now, pdf=pdf
     )
     members = collect(folder)
     if waivers is not None:
-        members["waivers.yaml"] = _content(waivers.resolve())
+        members[WAIVERS] = _content(waivers.resolve())
     run = certificate.read(folder)[1].run
     about = {
-        "format": 1,
+        "format": 2,
         "run": run.id,
         "target": run.target,
         "certificate": made.id,
         "decision": made.decision.text,
+        "lab": lab,
         "signer": who,
         "signed": moment(now),
         "key": public.fingerprint,
+        "made_by": proof.maker(),
     }
-    members[ABOUT] = (json.dumps(about, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
+    members[ABOUT] = (json.dumps(about, indent=1) + "\n").encode("ascii")
     members[SIGNER] = f"{public.text} {who}\n".encode("utf-8", "backslashreplace")
     for name, data in members.items():
         if reason := secrets.find(name, data):
             raise UsageError(f"{folder / name}: not packed: {reason}; take it out and sign again")
-    if changed := _consistent(members):
+    if changed := proof.decided(members, public)[0]:
         raise UsageError(
             f"{folder / changed[0].place}: {changed[0].what}: the run's folder is being written; try again"
         )
@@ -125,9 +133,21 @@ def sign_off(
     return Signed(path, made, who, public.fingerprint, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
+def _worth(folder: Path, waivers: Path | None, now: datetime, *, anyway: bool) -> None:
+    """Raise UsageError where there is nothing to sign, or what nobody would want to sign."""
+    results = certificate.read(folder)[1]
+    if all(test.outcome == "skipped" for test in results.tests):
+        raise UsageError(f"{folder / RESULTS}: there is nothing to sign: no test was run (was it a dry run?)")
+    decision = decide(results, load(waivers, now.astimezone(timezone.utc).date()) if waivers else ())
+    if decision.verdict == "NOT ACCEPTED" and not anyway:
+        more = f" (and {len(decision.reasons) - 1} more)" * (len(decision.reasons) > 1)
+        reason = certificate.clipped(printable(next(iter(decision.reasons), decision.rule)))
+        raise UsageError(f"{folder}: NOT ACCEPTED: {reason}{more}; --anyway signs it all the same")
+
+
 def collect(folder: Path) -> dict[str, bytes]:
     """Return a run's files by their names in the bundle. Raises UsageError for links and other things than files."""
-    names = ["results.json", certificate.NAME, *(name for name in OPTIONAL if (folder / name).exists())]
+    names = [RESULTS, certificate.NAME, *([REPORT] if (folder / REPORT).exists() else [])]
     found = {name: _content(folder / name) for name in names}
     raw = folder / RAW
     if raw.is_symlink():
@@ -146,6 +166,8 @@ def _content(path: Path) -> bytes:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         with open(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise UsageError(f"{path}: not packed: no regular file; take it out")
             return file.read()
     except OSError as error:
         raise UsageError(f"{path}: not packed: {error.strerror or error}") from None
@@ -169,24 +191,26 @@ def _write(members: Mapping[str, bytes], path: Path) -> None:
 
 
 def verify(path: Path, allowed: Path | None = None) -> Verified:
-    """Say what of a bundle is not as it was signed, and who signed.
+    """Say what of a bundle is not as it was signed, or does not follow from its results, and who signed.
 
     ``allowed`` is a file of allowed signers; without it only integrity is shown: that nothing changed since somebody, with
     the key in the bundle, signed. Raises UsageError where the file is no bundle, or one that is not safe to open.
     """
-    found = archive.unpack(path)
+    found = archive.unpack(path, _READ)
     members = found.members
     findings = [Finding(place, what) for place, what in found.damage.items()]
-    damaged = set(found.damage)
     listed = _listed(members.get(SUMS, b""), findings)
-    for name in sorted({*listed, *members} - damaged - {SUMS, SIGNATURE}):
-        if name not in members:
+    for name in sorted({*listed, *found.digests, *NEEDED, SUMS, SIGNATURE} - {*found.damage}):
+        if name not in found.digests:
             findings.append(Finding(name, "missing"))
+        elif name in (SUMS, SIGNATURE):
+            continue
         elif name not in listed:
             findings.append(Finding(name, "added: it was not signed"))
-        elif hashlib.sha256(members[name]).hexdigest() != listed[name]:
+        elif found.digests[name] != listed[name]:
             findings.append(Finding(name, "changed: it is not what was signed"))
-    findings += [Finding(n, "missing") for n in (SUMS, SIGNATURE) if n not in members and n not in damaged]
+        elif name not in (*NEEDED, WAIVERS, REPORT) and not name.startswith(f"{RAW}/"):
+            findings.append(Finding(name, "is nothing that belongs into a bundle"))
     principal = None
     signer = None
     if SUMS in members and SIGNATURE in members:
@@ -197,15 +221,20 @@ def verify(path: Path, allowed: Path | None = None) -> Verified:
     claimed, comment = ssh.parse(members.get(SIGNER, b"").decode("utf-8", "replace"))
     if signer is not None and claimed != signer and SIGNER in members:
         findings.append(Finding(SIGNER, "is not the key of the signature"))
-    findings += _consistent(members)
-    about = _about(members.get(ABOUT, b"{}"))
+    decision = ""
+    if not findings:
+        wrong, decision = proof.decided(members, signer)
+        findings += wrong
+    elif certificate.NAME in members and RESULTS in members:
+        findings += proof.consistent(members)
     return Verified(
         tuple(dict.fromkeys(findings)),
         principal,
         printable(comment),
         signer.fingerprint if signer else "",
-        about,
-        len(members),
+        {name: printable(text) for name, text in proof.about(members.get(ABOUT, b"{}")).items()},
+        len(found.digests),
+        decision,
     )
 
 
@@ -227,20 +256,3 @@ def _who(data: bytes, signature: bytes, allowed: Path | None) -> tuple[str | Non
         return None, ""
     principal, reason = ssh.principal(data, signature, allowed)
     return principal, f"the signer is not allowed: {reason}" if reason else ""
-
-
-def _consistent(members: Mapping[str, bytes]) -> list[Finding]:
-    """Say whether the certificate was made from the results beside it."""
-    if certificate.NAME in members and "results.json" in members:
-        digest = hashlib.sha256(members["results.json"]).hexdigest()
-        if f'data-results-sha256="{digest}"'.encode() not in members[certificate.NAME]:
-            return [Finding(certificate.NAME, "was not made from the results.json beside it")]
-    return []
-
-
-def _about(text: bytes) -> dict[str, Any]:
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    return {str(k): printable(str(v)) for k, v in found.items()} if isinstance(found, dict) else {}

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
 from datetime import datetime, timezone
 from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +33,17 @@ _SIGNS: dict[State, str] = {"passed": "✓", "failed": "✗", "error": "!", "not
 
 @dataclass(frozen=True)
 class Certificate:
-    """A certificate that was written: its id, the decision, the files; ``note`` says why there is no PDF."""
+    """A certificate that was written: its id, the decision, the files; ``note`` says why there is no PDF.
+
+    ``kept`` is the former one under its new name, None where there was none, or the same.
+    """
 
     id: str
     decision: Decision
     page: Path
     pdf: Path | None
     note: str
+    kept: Path | None
 
 
 @dataclass(frozen=True)
@@ -115,6 +120,7 @@ def write(
     page = folder / NAME
     html = render(raw, results, decision, waived, lab=lab, signer=signer, now=now)
     try:
+        kept = _keep(folder, html)
         write_whole(page, html)
         note = printing.to_pdf(page, folder / PDF_NAME) if pdf else "not asked for"
     except OSError as error:
@@ -125,7 +131,22 @@ def write(
         page,
         None if note else folder / PDF_NAME,
         f"no certificate.pdf: {note}" * bool(note),
+        kept,
     )
+
+
+def _keep(folder: Path, html: str) -> Path | None:
+    """Keep a former certificate, and its PDF, under the next free number; it may have been shown to others. Raises OSError."""
+    page, pdf = folder / NAME, folder / PDF_NAME
+    former = page.read_bytes() if page.is_file() else b""
+    if not former or former == html.encode("utf-8"):
+        return None
+    names = (page.with_name(f"certificate.{number}.html") for number in count(1))
+    kept = next(name for name in names if not name.exists() and not name.with_suffix(".pdf").exists())
+    write_whole(kept, former)
+    if pdf.is_file():
+        pdf.rename(kept.with_suffix(".pdf"))
+    return kept
 
 
 def render(

@@ -10,6 +10,8 @@ import shutil
 import struct
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +19,9 @@ from channover.errors import UsageError
 
 NAMESPACE = "channover-signoff"
 """A signature of another namespace, such as one of a commit, is none of a bundle."""
+
+TIMEOUT = 60.0
+"""Seconds that checking a signature may take: it asks nobody."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,8 @@ class Key:
 
 def public_key(key: Path) -> tuple[Key, str]:
     """Return the public half of a key file, and its comment. Raises UsageError in one line."""
+    if key.exists() and not key.is_file():  # reading a pipe would wait for whoever writes
+        raise UsageError(f"--key {key}: no regular file")
     listed = _keygen(["-l", "-f", str(key)], f"--key {key}")
     beside = key if key.suffix == ".pub" else key.with_name(key.name + ".pub")
     text = beside.read_text("utf-8", "replace") if beside.is_file() else ""
@@ -61,11 +68,9 @@ def parse(line: str) -> tuple[Key | None, str]:
 
 def sign(data: bytes, key: Path) -> bytes:
     """Return an armoured signature. Raises UsageError; ssh-keygen asks for a passphrase on the terminal."""
-    with tempfile.TemporaryDirectory(prefix="channover-sign-") as folder:
-        file = Path(folder) / "data"
-        file.write_bytes(data)
+    with _kept(data) as file:
         _keygen(["-Y", "sign", "-n", NAMESPACE, "-f", str(key), str(file)], f"--key {key}")
-        return file.with_name("data.sig").read_bytes()
+        return file.with_name(f"{file.name}.sig").read_bytes()
 
 
 def signer_of(signature: bytes) -> Key | None:
@@ -85,9 +90,7 @@ def signer_of(signature: bytes) -> Key | None:
 
 def check(data: bytes, signature: bytes) -> str | None:
     """Say why a signature is not that of its own key over the data, or None. It says nothing about whose key it is."""
-    with tempfile.TemporaryDirectory(prefix="channover-verify-") as folder:
-        file = Path(folder) / "sig"
-        file.write_bytes(signature)
+    with _kept(signature) as file:
         done = _run(["-Y", "check-novalidate", "-n", NAMESPACE, "-s", str(file)], data)
     return None if done.returncode == 0 else _last(done)
 
@@ -96,9 +99,7 @@ def principal(data: bytes, signature: bytes, allowed: Path) -> tuple[str | None,
     """Return who signed, by a file of allowed signers (ssh-keygen(1), ALLOWED SIGNERS), or None and why not."""
     if not allowed.is_file():
         raise UsageError(f"--allowed-signers {allowed}: there is no such file")
-    with tempfile.TemporaryDirectory(prefix="channover-verify-") as folder:
-        file = Path(folder) / "sig"
-        file.write_bytes(signature)
+    with _kept(signature) as file:
         found = _run(["-Y", "find-principals", "-s", str(file), "-f", str(allowed)], data)
         names = found.stdout.decode("utf-8", "replace").splitlines()
         if found.returncode != 0 or not names:
@@ -109,6 +110,18 @@ def principal(data: bytes, signature: bytes, allowed: Path) -> tuple[str | None,
             if done.returncode == 0:
                 return name, ""
         return None, _last(done)
+
+
+@contextmanager
+def _kept(data: bytes) -> Iterator[Path]:
+    """Keep data in a file for as long as the block lasts. Raises UsageError where there is no room for it."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="channover-sign-") as folder:
+            file = Path(folder) / "data"
+            file.write_bytes(data)
+            yield file
+    except OSError as error:
+        raise UsageError(f"{error.filename or tempfile.gettempdir()}: {error.strerror or error}") from None
 
 
 def _keygen(arguments: list[str], what: str) -> str:
@@ -123,8 +136,13 @@ def _run(arguments: list[str], data: bytes | None) -> subprocess.CompletedProces
     if program is None:
         raise UsageError("there is no ssh-keygen here: install the package openssh-client (OpenSSH 8.2 or later)")
     environment = {**os.environ, "LC_ALL": "C.UTF-8"}
+    patience = None if data is None else TIMEOUT  # whoever signs may be asked for a passphrase
     try:
-        return subprocess.run([program, *arguments], input=data or b"", capture_output=True, env=environment)
+        return subprocess.run(
+            [program, *arguments], input=data or b"", capture_output=True, env=environment, timeout=patience
+        )
+    except subprocess.TimeoutExpired:
+        raise UsageError(f"{program} took longer than {TIMEOUT:g} s to check a signature") from None
     except OSError as error:
         raise UsageError(f"{program}: {error.strerror or error}") from None
 
