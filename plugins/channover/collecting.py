@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -18,6 +19,7 @@ from channover.behaviours import CATALOGUE
 from channover.errors import ChannoverError, UsageError
 from channover.record import Record
 from channover.report.facts import CableFacts, HostFacts, Planned, host_facts
+from channover.report.masking import Masker
 from channover.report.results import (
     Measurement,
     NicBytes,
@@ -130,7 +132,10 @@ class Collected:
     cables: tuple[CableFacts, ...] = ()
     planned: tuple[Planned, ...] | None = None
     fault: str = ""
-    """Why results could not be kept, the first time that they could not."""
+    """Why results could not be kept, the last time that they were to be."""
+    lost: str = ""
+    """Why evidence could not be kept, the first time that it could not."""
+    masker: Masker = field(default_factory=Masker)
     _next_write: float = 0.0
     _pending: dict[str, list[pytest.TestReport]] = field(default_factory=dict)
 
@@ -189,7 +194,7 @@ class Collected:
             self.write(interrupted=True)
 
     def results(self, *, interrupted: bool) -> Results:
-        """Return what there is as results."""
+        """Return what there is as results, without secrets."""
         run = Run(
             id=self.folder.name,
             target=self.settings.target,
@@ -215,7 +220,8 @@ class Collected:
             self.tests.values(),
             key=lambda test: (order.index(test.behaviour) if test.behaviour in order else len(order), test.nodeid),
         )
-        return Results(run, tuple(tests))
+        self.masker.learn()
+        return self.masker.of(Results(run, tuple(tests)))
 
     def write(self, *, interrupted: bool) -> None:
         """Write results.json, whole or not at all; where it cannot be written, :attr:`fault` says why.
@@ -226,10 +232,23 @@ class Collected:
         start = time.monotonic()
         try:
             self.results(interrupted=interrupted).write(self.folder / "results.json")
+            self.fault = ""
         except OSError as error:
-            self.fault = self.fault or f"results cannot be kept in {self.folder}: {error.strerror or error}"
+            self.fault = f"results cannot be kept in {self.folder}: {error.strerror or error}"
         end = time.monotonic()
         self._next_write = end + _SHARE * (end - start)
+
+    def rescue(self, *, interrupted: bool) -> None:
+        """Write the results elsewhere, where their folder cannot take them; :attr:`fault` says where, if that is possible."""
+        try:
+            folder = Path(tempfile.mkdtemp(prefix=f"channover-{self.folder.name}-"))
+        except OSError:
+            return
+        try:
+            self.results(interrupted=interrupted).write(folder / "results.json")
+            self.fault += f"; they are in {folder / 'results.json'}"
+        except OSError:
+            folder.rmdir()
 
     def _durations(self) -> dict[str, float]:
         wanted = self.settings
@@ -248,11 +267,12 @@ def outcome_of(reports: list[pytest.TestReport]) -> tuple[Outcome, str]:
             verdict: Outcome = "failed" if report.when == "call" and not getattr(report, RIG_BROKE, False) else "error"
             if getattr(report, "channover_strict", False):
                 verdict = "failed"
-            return verdict, _reason(report)
+            return verdict, reason_of(report)
     return "passed", ""
 
 
-def _reason(report: pytest.TestReport) -> str:
+def reason_of(report: pytest.TestReport) -> str:
+    """Return why a test did not pass, of the report of the phase that did not."""
     if explained := getattr(report, REASON, ""):
         return str(explained)
     crash = getattr(report.longrepr, "reprcrash", None)

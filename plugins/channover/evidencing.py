@@ -22,6 +22,7 @@ from channover.measuring import UnderWay
 from channover.observe import evidence
 from channover.observe.nics import NicCounters, NicSeries
 from channover.record import Record
+from channover.report.masking import Masker
 from channover.report.plots import Phase, Series
 from channover.report.plotter import PLACEHOLDER, SAMPLES, Plotter
 from channover.report.results import NicBytes
@@ -139,13 +140,14 @@ class Plots:
         self._plotter = Plotter()
         self._written: str | None = None
         self.folder: Path | None = None
+        self.masker = Masker()
 
     def attach(self, title: str, drawn: Mapping[str, Any]) -> str | None:
         """Attach a plot to the running test; return the name of its file, None where nothing is kept."""
         self._written = None
         allure.attach(PLACEHOLDER.format(escape(title)), f"NIC rates, {title}", allure.attachment_type.SVG)
         if self._written is not None and self.folder is not None:
-            self._plotter.draw(self.folder / self._written, drawn)
+            self._plotter.draw(self.folder / self._written, self.masker.of(drawn))
         return self._written
 
     @allure_commons.hookimpl(trylast=True)
@@ -161,9 +163,9 @@ class Plots:
 _plots = Plots()
 
 
-def plots_into(folder: Path) -> Plots:
-    """Have plots drawn into the folder of Allure's results."""
-    _plots.folder = folder
+def plots_into(folder: Path, masker: Masker) -> Plots:
+    """Have plots drawn into the folder of Allure's results, without secrets."""
+    _plots.folder, _plots.masker = folder, masker
     if not allure_commons.plugin_manager.is_registered(_plots):
         allure_commons.plugin_manager.register(_plots)
     return _plots

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Generator
 from dataclasses import asdict
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -37,9 +38,11 @@ from channover.fixtures import (
 )
 from channover.hosts import kernel
 from channover.hosts.base import Journal
+from channover.keeping import MASKER, AllureFiles
 from channover.measuring import UnderWay
 from channover.record import Record
 from channover.report.facts import Planned
+from channover.report.masking import Masker
 from channover.report.results import planned_folder
 from channover.report.terminal import LiveLine, progress, show
 from channover.reporting import LAB, MACHINES, Reporting, rig_of
@@ -71,6 +74,7 @@ EXPLAINED = pytest.StashKey[str]()
 """The last explanation of a comparison, whole: pytest cuts long ones short."""
 _WORKER_FOLDER = "channover_folder"
 _USAGE = "channover_usage"
+_LOST = "channover_lost"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -80,6 +84,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Check the options and make ready. Raises pytest.UsageError with one clear line."""
+    config.stash[MASKER] = Masker()
+    config.stash[MASKER].learn()
     config.addinivalue_line("markers", "behaviour(id): the behaviour of channover's catalogue that a test states")
     config.addinivalue_line("markers", "topology(topology): the topology that a test asks for (default: a pair)")
     config.addinivalue_line("markers", "hash_policy(policy): the transmit hash policy of a test's LAGs")
@@ -158,6 +164,8 @@ def _unasked(config: pytest.Config) -> bool:
 
 def _start_results(config: pytest.Config, session: Session, planned: list[Planned]) -> None:
     """Make the run's folder, keep the plan there, and have Allure write into it unless the user named a folder."""
+    masker = config.stash[MASKER]
+    planned = [masker.of(one) for one in planned]
     told = getattr(config, "workerinput", {}).get(_WORKER_FOLDER)
     folder = Path(told) if told else _collected(config, session).folder
     if told:
@@ -170,8 +178,25 @@ def _start_results(config: pytest.Config, session: Session, planned: list[Planne
         from allure_pytest import plugin as allure_plugin
 
         config.option.allure_report_dir = str(folder / "allure-results")
-        allure_plugin.pytest_configure(config)
-    evidencing.plots_into(Path(os.path.abspath(config.option.allure_report_dir)))
+        try:
+            allure_plugin.pytest_configure(config)
+        except OSError as error:
+            raise UsageError(f"evidence cannot be kept in {folder}: {error.strerror or error}") from None
+    place = Path(os.path.abspath(config.option.allure_report_dir))
+    files = AllureFiles(place, masker, partial(_not_kept, config, place))
+    files.register()
+    config.add_cleanup(files.unregister)
+    evidencing.plots_into(place, masker)
+
+
+def _not_kept(config: pytest.Config, place: Path, error: OSError) -> None:
+    words = f"evidence cannot be kept in {place}: {error.strerror or error}"
+    if _is_worker(config):
+        output: dict[str, object] = getattr(config, "workeroutput", {})
+        output.setdefault(_LOST, words)
+    else:
+        collected = config.stash[COLLECTED]
+        collected.lost = collected.lost or words
 
 
 def _collected(config: pytest.Config, session: Session) -> Collected:
@@ -185,6 +210,7 @@ def _collected(config: pytest.Config, session: Session) -> Collected:
             start,
             lab=place.lab.name if place.lab else "",
             revision=_revision(config.rootpath),
+            masker=config.stash[MASKER],
         )
     return config.stash[COLLECTED]
 
@@ -297,8 +323,9 @@ def pytest_runtest_makereport(
         setattr(report, STRICT, strict)
         setattr(report, RIG_BROKE, not strict and collecting.broke(error))
         explained = item.config.stash.get(EXPLAINED, "")
-        if explained and isinstance(error, AssertionError) and explained.partition("\n")[0] in str(error):
-            setattr(report, REASON, explained)
+        whole = explained and isinstance(error, AssertionError) and explained.partition("\n")[0] in str(error)
+        item.config.stash[MASKER].learn()  # what the test itself has set is forgotten when it ends
+        setattr(report, REASON, item.config.stash[MASKER].text(explained if whole else collecting.reason_of(report)))
     if report.when == "teardown":
         session = item.config.stash[SESSION]
         facts = {
@@ -317,7 +344,7 @@ def pytest_runtest_makereport(
             "facts": facts,
             "spent": {"traffic": record.traffic, "converging": record.converging, "waiting": record.waiting},
         }
-        setattr(report, LEFT, left)
+        setattr(report, LEFT, item.config.stash[MASKER].of(left))
     return report
 
 
@@ -351,7 +378,11 @@ class _Reporter:
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
         """Take what a worker has to say about the command line."""
-        self.refused = self.refused or getattr(node, "workeroutput", {}).get(_USAGE, "")
+        output = getattr(node, "workeroutput", {})
+        self.refused = self.refused or output.get(_USAGE, "")
+        if COLLECTED in self.config.stash:
+            collected = self.config.stash[COLLECTED]
+            collected.lost = collected.lost or output.get(_LOST, "")
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_keyboard_interrupt(self) -> None:
@@ -363,8 +394,11 @@ class _Reporter:
         """Write the results."""
         stopped = self.stopped or bool(session.shouldstop or session.shouldfail) or exitstatus not in (0, 1)
         if self._opened:
-            self.config.stash[COLLECTED].write(interrupted=stopped)
-            if self.config.stash[COLLECTED].fault and session.exitstatus == 0:
+            collected = self.config.stash[COLLECTED]
+            collected.write(interrupted=stopped)
+            if collected.fault:
+                collected.rescue(interrupted=stopped)
+            if (collected.fault or collected.lost) and session.exitstatus == 0:
                 session.exitstatus = pytest.ExitCode.TESTS_FAILED
         if self.refused:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
@@ -388,6 +422,8 @@ class _Reporter:
             )
         results = os.path.relpath(collected.folder / "results.json", self.config.invocation_params.dir)
         terminalreporter.write_line(collected.fault or f"results: {results}", red=bool(collected.fault))
+        if collected.lost:
+            terminalreporter.write_line(collected.lost, red=True)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -130,6 +130,8 @@ class Reporting:
         collected = self._config.stash.get(self._collected, None)
         if not self._reports or collected is None or not collected.opened or self._config.getoption("--no-report"):
             return
+        if collected.fault:
+            return  # there is nothing whole that they could be made of, and no room for them
         shown = os.path.relpath(collected.folder, self._config.invocation_params.dir)
         try:
             self._certificate(collected)

@@ -1,4 +1,4 @@
-"""What must not leave the lab in a bundle: private keys, and what stands in the environment of whoever signs."""
+"""What is secret, and must not leave the lab in a bundle: private keys, and what stands in the environment."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
+from urllib.parse import unquote
 
 _KEY = re.compile(
     rb"-----BEGIN (?:[A-Z0-9 ]+ )?PRIVATE KEY(?: BLOCK)?-----|-----BEGIN OpenVPN Static key|PuTTY-User-Key-File-\d"
@@ -15,8 +16,10 @@ _KEY = re.compile(
 )
 _NAMES = re.compile(r"^(?:id_(?:rsa|dsa|ecdsa|ed25519)(?:_sk)?|.*\.(?:ppk|p12|pfx|jks|kdbx)|\.env|\.netrc|\.pgpass)$")
 _SECRET = re.compile(r"TOKEN|SECRET|PASS(?:WORD|WD|PHRASE)?(?:_|$)|API_?KEY|CREDENTIAL|PRIVATE|COOKIE|AUTH(?!OR)", re.I)
-_TOKEN = re.compile(rb"\b(?:AKIA[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{36}|glpat-[\w-]{20}|xox[abprs]-[\w-]{10,})\b")
-_OPTION = re.compile(r"--?[\w-]*(?:password|passwd|passphrase|secret|token|api-?key)[\w-]*(?:=.*)?", re.I)
+TOKEN = re.compile(rb"\b(?:AKIA[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{36}|glpat-[\w-]{20}|xox[abprs]-[\w-]{10,})\b")
+OPTION = re.compile(r"--?[\w-]*(?:password|passwd|passphrase|secret|token|api-?key)[\w-]*(?:=.*)?", re.I | re.DOTALL)
+"""A word of a command line whose value, or the next word, is a secret."""
+_URL = re.compile(r"://[^\s/:@]*:([^\s/@]+)@")
 _ENCODED = re.compile(rb"[A-Za-z0-9+/]{64,}={0,2}")
 _HARMLESS = re.compile(
     r"^(?:LANG|LANGUAGE|LC_\w+|TERM|TZ|SHLVL|_|COLUMNS|LINES|PAGER|EDITOR|NO_COLOR|COLORTERM|DEBIAN_FRONTEND)$"
@@ -39,13 +42,34 @@ def find(name: str, data: bytes, environment: Mapping[str, str] | None = None) -
     for text in _views(name, data):
         if _KEY.search(text):
             return "it has a private key"
-        if _TOKEN.search(text):
+        if TOKEN.search(text):
             return "it has an access token"
         if reason := _of_environment(text, variables):
             return reason
-    if name == "results.json" and any(_OPTION.fullmatch(word) for word in _command(data)):
+    if name == "results.json" and _told(_command(data)):
         return "its command line has an option with a password or token"
     return None
+
+
+def known(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield the secrets of an environment, each with its variable: by the variable's name, or as the password of a URL."""
+    for name, value in environment.items():
+        if len(value.strip()) >= _SHORTEST and _SECRET.search(name) and not _is_path(value):
+            yield name, value
+        for password in _URL.findall(value):
+            yield from ((name, text) for text in {password, unquote(password)} if len(text) >= _SHORTEST)
+
+
+def _is_path(value: str) -> bool:
+    return "/" in value and os.path.exists(value)
+
+
+def _told(words: list[str]) -> bool:
+    """Say whether a command line has an option with a secret that was not masked when the run was made."""
+    return any(
+        OPTION.fullmatch(word) and not word.endswith("=***") and not ("=" not in word and after == "***")
+        for word, after in zip(words, [*words[1:], ""], strict=True)
+    )
 
 
 def _command(results: bytes) -> list[str]:
@@ -64,17 +88,13 @@ def _views(name: str, data: bytes) -> Iterator[bytes]:
 
 
 def _of_environment(data: bytes, variables: Mapping[str, str]) -> str | None:
-    copied = []
-    for name, value in variables.items():
-        raw = os.fsencode(value)
-        if len(raw) < _SHORTEST:
-            continue
-        if _SECRET.search(name) and not value.isdigit() and not os.path.exists(value):
-            escaped = json.dumps(value, ensure_ascii=False)[1:-1].encode("utf-8", "surrogateescape")
-            if raw in data or escaped in data:
-                return f"it has the value of the environment variable {name}"
-        if not _HARMLESS.match(name) and os.fsencode(name) + b"=" + raw in data:
-            copied.append(name)
-    if len(copied) >= _DUMP:
-        return f"it has a copy of the environment ({', '.join(copied[:3])}, …)"
-    return None
+    for name, value in known(variables):
+        escaped = json.dumps(value, ensure_ascii=False)[1:-1].encode("utf-8", "surrogateescape")
+        if not value.isdigit() and (os.fsencode(value) in data or escaped in data):
+            return f"it has the value of the environment variable {name}"
+    copied = [
+        name
+        for name, value in variables.items()
+        if len(value) >= _SHORTEST and not _HARMLESS.match(name) and os.fsencode(f"{name}={value}") in data
+    ]
+    return f"it has a copy of the environment ({', '.join(copied[:3])}, …)" if len(copied) >= _DUMP else None
