@@ -242,7 +242,7 @@ def test_a_client_that_ended_by_itself_has_its_report(two_hosts: Lab) -> None:
     transfer = ended(two_hosts, Load(Protocol.TCP, "x"), Ended(told("client-tcp.json")), told("server-tcp.txt"))
     assert not transfer.running
     assert transfer.congestion_control == "bbr"
-    assert transfer.lost_share == 0
+    assert transfer.datagrams == (0, 0)
     transfer.stop()
     assert len(transfer.slices()) >= 10
 
@@ -254,6 +254,68 @@ def test_what_is_no_json_is_a_broken_rig(two_hosts: Lab) -> None:
         RigError, match=r"^left: iperf3 to x port 5201: iperf3: parameter error - bad; server: nothing$"
     ):
         ended(two_hosts, Load(Protocol.TCP, "x"), client, "").stop()
+
+
+WORDS = "iperf3: error - unable to send control message: Bad file descriptor\n"
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize(
+    ("before", "behind", "code"), [("", WORDS, 1), ("", WORDS, 0), ("warning: {odd}\n", "", 0), (WORDS, WORDS, 1)]
+)
+def test_words_around_a_report_are_a_note(two_hosts: Lab, before: str, behind: str, code: int) -> None:
+    client = Ended(before + told("client-tcp.json") + behind, code=code)
+    transfer = ended(two_hosts, Load(Protocol.TCP, "x"), client, told("server-tcp.txt"))
+    assert not transfer.running
+    assert transfer.congestion_control == "bbr"
+    said = " ".join((before + behind).split())
+    assert transfer.notes == [f"left: iperf3 to x port 5201 said besides its report: {said}"]
+
+
+@pytest.mark.lab
+def test_a_whole_report_with_another_exit_code_is_a_note(two_hosts: Lab) -> None:
+    client = Ended(told("client-tcp.json"), "iperf3: exiting\n", 1)
+    transfer = ended(two_hosts, Load(Protocol.TCP, "x"), client, told("server-tcp.txt"))
+    assert not transfer.running
+    assert transfer.notes == ["left: iperf3 to x port 5201 ended with code 1"]
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize(
+    ("stdout", "stderr", "code", "words"),
+    [
+        (told("client-tcp.json")[:900], "", 0, r"its report breaks off behind '.*'; server: nothing$"),
+        ("", "", 0, r"it left no report and ended with code 0; server: nothing$"),
+        ("", "warning: harmless", -9, r"was ended by SIGKILL, as a kernel that is out of memory sends it$"),
+        (told("client-tcp.json"), "", -11, r"was ended by SIGSEGV$"),
+        ("", "", -64, r"was ended by SIGRTMAX$"),
+        ("", "", -40, r"was ended by signal 40$"),
+    ],
+)
+def test_a_client_without_a_whole_report_is_a_broken_rig(
+    two_hosts: Lab, stdout: str, stderr: str, code: int, words: str
+) -> None:
+    transfer = ended(two_hosts, Load(Protocol.TCP, "x"), Ended(stdout, stderr, code), told("server-tcp.txt"))
+    with pytest.raises(RigError, match=rf"^left: iperf3 to x port 5201:? {words}"):
+        assert not transfer.running
+
+
+def test_what_several_transfers_lost_is_a_share_of_what_all_sent() -> None:
+    """One sent a hundred datagrams and lost ten, the other sent nine hundred: 1 %, and not 10 %."""
+    slice_ = "[  5]   0.00-0.10   sec  1 MBytes  90000 Kbits/sec  0.031 ms  {}/{} (1%)  \n"
+    host: Any = None
+    load = Load(Protocol.UDP, "10.0.0.2")
+    transfers = [
+        Transfer(load, host, host, Ended(slice_.format(lost, sent)), Ended("{}"))
+        for lost, sent in ((10, 100), (0, 900))
+    ]
+    flow = Flow("two", Protocol.UDP, Measuring(Link(), duration=None, limit=3.0), transfers, _open=False)
+    assert flow.lost == 0.01
+    transfers[0].server.stdout, transfers[1].server.stdout = slice_.format(0, 0), slice_.format(0, 0)  # type: ignore[misc]
+    for transfer in transfers:
+        transfer._read = 0
+        transfer._slices = []
+    assert flow.lost == 1.0, "nothing arrived: nothing is known to have been sent"
 
 
 @pytest.fixture

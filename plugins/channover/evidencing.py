@@ -69,11 +69,11 @@ def of_copy(record: Record, copied: Copied) -> None:
     """Attach what a file copy left: the hosts' sockets and counters, a plot of each NIC's rate."""
     record.traffic += copied.copy.seconds
     start, end = copied.copy.setup, copied.copy.setup + copied.copy.seconds
-    with allure.step(f"{copied.title}: {copied.copy.seconds:.1f} s"):
+    with allure.step(f"{copied.name}: {copied.copy.seconds:.1f} s"):
         for name, sections in evidence.collect_all(copied.hosts).items():
             _attach_sections(name, sections)
         spans = [("set-up", 0.0, start), ("copy", start, end)]
-        _attach_rates(record, copied.title, copied.hosts, copied.nics.series, copied.measuring.link, spans)
+        _attach_rates(record, copied.name, copied.hosts, copied.nics.series, copied.measuring.link, spans)
 
 
 def of_load(record: Record, loaded: Loaded) -> None:

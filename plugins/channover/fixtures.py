@@ -119,20 +119,27 @@ def measuring(request: pytest.FixtureRequest, lab: Lab, channover_record: Record
     """How this test measures; flows that a test leaves open are ended with it."""
     session = request.config.stash[SESSION]
     progress: Callable[..., None] = request.config.stash[evidencing.LIVE]
-    yield Measuring(
+    made = Measuring(
         link=lab.link,
         duration=session.settings.duration,
         limit=session.settings.limit,
         native_mptcp=session.native_mptcp,
         processors=own_processors if session.settings.target != "physical" else None,
+        on_this_machine=session.settings.target != "physical" and not session.settings.place.dry_run,
         record=channover_record.readings.append,
         opened=channover_record.flows.append,
         progress=lambda flow: progress(channover_record, flow),
         closed=lambda flow: evidencing.of_flow(channover_record, flow),
         explain=evidencing.explain,
     )
-    for flow in channover_record.flows:
-        flow.abandon()
+    yield made
+    try:
+        for flow in channover_record.flows:
+            if not channover_record.failed:
+                flow.leave()
+    finally:
+        for flow in channover_record.flows:
+            flow.abandon()
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv4Interface
 from typing import TYPE_CHECKING
@@ -11,6 +11,7 @@ from typing import Protocol as Role
 
 from channover.hosts.base import Host
 from channover.observe.counters import Processors
+from channover.traffic.iperf import ports
 from channover.verdict.expect import Reading
 from channover.wire import Link
 
@@ -90,3 +91,9 @@ class Measuring:
     explain: Callable[[Flow], str] = field(default=lambda _: "", repr=False)
     processors: Callable[[], Processors] | None = field(default=None, repr=False)
     """Reads the processors that the lab shares with other machines, as often as wanted; None where it shares none."""
+    on_this_machine: bool = True
+    """Whether this machine's processors are the wires: then one test measures at a time."""
+    ports: Iterator[int] = field(default_factory=ports, repr=False)
+    """TCP and UDP ports for what is measured at once: no two have the same."""
+    under_way: list[Flow] = field(default_factory=list, repr=False)
+    """The flows that have been started and not ended."""

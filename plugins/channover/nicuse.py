@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, median
 
@@ -30,12 +30,22 @@ class Idle:
 
 @dataclass(frozen=True)
 class NicUse:
-    """NICs during a measurement: series by host name, and the hosts between which the data went."""
+    """NICs during a measurement: series by host name, and the hosts between which the data went.
+
+    ``ways`` are the directions of the data at each end, ``beside`` what was measured at once. A NIC's counters do not tell
+    one flow's bytes from another's: names of values say so, and of what ran the other way only acknowledgements count.
+    """
 
     series: Mapping[str, NicSeries]
     ends: Sequence[Host]
     link: Link
     count: Count = field(repr=False)
+    ways: Mapping[str, Collection[str]] = field(default_factory=dict)
+    beside: Sequence[str] = ()
+
+    def _value(self, name: str, number: float, unit: str = "1") -> Measured:
+        together = f" ({1 + len(self.beside)} at once)" if self.beside else ""
+        return self.count(name + together, number, unit)
 
     def carried(self, host: Host) -> dict[str, int]:
         """Return the bytes that each cabled NIC of a host carried, both directions together."""
@@ -44,17 +54,19 @@ class NicUse:
     def used(self, host: Host, among: Sequence[str] = ()) -> list[str]:
         """Return the NICs of a host (``among`` these, if any are named) that carried data in some direction.
 
-        Acknowledgements that come back another way, and chatter, are no data.
+        Acknowledgements that come back another way, and chatter, are no data; nor is what runs the other way at once.
         """
+        ways = self.ways.get(host.name, ("tx", "rx")) if self.beside else ("tx", "rx")
+        least = ACKNOWLEDGEMENTS if self.beside else USED_SHARE
         names = [name for name in self._sampled(host) if not among or name in among]
         sent = {name: self._moved(host, name) for name in names}
         both = sum(moved.total_bytes for moved in sent.values())
         found: list[str] = []
-        for direction in ("tx_bytes", "rx_bytes"):
-            sizes = {name: int(getattr(moved, direction)) for name, moved in sent.items()}
+        for way in ways:
+            sizes = {name: int(getattr(moved, f"{way}_bytes")) for name, moved in sent.items()}
             total = sum(sizes.values())
             if total > both * ACKNOWLEDGEMENTS:
-                found += [name for name, size in sizes.items() if size >= total * USED_SHARE and name not in found]
+                found += [name for name, size in sizes.items() if size >= total * least and name not in found]
         return found
 
     def _sampled(self, host: Host) -> list[str]:
@@ -73,11 +85,11 @@ class NicUse:
         name = "NICs used"
         if len(set(numbers.values())) > 1:
             name += f" ({', '.join(f'{host} {number}' for host, number in numbers.items())})"
-        return self.count(name, fmean(numbers.values()), "1")
+        return self._value(name, fmean(numbers.values()), "1")
 
     def trunk_count(self, host: Host, nics: Sequence[str]) -> Measured:
         """Return on how many of these NICs of a host, a switch's trunk, data travelled."""
-        return self.count(f"links used at {host.name}", len(self.used(host, nics)), "1")
+        return self._value(f"links used at {host.name}", len(self.used(host, nics)), "1")
 
     def idle(self, host: Host, direction: str) -> list[Idle]:
         """Return the NICs of a host that carried no data in a direction (``tx``, ``rx``), with what they did carry."""
@@ -87,11 +99,11 @@ class NicUse:
         for name, size in sizes.items():
             if size < sum(sizes.values()) * USED_SHARE:
                 what = f"{direction} bytes of idle {host.name}.{name}"
-                found.append(Idle(self.count(what, size, "bytes"), getattr(moved[name], f"{direction}_packets")))
+                found.append(Idle(self._value(what, size, "bytes"), getattr(moved[name], f"{direction}_packets")))
         return found
 
     def wire_rate(self, host: Host, nic: str) -> Measured:
         """Return the median rate (bit/s on the wire) of a NIC's busier direction: start and end do not count."""
         series = self.series[host.name]
         rate = max(median(series.rate(host.nic(nic).device, direction) or (0.0,)) for direction in ("tx", "rx"))
-        return self.count(f"wire rate of {host.name}.{nic}", self.link.counted(rate), "bit/s")
+        return self._value(f"wire rate of {host.name}.{nic}", self.link.counted(rate), "bit/s")

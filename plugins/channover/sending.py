@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from channover.copying import Copied
 from channover.errors import BehaviourFailed
 from channover.flow import Flow
 from channover.hosts.base import Host
 from channover.measuring import End, Measuring
 from channover.traffic.iperf import Load, Protocol
+from channover.verdict.expect import exactly
 
 
 @dataclass(frozen=True)
@@ -64,9 +66,9 @@ class Traffic:
             (
                 source.host,
                 target.host,
-                make(target=str(target.address.ip), source=self._bound(source), port=5201 + number),
+                make(target=str(target.address.ip), source=self._bound(source)),
             )
-            for number, (source, target) in enumerate(pairs)
+            for source, target in pairs
         ]
         first = f"{pairs[0][0].host.name}→{pairs[0][1].host.name}"
         name = f"{self.protocol.value} {first}" + (f" and {len(pairs) - 1} more" if len(pairs) > 1 else "")
@@ -77,7 +79,8 @@ class Traffic:
         return None if self.protocol is Protocol.MPTCP else str(source.address.ip)
 
 
-def require_multipath(flow: Flow) -> None:
-    """Fail where a connection of the flow is no MPTCP connection any more. Raises BehaviourFailed."""
-    if reasons := flow.fallbacks():
-        raise BehaviourFailed(f"{flow.name}: the connection fell back to TCP ({'; '.join(reasons)})")
+def require_multipath(measured: Flow | Copied) -> None:
+    """Fail where a connection of a flow or a copy is no MPTCP connection any more. Raises BehaviourFailed, RigError."""
+    if not measured.fallen_back.compare(exactly(0)).held:
+        reasons = "; ".join(measured.fallbacks())
+        raise BehaviourFailed(f"{measured.name}: the connection fell back to TCP ({reasons})")

@@ -125,19 +125,18 @@ class Tunnels:
         stops its control connection too.
         """
         server = tunnel.server.host.spawn("iperf3", "-s", "-p", str(LOAD_PORT), "--forceflush")
-        server.wait_for("Server listening", 5.0)
         words = ["iperf3", "-c", str(tunnel.server.address.ip), "-p", str(LOAD_PORT), "-t", "300"]
         if tunnel.kind == "openvpn":
             words += ["-u", "-l", "1390", "-b", f"{1.5 * self.multipath.link.rate:.0f}"]
-        with measuring_slot() as waited, self._watched(tunnel):
-            self.record.waiting += waited
+        with ExitStack() as stack:
+            stack.callback(server.stop, 1.0)
+            server.wait_for("Server listening", 5.0)
+            self.record.waiting += stack.enter_context(measuring_slot(self.measuring))
+            stack.enter_context(self._watched(tunnel))
             client = tunnel.client.host.spawn(*words)
-            try:
-                server.wait_for("connected to", 10.0)
-                yield
-            finally:
-                client.stop(1.0)
-                server.stop(1.0)
+            stack.callback(client.stop, 1.0)
+            server.wait_for("connected to", 10.0)
+            yield
 
     @contextmanager
     def _watched(self, tunnel: Tunnel) -> Iterator[None]:

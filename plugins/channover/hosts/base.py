@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from re import Match
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from channover.errors import RigError
 from channover.plan import Plan
@@ -193,6 +194,19 @@ def finished(host: str, process: Process, timeout: float, check: bool) -> Comple
         words = (process.stderr or process.stdout).strip()[-600:]
         raise RigError(f"{host}: '{shown(process.argv)}' ended with code {code}: {words}")
     return Completed(process.argv, code, process.stdout, process.stderr)
+
+
+_Given = TypeVar("_Given")
+_Got = TypeVar("_Got")
+
+
+def each(action: Callable[[_Given], _Got], things: Collection[_Given]) -> list[_Got]:
+    """Do something with each of several things, side by side; return what came of it, in their order.
+
+    All are done when the first error is raised.
+    """
+    with ThreadPoolExecutor(max(len(things), 1)) as pool:
+        return [done.result() for done in [pool.submit(action, thing) for thing in things]]
 
 
 def until(condition: Callable[[], object], what: str, timeout: float, interval: float = 0.01) -> float:

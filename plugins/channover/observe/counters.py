@@ -96,9 +96,14 @@ def parse_netstat(text: str) -> Counters:
     return Counters(found)
 
 
+def parse_nstat(text: str) -> Counters:
+    """Return the counters in lines of a name and a number, as ``nstat`` prints them. Raises ValueError."""
+    return Counters({name: int(value) for name, value in (line.split()[:2] for line in text.splitlines() if line)})
+
+
 def counters(host: Host) -> Counters:
     """Read the host's counters now. Raises RigError."""
-    return parse_netstat("".join(host.read(path) for path in FILES))
+    return parse_netstat(host.run("cat", *FILES, quiet=True).stdout)
 
 
 def fallback_reasons(before: Counters, after: Counters) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ A :class:`Sampler` is one bash process on the host that forks nothing: it reads 
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
@@ -222,6 +223,11 @@ class Sampler:
             self._process.stop()
             self.series = self._parse()
         return self.series
+
+    def abandon(self) -> None:
+        """End, whatever it has seen."""
+        with contextlib.suppress(RigError):
+            self._process.stop(1.0)
 
     def __enter__(self) -> Sampler:
         return self

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
 
@@ -99,8 +99,11 @@ class FileServer:
     port: int
     path: str
     size: int
+    process: Process
     mptcp: bool = False
     ssh: SshServer | None = None
+    settings: str = ""
+    """What the program was told besides its command line."""
 
     @property
     def url(self) -> str:
@@ -134,6 +137,8 @@ class Copying:
     client: Host
     server: FileServer
     process: Process
+    command: tuple[str, ...]
+    """The client's own command line."""
 
     @property
     def running(self) -> bool:
@@ -153,9 +158,10 @@ class Copying:
             raise RigError(f"{self.client.name}: the copy of {self.server.url} failed with code {code}: {words}")
         return result
 
-    def stop(self) -> None:
-        """End it before its time."""
-        self.process.stop()
+    def abandon(self) -> None:
+        """End it where it still runs, whatever state it is in."""
+        with suppress(RigError):
+            self.process.stop(1.0)
 
     def _curl(self) -> Copy | None:
         found = re.search(r"^channover (\S+) (\S+) (\d+)", self.process.stdout, re.MULTILINE)
@@ -198,12 +204,13 @@ def serve(
     host.sparse(path, size)
     if protocol is FileProtocol.SFTP:
         with ssh_server(host, port, mptcp=mptcp, timeout=timeout) as ssh:
-            yield FileServer(host, protocol, address, port, path, size, mptcp, ssh)
+            yield FileServer(host, protocol, address, port, path, size, ssh.process, mptcp, ssh)
         return
     template = _NGINX if protocol is FileProtocol.HTTP else _VSFTPD
     listened = "0.0.0.0" if mptcp else address
     config = f"{folder}/server.conf"
-    host.write(config, template.format(folder=folder, address=listened, port=port), 0o600)
+    settings = template.format(folder=folder, address=listened, port=port)
+    host.write(config, settings, 0o600)
     command = ("vsftpd", config)
     if protocol is FileProtocol.HTTP:
         known = host.run("nginx", "-h", check=False, quiet=True)
@@ -212,7 +219,7 @@ def serve(
     process = host.spawn(*(MPTCPIZE if mptcp else ()), *command)
     try:
         _wait_listening(host, process, port, timeout)
-        yield FileServer(host, protocol, address, port, path, size, mptcp)
+        yield FileServer(host, protocol, address, port, path, size, process, mptcp, settings=settings)
     finally:
         process.stop()
 
@@ -225,12 +232,13 @@ def start_copy(client: Host, server: FileServer, *, mptcp: bool | None = None) -
     prefix = MPTCPIZE if (server.mptcp if mptcp is None else mptcp) else ()
     if server.ssh is None:
         command = ("curl", "-q", "-sS", "--noproxy", "*", "--fail", "-o", "/dev/null", "-w", _CURL_FORMAT, server.url)
-        return Copying(client, server, client.spawn(*prefix, *command))
+        return Copying(client, server, client.spawn(*prefix, *command), command)
     login = ssh_login(client, server.ssh, server.address)
     batch = f"{client.folder}/sftp-{server.host.name}-{server.port}.batch"
     client.write(batch, f"!date +%s%N\nget {server.path} /dev/null\n!date +%s%N\n")
     sftp = ("sftp", *login.options, "-o", "Compression=no", "-b", batch, login.name)
-    return Copying(client, server, client.spawn("sh", "-c", 'date +%s%N; exec "$@"', "sh", *prefix, *sftp))
+    process = client.spawn("sh", "-c", 'date +%s%N; exec "$@"', "sh", *prefix, *sftp)
+    return Copying(client, server, process, sftp)
 
 
 def copy(client: Host, server: FileServer, timeout: float = 60.0, *, mptcp: bool | None = None) -> Copy:

@@ -12,15 +12,14 @@ import json
 import re
 import signal
 from bisect import bisect_right
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from itertools import accumulate, pairwise
+from itertools import accumulate, cycle, pairwise
 from typing import Any
 
 from channover.errors import RigError
-from channover.hosts.base import Host, Process
+from channover.hosts.base import Host, Process, each
 
 SLICE = 0.1
 """Length of one of the receiver's slices, in seconds: the shortest that iperf3 offers."""
@@ -28,6 +27,15 @@ TCP_BLOCK = "16K"
 """A receiver counts whole blocks; with iperf3's 128 kB a slice of 0.1 s at 100 Mbit/s would be off by a tenth."""
 INCOMPRESSIBLE_BLOCK = "128K"
 """iperf3 sends one random block over and over: zlib, which looks back 32 kB (RFC 1950, 2.2), sees that in a small one."""
+
+PORTS = range(5201, 5399)
+"""TCP and UDP ports of the servers, from iperf3's own on."""
+
+
+def ports() -> Iterator[int]:
+    """Return the ports one after the other, so that no two of what runs at once have the same."""
+    return cycle(PORTS)
+
 
 _SLICE = re.compile(
     r"^\[\s*(?P<id>\d+|SUM)\]\s+(?P<start>[\d.]+)-(?P<end>[\d.]+)\s+sec\s+(?P<moved>[\d.]+) (?P<prefix>[KMGT]?)Bytes"
@@ -144,6 +152,22 @@ def even_rates(slices: Sequence[Slice]) -> list[float]:
     return [8 * (late - early) / SLICE for early, late in pairwise(sums)]
 
 
+class GaveUp(RigError):
+    """iperf3 ended with an error of its own, in its own words."""
+
+
+def read_report(text: str) -> tuple[dict[str, Any] | None, str]:
+    """Return the report (JSON) in what iperf3's client printed, None where none is whole, and the words around it.
+
+    iperf3 puts words before it (a warning) or behind it (``iperf3: error - unable to send control message: …``).
+    """
+    for start in re.finditer(r"^\{", text, re.MULTILINE):
+        with contextlib.suppress(json.JSONDecodeError):
+            found, end = json.JSONDecoder().raw_decode(text, start.start())
+            return found, " ".join((text[: start.start()] + " " + text[end:]).split())
+    return None, " ".join(text.split())
+
+
 def _program(protocol: Protocol, native_mptcp: bool) -> tuple[str, ...]:
     """Return how iperf3 is started: its sockets are MPTCP by its own option, or by mptcpize's preloaded library."""
     return ("mptcpize", "run", "iperf3") if protocol is Protocol.MPTCP and not native_mptcp else ("iperf3",)
@@ -158,6 +182,7 @@ class Transfer:
     target: Host
     server: Process
     client: Process
+    notes: list[str] = field(default_factory=list)
     _report: dict[str, Any] | None = field(default=None)
     _taken: int | None = field(default=None)
     _slices: list[Slice] = field(default_factory=list, repr=False)
@@ -177,19 +202,25 @@ class Transfer:
             server = target.spawn(
                 *program, "-s", "-1", "-p", str(load.port), "-i", f"{SLICE:g}", "-f", "k", "--forceflush"
             )
+            begun.append(server)
             server.wait_for("Server listening", 5.0)
             return server
 
-        def send(one: tuple[Host, Host, Load], server: Process) -> Transfer:
-            source, target, load = one
+        def send(one: tuple[tuple[Host, Host, Load], Process]) -> Transfer:
+            (source, target, load), server = one
             option = ("--mptcp",) if load.protocol is Protocol.MPTCP and native_mptcp else ()
             program = (*_program(load.protocol, native_mptcp), *option)
             client = source.spawn(*program, *load.options, "-i", f"{SLICE:g}", "-J")
+            begun.append(client)
             return cls(load, source, target, server, client)
 
-        with ThreadPoolExecutor(len(loads)) as pool:
-            servers = list(pool.map(listen, loads))
-            return list(pool.map(send, loads, servers))
+        begun: list[Process] = []
+        try:
+            servers = each(listen, loads)
+            return each(send, list(zip(loads, servers, strict=True)))
+        except BaseException:
+            _end_all(begun)
+            raise
 
     def slices(self) -> list[Slice]:
         """Return the receiver's slices so far; after :meth:`stop`, those from before it."""
@@ -205,39 +236,92 @@ class Transfer:
 
     @property
     def running(self) -> bool:
-        """Whether the client is still sending. Raises RigError where it ended in an error."""
-        if self._report is None and self.client.poll() is not None:
-            self._close()
+        """Whether the client is still sending. Raises RigError where it, or the server, ended in an error."""
+        if self._report is None:
+            if self.client.poll() is not None:
+                self._close()
+            elif self.server.poll() not in (None, 0):
+                with contextlib.suppress(RigError):  # most often the server has ended because the client has
+                    self.client.wait(1.0)
+                if self.client.poll() is None:
+                    raise RigError(f"{self._server} ended while its client went on: {self._server_said}")
+                self._close()
         return self._report is None
+
+    def take(self) -> None:
+        """Let what comes from now on be no figure any more: the traffic's end disturbs it."""
+        if self._taken is None:
+            self._taken = len(self.slices())
 
     def stop(self) -> None:
         """End the transfer where it still runs. Raises RigError where iperf3 says that it failed."""
         if self.running:
-            self._taken = len(self.slices())
+            self.take()
             self.client.signal(signal.SIGINT)
-            self.client.wait(5.0)
+            try:
+                self.client.wait(5.0)
+            except RigError as error:
+                raise RigError(f"{error}{_halted(self.source, self.client)}") from None
             self._close(interrupted=True)
 
     def abandon(self) -> None:
         """End both programs, whatever state they are in."""
-        for process in (self.client, self.server):
-            process.stop(1.0)
+        _end_all([self.client, self.server])
+
+    @property
+    def _client(self) -> str:
+        return f"{self.source.name}: iperf3 to {self.load.target} port {self.load.port}"
+
+    @property
+    def _server(self) -> str:
+        return f"{self.target.name}: iperf3's server on port {self.load.port}"
+
+    @property
+    def _server_said(self) -> str:
+        return self.server.stderr.strip()[-200:] or "nothing"
 
     def _close(self, interrupted: bool = False) -> None:
-        words = self.client.stdout
-        self._report = {}
-        with contextlib.suppress(json.JSONDecodeError):
-            self._report = json.loads(words[words.find("{") :])
-        error = str(self._report.get("error", "")) if self._report else self.client.stderr.strip()[-300:]
+        """Take the client's report, once it has ended. Raises RigError where it, or its server, did not end well."""
+        code = self.client.poll() or 0
+        report, words = read_report(self.client.stdout)
+        self._report = report or {}
+        if code < 0 and not (interrupted and code == -signal.SIGINT):
+            raise RigError(f"{self._client} was ended by {_signal(code)}")
+        if (self.server.poll() or 0) < 0:
+            raise RigError(f"{self._server} was ended by {_signal(self.server.poll() or 0)}")
+        error = str(self._report.get("error", "")) if report is not None else self._without_report(words, code)
         if error and not (interrupted and "terminated" in error):
-            raise RigError(
-                f"{self.source.name}: iperf3 to {self.load.target} port {self.load.port}: {error}; "
-                f"server: {self.server.stderr.strip()[-200:] or 'nothing'}"
-            )
+            elsewhere = ", by a signal that came from elsewhere" if error.startswith("interrupt") else ""
+            raise GaveUp(f"{self._client}: {error}{elsewhere}; server: {self._server_said}")
+        if words and report is not None:
+            self.notes.append(f"{self._client} said besides its report: {words[:300]}")
+        elif code and not interrupted:
+            self.notes.append(f"{self._client} ended with code {code}")
+        self._close_server()
+
+    def _without_report(self, words: str, code: int) -> str:
+        """Say what a client said that left no whole report; nothing where it ended on our signal before it could."""
+        if code == -signal.SIGINT:
+            return ""
+        if said := self.client.stderr.strip()[-300:]:
+            return said
+        return (
+            f"its report breaks off behind '{words[-60:]}'"
+            if words
+            else f"it left no report and ended with code {code}"
+        )
+
+    def _close_server(self) -> None:
         try:
-            self.server.wait(3.0)
-        except RigError:
+            code = self.server.wait(3.0)
+        except RigError as error:
+            halted = _halted(self.target, self.server)
             self.server.stop(1.0)
+            if halted:
+                raise RigError(f"{error}{halted}") from None
+            return
+        if code < 0:
+            raise RigError(f"{self._server} was ended by {_signal(code)}")
 
     @property
     def report(self) -> dict[str, Any]:
@@ -250,8 +334,34 @@ class Transfer:
         return str(self.report.get("end", {}).get("sender_tcp_congestion", ""))
 
     @property
-    def lost_share(self) -> float:
-        """The share (0 to 1) of the UDP datagrams that were lost, as the receiver counts them."""
+    def datagrams(self) -> tuple[int, int]:
+        """How many UDP datagrams were lost, and how many were sent, as the receiver counts them by their numbers."""
         slices = self.slices()
-        total = sum(one.total for one in slices)
-        return sum(one.lost for one in slices) / total if total else 0.0
+        return sum(one.lost for one in slices), sum(one.total for one in slices)
+
+
+def _end_all(processes: Sequence[Process]) -> None:
+    """End programs, side by side, whatever becomes of one."""
+
+    def end(one: Process) -> None:
+        with contextlib.suppress(RigError):
+            one.stop(1.0)
+
+    each(end, processes)
+
+
+def _signal(code: int) -> str:
+    """Return the name of the signal that an exit code tells of."""
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    return f"{name}, as a kernel that is out of memory sends it" if -code == signal.SIGKILL else name
+
+
+def _halted(host: Host, process: Process) -> str:
+    """Say that a program is stopped, or nothing (``proc(5)``, stat: state)."""
+    with contextlib.suppress(RigError, OSError, IndexError):
+        if host.read(f"/proc/{process.pid}/stat").rpartition(") ")[2].split()[0] in ("T", "t"):
+            return ": it is stopped, by SIGSTOP or a debugger"
+    return ""
