@@ -71,5 +71,19 @@ class Server:
             door.shutdown(socket.SHUT_RDWR)
             thread.join()
 
+    def configure(self, *lines: str) -> None:
+        """Add lines to sshd_config(5), before those that are there: the first value of an option counts."""
+        file = f"{self.host.folder}/sshd_config"
+        self.host.write(file, "\n".join(lines) + "\n" + self.host.read(file))
+
+    def user(self, shell: str, *, name: str = "root") -> None:
+        """Give a user of this lab, and no other, a login shell; one who is not root is made, and may log in with the key."""
+        folder, number = self.host.folder, 0 if name == "root" else 4242
+        entry = f"{name}:*:{number}:{number}::{folder}:{shell}"
+        others = [line for line in Path("/etc/passwd").read_text().splitlines() if not line.startswith(f"{name}:")]
+        self.host.write(f"{folder}/passwd", "\n".join([entry, *others]) + "\n")
+        self.host.run("sh", "-ec", 'chmod 755 "$1" "${1%/*}"; chmod 644 "$1/client.pub"', "sh", folder)
+        self.host.run("mount", "--bind", f"{folder}/passwd", "/etc/passwd")
+
     def link(self, **changes: object) -> SshLink:
         return SshLink("left", replace(self.login, **changes), sock=self.sock())  # type: ignore[arg-type]

@@ -27,9 +27,10 @@ from channover.hosts import seat as seats
 from channover.hosts.base import Host, Journal, until
 from channover.hosts.facts import Facts, NicFacts
 from channover.hosts.namespace import NamespaceHost
+from channover.hosts.remote_shell import command_line
 from channover.hosts.seat import Taken
 from channover.hosts.snapshot import SCRIPT, differences
-from channover.hosts.sshlink import SshLink, command_line
+from channover.hosts.sshlink import SshLink
 from channover.inventory import Allows, HostEntry, load
 from channover.plan import AddressAdd, LinkSet, Operation, Plan, RouteAdd, RuleAdd
 from channover.reporting import machines, rig_of

@@ -21,6 +21,7 @@ from channover.hosts.base import Journal, Nic, until
 from channover.hosts.namespace import NamespaceHost
 from channover.hosts.permission import Management, Permission
 from channover.hosts.remote import RemoteHost
+from channover.hosts.remote_process import connection_of
 from channover.hosts.sshlink import Login, SshLink
 from channover.plan import (
     AddressAdd,
@@ -275,7 +276,7 @@ def test_a_refused_key_and_a_missing_one(server: Server) -> None:
     server.keygen("stranger")
     with pytest.raises(RigError, match=r"refuses the key .*stranger: ssh-copy-id"):
         server.link(key=server.folder / "stranger").open()
-    with pytest.raises(RigError, match=r"there is no key file .*nowhere"):
+    with pytest.raises(RigError, match=r"the key /nowhere is not there; correct its path; see ssh.key"):
         server.link(key=Path("/nowhere")).open()
 
 
@@ -306,7 +307,7 @@ def test_a_key_with_a_passphrase_is_the_agents(server: Server, locked: Path, mon
             ):
                 server.link(key=locked).open()
             subprocess.run(["ssh-add", "-q", server.folder / "client"], check=True)
-            assert server.link(key=locked).ask("echo in") == "in\n"
+            assert connection_of(server.link(key=locked))
             with pytest.raises(RigError, match=r"refuses the key .*stranger: ssh-copy-id"):  # not the agent's other key
                 server.link(key=server.folder / "stranger").open()
         finally:
@@ -333,7 +334,7 @@ def beyond(server: Server) -> Iterator[Login]:
 
 def test_a_host_behind_a_jump_host(server: Server, beyond: Login) -> None:
     link = SshLink("left", beyond, sock=server.sock())
-    assert link.ask('echo "$SSH_CONNECTION"').split()[2:] == ["127.0.0.1", "2222"]
+    assert connection_of(link).split()[2:] == ["127.0.0.1", "2222"]
     gate = link._gateway
     link.close()
     assert gate is not None

@@ -84,6 +84,7 @@ def reach() -> Callable[[str, Ssh], AbstractContextManager[tuple[Host, str]]]:
     from channover.hosts.base import Journal
     from channover.hosts.permission import Management, Permission
     from channover.hosts.remote import RemoteHost
+    from channover.hosts.remote_process import connection_of
     from channover.hosts.sshlink import SshLink
     from channover.inventory import HostEntry
     from channover.targets.seats import login_of
@@ -95,7 +96,7 @@ def reach() -> Callable[[str, Ssh], AbstractContextManager[tuple[Host, str]]]:
         link.open()
         try:
             permission = Permission(name, frozenset(), frozenset(), Management(""))
-            yield RemoteHost(name, {}, link, "", "/tmp", permission, Journal()), link.ask('echo "$SSH_CONNECTION"')
+            yield RemoteHost(name, {}, link, "", "/tmp", permission, Journal()), connection_of(link)
         finally:
             link.close()
 

@@ -18,11 +18,11 @@ from channover.errors import NotAllowed, RigError, UsageError
 from channover.hosts.base import Completed, Journal, Nic, Process, finished, shown
 from channover.hosts.permission import Permission
 from channover.hosts.remote_process import RemoteProcess
+from channover.hosts.remote_shell import PATH
 from channover.hosts.sshlink import SshLink
 from channover.plan import Operation, Plan
 from channover.state import State
 
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 START_TIMEOUT = 30.0
 """Seconds that a program may take to start: a busy host behind a slow link."""
 TOKEN = "CHANNOVER_RUN"

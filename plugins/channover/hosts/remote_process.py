@@ -6,7 +6,7 @@ import contextlib
 import signal
 import textwrap
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from re import Match
 
 import paramiko
@@ -14,7 +14,8 @@ import paramiko
 from channover.errors import RigError
 from channover.hosts.base import shown
 from channover.hosts.output import Output
-from channover.hosts.sshlink import SshLink, command_line
+from channover.hosts.remote_shell import PATH, Beginning, command_line, new_mark, refused
+from channover.hosts.sshlink import SshLink
 
 _LOST = -1
 """paramiko's exit code where the connection ended before the program (``Channel.recv_exit_status``)."""
@@ -36,6 +37,7 @@ class RemoteProcess:
         sudo: bool = False,
         lease: str = "",
         patience: float = 1.0,
+        passed: Sequence[str] = (),
     ) -> None:
         self.argv = argv
         self._host = link.host
@@ -44,11 +46,11 @@ class RemoteProcess:
         self._patience = patience
         self._status: int | None = None
         self._output = Output(link.host, argv)
-        self._first = b""
-        self._pid: int | None = None
-        self._lease_is_lost = False
+        self._user, self._sudo = link.login.user, sudo
         self._started = threading.Event()
-        self._channel = link.channel(command_line(argv, environment, sudo, lease=lease))
+        mark = new_mark()
+        self._begins = {1: Beginning(mark), 2: Beginning(mark)}
+        self._channel = link.channel(command_line(argv, environment, sudo, mark=mark, lease=lease, passed=passed))
         self._threads = [
             threading.Thread(target=self._read, args=(stream, receive), daemon=True)
             for stream, receive in ((1, self._channel.recv), (2, self._channel.recv_stderr))
@@ -63,27 +65,12 @@ class RemoteProcess:
                 data = receive(65536)
             except (OSError, EOFError, paramiko.SSHException):
                 data = b""
-            rest = self._announced(data) if stream == 1 and not self._started.is_set() else data
+            begins = self._begins[stream]
+            rest = begins.take(data)
             if rest or not data:
                 self._output.add(stream, rest)
-        if stream == 1:
-            self._started.set()
-
-    def _announced(self, data: bytes) -> bytes:
-        """Take the line that names the pid from the head of the output, and return what follows it."""
-        self._first += data
-        line, newline, rest = self._first.partition(b"\n")
-        if not newline and data:
-            return b""
-        if line.startswith(b"@") and line[1:].isdigit():
-            self._pid = int(line[1:])
-        elif line in (b"@missing", b"@lost"):
-            self._pid = -1
-            self._lease_is_lost = line == b"@lost"
-        else:
-            rest = self._first
-        self._started.set()
-        return rest
+            if stream == 1 and (begins.word or not data):
+                self._started.set()
 
     @property
     def _what(self) -> str:
@@ -97,26 +84,31 @@ class RemoteProcess:
                 f"{self._host}: '{self._what}' did not start within {timeout:g} s: the login shell may wait in one of its "
                 f"start-up files there (~/.bashrc); see that 'ssh {self._address} true' ends at once"
             )
-        if self._lease_is_lost:
+        word = self._begins[1].word
+        if word == "lost":
             raise RigError(
                 f"{self._host}: '{shown(self.argv)}' was not started: the host has restored itself, since the run lost it"
             )
-        if self._pid == -1:
+        if word == "missing":
             raise RigError(
                 f"{self._host}: cannot run '{self.argv[0]}': there is none; 'channover doctor' names the package"
             )
-        if self._pid is None:
+        if word == "nosudo":
+            raise RigError(
+                f"{self._host}: '{self._what}' did not start: there is no sudo; install sudo, or log in as root"
+            )
+        if not word:
             self._threads[1].join(1.0)
-            words = " ".join((self.stderr or self.stdout).split())[:300]
-            if "sudo" in words:
-                words += "; allow it without a password (NOPASSWD in sudoers(5)), or log in as root"
-            raise RigError(f"{self._host}: '{self._what}' did not start: {words or 'the connection is lost'}")
+            self._channel.status_event.wait(1.0)
+            code = self._channel.recv_exit_status() if self._channel.exit_status_ready() else None
+            said = (self._begins[2].before or self._begins[1].before).decode(errors="replace")
+            why = refused(self._user, self._sudo, said, code)
+            raise RigError(f"{self._host}: '{self._what}' did not start: {why}")
 
     @property
     def pid(self) -> int:
         """Its process number on the host."""
-        assert self._pid is not None
-        return self._pid
+        return int(self._begins[1].word)
 
     @property
     def stdout(self) -> str:
@@ -187,3 +179,13 @@ class RemoteProcess:
         except RigError:
             self.signal(signal.SIGKILL)
             return self.wait(timeout)
+
+
+def connection_of(link: SshLink) -> str:
+    """Return SSH_CONNECTION as the host's sshd set it: address and port of the client, of the server. Raises RigError."""
+    words = ("sh", "-c", 'echo "$SSH_CONNECTION"')
+    process = RemoteProcess(link, words, {"PATH": PATH}, lambda *_: None, passed=("SSH_CONNECTION",))
+    process.begun(30.0)
+    process.close_input()
+    process.wait(10.0)
+    return process.stdout.strip()

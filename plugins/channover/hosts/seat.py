@@ -16,8 +16,8 @@ from channover.errors import RigError
 from channover.hosts import facts
 from channover.hosts.facts import Facts
 from channover.hosts.permission import Management, Permission
-from channover.hosts.remote import PATH
-from channover.hosts.remote_process import RemoteProcess
+from channover.hosts.remote_process import RemoteProcess, connection_of
+from channover.hosts.remote_shell import PATH
 from channover.hosts.snapshot import changes, parse_end
 from channover.hosts.sshlink import SshLink
 
@@ -78,7 +78,7 @@ class Seat:
         return self.facts
 
     def _greeted(self) -> Facts:
-        connection = self.link.ask('echo "$SSH_CONNECTION"').split()
+        connection = connection_of(self.link).split()
         self._controller = connection[0] if len(connection) == 4 and connection[0] != "UNKNOWN" else ""
         return self._look()
 

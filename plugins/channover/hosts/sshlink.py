@@ -9,18 +9,19 @@ import base64
 import contextlib
 import hashlib
 import logging
-import shlex
 import socket
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import paramiko
-from cryptography.exceptions import UnsupportedAlgorithm
 from fabric import Config, Connection
 
 from channover.errors import RigError
+from channover.hosts.knownhosts import Known, known
+from channover.hosts.sshkeys import KeyFault, Keys
+from channover.hosts.sshwire import Wire
 
 CONNECT_TIMEOUT = 10.0
 """Seconds to wait for a host to answer."""
@@ -57,40 +58,49 @@ class Login:
         return self.address if self.port == 22 else f"[{self.address}]:{self.port}"
 
 
-def fingerprint(key: paramiko.PKey) -> str:
-    """Return a key's fingerprint as ``ssh-keygen -l`` shows it."""
-    digest = hashlib.sha256(key.asbytes()).digest()
+def fingerprint(key: bytes) -> str:
+    """Return a public key's fingerprint as ``ssh-keygen -l`` shows it."""
+    digest = hashlib.sha256(key).digest()
     return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
 
 
-def _locked(key: Path) -> bool:
-    """Say whether a key's file opens with a passphrase only, which is the agent's to know."""
-    try:
-        paramiko.PKey.from_path(key)
-    except (TypeError, paramiko.PasswordRequiredException):  # the former is cryptography's word for it
-        return True
-    except (paramiko.SSHException, paramiko.UnknownKeyType, UnsupportedAlgorithm, ValueError, OSError):
-        return False  # the login will say so
-    return False
+class _Vouched(paramiko.MissingHostKeyPolicy):  # type: ignore[misc]
+    """Refuse a machine unless somebody has vouched for its key: asked for each key, since paramiko is told of none."""
 
-
-class _Refuse(paramiko.MissingHostKeyPolicy):  # type: ignore[misc]
-    """Refuse a machine whose key nobody has vouched for."""
-
-    def __init__(self, who: str, login: Login) -> None:
+    def __init__(self, who: str, login: Login, known: Known) -> None:
         self._who = who
         self._login = login
+        self._known = known
 
     def missing_host_key(self, _client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
-        login = self._login
+        login, known = self._login, self._known
+        if known.vouches(key.asbytes()):
+            return
+        file = login.known_hosts or "~/.ssh/known_hosts"
+        shown = f"{key.get_name()} {fingerprint(key.asbytes())}"
+        if key.asbytes() in known.revoked:
+            raise RigError(
+                f"{self._who}: the host key of {hostname} is revoked in {file} ({shown}): whoever has it is not to be "
+                "trusted; give the host a new key (ssh-keygen -A), then trust that"
+            )
+        for kind, expected in known.keys:
+            if kind == key.get_name():
+                option = f" -f {login.known_hosts}" if login.known_hosts else ""
+                raise RigError(
+                    f"{self._who}: the host key of {login.address} port {login.port} has changed: it is "
+                    f"{fingerprint(key.asbytes())}, and known is {fingerprint(expected)}. Somebody may stand between. If the "
+                    f"host was set up anew: ssh-keygen -R '{login.name_of_key}'{option}, then trust its new key"
+                )
         scan = f"ssh-keyscan -p {login.port} {login.address}"
         if login.jump:  # only from there can the host be reached
             user, address, port = login.jump
             scan = f"ssh -p {port} {user}@{address} {scan}"
+        vouched = (
+            f"; a certificate authority in {file} vouches for it, which is not read here" if known.authority else ""
+        )
         raise RigError(
-            f"{self._who}: the host key of {hostname} is unknown ({key.get_name()} {fingerprint(key)}); compare it on the "
-            f"host's console (ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub), then trust it: "
-            f"{scan} >> {login.known_hosts or '~/.ssh/known_hosts'}"
+            f"{self._who}: the host key of {hostname} is unknown ({shown}){vouched}; compare it on the "
+            f"host's console (ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub), then trust it: {scan} >> {file}"
         )
 
 
@@ -138,7 +148,11 @@ class SshLink:
     def _opened(self, who: str, login: Login, place: str, access: str) -> Connection:
         """Log in to a host, or to the one on the way; the last two name the inventory's fields for both."""
         where = f"{login.address} port {login.port}"
-        connection = self._made(who, login)
+        try:
+            keys = Keys(login.user, login.key)
+        except KeyFault as fault:
+            raise RigError(f"{who}: {fault}; see ssh.key in the inventory") from None
+        connection = self._made(who, login, keys)
         by = ""
         if login.jump:
             connection.gateway = self._gateway
@@ -151,35 +165,41 @@ class SshLink:
             with contextlib.suppress(OSError, AttributeError):  # a channel through a jump host is no socket
                 transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(DEAD_AFTER * 1000))
             return connection
-        except paramiko.BadHostKeyException as error:
-            file = f" -f {login.known_hosts}" if login.known_hosts else ""
-            raise RigError(
-                f"{who}: the host key of {where} has changed: it is {fingerprint(error.key)}, and known is "
-                f"{fingerprint(error.expected_key)}. Somebody may stand between. If the host was set up anew: "
-                f"ssh-keygen -R '{login.name_of_key}'{file}, then trust its new key"
-            ) from None
+        except RigError:
+            connection.client.close()
+            raise
         except paramiko.AuthenticationException:
-            if login.key and _locked(login.key):
+            connection.client.close()
+            if keys.own.agents:
                 raise RigError(
-                    f"{who}: {where} cannot be logged in to: the key {login.key} has a passphrase, and the SSH agent has no "
+                    f"{who}: {where} cannot be logged in to: the key {login.key} {keys.own.agents}, and the SSH agent has no "
                     f"key that {login.user} may use there: ssh-add {login.key}, or leave ssh.key out; or see {access}"
+                ) from None
+            if not keys.tried:
+                raise RigError(
+                    f"{who}: there is no key to log in to {where} with, neither an SSH agent's nor in ~/.ssh: ssh-add one, "
+                    f"make one (ssh-keygen -t ed25519) and ssh-copy-id it, or see {access}"
                 ) from None
             key = f"the key {login.key}" if login.key else "every key of the agent and of ~/.ssh"
             copy = f"ssh-copy-id -o ProxyJump={by}" if by else "ssh-copy-id"
             raise RigError(f"{who}: {login.user}@{where} refuses {key}: {copy}, or see {access}") from None
         except (paramiko.SSHException, OSError, EOFError) as error:
-            words = str(error) or type(error).__name__
-            remedy = f"is the host up, and are {place} right?"
-            if isinstance(error, paramiko.ChannelException) and error.code == _FORBIDDEN:
-                remedy = "allow it there (AllowTcpForwarding in sshd_config)"
+            wire = connection.client.get_transport()
+            connection.client.close()
+            words, remedy = _unreached(error, wire, place, access)
             raise RigError(f"{who}: cannot reach {where}{by and f' through {by}'}: {words}; {remedy}") from None
 
-    def _made(self, who: str, login: Login) -> Connection:
-        options: dict[str, object] = {"look_for_keys": login.key is None, "allow_agent": True}
-        if login.key is not None:
-            if not login.key.is_file():
-                raise RigError(f"{who}: there is no key file {login.key}: see ssh.key in the inventory")
-            options |= {"key_filename": str(login.key), "allow_agent": _locked(login.key)}
+    def _made(self, who: str, login: Login, keys: Keys) -> Connection:
+        try:
+            trusted = known(login.address, login.port, login.known_hosts)
+        except OSError as error:
+            raise RigError(f"{who}: cannot read {login.known_hosts}: {error.strerror}; see ssh.known_hosts") from None
+        options: dict[str, object] = {
+            "auth_strategy": keys,
+            "transport_factory": partial(Wire, kinds=trusted.kinds),
+            "banner_timeout": 3 * CONNECT_TIMEOUT,
+            "auth_timeout": 3 * CONNECT_TIMEOUT,
+        }
         if self.sock is not None:
             options["sock"] = self.sock
         connection = Connection(
@@ -188,15 +208,11 @@ class SshLink:
             port=login.port,
             config=Config(lazy=True),
             connect_timeout=CONNECT_TIMEOUT,
-            connect_kwargs={**options, "banner_timeout": 3 * CONNECT_TIMEOUT, "auth_timeout": 3 * CONNECT_TIMEOUT},
+            connect_kwargs=options,
         )
         client = connection.client
         client.set_log_channel(_LOG)
-        client.set_missing_host_key_policy(_Refuse(who, login))
-        try:
-            client.load_system_host_keys(str(login.known_hosts) if login.known_hosts else None)
-        except OSError as error:
-            raise RigError(f"{who}: cannot read {login.known_hosts}: {error.strerror}") from None
+        client.set_missing_host_key_policy(_Vouched(who, login, trusted))
         return connection
 
     def channel(self, command: str) -> paramiko.Channel:
@@ -216,12 +232,6 @@ class SshLink:
         except (paramiko.SSHException, OSError, EOFError, AssertionError) as error:
             raise RigError(f"{self.host}: the SSH connection is lost: {str(error) or type(error).__name__}") from None
 
-    def ask(self, command: str) -> str:
-        """Return what a shell command of the login itself prints: no sudo, the login's own environment. Raises RigError."""
-        channel = self.channel(command)
-        with contextlib.closing(channel), channel.makefile() as stream:
-            return str(stream.read().decode(errors="replace"))
-
     def give_up(self, reason: str) -> None:
         """Close the connection for good: what waits for the host fails at once, and so does all that is asked later."""
         self.given_up = reason
@@ -239,29 +249,25 @@ class SshLink:
         self._connection = self._gateway = None
 
 
-def command_line(
-    argv: tuple[str, ...], environment: Mapping[str, str], sudo: bool, *, announced: bool = True, lease: str = ""
-) -> str:
-    """Return the shell command that runs a program on a host.
-
-    Its first line of output is ``@PID``, or ``@missing`` where there is no such program. Its exit code is the program's, or
-    128 and the number of the signal that ended it (POSIX, 2.8.2). It runs in the environment given and nothing else.
-
-    ``lease`` is a file on the host without which the program is not started, and the first line is ``@lost``: a command
-    may arrive late, and find a host that has restored itself. The shell that looks for it bears the run's token already,
-    so that the end of the run either takes the file away first, or finds that shell and ends it. It joins the run's
-    control group, which the guardian takes away at the end (``cgroups(7)``, version 2).
-    """
-    guarded = (
-        f"[ -e {shlex.quote(lease)} ] || {{ echo @lost; exit 127; }}; "
-        "for g in /sys/fs/cgroup /sys/fs/cgroup/unified; do "  # the first is a plain folder where there is the second
-        '[ ! -w "$g/cgroup.procs" ] || { g=$g/channover-$CHANNOVER_RUN; '
-        '{ { [ -d "$g" ] || mkdir "$g"; } && echo 0 >"$g/cgroup.procs"; } 2>/dev/null; break; }; done; '
-    )
-    inner = (guarded if lease else "") + (
-        'command -v -- "$1" >/dev/null 2>&1 || { echo @missing; exit 127; }; '
-        'sh -c \'echo "@$$"; exec "$@"\' sh "$@"; exit $?'
-    )
-    words = ["env", "-i", *(f"{key}={value}" for key, value in environment.items())]
-    words += ["sh", "-c", inner, "sh", *argv] if announced else list(argv)
-    return shlex.join([*(("sudo", "-n", "--") if sudo else ()), *words])
+def _unreached(error: Exception, wire: object, place: str, access: str) -> tuple[str, str]:
+    """Return why there is no connection, and the remedy; ``place`` and ``access`` name the inventory's fields for both."""
+    words = str(error) or type(error).__name__
+    remedy = f"is the host up, and are {place} right?"
+    if isinstance(error, paramiko.ChannelException) and error.code == _FORBIDDEN:
+        return words, "allow it there (AllowTcpForwarding in sshd_config)"
+    if not isinstance(wire, Wire):
+        return words, remedy
+    if isinstance(error, paramiko.ssh_exception.IncompatiblePeer):
+        return wire.disagreement() or (f"{words}: it speaks an SSH of before 2006", "bring its SSH server up to date")
+    if wire.initial_kex_done:
+        return words, f"see sshd's log there (journalctl -u ssh), and {access}"
+    if wire.slow:
+        what = (
+            "agrees on no keys" if wire.spoke else f"says '{wire.words}', and no SSH," if wire.words else "says nothing"
+        )
+        return f"it {what} within {CONNECT_TIMEOUT:g} s", remedy
+    if not wire.spoke and wire.words:
+        return f"it says '{wire.words}', and no SSH", f"where this is another server's: {remedy}"
+    if not wire.spoke and not wire.heard:
+        return "it ends the connection without a word", f"see MaxStartups in its sshd_config, its firewall; or {remedy}"
+    return words, remedy
