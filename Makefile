@@ -44,7 +44,7 @@ lab-vm:
 # As root, micro-VMs are tested too; where no kernel can be fetched their tests are skipped with the reason.
 # The tests come last, so that pytest's summary is the last word; whatever failed counts.
 test:
-	@tools/setup $(if $(filter 0,$(shell id -u)),--vm)
+	@tools/setup $(if $(filter 0,$(shell id -u)),--tests --vm)
 	@if [ "$$(id -u)" = 0 ]; then $(BIN)/channover kernel fetch '$(KERNEL)' || true; fi
 	@status=0; \
 	for check in 'ruff check' 'ruff format --check' mypy; do \

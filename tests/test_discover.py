@@ -22,7 +22,7 @@ pytestmark = pytest.mark.lab
 
 ADDRESS = "192.0.2.11"
 SYSFS = """
-for nic in eth1:e1000e:1000:full eth2:igb:2500:full eth3:igb:-1:unknown eth4:iwlwifi:-1:unknown; do
+for nic in eth1:e1000e:1000:full eth2:igb:2500:full eth3:igb:4294967295:unknown eth4:iwlwifi:-1:unknown; do
     name=${nic%%:*}; rest=${nic#*:}; driver=${rest%%:*}; rest=${rest#*:}
     mkdir -p $0/net/$name/device $0/drivers/$driver
     ln -s $0/drivers/$driver $0/net/$name/device/driver

@@ -132,6 +132,32 @@ def test_yaml_guesses_nothing(file: Path) -> None:
     assert str(lab.cables[0].ports[1]) == "no.a"
 
 
+@pytest.mark.parametrize(
+    "written",
+    ["00-1B-21-AA-BB-0C", "001b.21aa.bb0c", "001B.21AA.BB0C", "001b21aabb0c", "001b-21aa-bb0c", "001b21-aabb0c",
+     "0:1b:21:aa:bb:c", "'00:1b:21:aa:bb:0c'", '"001b.21aa.bb0c"'],
+)  # fmt: skip
+def test_a_mac_address_is_read_as_each_vendor_writes_it(file: Path, written: str) -> None:
+    file.write_text(PLAIN.replace("b: eth2", f"b: {written}", 1))
+    assert load(file).labs["bench"].hosts["left"].nics["b"] == "00:1b:21:aa:bb:0c"
+
+
+@pytest.mark.parametrize(
+    "written", ["123456123456", "12:34:56:12:34:56", "0x10", "017", "1e3", "on", "yes", "no", "1_0"]
+)
+def test_a_value_is_the_text_that_stands_there(file: Path, written: str) -> None:
+    """Each of them is a number or a truth value to some reader of YAML."""
+    file.write_text(PLAIN.replace("b: eth2", f"b: {written}", 1))
+    device = load(file).labs["bench"].hosts["left"].nics["b"]
+    assert device in (written, "12:34:56:12:34:56")
+
+
+@pytest.mark.parametrize("rate", ["2.5gbit", "5gbit", "25gbit", "40gbit", "100gbit", "200gbit", "400gbit", "800gbit"])
+def test_rates_of_the_ethernet_standards(file: Path, rate: str) -> None:
+    file.write_text(PLAIN.replace("100mbit", rate))
+    assert load(file).labs["bench"].cables[0].rate == float(rate.removesuffix("gbit")) * 10**9
+
+
 def test_values_cannot_be_changed(file: Path) -> None:
     file.write_text(PLAIN)
     with pytest.raises(ValidationError):
@@ -182,6 +208,9 @@ FAULTS = [
     ("b: eth2}", "b c: eth2}", f"7: {HOST}.nics.'b c': is no name;"),
     ("b: eth2}", "b: 01:80:c2:00:00:02}", f"7: {HOST}.nics.b: 01:80:c2:00:00:02 is no MAC address of a NIC;"),
     ("b: eth2}", "b: 52:54:00:12:34}", f"7: {HOST}.nics.b: '52:54:00:12:34' is neither a device nor a MAC address;"),
+    ("b: eth2}", "b: 00-1B-21-AA-BB}", f"7: {HOST}.nics.b: '00-1B-21-AA-BB' is neither a device nor a MAC address;"),
+    ("b: eth2}", "b: 001b.21aa.bbc}", f"7: {HOST}.nics.b: '001b.21aa.bbc' is neither a device nor a MAC address;"),
+    ("management: eth0", "management: 001b.21aa.bbcc", f"6: {HOST}.management: '001b.21aa.bbcc' is no name"),
     ("b: eth2}", "b: aninterface.of.16}", f"7: {HOST}.nics.b: 'aninterface.of.16' is neither"),
     ("{a: eth1, b: eth2}", "{}", f"7: {HOST}.nics: has too few entries; add one"),
     ("{a: eth1, b: eth2}", "[eth1]", f"7: {HOST}.nics: is wrong; write indented lines 'name: value' below it"),
@@ -223,7 +252,7 @@ FAULTS = [
         "[left.a, right.b]",
         "16: labs.bench.cables.1.ends.0: left.a has a cable already (cables.0);",
     ),
-    ("rate: 100mbit", "rate: fast", "15: labs.bench.cables.0.rate: 'fast' is no rate from 1mbit to 100gbit;"),
+    ("rate: 100mbit", "rate: fast", "15: labs.bench.cables.0.rate: 'fast' is no rate from 1mbit to 800gbit;"),
     ("rate: 100mbit", "rate: 100", "15: labs.bench.cables.0.rate: '100' is no rate"),
     ("rate: 100mbit", "rate:", "15: labs.bench.cables.0.rate: is empty;"),
     (

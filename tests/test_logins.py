@@ -15,7 +15,7 @@ from tests.sshd import Server
 from channover.errors import RigError
 from channover.hosts.namespace import NamespaceHost
 from channover.hosts.remote_process import RemoteProcess, connection_of
-from channover.hosts.remote_shell import PATH
+from channover.hosts.remote_shell import PATH, refused
 from channover.hosts.sshlink import SshLink
 from channover.targets.base import Lab
 
@@ -246,5 +246,34 @@ def test_sudos_remark_about_the_hosts_name_is_no_part_of_an_answer(lab: Server) 
     assert run(link, "sh", "-c", "echo ours >&2", sudo=True).stderr == "ours\n"
     lab.host.write(f"{lab.host.folder}/sudoers", "lab ALL=(ALL) ALL\n", 0o440)
     with pytest.raises(RigError, match=r"did not start: sudo: a password is required; allow it"):
+        run(link, "true", sudo=True)
+    link.close()
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("Sorry, user lab is not allowed to execute '/usr/bin/env' as root on left.", "NOPASSWD: ALL"),
+        ("lab is not in the sudoers file.  This incident will be reported.", "NOPASSWD: ALL"),
+        ('sudo: Account expired or PAM config lacks an "account" section for sudo', "chage -l lab"),
+        ("sudo: Account or password is expired, reset your password and try again", "chage -l lab"),
+        ('sudo: The "no new privileges" flag is set, which prevents sudo from running as root.', "log in as root"),
+        ("sudo: /usr/bin/sudo must be owned by uid 0 and have the setuid bit set", "log in as root"),
+        ("sudo: unable to resolve host left: Name or service not known\nsudo: a password is required", "NOPASSWD"),
+        ("sudo: something new", "see sudo(8) there, or log in as root"),
+    ],
+)
+def test_what_sudo_says_is_repeated_with_the_remedy(said: str, words: str) -> None:
+    why = refused("lab", True, said, 1)
+    assert words in why and "\n" not in why and "resolve" not in why
+    assert " ".join(said.splitlines()[-1].split())[:40] in why
+
+
+def test_a_start_up_files_words_are_not_taken_for_sudos(lab: Server) -> None:
+    lab.host.write(f"{lab.host.folder}/.bashrc", "echo your account has expired, a terminal is missing >&2\n")
+    link = sudoers(lab, "lab ALL=(ALL) ALL")
+    with pytest.raises(
+        RigError, match=r"'true' did not start: sudo: a password is required; allow it without a password"
+    ):
         run(link, "true", sudo=True)
     link.close()

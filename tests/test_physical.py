@@ -634,7 +634,9 @@ def test_the_doctor_names_the_package_of_ping(bench: Bench, monkeypatch: pytest.
 
 def test_sudo_that_is_refused_is_a_finding_of_its_host(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     def refusing(*words: Any, **options: Any) -> str:
-        return "echo 'sudo: a password is required' >&2; exit 1" if words[2] else command_line(*words, **options)
+        if not words[2]:
+            return command_line(*words, **options)
+        return f"printf '\\n{options['mark']} sudo\\nsudo: a password is required\\n' >&2; exit 1"
 
     monkeypatch.setattr("channover.hosts.remote_process.command_line", refusing)
     bench.lay(INVENTORY.replace("management: lo,", "management: lo, sudo: true,", 1))

@@ -78,7 +78,7 @@ def outcomes(user: pytest.Pytester) -> dict[str, tuple[str, str]]:
     [
         (["--target", "moon"], "--target: there is no target 'moon'; "),
         (["--link-rate", "fast"], "--link-rate: 'fast' is not a rate: write a number and a unit, such as 100mbit"),
-        (["--link-rate", "900gbit"], "--link-rate: '900gbit' is not a rate that a lab can run: from 1mbit to 100gbit"),
+        (["--link-rate", "900gbit"], "--link-rate: '900gbit' is not a rate that a lab can run: from 1mbit to 800gbit"),
         (["--duration", "soon"], "--duration: 'soon' is no number of seconds from 1 to 86400"),
         (["--duration", "0"], "--duration: '0' is no number of seconds from 1 to 86400"),
         (["--measure-limit=-3"], "--measure-limit: '-3' is no number of seconds from 1 to 86400"),

@@ -8,6 +8,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -115,6 +116,17 @@ def test_a_certificate_beside_the_key_is_shown_first(server: Server, tmp_path: P
 def test_a_host_that_takes_no_keys_or_wants_more(server: Server) -> None:
     server.configure("PubkeyAuthentication no", "PasswordAuthentication yes")
     assert "it takes no keys, but password" in refused(server.link())
+
+
+@lab
+def test_a_host_that_ends_the_connection_after_some_keys(server: Server, tmp_path: Path) -> None:
+    server.configure("MaxAuthTries 2")
+    (tmp_path / ".ssh").mkdir()
+    for kind in ("rsa", "ecdsa", "ed25519"):
+        keygen(tmp_path / ".ssh" / f"id_{kind}", "-t", kind)
+    assert "it ended the connection after 2 keys (MaxAuthTries): name the one in ssh.key" in refused(
+        server.link(key=None)
+    )
 
 
 def made(private: object, encoding: str, form: str) -> bytes:
@@ -362,3 +374,26 @@ def test_a_key_that_cannot_be_read_by_who_runs_this(key: Path) -> None:
     key.chmod(0)
     with pytest.raises(KeyFault, match=r"cannot be read .*see its permissions"):
         opened(key)
+
+
+@lab
+def test_the_command_reads_a_host_whose_files_are_those_of_years(server: Server, tmp_path: Path) -> None:
+    host = server.host
+    host.write(f"{host.folder}/.bashrc", "echo Welcome; printf more >&2\n")
+    for words in ("link set eth1 up", "address add 192.0.2.11/24 dev eth1", "route add default via 192.0.2.1"):
+        host.run("ip", *words.split())
+    with server.listening() as port:
+        known = tmp_path / "known_hosts"
+        good = known.read_bytes()
+        known.write_bytes(
+            b"192.0.2.9 ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABgQ\n# B\xfcro\n|1|nonsense ssh-ed25519 AAAA\n" + good
+        )
+        command = [sys.executable, "-m", "channover.cli", "inventory", "discover", f"root@127.0.0.1:{port}"]
+        options = ["--key", str(tmp_path / "client"), "--known-hosts", str(known)]
+        done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=60, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "management: eth1" in done.stdout
+        (tmp_path / "client").write_bytes(made(dsa.generate_private_key(1024), "PEM", "TraditionalOpenSSL"))
+        done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=60, check=False)
+        assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, "", 1)
+        assert "is a DSA key" in done.stderr

@@ -16,7 +16,7 @@ from typing import Any
 
 from channover.errors import RigError
 from channover.hosts.base import Host
-from channover.hosts.facts import carriers
+from channover.hosts.facts import carriers, speed_of
 from channover.inventory_fields import LABEL, device_or_mac
 
 _FACTS = r"""
@@ -36,11 +36,11 @@ done
 
 @dataclass(frozen=True)
 class _Device:
-    """A NIC as the host shows it; ``speed`` is Mbit/s, or less than 1 where it is not known."""
+    """A NIC as the host shows it; ``speed`` is bit/s, None where it is not known."""
 
     name: str
     driver: str
-    speed: int
+    speed: int | None
     duplex: str
     wireless: bool
 
@@ -175,11 +175,11 @@ def _link(device: _Device, interface: _Interface) -> str:
     )
 
 
-def _rate(speed: int) -> str:
-    """Return a speed (Mbit/s) as a rate in tc's notation, or nothing where it is not known (-1, as signed or not)."""
-    if not 0 < speed <= 100_000:
+def _rate(speed: int | None) -> str:
+    """Return a speed (bit/s) as a rate in tc's notation, or nothing where it is not known."""
+    if speed is None:
         return ""
-    return f"{speed / 1000:g}gbit" if speed >= 1000 else f"{speed}mbit"
+    return f"{speed / 10**9:g}gbit" if speed >= 10**9 else f"{speed // 10**6}mbit"
 
 
 def _usable(mac: str) -> bool:
@@ -267,14 +267,16 @@ def _devices(host: Host) -> Iterator[_Device]:
     for line in host.run("sh", "-c", _FACTS, quiet=True).stdout.splitlines():
         match line.split():
             case [name, driver, speed, duplex, kind]:
-                known = int(speed) if re.fullmatch(r"-?[0-9]{1,12}", speed) else -1
-                yield _Device(name, driver, known, duplex, kind == "wireless")
+                yield _Device(name, driver, speed_of(speed), duplex, kind == "wireless")
 
 
 def _json(host: Host, *argv: str, check: bool = True) -> list[dict[str, Any]]:
-    done = host.run(*argv, check=check, quiet=True)
+    done = host.run(*argv, check=False, quiet=True)
+    words = " ".join(done.stderr.split())[:200]
+    if check and done.returncode != 0 and "-j" not in words and "BusyBox" not in words:
+        raise RigError(f"{host.name}: '{' '.join(argv)}' ended with code {done.returncode}: {words}")
     try:
-        found = json.loads(done.stdout or "[]")
+        found = json.loads(done.stdout or ("[]" if done.returncode == 0 or not check else ""))
     except ValueError:
         raise RigError(
             f"{host.name}: '{' '.join(argv)}' did not answer in JSON: install iproute2 5.0 or newer"

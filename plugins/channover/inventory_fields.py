@@ -28,6 +28,14 @@ _DEVICE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}")
 _HOST_NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9][A-Za-z0-9_-]{0,62})*\.?")
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+\\-]{0,63}\$?")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+_MAC_FORMS = re.compile(
+    r"([0-9a-f]{1,2})([:-])([0-9a-f]{1,2})"
+    + r"\2([0-9a-f]{1,2})" * 4  # also without leading zeros
+    + r"|[0-9a-f]{4}([.:-])[0-9a-f]{4}\8[0-9a-f]{4}|[0-9a-f]{6}[:-]?[0-9a-f]{6}"
+)
+"""A MAC address as IEEE 802 (hyphens), Linux (colons), Cisco (dots), H3C, HPE and Aruba write it, or as twelve digits."""
+_MAC_PART = re.compile(r"([0-9A-Fa-f]{2,4}[:.-]){2,}[0-9A-Fa-f]{1,4}")
+"""Some digits of a MAC address, as it seems: no device is called so."""
 _NO_PASSWORD = "seems to hold a password, and an inventory holds no secrets; leave it out, and use an SSH key or agent"
 
 
@@ -43,16 +51,26 @@ def is_mac(device: str) -> bool:
 
 def device(text: str) -> str:
     """Return the name of a network device as it is (``dev_valid_name()`` in ``net/core/dev.c``: up to 15 characters)."""
-    if not _DEVICE.fullmatch(text):
+    if not _DEVICE.fullmatch(text) or mac_of(text) or _MAC_PART.fullmatch(text):
         raise ValueError(f"{quoted(text)} is no name of a network device; write it as 'ip link' shows it, such as eth1")
     return text
 
 
+def mac_of(text: str) -> str:
+    """Return a MAC address, however it is written, in lower case with colons; nothing where it is none."""
+    plain = text.lower()
+    if not _MAC_FORMS.fullmatch(plain):
+        return ""
+    parts = re.split(r"[:.-]", plain)
+    digits = "".join(part.zfill(2) for part in parts)
+    return ":".join(digits[place : place + 2] for place in range(0, 12, 2))
+
+
 def device_or_mac(text: str) -> str:
     """Return a device's name as it is, or a MAC address in lower case with colons."""
-    mac = text.lower().replace("-", ":")
-    if not is_mac(mac):
-        if text.count(":") or not _DEVICE.fullmatch(text):
+    mac = mac_of(text)
+    if not mac:
+        if not _DEVICE.fullmatch(text) or _MAC_PART.fullmatch(text):
             raise ValueError(
                 f"{quoted(text)} is neither a device nor a MAC address; write one such as eth1 or 52:54:00:12:34:56"
             )
@@ -157,7 +175,7 @@ def rate(value: object) -> int:
         found = parse_rate(value if isinstance(value, str) else "")
     except UsageError:
         raise ValueError(
-            f"{quoted(value)} is no rate from 1mbit to 100gbit; write one such as 100mbit or 1gbit"
+            f"{quoted(value)} is no rate from 1mbit to 800gbit; write one such as 100mbit or 1gbit"
         ) from None
     return found
 

@@ -31,14 +31,14 @@ _UNITS = {"": 1, "bit": 1, "kbit": 10**3, "mbit": 10**6, "gbit": 10**9}
 def parse_rate(text: str) -> int:
     """Return the rate in bit/s that a text such as ``100mbit`` or ``2.5gbit`` names (the notation of ``tc(8)``).
 
-    Raises UsageError where the text is no rate, or not between 1 Mbit/s and 100 Gbit/s.
+    Raises UsageError where the text is no rate, or not between 1 Mbit/s and 800 Gbit/s (IEEE 802.3df).
     """
     match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)\s*", text.lower())
     if match is None or match[2] not in _UNITS:
         raise UsageError(f"'{text}' is not a rate: write a number and a unit, such as 100mbit, 1gbit or 2.5gbit")
     rate = float(match[1]) * _UNITS[match[2]]
-    if not 10**6 <= rate <= 10**11:
-        raise UsageError(f"'{text[:40]}' is not a rate that a lab can run: from 1mbit to 100gbit")
+    if not 10**6 <= rate <= 8 * 10**11:
+        raise UsageError(f"'{text[:40]}' is not a rate that a lab can run: from 1mbit to 800gbit")
     return round(rate)
 
 

@@ -15,6 +15,10 @@ echo "@id"; id -u
 echo "@uname"; uname -rm
 echo "@clock"; date +%s.%N
 echo "@bash"; bash --version 2>&1 | head -n 1
+echo "@lacks"
+ip -N link show lo >/dev/null 2>&1 || echo ip
+for p in awk sed grep setsid; do command -v $p >/dev/null || echo $p; done
+flock -s -w 1 / true 2>/dev/null || echo flock
 echo "@addresses"; ip -j -d address show
 echo "@route"; [ -z "$1" ] || ip -j route get "$1"
 echo "@routing"; ip -N route show table all 2>/dev/null | sed -n 's/.* table \([0-9]*\).*/\1/p' | sort -un
@@ -40,7 +44,9 @@ for n in /sys/class/net/*; do
     echo
 done
 """
-"""Its argument is the controller's address as the host sees it, or nothing."""
+"""For any POSIX shell. Its argument is the controller's address as the host sees it, or nothing."""
+FASTEST = 1_600_000
+"""The highest speed of a link in Mbit/s (IEEE 802.3dj). Above is what drivers say who do not know: -1, without its sign."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +106,8 @@ class Facts:
     """Names of the nftables tables of the family ``inet``."""
     endpoints: tuple[int, ...] = ()
     """Numbers of the MPTCP endpoints that somebody has configured."""
+    lacks: tuple[str, ...] = ()
+    """Programs that the guardian takes, and that the host has not, or only simpler ones of their name."""
 
     def device(self, name: str) -> NicFacts | None:
         """Return a device by its name or its MAC address."""
@@ -133,11 +141,36 @@ def carriers(names: Collection[str], stacked: Mapping[str, tuple[str, str]]) -> 
     return frozenset(found)
 
 
+def speed_of(text: str) -> int | None:
+    """Return the speed (bit/s) that sysfs tells of a NIC in Mbit/s; None where the driver does not know it.
+
+    SPEED_UNKNOWN is -1 (``linux/ethtool.h``), and 65535 or 4294967295 with drivers that keep it unsigned.
+    """
+    known = int(text) if re.fullmatch(r"[0-9]{1,10}", text) else 0
+    return known * 1_000_000 if 0 < known <= FASTEST and known != 65535 else None
+
+
+def _ahead(text: str, asked: float, answered: float) -> float:
+    """Return what a clock is ahead of ours at least; BusyBox's ``date`` knows no fraction of a second."""
+    match = re.match(r"([0-9]+)(\.[0-9]+)?", text)
+    if match is None:
+        raise Unusable("'date +%s' does not tell the time there: install coreutils")
+    first = float(match[0])
+    last = first if match[2] else first + 1
+    return first - answered if first > answered else min(last - asked, 0.0)
+
+
+class Unusable(ValueError):
+    """A host lacks what its facts are read with: which program, and the package."""
+
+
 def parse(text: str, asked: float, answered: float, controller: str) -> Facts:
     """Return the facts that SCRIPT printed between two moments of our clock (seconds since the epoch). Raises ValueError."""
     parts = {head: body.strip() for head, _, body in (part.partition("\n") for part in re.split(r"(?m)^@", text)[1:])}
+    if not parts.get("addresses", "[").startswith("["):
+        raise Unusable("'ip' does not answer in JSON there: install iproute2 5.0 or newer")
     try:
-        addresses: list[dict[str, Any]] = json.loads(parts["addresses"] or "[]")
+        addresses: list[dict[str, Any]] = json.loads(parts["addresses"])
         nics = {line.split("|")[0]: line.split("|")[1:6] for line in parts["nics"].splitlines()}
         devices = {}
         managed = _managed(parts["managers"])
@@ -147,19 +180,21 @@ def parse(text: str, asked: float, answered: float, controller: str) -> Facts:
                 entries, static = (found.device in parts.get(what, "").split() for what in ("entries", "static"))
                 devices[found.device] = replace(found, entries=entries, static=static)
         route = json.loads(parts["route"] or "[]")
-        clock = float(parts["clock"])
         version = re.search(r"version (\d+)\.(\d+)", parts["bash"])
         return Facts(
             uid=int(parts["id"]),
             kernel=parts["uname"],
-            clock=clock - min(max(clock, asked), answered),
+            clock=_ahead(parts["clock"], asked, answered),
             bash=(int(version[1]), int(version[2])) if version else (0, 0),
             devices=devices,
             management=_management(route, devices, controller),
             tables=frozenset(map(int, parts["routing"].split())) - _COMMON_TABLES,
             filters=frozenset(parts["nft"].split()),
             endpoints=tuple(map(int, parts.get("endpoints", "").split())),
+            lacks=tuple(parts["lacks"].split()),
         )
+    except Unusable:
+        raise
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise ValueError(f"the host's answer is not understood ({error!r}): {text[-300:]!r}") from error
 
@@ -193,7 +228,7 @@ def _device(entry: Mapping[str, Any], nic: list[str] | None, managed: Mapping[st
         physical=nic is not None,
         driver=driver,
         firmware=firmware if firmware != "N/A" else "",
-        speed=int(speed) * 1_000_000 if speed.isdigit() else None,
+        speed=speed_of(speed),
         duplex=duplex if duplex != "unknown" else "",
         addresses=tuple(f"{a['local']}/{a['prefixlen']}" for a in entry.get("addr_info", []) if "local" in a),
         peers=tuple(f"{a['address']}/{a['prefixlen']}" for a in entry.get("addr_info", []) if "address" in a),

@@ -14,7 +14,7 @@ import paramiko
 from channover.errors import RigError
 from channover.hosts.base import shown
 from channover.hosts.output import Output
-from channover.hosts.remote_shell import PATH, Beginning, command_line, new_mark, refused
+from channover.hosts.remote_shell import PACKAGES, PATH, Beginning, command_line, new_mark, refused
 from channover.hosts.sshlink import SshLink
 
 _LOST = -1
@@ -46,7 +46,7 @@ class RemoteProcess:
         self._patience = patience
         self._status: int | None = None
         self._output = Output(link.host, argv)
-        self._user, self._sudo = link.login.user, sudo
+        self._user = link.login.user
         self._started = threading.Event()
         mark = new_mark()
         self._begins = {1: Beginning(mark), 2: Beginning(mark)}
@@ -90,8 +90,10 @@ class RemoteProcess:
                 f"{self._host}: '{shown(self.argv)}' was not started: the host has restored itself, since the run lost it"
             )
         if word == "missing":
+            program = self.argv[0]
             raise RigError(
-                f"{self._host}: cannot run '{self.argv[0]}': there is none; 'channover doctor' names the package"
+                f"{self._host}: cannot run '{program}': there is none; "
+                + (f"install {PACKAGES[program]}" if program in PACKAGES else "'channover doctor' names the package")
             )
         if word == "nosudo":
             raise RigError(
@@ -102,7 +104,7 @@ class RemoteProcess:
             self._channel.status_event.wait(1.0)
             code = self._channel.recv_exit_status() if self._channel.exit_status_ready() else None
             said = (self._begins[2].before or self._begins[1].before).decode(errors="replace")
-            why = refused(self._user, self._sudo, said, code)
+            why = refused(self._user, self._begins[2].asked, said, code)
             raise RigError(f"{self._host}: '{self._what}' did not start: {why}")
 
     @property

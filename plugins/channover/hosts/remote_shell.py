@@ -14,6 +14,12 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+PACKAGES = {"ip": "iproute2", "tc": "iproute2", "ss": "iproute2", "nft": "nftables", "ethtool": "ethtool",
+            "bash": "bash", "ping": "iputils-ping", "iperf3": "iperf3", "tcpdump": "tcpdump", "flock": "util-linux",
+            "setsid": "util-linux"}  # fmt: skip
+"""Debian's packages of programs that hosts are asked to run."""
+SUDO = "sudo"
+"""The word behind the mark once the login's shell has done its part, and sudo is asked."""
 KEPT = 64 * 1024
 """Bytes that are kept of what comes before the mark."""
 
@@ -35,8 +41,9 @@ def command_line(
     """Return the command for a login's shell that runs a program on a host.
 
     Before its output there is a line ``MARK PID`` on both streams, or ``MARK missing`` where there is no such program,
-    ``MARK nosudo`` where there is no sudo. Its exit code is the program's, or 128 and the number of the signal that ended it
-    (POSIX, 2.8.2). It runs in the environment given and nothing else, but for the variables ``passed`` of the login's own.
+    ``MARK nosudo`` where there is no sudo; ``MARK sudo`` on standard error before sudo is asked. Its exit code is the
+    program's, or 128 and the number of the signal that ended it (POSIX, 2.8.2). It runs in the environment given and nothing
+    else, but for the variables ``passed`` of the login's own.
 
     ``lease`` is a file on the host without which the program is not started, and the line is ``MARK lost``: a command
     may arrive late, and find a host that has restored itself. The shell that looks for it bears the run's token already,
@@ -59,7 +66,7 @@ def command_line(
     kept = "".join(f' {name}="${name}"' for name in passed)
     outer = f"PATH={PATH}; export PATH; "
     if sudo:
-        outer += f"command -v sudo >/dev/null 2>&1 || {{ {say} nosudo; exit 127; }}; "
+        outer += f"{say} {SUDO} >&2; command -v sudo >/dev/null 2>&1 || {{ {say} nosudo; exit 127; }}; "
         words = ["sudo", "-n", "--", *words]
     return _for_any_shell(f"{outer}exec {shlex.join(words)}{kept} {shlex.join(['sh', '-c', inner, 'sh', *argv])}")
 
@@ -87,6 +94,8 @@ class Beginning:
         self.before = b""
         self.word = ""
         """What stands behind the mark, once it was seen."""
+        self.asked = False
+        """Whether sudo was asked: ``before`` is then what it said."""
 
     def take(self, data: bytes) -> bytes:
         """Take data as it comes, and return what belongs to the program."""
@@ -94,6 +103,10 @@ class Beginning:
             return data
         self.before += data
         match = self._line.search(self.before)
+        if match and match[1].decode() == SUDO:
+            self.asked = True
+            self.before = b"\n" + self.before[match.end() :]
+            match = self._line.search(self.before)
         if match is None:
             self.before = self.before[-KEPT:]
             return b""
@@ -122,12 +135,12 @@ _SUDO: tuple[tuple[str, str], ...] = (
 
 
 def refused(user: str, sudo: bool, said: str, code: int | None) -> str:
-    """Return why a program was not started, and the remedy, from what came instead of its mark."""
+    """Return why a program was not started, and the remedy, from what the shell, or ``sudo``, said instead."""
     lines = [line for line in said.splitlines() if line.strip() and not _HARMLESS.search(line)]
     words = " ".join(" ".join(lines).split())[:300]
     if code is None or code < 0:
         return f"the connection is lost{f' ({words})' if words else ''}"
-    if sudo and re.search(r"\bsudo\b|^env:", words):
+    if sudo:
         for pattern, remedy in _SUDO:
             if re.search(pattern, words):
                 return f"{words}; {remedy.format(user=user)}"

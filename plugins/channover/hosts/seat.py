@@ -84,11 +84,13 @@ class Seat:
 
     def _look(self) -> Facts:
         asked = time.time()
-        done = self._bash("-c", facts.SCRIPT, "facts", self._controller)
+        done = self._bash("-c", facts.SCRIPT, "facts", self._controller, first="sh")
         try:
             return facts.parse(done[1], asked, time.time(), self._controller)
+        except facts.Unusable as error:
+            raise RigError(f"{self.name}: {error}") from None
         except ValueError as error:
-            raise RigError(f"{self.name}: {error}; {done[2].strip()[-300:]}") from None
+            raise RigError(f"{self.name}: {error}; {' '.join(done[2].split())[-300:]}") from None
 
     def _process(self, *argv: str) -> RemoteProcess:
         environment = {"PATH": PATH, "LC_ALL": "C"}

@@ -67,8 +67,10 @@ class Keys:
                     allowed = ", ".join(error.allowed_types)
                     raise paramiko.SSHException(f"it takes no keys, but {allowed}") from None
                 except (paramiko.AuthenticationException, ValueError):  # the latter of a key that cannot sign
-                    if not transport.is_active():
-                        raise paramiko.SSHException("it ended the connection after several keys") from None
+                    if not transport.is_active() and self.tried > 1:
+                        raise paramiko.SSHException(
+                            f"it ended the connection after {self.tried} keys (MaxAuthTries): name the one in ssh.key"
+                        ) from None
                     continue
                 if not more:
                     return

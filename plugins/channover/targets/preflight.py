@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from channover.errors import RigError
 from channover.hosts.base import Host, Nic
-from channover.hosts.facts import Facts, NicFacts
+from channover.hosts.facts import Facts, NicFacts, speed_of
+from channover.hosts.remote_shell import PACKAGES
 from channover.inventory import HostEntry, LabEntry
 from channover.network import bonding, lag
 from channover.network.addressing import FIRST_TABLE
@@ -31,8 +32,11 @@ EXCLUSIVE = ("macvlan", "macvtap", "ipvlan", "ipvtap", "macsec")
 """Kinds of devices that take all that a NIC receives, as a LAG and a bridge do: a NIC is for one of them
 (``netdev_rx_handler_register`` in ``net/core/dev.c``)."""
 
-VIRTUAL = ("virtio_net", "veth")
-"""Drivers of NICs that say whatever speed they were told to."""
+VIRTUAL = (
+    "virtio_net", "veth", "vmxnet3", "hv_netvsc", "xen_netfront", "vif", "ena", "gve", "ibmveth", "netdevsim", "macvlan",
+    "thunderbolt-net",
+)  # fmt: skip
+"""Drivers of NICs that have no cable of their own: the speed that they tell is what they were told, or made up."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,10 @@ def of_host(name: str, host: HostEntry, lab: LabEntry, facts: Facts) -> Iterator
     if facts.bash < BASH:
         found = ".".join(map(str, facts.bash)) if facts.bash > (0, 0) else "none"
         yield Finding(name, f"bash is {found}", "install bash 5.0 or newer")
+    if facts.lacks:
+        packages = " ".join(sorted({PACKAGES.get(program, program) for program in facts.lacks}))
+        what = f"{', '.join(facts.lacks)} there is missing, or knows too little (BusyBox's does)"
+        yield Finding(name, what, f"install {packages}")
     yield from _way(name, host, facts)
     for label, device in host.nics.items():
         found_nic = facts.device(device)
@@ -168,8 +176,7 @@ def negotiated(host: Host, label: str, rate: int | None) -> None:
     read = 'cd "/sys/class/net/$1" && for n in speed duplex; do cat $n 2>/dev/null || echo; done; echo'
     said = host.run("sh", "-c", read, "sh", nic.device, check=False, quiet=True).stdout
     speed, duplex, *_ = f"{said}\n\n".split("\n")
-    known = int(speed) * 1_000_000 if speed.isdigit() else None
-    fatal(list(_link(host.name, f"{nic.device} ({label})", known, duplex, rate)))
+    fatal(list(_link(host.name, f"{nic.device} ({label})", speed_of(speed), duplex, rate)))
 
 
 def fatal(findings: list[Finding]) -> None:

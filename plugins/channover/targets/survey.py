@@ -143,5 +143,5 @@ def renewed(lab: Lab, sight: Mapping[str, Sight]) -> None:
     for name, host in lab.hosts.items():
         with suppress(RigError, ValueError):
             asked = time.time()
-            said = host.run("bash", "-c", facts.SCRIPT, "facts", "", quiet=True).stdout
+            said = host.run("sh", "-c", facts.SCRIPT, "facts", "", quiet=True).stdout
             sight[name].facts = facts.parse(said, asked, time.time(), "")
