@@ -93,6 +93,30 @@ def test_a_real_nics_speed_is_a_finding_where_it_is_known(bench: LabEntry) -> No
     assert found(bench, of_nics(nic("igb", None), nic("igb", None, "eth2"))) == []
 
 
+@pytest.mark.lab
+def test_a_nic_that_is_up_is_held_to_its_cables_rate_where_its_speed_is_known(two_hosts: Lab) -> None:
+    assert isinstance(two_hosts.left, NamespaceHost)
+    own = two_hosts.left
+    own.run("sh", "-ec", 'mkdir -p "$0/net/eth1"; mount --bind "$0/net" /sys/class/net', own.folder)
+
+    def says(driver: str, speed: str, duplex: str = "full") -> str:
+        for name, text in (("speed", speed), ("duplex", duplex)):
+            own.write(f"{own.folder}/net/eth1/{name}", f"{text}\n")
+        host = replace(own, nics={"a": replace(own.nic("a"), driver=driver)})
+        try:
+            preflight.negotiated(host, "a", 10**9)
+        except RigError as error:
+            return str(error)
+        return ""
+
+    for speed in ("4294967295", "-1", "", "65535", "0", "1000"):
+        assert says("igb", speed) == "", speed
+    assert "runs at 100 Mbit/s, and its cable's rate is 1000 Mbit/s" in says("igb", "100")
+    assert "half duplex" in says("igb", "1000", "half")
+    for driver in ("vmxnet3", "virtio_net", "hv_netvsc", ""):
+        assert says(driver, "10000") == "", driver
+
+
 # programs
 
 

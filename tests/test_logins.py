@@ -164,6 +164,14 @@ def test_a_start_up_file_that_ends_the_login_is_told_from_a_lost_connection(serv
     link.close()
 
 
+def test_a_command_that_sshd_forces_is_named(server: Server) -> None:
+    server.configure("ForceCommand echo only this")
+    link = server.link()
+    with pytest.raises(RigError, match=r"runs no command: it says 'only this'.*what sshd forces on it \(ForceCommand"):
+        run(link, "true")
+    link.close()
+
+
 # sudo
 
 

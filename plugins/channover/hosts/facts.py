@@ -18,7 +18,7 @@ echo "@bash"; bash --version 2>&1 | head -n 1
 echo "@lacks"
 ip -N link show lo >/dev/null 2>&1 || echo ip
 for p in awk sed grep setsid; do command -v $p >/dev/null || echo $p; done
-flock -s -w 1 / true 2>/dev/null || echo flock
+flock -s -w 1 /run true 2>/dev/null || echo flock
 echo "@addresses"; ip -j -d address show
 echo "@route"; [ -z "$1" ] || ip -j route get "$1"
 echo "@routing"; ip -N route show table all 2>/dev/null | sed -n 's/.* table \([0-9]*\).*/\1/p' | sort -un

@@ -64,7 +64,7 @@ def command_line(
     )
     words = ["env", "-i", *(f"{key}={value}" for key, value in environment.items())]
     kept = "".join(f' {name}="${name}"' for name in passed)
-    outer = f"PATH={PATH}; export PATH; "
+    outer = f"PATH={PATH}; LC_ALL=C; export PATH LC_ALL; "  # sudo's words are looked into
     if sudo:
         outer += f"{say} {SUDO} >&2; command -v sudo >/dev/null 2>&1 || {{ {say} nosudo; exit 127; }}; "
         words = ["sudo", "-n", "--", *words]
@@ -149,5 +149,5 @@ def refused(user: str, sudo: bool, said: str, code: int | None) -> str:
     how = f"it says '{words}'" if words else f"it ends with code {code}"
     return (
         f"the login shell of {user} runs no command: {how}{f', {kind}' if kind else ''}; give {user} another one there "
-        f"(chsh -s /bin/sh {user}), see its start-up files, or name another user"
+        f"(chsh -s /bin/sh {user}), or see its start-up files and what sshd forces on it (ForceCommand, authorized_keys)"
     )

@@ -171,7 +171,7 @@ def negotiated(host: Host, label: str, rate: int | None) -> None:
     A NIC that was down has no speed before: sysfs tells it only of a running one.
     """
     nic = host.nic(label)
-    if nic.driver in VIRTUAL:
+    if nic.driver in VIRTUAL or not nic.driver:  # one that is on no bus has no driver
         return
     read = 'cd "/sys/class/net/$1" && for n in speed duplex; do cat $n 2>/dev/null || echo; done; echo'
     said = host.run("sh", "-c", read, "sh", nic.device, check=False, quiet=True).stdout
