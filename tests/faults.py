@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from channover import flow, paths, tunnelling
+from channover import flow, looplab, paths
 from channover.copying import Copies
 from channover.hosts.base import Host, Journal
 from channover.network.guard import Guard, both_guard, source_guard
+from channover.network.openvpn import join_listener
 from channover.network.tunnel import Tunnel
 from channover.plan import EndpointAdd, EndpointDelete, LimitsSet, Plan, RuleDelete, TableAdd
 from channover.state import State
@@ -86,10 +87,11 @@ def _nothing(*_: object, **__: object) -> Iterator[None]:
 
 
 @contextmanager
-def _fed_as_backup(_: tunnelling.Tunnels, tunnel: Tunnel) -> Iterator[None]:
+def _closed_as_backup(loop: looplab.LoopLab) -> Iterator[None]:
     """Offer the tunnel's address as a backup path: the subflow is there, and carries nothing."""
-    endpoint = EndpointAdd(40, str(tunnel.client.address.ip), ("subflow", "backup"))
-    with tunnel.client.host.applied(Plan("a latent loop", (endpoint,))):
+    client = loop.tunnel.client
+    endpoint = EndpointAdd(40, str(client.address.ip), ("subflow", "backup"))
+    with client.host.applied(Plan("a latent loop", (endpoint,))):
         yield
 
 
@@ -108,14 +110,33 @@ def _toothless_source(tunnel: Tunnel, host: Host) -> Guard:
     return _without_rules(source_guard(tunnel, host))
 
 
-_OFFERED = tunnelling.Tunnels.offered
+_OFFERED = looplab.LoopLab.offered
 
 
 @contextmanager
-def _fed_and_joined(tunnels: tunnelling.Tunnels, tunnel: Tunnel, **_: object) -> Iterator[None]:
+def _offered_and_joined(loop: looplab.LoopLab, **_: object) -> Iterator[None]:
     """Offer the tunnel's address to a server that goes on listening: the subflow does not stay pending."""
-    with tunnels.joinable(tunnel), _OFFERED(tunnels, tunnel):
+    with join_listener(loop.tunnel), _OFFERED(loop):
         yield
+
+
+def _dead_program(loop: looplab.LoopLab, name: str) -> Any:
+    """End the tunnel's program at the client before the rate inside the loop is measured: nothing comes out either."""
+    if "inside" in name:
+        loop.tunnel.client.process.stop()
+    return _RATE(loop, name)
+
+
+_RATE = looplab.LoopLab.rate
+_GUARDED = looplab.LoopLab._guarded
+
+
+@contextmanager
+def _guarded_at_the_client(loop: looplab.LoopLab, guards: Sequence[tuple[Host, Guard]]) -> Iterator[looplab.Guarded]:
+    """Load the guard of the client, and at the server one without rules."""
+    (client, guard), *others = guards
+    with _GUARDED(loop, [(client, guard), *((host, _without_rules(one)) for host, one in others)]) as guarded:
+        yield guarded
 
 
 FAULTS: Mapping[str, Fault] = {
@@ -131,11 +152,13 @@ FAULTS: Mapping[str, Fault] = {
     "multipath-stays-on": Fault(other_contexts=[(paths.Multipath, "off", _nothing)]),
     "rules-stay": Fault(other_contexts=[(paths.Multipath, "without_source_rules", _nothing)]),
     "latent-loop": Fault(
-        other_contexts=[(tunnelling.Tunnels, "fed_on_itself", _fed_as_backup), (tunnelling, "COLLAPSES", 1)]
+        other_contexts=[(looplab.LoopLab, "close_loop", _closed_as_backup), (looplab, "COLLAPSES", 1)]
     ),
-    "toothless-guard": Fault(other_contexts=[(tunnelling, "both_guard", _toothless)]),
-    "toothless-source-guard": Fault(other_contexts=[(tunnelling, "source_guard", _toothless_source)]),
-    "joined-loop": Fault(other_contexts=[(tunnelling.Tunnels, "offered", _fed_and_joined)]),
+    "toothless-guard": Fault(other_contexts=[(looplab, "both_guard", _toothless)]),
+    "guard-at-the-client-only": Fault(other_contexts=[(looplab.LoopLab, "_guarded", _guarded_at_the_client)]),
+    "toothless-source-guard": Fault(other_contexts=[(looplab, "source_guard", _toothless_source)]),
+    "joined-loop": Fault(other_contexts=[(looplab.LoopLab, "offered", _offered_and_joined)]),
+    "crashed-tunnel": Fault(other_contexts=[(looplab.LoopLab, "rate", _dead_program)]),
 }
 
 

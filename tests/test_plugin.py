@@ -184,6 +184,8 @@ def test_collection_alone_tells_what_would_be_skipped_and_makes_no_report(user: 
 def test_a_broken_rig_is_an_error_and_a_broken_behaviour_a_failure(user: pytest.Pytester) -> None:
     user.makepyfile(
         test_one="""
+        from contextlib import contextmanager
+
         import pytest
         from channover.errors import BehaviourFailed, RigError
         from channover.testing import behaviour
@@ -192,10 +194,17 @@ def test_a_broken_rig_is_an_error_and_a_broken_behaviour_a_failure(user: pytest.
         def broken():
             raise RigError("left: sshd did not start")
 
+        @contextmanager
+        def untidily():
+            try:
+                yield
+            finally:
+                raise RigError("left: the undo was refused")
+
         @pytest.fixture
         def untidy():
-            yield
-            raise RigError("left: the undo was refused")
+            with untidily():
+                yield
 
         @behaviour("MP-8")
         def test_rig():
@@ -208,6 +217,11 @@ def test_a_broken_rig_is_an_error_and_a_broken_behaviour_a_failure(user: pytest.
         @behaviour("MP-8")
         def test_teardown(untidy):
             pass
+
+        @behaviour("MP-8")
+        def test_failed_first():
+            with untidily():
+                assert 2 + 2 == 5, "sums are wrong"
 
         @behaviour("MP-8")
         def test_bug():
@@ -246,13 +260,17 @@ def test_a_broken_rig_is_an_error_and_a_broken_behaviour_a_failure(user: pytest.
         """,
     )
     done = run(user)
-    done.assert_outcomes(passed=2, failed=4, errors=4, skipped=1, xfailed=1)
+    done.assert_outcomes(passed=2, failed=5, errors=4, skipped=1, xfailed=1)
     found = outcomes(user)
     assert found.pop("test_xfail")[0] in ("skipped", "failed")
     assert found == {
         "test_rig": ("error", "left: 'iperf3' ended with code 1"),
         "test_setup": ("error", "left: sshd did not start"),
         "test_teardown": ("error", "left: the undo was refused"),
+        "test_failed_first": (
+            "failed",
+            "sums are wrong\nassert (2 + 2) == 5\nand on the way out of the lab: left: the undo was refused",
+        ),
         "test_bug": ("error", "KeyError: 'missing'"),
         "test_assertion": ("failed", "sums are wrong\nassert (1 + 1) == 3"),
         "test_failed": ("failed", "the connection fell back to TCP"),

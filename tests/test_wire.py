@@ -99,3 +99,8 @@ def test_any_text_is_a_rate_or_refused(text: str) -> None:
 @given(RATES)
 def test_a_rate_comes_back(rate: int) -> None:
     assert parse_rate(str(rate)) == parse_rate(f"{rate}bit") == rate
+
+
+def test_a_tunnel_takes_its_framing_and_its_inner_headers_of_what_its_carrier_gets() -> None:
+    link = Link()
+    assert link.tunnelled_tcp_goodput(2) == pytest.approx(2 * 100e6 * 1424 / 1538 * 1448 / 1502)

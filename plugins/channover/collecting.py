@@ -57,6 +57,17 @@ def broke(error: BaseException | None) -> bool:
     return error is not None and not isinstance(error, (AssertionError, pytest.fail.Exception))
 
 
+def came_first(error: BaseException | None) -> BaseException | None:
+    """Return the failed comparison during whose way out an exception was raised, or else the exception itself.
+
+    A lab that is taken down after a failure may refuse what it would have done before: that is no verdict in its place.
+    """
+    found = error
+    while found is not None and not isinstance(found, (AssertionError, pytest.fail.Exception)):
+        found = found.__context__
+    return found or error
+
+
 def measurement(reading: Reading, article: float | None) -> Measurement:
     """Return a comparison as results hold it; the article's figure goes with the first rate of a test."""
     expected = reading.expectation

@@ -18,6 +18,7 @@ import pytest
 from channover.copying import Copied
 from channover.flow import Flow
 from channover.hosts.base import Host, Step
+from channover.looplab import LOOP_ENDPOINT
 from channover.measuring import UnderWay
 from channover.observe import evidence
 from channover.observe.nics import NicCounters, NicSeries
@@ -28,7 +29,7 @@ from channover.report.plotter import PLACEHOLDER, SAMPLES, Plotter
 from channover.report.results import NicBytes
 from channover.targets.base import Lab
 from channover.traffic.iperf import SLICE, Protocol
-from channover.tunnelling import LOOP_ENDPOINT, Loaded
+from channover.tunnelling import Loaded
 from channover.verdict.diagnosis import HostView, NicView, causes, per_nic
 from channover.verdict.statistics import settled_part
 from channover.wire import Link

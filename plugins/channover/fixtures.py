@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from functools import partial
 from typing import TypeVar
 
 import pytest
@@ -10,6 +12,8 @@ import pytest
 from channover import evidencing, paths
 from channover.copying import Copies
 from channover.errors import UsageError
+from channover.looplab import LoopLab
+from channover.looplab import loop_lab as make_loop_lab
 from channover.measuring import Measuring
 from channover.network import lag as lags
 from channover.network.lag import HashPolicy, Lag
@@ -28,6 +32,8 @@ SESSION = pytest.StashKey[Session]()
 RECORD = pytest.StashKey[Record]()
 Counted = Callable[[str, float], Measured]
 """Makes a value of a name and a number that is known exactly."""
+LoopLabs = Callable[..., AbstractContextManager[LoopLab]]
+"""Makes a tunnel that can be made to feed on itself, for the length of a block."""
 
 
 _Value = TypeVar("_Value")
@@ -112,6 +118,12 @@ def multipath(lab: Lab) -> Multipath:
 def tunnels(multipath: Multipath, channover_record: Record, measuring: Measuring) -> Tunnels:
     """Make tunnels over the paths: ``with tunnels.ssh() as tunnel``."""
     return Tunnels(multipath, channover_record, measuring, lambda one: evidencing.of_load(channover_record, one))
+
+
+@pytest.fixture
+def loop_lab(tunnels: Tunnels) -> LoopLabs:
+    """Make tunnels that can be made to feed on themselves, each for the length of a block."""
+    return partial(make_loop_lab, tunnels)
 
 
 @pytest.fixture

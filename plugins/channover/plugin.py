@@ -27,6 +27,7 @@ from channover.fixtures import (
     forming_lag,
     lab,
     lag,
+    loop_lab,
     marked,
     measuring,
     mptcp,
@@ -58,6 +59,7 @@ __all__ = [
     "forming_lag",
     "lab",
     "lag",
+    "loop_lab",
     "measuring",
     "mptcp",
     "multipath",
@@ -314,7 +316,8 @@ def pytest_runtest_makereport(
     record = item.stash.get(RECORD, None)
     if record is None or record.behaviour is None:
         return report
-    error = call.excinfo.value if call.excinfo else None
+    last = call.excinfo.value if call.excinfo else None
+    error = collecting.came_first(last)
     if report.failed and isinstance(error, NotAllowed) and not item.config.stash[SESSION].settings.strict:
         report.outcome, report.longrepr = "skipped", (str(item.path), 0, str(error))
     if report.failed:
@@ -324,8 +327,12 @@ def pytest_runtest_makereport(
         setattr(report, RIG_BROKE, not strict and collecting.broke(error))
         explained = item.config.stash.get(EXPLAINED, "")
         whole = explained and isinstance(error, AssertionError) and explained.partition("\n")[0] in str(error)
+        if last is not error:
+            said = f"{explained if whole else error}\nand on the way out of the lab: {last}"
+        else:
+            said = explained if whole else collecting.reason_of(report)
         item.config.stash[MASKER].learn()  # what the test itself has set is forgotten when it ends
-        setattr(report, REASON, item.config.stash[MASKER].text(explained if whole else collecting.reason_of(report)))
+        setattr(report, REASON, item.config.stash[MASKER].text(said))
     if report.when == "teardown":
         session = item.config.stash[SESSION]
         facts = {

@@ -9,8 +9,9 @@ import pytest
 
 from channover.behaviours import behaviour as find
 from channover.copying import Copies
-from channover.fixtures import Counted
+from channover.fixtures import Counted, LoopLabs
 from channover.flow import Flow
+from channover.looplab import Guarded, LoopLab
 from channover.network.lag import HashPolicy, Lag
 from channover.network.tunnel import Tunnel, TunnelEnd
 from channover.observe.bond import LagStatus
@@ -19,7 +20,7 @@ from channover.sending import Traffic, require_multipath
 from channover.targets.base import Lab
 from channover.topology import Topology
 from channover.traffic.files import FileProtocol
-from channover.tunnelling import Tunnels
+from channover.tunnelling import LoopSigns, Tunnels
 from channover.verdict.expect import Expectation, Measured, at_least, at_most, between, exactly, near
 from channover.verdict.loop import Form
 from channover.wire import Link
@@ -31,12 +32,16 @@ __all__ = [
     "FileProtocol",
     "Flow",
     "Form",
+    "Guarded",
     "HashPolicy",
     "HostEnd",
     "Lab",
     "Lag",
     "LagStatus",
     "Link",
+    "LoopLab",
+    "LoopLabs",
+    "LoopSigns",
     "Measured",
     "Multipath",
     "Switched",

@@ -25,6 +25,9 @@ TCP_TIMESTAMPS = 12
 MPTCP_DSS = 24
 """Data Sequence Signal, padded: 4, data ACK 4, data sequence number 8, subflow's 4, length 2, no checksum (RFC 8684, 3.3)."""
 
+OPENVPN_FRAMING = 2
+"""The length before each packet on a TCP carrier without cipher, authentication and TLS (openvpn-2.6, socket.h)."""
+
 _UNITS = {"": 1, "bit": 1, "kbit": 10**3, "mbit": 10**6, "gbit": 10**9}
 
 
@@ -67,6 +70,14 @@ class Link:
         """
         payload = self.mtu - IPV4_HEADER - TCP_HEADER - TCP_TIMESTAMPS - MPTCP_DSS
         return self.goodput(payload, self.mtu)
+
+    def tunnelled_tcp_goodput(self, paths: int) -> float:
+        """Goodput (bit/s) of a TCP flow within OpenVPN, whose carrier is an MPTCP connection over so many ``paths``.
+
+        The flow's packets have the MTU's size inside too, and each has the tunnel's framing before it.
+        """
+        inside = self.mtu - IPV4_HEADER - TCP_HEADER - TCP_TIMESTAMPS
+        return paths * self.mptcp_goodput * inside / (self.mtu + OPENVPN_FRAMING)
 
     def udp_goodput(self, datagram: int = 1470) -> float:
         """Goodput (bit/s) of UDP datagrams of ``datagram`` payload bytes over IPv4: 1470/1536 of the rate for 1470.

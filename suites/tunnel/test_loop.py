@@ -1,0 +1,85 @@
+"""A tunnel over MPTCP feeds on itself once its own addresses count as paths, unless a guard keeps it out (article, stage 3)."""
+
+from __future__ import annotations
+
+from channover.testing import Form, LoopLab, LoopLabs, Multipath, at_least, at_most, behaviour
+
+LOAD = 1.5
+"""Links' worth of datagrams that a loop lab's load offers."""
+TRIES = 3
+"""How often a loop may have to be closed until its rate collapses: a kernel may leave the looped subflows idle."""
+
+
+def carries_more_than_one_link(loop: LoopLab, multipath: Multipath) -> None:
+    """Show that the load passes one link where nothing feeds on itself."""
+    assert loop.signs().all == 0
+    with loop.load():
+        rate = loop.rate("rate before the loop")
+        assert rate == at_least(
+            1.3 * multipath.link.rate, "two paths carry the load", theory=LOAD * multipath.link.rate
+        )
+
+
+def has_collapsed(loop: LoopLab, multipath: Multipath) -> None:
+    """Show that it is the loop that stops the load, and nothing that has ended."""
+    assert loop.tries == at_most(TRIES, "the loop takes hold")
+    looped = loop.rate("rate inside the loop")
+    assert looped == at_most(0.5 * multipath.link.rate, "the carrier waits for what it carries")
+    assert loop.programs == 2
+
+
+@behaviour("TUN-3")
+def test_a_tunnel_that_feeds_on_itself_is_detected_and_named(multipath: Multipath, loop_lab: LoopLabs) -> None:
+    with loop_lab() as loop:
+        carries_more_than_one_link(loop, multipath)
+        with loop.closed(0.5 * multipath.link.rate):
+            has_collapsed(loop, multipath)
+            signs = loop.signs()
+            for form in (Form.SOURCE, Form.DESTINATION, Form.ENDPOINT):
+                assert signs.of(form) == at_least(1, "the loop shows so")
+
+
+@behaviour("TUN-3")
+def test_a_loop_that_is_still_pending_is_named_too(loop_lab: LoopLabs) -> None:
+    with loop_lab(joins=False) as loop, loop.load():
+        assert loop.signs().all == 0
+        with loop.offered(bound=True):
+            signs = loop.wait_for(Form.PENDING)
+            for form in (Form.PENDING, Form.ENDPOINT):
+                assert signs.of(form) == at_least(1, "the loop shows so")
+            assert signs.carrying == 0
+
+
+@behaviour("TUN-4")
+def test_the_guard_for_both_directions_ends_a_loop(multipath: Multipath, loop_lab: LoopLabs) -> None:
+    with loop_lab() as loop:
+        carries_more_than_one_link(loop, multipath)
+        with loop.closed(0.5 * multipath.link.rate):
+            has_collapsed(loop, multipath)
+            with loop.guarded_at_both_ends() as guard:
+                for refused in guard.refused:
+                    assert refused == at_least(1, "the guard of that end meets the carrier")
+                waited = guard.time_to_recover(1.3 * multipath.link.rate)
+                assert waited == at_most(guard.longest_timer, "timers that the loop wound up run out")
+                recovered = loop.rate("rate behind the guard")
+                assert recovered == at_least(1.3 * multipath.link.rate, "the rate comes back")
+                assert loop.wait_clear().carrying == 0
+
+
+@behaviour("TUN-4")
+def test_the_articles_guard_keeps_the_source_side_out(multipath: Multipath, loop_lab: LoopLabs) -> None:
+    with loop_lab() as loop:
+        carries_more_than_one_link(loop, multipath)
+        with loop.closed(0.5 * multipath.link.rate):
+            has_collapsed(loop, multipath)
+    # It does not end a subflow that is there (the article loads it first), so the tunnel is brought up anew.
+    with loop_lab() as loop, loop.guarded_at_the_source() as guard, loop.announced(), loop.offered(), loop.load():
+        loop.wait_for(Form.DESTINATION)
+        (refused,) = guard.refused
+        assert refused == at_least(1, "the guard meets the carrier")
+        guarded = loop.rate("rate behind the guard")
+        assert guarded == at_least(1.3 * multipath.link.rate, "the rate comes back")
+        # As in the article, what is left are the subflows *towards* the far end's tunnel address.
+        left = loop.signs(loop.tunnel.client)
+        assert left.of(Form.SOURCE) == 0
+        assert left.of(Form.DESTINATION) == at_least(1, "the far end's address is still a path")
