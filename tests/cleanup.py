@@ -92,7 +92,7 @@ def test_holds_a_lab_full_of_litter(multipath: Multipath, lab: Lab, request: pyt
         host.spawn("sh", "-c", 'trap "" TERM INT HUP; sleep 600 & wait; wait')
     if os.environ["CLEANUP_CONNECTIONS"]:
         connect(lab)
-    reports = Path(request.config.getoption("--reports"))
+    reports = Path(request.config.getoption("channover_reports"))
     (reports.parent / f"{reports.name}.holding").touch()
     while True:
         lab.left.run("sleep", "1", quiet=True)

@@ -24,7 +24,7 @@ def test_leaks(request):
     subprocess.run(["nft", "add", "table", "inet", "leak"], check=True)
     Path("/tmp/leak").touch()
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
-    reports = Path(request.config.getoption("--reports"))
+    reports = Path(request.config.getoption("channover_reports"))
     (reports.parent / f"{reports.name}.holding").touch()
     subprocess.run(["sleep", "60"])
 """

@@ -144,7 +144,7 @@ def test_an_unknown_behaviour_is_a_collection_error_that_names_near_ids(user: py
 
 
 @pytest.mark.lab
-def test_what_cannot_be_tried_is_skipped_with_the_remedy_and_fails_with_strict(user: pytest.Pytester) -> None:
+def test_what_cannot_be_tried_is_skipped_with_the_remedy_and_fails_without_skips(user: pytest.Pytester) -> None:
     user.makeconftest(NO_VPN)
     user.makepyfile(NEEDS_VPN)
     done = run(user, "-rs")
@@ -157,12 +157,12 @@ def test_what_cannot_be_tried_is_skipped_with_the_remedy_and_fails_with_strict(u
     assert outcomes(user)["test_other"] == ("passed", "")
     first = results(user).run.id
 
-    done = run(user, "--strict")
+    done = run(user, "--no-skips")
     done.assert_outcomes(failed=1, passed=1)
     assert done.ret == pytest.ExitCode.TESTS_FAILED
     outcome, told = outcomes(user)["test_vpn"]
     assert outcome == "failed"
-    assert f"--strict forbids to skip it: {reason}" in told
+    assert f"--no-skips forbids to skip it: {reason}" in told
     assert results(user).run.id != first
     assert (user.path / "reports" / first / "results.json").exists(), "the first run's report stays"
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from channover import words
 from channover.errors import UsageError
 
 if TYPE_CHECKING:
@@ -42,37 +43,46 @@ class Place:
 
 def add_options(group: pytest.OptionGroup) -> None:
     """Add the options to channover's group."""
-    group.addoption(
+    words.add(
+        group,
         "--target",
         default="netns",
         metavar="NAME",
         help="where labs come from: netns, network namespaces of this machine; physical, hosts of an --inventory over SSH; "
         "vm, virtual machines with a --kernel of their own (default: %(default)s)",
     )
-    group.addoption("--inventory", default=None, metavar="FILE", help="the YAML file that describes physical labs")
-    group.addoption(
-        "--lab", default=None, metavar="NAME", help="the lab of the inventory (default: its only one; -n N: each)"
+    words.add(group, "--inventory", default=None, metavar="FILE", help="the YAML file that describes physical labs")
+    words.add(
+        group,
+        "--lab",
+        default=None,
+        metavar="NAME",
+        help="the lab of the inventory (default: its only one; -n N: each)",
     )
-    group.addoption(
+    words.add(
+        group,
         "--lease-wait",
         default=None,
         metavar="SECONDS",
         help="wait so long for a lab that another run holds (default: 0, which is not at all)",
     )
-    group.addoption(
+    words.add(
+        group,
         "--kernel",
         default=None,
         metavar="NAME",
         help="the kernel of virtual machines: a version that 'channover kernel fetch' brought, or a folder with a vmlinuz "
         f"and its modules (default: {KERNEL})",
     )
-    group.addoption(
+    words.add(
+        group,
         "--keep-lab",
         action="store_true",
         help="stop after the first test that fails, or the last one, and keep its lab until Ctrl-C: 'channover shell HOST' "
         "opens a shell in it",
     )
-    group.addoption(
+    words.add(
+        group,
         "--dry-run",
         action="store_true",
         help="print, test by test, the commands that each host would get and their undo; nothing is changed",
@@ -81,15 +91,15 @@ def add_options(group: pytest.OptionGroup) -> None:
 
 def read(config: pytest.Config) -> Place:
     """Return what was chosen. Raises UsageError with one clear line; no host is contacted."""
-    target = str(config.getoption("--target"))
+    target = str(words.value(config, "--target"))
     if target not in TARGETS:
         raise UsageError(f"--target: there is no target '{target}'; there are: {', '.join(TARGETS)}")
-    check_owners(target, {option: config.getoption(option) for option in OWNERS})
+    check_owners(target, {option: words.value(config, option) for option in OWNERS})
     for option in ("--keep-lab", "--dry-run"):
-        if config.getoption(option) and _workers(config):
+        if words.value(config, option) and _workers(config):
             raise UsageError(f"{option} shows what a single process does, and workers cannot be seen: use -n 0")
     lab, labs = _lab(config) if target == "physical" else (None, ())
-    wait = str(config.getoption("--lease-wait") or 0)
+    wait = str(words.value(config, "--lease-wait") or 0)
     if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", wait):
         raise UsageError(f"--lease-wait: '{wait}' is no number of seconds")
     return Place(
@@ -97,9 +107,9 @@ def read(config: pytest.Config) -> Place:
         lab=lab,
         labs=labs,
         lease_wait=max(float(wait), getattr(config, "workerinput", {}).get(WAIT, 0.0)),
-        kernel=str(config.getoption("--kernel") or KERNEL),
-        keep_lab=bool(config.getoption("--keep-lab")),
-        dry_run=bool(config.getoption("--dry-run")),
+        kernel=str(words.value(config, "--kernel") or KERNEL),
+        keep_lab=bool(words.value(config, "--keep-lab")),
+        dry_run=bool(words.value(config, "--dry-run")),
     )
 
 
@@ -112,13 +122,13 @@ def check_owners(target: str, given: Mapping[str, object]) -> None:
 
 def _lab(config: pytest.Config) -> tuple[LabEntry, tuple[str, ...]]:
     """Return this process's lab of the inventory, and the names of all: each xdist worker has one of its own."""
-    path = config.getoption("--inventory")
+    path = words.value(config, "--inventory")
     if path is None:
         raise UsageError("--target=physical needs --inventory FILE: 'channover inventory discover' begins one")
     from channover.inventory import load  # here, since every run of pytest reads the options
 
     labs = load(Path(str(path))).labs
-    name, workers = getattr(config, "workerinput", {}).get(LAB, config.getoption("--lab")), _workers(config)
+    name, workers = getattr(config, "workerinput", {}).get(LAB, words.value(config, "--lab")), _workers(config)
     if name is not None:
         labs = {name: chosen(labs, name, str(path))}
     if workers > len(labs):

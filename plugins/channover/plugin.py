@@ -14,7 +14,7 @@ from typing import Any, cast
 import allure
 import pytest
 
-from channover import collecting, evidencing, labelling, settings
+from channover import collecting, evidencing, labelling, settings, words
 from channover.behaviours import CATALOGUE, Behaviour
 from channover.collecting import LEFT, REASON, RIG_BROKE, Collected
 from channover.errors import ChannoverError, NotAllowed, UsageError
@@ -51,6 +51,7 @@ from channover.rigging import Rigging
 from channover.session import Session, target_of
 from channover.topology import Topology, pair
 from channover.verdict.expect import Expectation, Measured, quantity
+from channover.words import pytest_load_initial_conftests
 
 __all__ = [
     "channover_record",
@@ -63,6 +64,7 @@ __all__ = [
     "measuring",
     "mptcp",
     "multipath",
+    "pytest_load_initial_conftests",
     "switched",
     "tcp",
     "tunnels",
@@ -94,7 +96,7 @@ def pytest_configure(config: pytest.Config) -> None:
     try:
         wanted = settings.read(config)
     except UsageError as error:
-        raise pytest.UsageError(str(error)) from None
+        raise pytest.UsageError(words.usable(config, str(error))) from None
     if _is_worker(config):
         kernel.die_with_parent()  # xdist itself ends a worker 5 to 15 s after the controller was killed
     config.stash[SESSION] = Session(wanted, target_of(wanted))
@@ -150,12 +152,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if not config.option.collectonly:
             _start_results(config, session, [Planned(item.nodeid, behaviour.id) for item, behaviour in stated])
     except ChannoverError as error:
-        words = collecting.one_line(error)
+        said = words.usable(config, collecting.one_line(error))
         if not _is_worker(config):
-            raise pytest.UsageError(words) from None
+            raise pytest.UsageError(said) from None
         # xdist takes an exception of a worker for a crash; so it ends without tests, and the controller says why.
         output: dict[str, object] = getattr(config, "workeroutput", {})
-        output[_USAGE] = words
+        output[_USAGE] = said
         items.clear()
 
 
@@ -295,7 +297,7 @@ def _live(reporter: Any) -> Any:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Make the test's record; with ``--strict``, fail what cannot be tried here."""
+    """Make the test's record; with ``--no-skips``, fail what cannot be tried here."""
     behaviour = stated = _behaviour(item)
     if behaviour is not None:
         paths = sum(len(node.nics) for node in _topology(item).nodes[:1])
@@ -304,7 +306,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if behaviour is not None:
         labelling.label(item, behaviour, item.config.stash[SESSION])
         if UNMET in item.stash and item.config.stash[SESSION].settings.strict:
-            pytest.fail(f"cannot be tried here, and --strict forbids to skip it: {item.stash[UNMET]}", pytrace=False)
+            said = f"cannot be tried here, and --no-skips forbids to skip it: {item.stash[UNMET]}"
+            pytest.fail(words.usable(item.config, said), pytrace=False)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -356,7 +359,7 @@ def pytest_runtest_makereport(
 
 
 def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
-    """Show a broken rig as an error, and what ``--strict`` forbids to skip as a failure, in whatever phase."""
+    """Show a broken rig as an error, and what ``--no-skips`` forbids to skip as a failure, in whatever phase."""
     if getattr(report, RIG_BROKE, False) and report.when == "call":
         return "error", "E", "ERROR"
     if getattr(report, STRICT, False):
@@ -421,6 +424,8 @@ class _Reporter:
         collected = self.config.stash[COLLECTED]
         terminalreporter.ensure_newline()
         terminalreporter.section("channover")
+        for line in words.remarks(self.config):
+            terminalreporter.write_line(line, yellow=True)
         show(collected.results(interrupted=False), terminalreporter._tw._file)
         skipped = {test.behaviour for test in collected.tests.values() if test.outcome == "skipped"}
         if skipped and not self.config.stash[SESSION].settings.place.dry_run:

@@ -12,7 +12,7 @@ from typing import Any
 import allure
 import pytest
 
-from channover import collecting, evidencing
+from channover import collecting, evidencing, words
 from channover.collecting import Collected
 from channover.errors import ChannoverError, RigError
 from channover.fixtures import RECORD, SESSION
@@ -128,7 +128,7 @@ class Reporting:
     def pytest_sessionfinish(self, exitstatus: int) -> None:
         """Make the certificate and the report. A second Ctrl-C ends that too, and leaves nothing half-made."""
         collected = self._config.stash.get(self._collected, None)
-        if not self._reports or collected is None or not collected.opened or self._config.getoption("--no-report"):
+        if not self._reports or collected is None or not collected.opened or words.value(self._config, "--no-report"):
             return
         if collected.fault:
             return  # there is nothing whole that they could be made of, and no room for them

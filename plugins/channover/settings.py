@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from channover import choices
+from channover import choices, words
 from channover.choices import Place
 from channover.errors import UsageError
 from channover.observe.captures import SLICE
@@ -69,9 +69,10 @@ class Settings:
 
 def add_options(parser: pytest.Parser) -> None:
     """Add channover's options to pytest's command line."""
-    group = parser.getgroup("channover", "channover: documented behaviours of aggregated links")
+    group = parser.getgroup(words.GROUP, "channover: documented behaviours of aggregated links")
     choices.add_options(group)
-    group.addoption(
+    words.add(
+        group,
         "--link-rate",
         default=None,
         metavar="RATE",
@@ -79,44 +80,52 @@ def add_options(parser: pytest.Parser) -> None:
         + ", ".join(f"{rate} for {target}" for target, rate in LINK_RATES.items())
         + f" (more than {MACHINES} machines: less in proportion); physical: the inventory's)",
     )
-    group.addoption(
+    words.add(
+        group,
         "--lag-driver",
         default="auto",
         metavar="NAME",
         help="what makes LAGs: bonding (the kernel's), openvswitch, or auto: bonding where the kernel has it",
     )
-    group.addoption(
+    words.add(
+        group,
         "--duration",
         default=None,
         metavar="SECONDS",
         help="measure each flow for so long; without it a flow ends when its verdict is settled, at 99 %% confidence",
     )
-    group.addoption(
+    words.add(
+        group,
         "--measure-limit",
         default="10",
         metavar="SECONDS",
         help="the longest that a flow is measured when its verdict does not settle (default: %(default)s); three times as "
         "long where the verdict would be against the behaviour",
     )
-    group.addoption(
+    words.add(group, "--no-skips", action="store_true", help="what cannot be tried here fails instead of being skipped")
+    words.add(
+        group,
         "--reports",
         default=None,
         metavar="FOLDER",
         help="where runs leave their reports (default: reports/ in pytest's root folder)",
     )
-    group.addoption(
+    words.add(
+        group,
         "--no-report",
         action="store_true",
         help="end without certificate and HTML report; 'channover report' and 'channover certificate' make them later",
     )
-    group.addoption(
+    words.add(
+        group,
         "--pcap",
         default="never",
         metavar="WHEN",
         help="attach the packets of every NIC to a test's report: never, on-failure or always (default: %(default)s); "
         "tcpdump runs beside the traffic and costs processor time",
     )
-    group.addoption(
+    words.add(
+        group,
         "--pcap-size",
         default=str(SLICE),
         metavar="BYTES",
@@ -127,21 +136,21 @@ def add_options(parser: pytest.Parser) -> None:
 def read(config: pytest.Config) -> Settings:
     """Return the run's settings. Raises UsageError with one clear line."""
     place = choices.read(config)
-    driver = str(config.getoption("--lag-driver"))
+    driver = str(words.value(config, "--lag-driver"))
     if driver not in LAG_DRIVERS:
         raise UsageError(f"--lag-driver: there is no driver '{driver}'; there are: {', '.join(LAG_DRIVERS)}")
-    pcap = str(config.getoption("--pcap"))
+    pcap = str(words.value(config, "--pcap"))
     if pcap not in PCAP:
         raise UsageError(f"--pcap: there is no '{pcap}'; there are: {', '.join(PCAP)}")
-    reports = config.getoption("--reports")
+    reports = words.value(config, "--reports")
     return Settings(
         place=place,
-        link=link_of(config.getoption("--link-rate"), place),
-        asked=config.getoption("--link-rate") is not None,
+        link=link_of(words.value(config, "--link-rate"), place),
+        asked=words.value(config, "--link-rate") is not None,
         lag_driver=driver,
         duration=_seconds(config, "--duration"),
         limit=_seconds(config, "--measure-limit") or 10.0,
-        strict=is_strict(config),
+        strict=bool(words.value(config, "--no-skips")),
         reports=Path(str(reports)) if reports else config.rootpath / "reports",
         pcap=pcap,
         pcap_size=_bytes(config, "--pcap-size"),
@@ -168,13 +177,8 @@ def link_of(asked: str | None, place: Place) -> Link:
     return Link(rate)
 
 
-def is_strict(config: pytest.Config) -> bool:
-    """Say whether ``--strict`` was given: pytest's own option, to which channover adds that a skip is a failure."""
-    return bool(getattr(config.option, "strict", False))
-
-
 def _seconds(config: pytest.Config, option: str) -> float | None:
-    value = config.getoption(option)
+    value = words.value(config, option)
     if value is None:
         return None
     if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", str(value)) or not 1 <= float(value) <= 86_400:
@@ -183,7 +187,7 @@ def _seconds(config: pytest.Config, option: str) -> float | None:
 
 
 def _bytes(config: pytest.Config, option: str) -> int:
-    value = str(config.getoption(option))
+    value = str(words.value(config, option))
     if not re.fullmatch(r"[0-9]{1,6}", value) or not 14 <= int(value) <= 262_144:
         raise UsageError(f"{option}: '{value}' is no number of bytes from 14 to 262144")
     return int(value)
