@@ -14,7 +14,7 @@ from typing import Any, cast
 import allure
 import pytest
 
-from channover import collecting, evidencing, labelling, settings, words
+from channover import collecting, evidencing, labelling, live, settings, words
 from channover.behaviours import CATALOGUE, Behaviour
 from channover.collecting import LEFT, REASON, RIG_BROKE, Collected
 from channover.errors import ChannoverError, NotAllowed, UsageError
@@ -40,12 +40,11 @@ from channover.fixtures import (
 from channover.hosts import kernel
 from channover.hosts.base import Journal
 from channover.keeping import MASKER, AllureFiles
-from channover.measuring import UnderWay
 from channover.record import Record
 from channover.report.facts import Planned
 from channover.report.masking import Masker
 from channover.report.results import planned_folder
-from channover.report.terminal import LiveLine, progress, show
+from channover.report.terminal import show
 from channover.reporting import LAB, MACHINES, Reporting, rig_of
 from channover.rigging import Rigging
 from channover.session import Session, target_of
@@ -276,23 +275,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
                 "channover: no host was asked what it lacks; 'channover doctor --target physical' asks them"
             )
         return
-    if config.option.verbose >= 0:
-        config.stash[evidencing.LIVE] = _live(reporter)
-
-
-def _live(reporter: Any) -> Any:
-    line = LiveLine(reporter._tw._file, column=lambda: int(reporter._tw.width_of_current_line))
-
-    def update(record: Record, flow: UnderWay) -> None:
-        if flow.seconds:
-            line.clear()
-            return
-        samples = flow.samples()[-10:]
-        rate = sum(samples) / len(samples) if samples else None
-        name = record.behaviour.id if record.behaviour else None
-        line.update(progress(name, flow.name, rate, flow.elapsed, max(flow.limit - flow.elapsed, 0.0)))
-
-    return update
+    if (line := live.of(config)) is not None:
+        config.stash[evidencing.LIVE] = line.tell
+        config.pluginmanager.register(line, live.NAME)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -11,7 +11,7 @@ import allure
 import pytest
 from _pytest.runner import runtestprotocol
 
-from channover import choices
+from channover import choices, live
 from channover.collecting import REPEATED
 from channover.errors import RigError, UsageError
 from channover.fixtures import RECORD, SESSION
@@ -65,12 +65,10 @@ class Rigging:
 
     def _say(self, text: str) -> None:
         """Show a line at once; a worker has no terminal, and its lines are shown at the end."""
-        reporter: Any = self._config.pluginmanager.get_plugin("terminalreporter")
-        if reporter is None or hasattr(self._config, "workerinput"):
+        if not self._config.pluginmanager.has_plugin("terminalreporter") or hasattr(self._config, "workerinput"):
             self._notes.append(text)
         else:
-            reporter.ensure_newline()
-            reporter.write_line(text)
+            live.write_line(self._config, text)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:

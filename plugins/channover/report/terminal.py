@@ -241,6 +241,7 @@ class LiveLine:
         self._lock = threading.Lock()
         self._painted: float | None = None
         self._visible = False
+        self._columns = 0
         self._enabled = is_terminal(file)
 
     def update(self, text: str) -> None:
@@ -251,11 +252,12 @@ class LiveLine:
             now = self._clock()
             if self._painted is not None and now - self._painted < self.PERIOD:
                 return
+            rest = self._rest()
             self._painted = now
-            self._visible = True
             line, cells = self._fitting(text)
             if cells:
-                self._write(f"{line}\x1b[K\x1b[{cells}D")
+                self._visible = True
+                self._write(f"{rest}{line}\x1b[K\x1b[{cells}D")
 
     def clear(self) -> None:
         """Take the line away, so that something else can be written there."""
@@ -263,7 +265,7 @@ class LiveLine:
             if self._enabled and self._visible:
                 self._visible = False
                 self._painted = None
-                self._write("\x1b[K")
+                self._write(self._rest() or "\x1b[K")
 
     def __enter__(self) -> LiveLine:
         return self
@@ -271,16 +273,22 @@ class LiveLine:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.clear()
 
+    def _rest(self) -> str:
+        """Measure the terminal; return what takes away the line that it has wrapped, where it was resized meanwhile."""
+        before = self._columns
+        try:
+            self._columns = os.get_terminal_size(self._file.fileno()).columns or PLAIN_WIDTH
+        except (OSError, ValueError, AttributeError):
+            self._columns = PLAIN_WIDTH
+        return "\x1b[J" if self._visible and self._columns != before else ""
+
     def _fitting(self, text: str) -> tuple[str, int]:
         """Return what fits the rest of the line, and how many columns that takes."""
         from rich.cells import cell_len, set_cell_size
 
         line = printable(text.partition("\n")[0].replace("\t", " "))
-        try:
-            columns = os.get_terminal_size(self._file.fileno()).columns or PLAIN_WIDTH
-        except (OSError, ValueError, AttributeError):
-            columns = PLAIN_WIDTH
-        room = columns - 1 - self._column()  # the last column stays free: some terminals wrap on it
+        # What stands before may be longer than a line; the last column stays free: some terminals wrap on it.
+        room = self._columns - 1 - self._column() % self._columns
         if room < NARROW_LINE:
             return "", 0
         fitting = line if cell_len(line) <= room else set_cell_size(line, room - 1) + "…"
