@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,14 +16,26 @@ import pytest
 from channover import cli, doctor
 from channover.behaviours import CATALOGUE
 from channover.choices import Place
-from channover.doctor import Ability, Findings, Prospect, examine, render
+from channover.doctor import examine
+from channover.doctor_text import render
 from channover.errors import RigError, UsageError
+from channover.findings import Ability, Findings, Prospect
 from channover.session import Session
 from channover.settings import Settings
+from channover.stated import STATED
 from channover.targets.netns import NetnsTarget
 from channover.wire import Link
 
 PLUGINS = Path(__file__).parent.parent / "plugins"
+ONE_CABLE = """
+labs:
+  bench:
+    hosts:
+      left: {ssh: {address: 127.0.0.1, port: 1}, management: eth0, nics: {a: eth1}}
+      right: {ssh: {address: 127.0.0.1, port: 2}, management: eth0, nics: {a: eth1}}
+    cables:
+      - {ends: [left.a, right.a], rate: 100mbit}
+"""
 GAP = "left has no openvpn: apt-get install openvpn"
 SETTINGS = Settings(Place(), Link(), "auto", None, 10.0, False, Path("reports"))
 
@@ -151,6 +165,78 @@ def test_a_run_probes_once_and_real_hosts_that_fail_then_end_it(monkeypatch: pyt
         "this machine could not be probed: left: the SSH connection is lost"
     }
     assert run.kernel and tries == ["a lab"]
+
+
+COLLECTED = """
+import json
+from pathlib import Path
+
+def pytest_collection_finish(session):
+    asked = []
+    for item in session.items:
+        behaviour, topology = (item.get_closest_marker(name) for name in ("behaviour", "topology"))
+        asked.append((behaviour.args[0], topology.args[0].name if topology else "pair"))
+    Path("collected.json").write_text(json.dumps(asked))
+"""
+
+
+def test_what_the_suites_state_is_what_the_doctor_knows_of_them(tmp_path: Path) -> None:
+    (tmp_path / "collecting.py").write_text(COLLECTED)
+    environment = {**os.environ, "PYTHONPATH": f"{PLUGINS}:{tmp_path}"}
+    command = [sys.executable, "-m", "pytest", "-p", "channover.plugin", "-p", "collecting", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [*command, "--collect-only", str(PLUGINS.parent / "suites")],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    asked: dict[str, set[str]] = {}
+    for behaviour, topology in json.loads((tmp_path / "collected.json").read_text()):
+        asked.setdefault(behaviour, set()).add(topology)
+    assert {name: {one.name for one in topologies} for name, topologies in STATED.items()} == asked
+
+
+def test_what_has_no_test_cannot_be_tried() -> None:
+    untold = Prospect(CATALOGUE["LAG-5"], (), None, stated=False)
+    found = replace(findings(), prospects=(*findings().prospects, untold))
+    assert found.complete
+    assert found.closing == "2 of 3 behaviours can be tried here: all that have a test; 1 has no test yet."
+    assert "LAG-5  has no test yet" in render(found, terminal=False).splitlines()
+    assert "has no test yet" in render(found, terminal=True, width=140)
+
+
+def test_what_can_be_tried_in_part_is_not_all() -> None:
+    some = replace(findings().prospects[0], in_part="the topology trio needs a third cable")
+    found = replace(findings(), prospects=(some,))
+    assert not found.complete
+    assert "LAG-1  yes, in part: the topology trio needs a third cable" in render(found, terminal=False).splitlines()
+    assert found.closing.startswith("1 of 1 behaviours can be tried here, some of them in part")
+
+
+def test_a_lab_of_one_cable_is_good_for_no_test(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    inventory = tmp_path / "labs.yaml"
+    inventory.write_text(ONE_CABLE)
+    assert cli.main(["doctor", "--target", "physical", "--inventory", str(inventory)]) == 1
+    told = capsys.readouterr().out
+    for name in ("LAG-1", "MP-1", "TUN-6", "LAG-7"):
+        (line,) = [line for line in told.splitlines() if line.startswith(f"{name} ")]
+        assert line.split()[1] == "no:" and len(line) > 40
+    assert "0 of 27 behaviours can be tried" in told and "9 have no test yet" in told
+    assert "LAG-5  has no test yet" in told
+
+
+def test_a_driver_by_name_that_cannot_be_had_forbids_the_run(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("channover.session.lag_driver", lambda *_: (None, "no bonding: modprobe bonding"))
+    settings = replace(SETTINGS, lag_driver="bonding")
+    with pytest.raises(UsageError, match="--lag-driver=bonding: no bonding: modprobe bonding"):
+        Session(settings, session.target).ready()
+    found = examine(settings)
+    assert {each.missing for each in found.prospects if each.stated} == {
+        "--lag-driver=bonding: no bonding: modprobe bonding"
+    }
+    assert found.closing.startswith("0 of 27 behaviours can be tried here; tests of 18 are skipped; 9 have no test yet")
 
 
 @pytest.fixture

@@ -22,7 +22,9 @@ from tests.sshd import Server
 from channover import doctor
 from channover.behaviours import CATALOGUE
 from channover.choices import Place
+from channover.doctor_text import render
 from channover.errors import NotAllowed, RigError, UsageError
+from channover.findings import Findings
 from channover.hosts import seat as seats
 from channover.hosts.base import Host, Journal, until
 from channover.hosts.facts import Facts, NicFacts
@@ -587,7 +589,7 @@ def test_a_third_host_that_cannot_be_reached_ends_the_run_and_is_no_skip(bench: 
         session.target.close()
 
 
-def examined(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> doctor.Findings:
+def examined(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Findings:
     monkeypatch.setattr(doctor, "target_of", lambda _: bench.target(prove=True))
     place = Place("physical", bench.entry)
     return doctor.examine(Settings(place, Link(), "auto", None, 10.0, False, Path("reports")))
@@ -607,11 +609,15 @@ def test_the_doctor_finds_what_is_wrong_with_each_host_and_shows_the_others(
     assert [row[:2] for row in found.nics] == [("left.a", "eth1"), ("left.b", "eth2")]
     assert {row[-1] for row in found.nics} == {"carrier"}, "they are up while they are looked at"
     assert {ability.name for ability in found.abilities} > {"iperf3", "ping"}
-    assert all("right: cannot reach" in str(prospect.missing) for prospect in found.prospects)
-    plain = doctor.render(found, terminal=False)
+    missing = {prospect.behaviour.id: str(prospect.missing) for prospect in found.prospects if prospect.stated}
+    assert "the topology two-switches-1 needs" in missing.pop("LAG-6")
+    assert "the topology two-switches-8 needs" in missing.pop("LAG-7")
+    assert "trio" in missing.pop("MP-2")
+    assert len(missing) > 10 and all("right: cannot reach" in words for words in missing.values())
+    plain = render(found, terminal=False)
     assert re.search(r"^left +root, \S+ .*iproute2", plain, re.MULTILINE)
     assert re.search(r"^left\.a +eth1, .*duplex.*, carrier$", plain, re.MULTILINE)
-    assert "left.a" in doctor.render(found, terminal=True)
+    assert "left.a" in render(found, terminal=True)
 
 
 def test_the_doctor_proves_every_cable(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -620,8 +626,23 @@ def test_the_doctor_proves_every_cable(bench: Bench, monkeypatch: pytest.MonkeyP
     wrong = [check for check in found.checks if "do not reach" in check]
     assert len(wrong) == 2 and "(eth1)" in wrong[0] and "(eth2)" in wrong[1]
     assert found.broken and found.facts["topologies"] == "pair"
-    assert None in {prospect.missing for prospect in found.prospects}
+    assert not any(prospect.able for prospect in found.prospects), "no run begins with such cables"
+    told = {prospect.behaviour.id: str(prospect.missing) for prospect in found.prospects}
+    assert "(eth1)" in told["LAG-1"] and "do not reach" in told["LAG-1"]
+    assert "0 of 27 behaviours can be tried with what is left; 9 have no test yet" in found.closing
     assert bench.own.state() == before
+
+
+def test_the_doctor_tells_what_a_lab_of_two_cables_is_good_for(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("channover.targets.survey.miswired", lambda *_: [])
+    found = examined(bench, monkeypatch)
+    told = {prospect.behaviour.id: prospect for prospect in found.prospects}
+    assert not found.broken and not found.complete
+    assert told["MP-4"].able and told["MP-4"].in_part is None
+    assert told["MP-1"].able and "trio" in str(told["MP-1"].in_part)
+    assert not told["MP-2"].able and "trio" in str(told["MP-2"].missing)
+    assert not told["TUN-6"].able and "the topology gateway needs" in str(told["TUN-6"].missing)
+    assert not told["LAG-5"].stated and not told["LAG-5"].able
 
 
 def test_the_doctor_names_the_package_of_ping(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,8 +19,8 @@ machines. For target physical every host is taken, as a run takes it, its test N
 and each cable is proved; afterwards the hosts put all of it back."""
 _DOCTOR_CODES = """\
 exit codes:
-  0  every behaviour can be tried here
-  1  some cannot: their tests would be skipped, or a host or a cable has to be mended first
+  0  every behaviour that has a test can be tried here
+  1  some cannot, or in part: tests would be skipped, or a host or a cable has to be mended first
   2  the command line is wrong, or the machine could not be probed
 
 example:

@@ -5,86 +5,30 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TextIO
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import TextIO
 
 from channover import __version__
 from channover.behaviours import CATALOGUE, Behaviour
+from channover.doctor_text import render
 from channover.errors import ChannoverError, RigError, UsageError
+from channover.findings import Ability, Findings, Prospect
 from channover.hosts.base import Host, Journal
 from channover.inventory import HostEntry
-from channover.report.results import printable
-from channover.report.terminal import is_terminal, text_console, written
+from channover.report.terminal import is_terminal
 from channover.session import Session, target_of, versions
 from channover.settings import Settings
+from channover.stated import STATED, asked_for
 from channover.targets import survey
 from channover.targets.capabilities import CAPABILITIES, OPENVSWITCH, bonding
+from channover.targets.matching import fit
 from channover.targets.physical import PhysicalTarget
 from channover.targets.survey import Sight
-from channover.topology import Topology, pair, usual
+from channover.topology import Topology, pair
 from channover.verdict.expect import quantity
 
-if TYPE_CHECKING:
-    from rich.table import Table
-    from rich.text import Text
-
 _LAG_TITLE = "link aggregation with LACP"
-HOSTS = ("host", "privileges", "kernel", "tools")
-NICS = ("NIC", "device", "driver", "speed", "duplex", "state")
-
-
-@dataclass(frozen=True)
-class Ability:
-    """One capability, and what is missing for it with the remedy (None: nothing is)."""
-
-    name: str
-    title: str
-    missing: str | None
-
-
-@dataclass(frozen=True)
-class Prospect:
-    """One behaviour, and the capabilities that it lacks here; ``missing`` says why in words."""
-
-    behaviour: Behaviour
-    lacks: tuple[str, ...]
-    missing: str | None
-
-
-@dataclass(frozen=True)
-class Findings:
-    """All that was found out. ``unmet`` says why no lab can be had here at all, if none can."""
-
-    facts: Mapping[str, str]
-    tools: Mapping[str, str]
-    unmet: str | None
-    abilities: tuple[Ability, ...]
-    prospects: tuple[Prospect, ...]
-    checks: tuple[str, ...] = ()
-    """What the preflight of real hosts found, each with its remedy."""
-    broken: bool = False
-    """Whether a check forbids a run with the host or the cable that it names."""
-    hosts: tuple[tuple[str, ...], ...] = ()
-    """Real hosts, as ``HOSTS`` names the columns."""
-    nics: tuple[tuple[str, ...], ...] = ()
-    """Their NICs, as ``NICS`` names the columns."""
-
-    @property
-    def complete(self) -> bool:
-        """Whether every behaviour can be tried here."""
-        return not self.broken and all(prospect.missing is None for prospect in self.prospects)
-
-    @property
-    def closing(self) -> str:
-        """One line that sums it up."""
-        able = sum(prospect.missing is None for prospect in self.prospects)
-        if self.broken:
-            left = f"{able} of {len(self.prospects)} behaviours can be tried with what is left"
-            return f"What stands above has to be mended before a run can use it; {left}."
-        if self.complete:
-            return f"All {able} behaviours can be tried here."
-        return f"{able} of {len(self.prospects)} behaviours can be tried here; tests of the others are skipped."
 
 
 def examine(settings: Settings) -> Findings:
@@ -118,10 +62,14 @@ def _examine(session: Session) -> Findings:
 
 
 def _without(facts: Mapping[str, str], unmet: str) -> Findings:
-    return Findings(facts, {}, unmet, (), tuple(Prospect(behaviour, (), unmet) for behaviour in CATALOGUE.values()))
+    prospects = (Prospect(each, (), unmet, stated=each.id in STATED) for each in CATALOGUE.values())
+    return Findings(facts, {}, unmet, (), tuple(prospects))
 
 
-def _tried(session: Session, facts: Mapping[str, str]) -> Findings:
+def _tried(
+    session: Session, facts: Mapping[str, str], forbids: Callable[[Topology], str | None] = lambda _: None
+) -> Findings:
+    """Say what was found out by trying; ``forbids`` says what of real hosts keeps a topology's tests from being run."""
     gaps = session.gaps()
     titles = {name: capability.title for name, capability in CAPABILITIES.items()} | {"lag": _LAG_TITLE}
     return Findings(
@@ -129,11 +77,27 @@ def _tried(session: Session, facts: Mapping[str, str]) -> Findings:
         session.tools,
         None,
         tuple(Ability(name, titles.get(name, name), missing) for name, missing in gaps.items()),
-        tuple(
-            Prospect(behaviour, tuple(need for need in behaviour.needs if gaps.get(need)), session.unmet(behaviour))
-            for behaviour in CATALOGUE.values()
-        ),
+        tuple(_prospect(session, behaviour, gaps, forbids) for behaviour in CATALOGUE.values()),
     )
+
+
+def _prospect(
+    session: Session,
+    behaviour: Behaviour,
+    gaps: Mapping[str, str | None],
+    forbids: Callable[[Topology], str | None],
+) -> Prospect:
+    """Say whether a behaviour's tests can be tried, by what a run would skip or be refused for."""
+    lacks = tuple(need for need in behaviour.needs if gaps.get(need))
+    asked = STATED.get(behaviour.id, ())
+    if not asked:
+        return Prospect(behaviour, lacks, session.unmet(behaviour), stated=False)
+    unlaid = [session.lacks(topology) or forbids(topology) or session.driver_refused for topology in asked]
+    reasons = [why or session.unmet(behaviour, topology) for why, topology in zip(unlaid, asked, strict=True)]
+    words = "; ".join(dict.fromkeys(filter(None, reasons))) or None
+    if not all(reasons):
+        return Prospect(behaviour, (), None, in_part=words)
+    return Prospect(behaviour, () if any(unlaid) else lacks, words)
 
 
 def _of_hosts(session: Session, target: PhysicalTarget, facts: dict[str, str]) -> Findings:
@@ -147,21 +111,18 @@ def _of_hosts(session: Session, target: PhysicalTarget, facts: dict[str, str]) -
     left_out = [cable for cable in survey.whole(entry, entry.hosts).cables if cable not in part.cables]
     if left_out:
         remarks.append(f"not proved, since a host at an end cannot be used: {', '.join(map(str, left_out))}")
-    session.topologies = tuple(one for one in usual() if target.unmet(one) is None) or usual()
+    session.topologies = tuple(one for one in asked_for() if target.unmet(one) is None) or asked_for()
     session.part, session.probed = part, lambda lab: survey.renewed(lab, seen)
-    fitting = survey.fitting(entry, part, session.topologies)
-    facts["topologies"] = ", ".join(one.name for one in fitting) or "none"
-    unmet = session.target_unmet or (None if fitting else "; ".join(fatal))
-    found = _without(facts, unmet or "")
+    facts["topologies"] = ", ".join(one.name for one in survey.fitting(entry, part, session.topologies)) or "none"
+    found = _unprobed(session, facts, lambda topology: _forbidden(session, target, seen, topology))
     if able:
         try:
             facts |= {"LAG driver": session.lag[0] or "none", "congestion control": session.congestion_control}
-            tried = _tried(session, facts)
-            found = replace(found, facts=tried.facts, abilities=tried.abilities) if unmet else tried
+            found = _tried(session, facts, lambda topology: _forbidden(session, target, seen, topology))
         except (ChannoverError, OSError) as error:
             fatal.append(" ".join(str(error).split()))
-            found = _without(facts, unmet or fatal[-1])
-    fatal += session.miswired
+            found = _unprobed(session, facts, lambda _: fatal[-1])
+    fatal += session.miswired if able else []
     return replace(
         found,
         checks=tuple(dict.fromkeys([*fatal, *remarks])),
@@ -169,6 +130,33 @@ def _of_hosts(session: Session, target: PhysicalTarget, facts: dict[str, str]) -
         hosts=tuple(_host_row(name, entry.hosts[name], sight) for name, sight in seen.items()),
         nics=tuple(row for name, sight in seen.items() for row in _nic_rows(name, entry.hosts[name], sight)),
     )
+
+
+def _unprobed(session: Session, facts: Mapping[str, str], forbids: Callable[[Topology], str | None]) -> Findings:
+    """Say of each behaviour what keeps it from being tried, where on no host anything could be tried."""
+    found = _without(facts, "")
+
+    def why(prospect: Prospect) -> str:
+        reasons = [session.lacks(one) or forbids(one) for one in STATED.get(prospect.behaviour.id, ())]
+        return "; ".join(dict.fromkeys(filter(None, reasons)))
+
+    return replace(found, prospects=tuple(replace(each, missing=why(each)) for each in found.prospects))
+
+
+def _forbidden(session: Session, target: PhysicalTarget, seen: Mapping[str, Sight], topology: Topology) -> str | None:
+    """Say what is wrong with a host or a cable that a run lays a topology on: it does not begin then."""
+    found = fit(topology, target.entry)
+    if isinstance(found, str):
+        return found
+    for name in found.nodes.values():
+        if seen[name].fatal:
+            return seen[name].fatal[0]
+    for cable in topology.cables:
+        ends = found.nics[cable.a], found.nics[cable.b]
+        if session.miswired and ends not in target.proven:
+            named = [words for words in session.miswired if any(f"{end} " in words for end in ends)]
+            return (named or session.miswired)[0]
+    return None
 
 
 def _host_row(name: str, host: HostEntry, sight: Sight) -> tuple[str, ...]:
@@ -228,89 +216,8 @@ def _lag_driver(session: Session, host: Host) -> str:
     return "; ".join([taken, *others])
 
 
-def render(findings: Findings, *, terminal: bool, width: int = 80, colour: bool = False) -> str:
-    """Return the findings as text: tables where they go to a terminal of ``width`` columns, else plain lines."""
-    return _tables(findings, width, colour) if terminal else _plain(findings)
-
-
-def _plain(findings: Findings) -> str:
-    """Return lines for files and pipes, each complete in itself: ``TUN-1  no: left has no openvpn: …``."""
-    rows = [(name, value) for name, value in findings.facts.items()]
-    if not findings.hosts:
-        rows.append(("tools", ", ".join(f"{name} {version}" for name, version in findings.tools.items()) or "unknown"))
-    lines = [*_aligned(rows), ""]
-    for table in (findings.hosts, findings.nics):
-        if table:
-            lines += [*_aligned([(row[0], ", ".join(filter(None, row[1:]))) for row in table]), ""]
-    if findings.checks:
-        lines += [*findings.checks, ""]
-    if findings.abilities:
-        lines += _aligned([(each.name, f"{_verdict(each.missing)}  ({each.title})") for each in findings.abilities])
-        lines.append("")
-    lines += _aligned([(each.behaviour.id, _verdict(each.missing)) for each in findings.prospects])
-    return printable("\n".join([*lines, "", findings.closing])) + "\n"
-
-
-def _aligned(rows: list[tuple[str, str]]) -> list[str]:
-    wide = max(len(name) for name, _ in rows)
-    return [f"{name:{wide}}  {text}" for name, text in rows]
-
-
-def _verdict(missing: str | None) -> str:
-    return "yes" if missing is None else f"no: {missing}"
-
-
-def _tables(findings: Findings, width: int, colour: bool) -> str:
-    from rich.text import Text
-
-    console = text_console(max(width, 60), colour)
-    tools = ", ".join(f"{name} {version}" for name, version in findings.tools.items())
-    about = _table("this machine", "")
-    for name, value in {**findings.facts, **({} if findings.hosts else {"tools": tools or "unknown"})}.items():
-        about.add_row(name, Text(printable(value)))
-    console.print(about)
-    for headings, rows in ((HOSTS, findings.hosts), (NICS, findings.nics)):
-        if rows:
-            table = _table(*headings)
-            for row in rows:
-                table.add_row(*(Text(printable(cell)) for cell in row))
-            console.print(table)
-    for check in findings.checks:
-        console.print(Text(f"• {printable(check)}", style="yellow"))
-    if findings.abilities:
-        can = _table("capability", "for", "here")
-        for ability in findings.abilities:
-            can.add_row(ability.name, ability.title, _cell(ability.missing, None))
-        console.print(can)
-    runs = _table("behaviour", "statement", "can be tried")
-    for prospect in findings.prospects:
-        lacks = f"no: {', '.join(prospect.lacks)}" if prospect.lacks else None
-        runs.add_row(prospect.behaviour.id, prospect.behaviour.statement, _cell(prospect.missing, lacks))
-    console.print(runs)
-    console.print(Text(findings.closing, style="green" if findings.complete else "yellow"))
-    return written(console) + "\n"
-
-
-def _table(*headings: str) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for number, heading in enumerate(headings):
-        table.add_column(heading, no_wrap=number == 0, overflow="fold")
-    return table
-
-
-def _cell(missing: str | None, short: str | None) -> Text:
-    from rich.text import Text
-
-    if missing is None:
-        return Text("yes", style="green")
-    return Text(printable(short or f"no: {missing}"), style="yellow")
-
-
 def main(settings: Settings, file: TextIO) -> int:
-    """Examine, write what was found, and return 0 where every behaviour can be tried here, else 1.
+    """Examine, write what was found, and return 0 where all that have a test can be tried here, else 1.
 
     Raises UsageError where probing breaks, OSError where the file cannot be written.
     """

@@ -104,11 +104,17 @@ class Session:
             others = len(self.miswired) - 1
             more = f" (and {others} more: 'channover doctor --target physical' lists them)" if others else ""
             raise RigError(f"--target={self.settings.target}: {self.miswired[0]}{more}")
-        if self.settings.lag_driver != "auto":
-            gaps = [self._missing("lag", topology) for topology in self.topologies]
-            if all(gaps):
-                reasons = dict.fromkeys(gap for each in gaps for gap in each)
-                raise UsageError(f"--lag-driver={self.settings.lag_driver}: {'; '.join(reasons)}")
+        if self.driver_refused:
+            raise UsageError(self.driver_refused)
+
+    @property
+    def driver_refused(self) -> str | None:
+        """Why the LAG driver that was asked for by name cannot be had at all, or None: no run begins then."""
+        if self.settings.lag_driver == "auto":
+            return None
+        gaps = [self._missing("lag", topology) for topology in self.topologies]
+        reasons = dict.fromkeys(gap for each in gaps for gap in each)
+        return f"--lag-driver={self.settings.lag_driver}: {'; '.join(reasons)}" if all(gaps) else None
 
     @cached_property
     def _outcome(self) -> Gaps | ChannoverError | OSError:

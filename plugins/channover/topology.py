@@ -134,8 +134,3 @@ def two_switches(hosts_per_side: int = 1) -> Topology:
             nodes.append(Node(f"{side}{number}", ("a",)))
             cables.append(Cable(Port(f"{side}{number}", "a"), Port(switch, port), speedup=10))
     return Topology(f"two-switches-{hosts_per_side}", tuple(nodes), tuple(cables))
-
-
-def usual() -> tuple[Topology, ...]:
-    """Return what the suites ask for, with the fewest hosts: what a lab is good for is told by these."""
-    return pair(), trio(), gateway(), two_switches()
