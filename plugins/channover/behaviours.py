@@ -104,7 +104,7 @@ _ALL = (
     ),
     Behaviour(
         "LAG-5",
-        "the rate holds over a long run (1200 s with `--soak`)",
+        "the rate holds over a long run (1200 s)",
         "IEEE 802.1AX-2014, 6.2.4 (Frame Distributor); article, stage 1",
         94.2e6,
         "94.2 Mbit/s, flat over 1200 s",
