@@ -82,14 +82,21 @@ def make(folder: Path, allure_results: Path | None = None, timeout: float = 120.
         )
         generator.generate(job, timeout)
         os.replace(temporary, folder / NAME)
-        start = allure_config.seconds(results.run.start)
-        history.keep(past, results.run.id, start, trend.read_text("utf-8").removeprefix(earlier))
+        notes = [*stage.notes(), *_kept(past, results, trend.read_text("utf-8").removeprefix(earlier))]
     except OSError as error:
         raise GeneratorMissing(f"{error.filename or folder}: {error.strerror or error}") from None
     finally:
         temporary.unlink(missing_ok=True)
         shutil.rmtree(staged, ignore_errors=True)
-    return Made(folder / NAME, tuple(stage.notes()))
+    return Made(folder / NAME, tuple(notes))
+
+
+def _kept(past: Path, results: Results, added: str) -> Iterator[str]:
+    """Keep the run in the history of runs; yield why that could not be done: the report is there all the same."""
+    try:
+        history.keep(past, results.run.id, allure_config.seconds(results.run.start), added)
+    except OSError as error:
+        yield f"the run is not kept in {past}: {error.strerror or error}"
 
 
 def read(folder: Path) -> Results:

@@ -2,7 +2,7 @@
 // It asks nothing of the network, and what it writes asks nothing either.
 
 import { randomBytes } from "node:crypto";
-import { closeSync, openSync, readFileSync, writeSync } from "node:fs";
+import { closeSync, fsyncSync, openSync, readFileSync, writeSync } from "node:fs";
 import { readFile, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -75,14 +75,20 @@ const writeWhole = (file, data) => {
   }
 };
 
+let failed; // Allure takes no notice of a page that could not be written
 const reportFiles = {
   addFile: async (path, data) => {
     if (path.endsWith("index.html")) {
-      const file = openSync(job.output, "wx");
-      for (const part of withoutAnalytics(data)) {
-        write(file, typeof part === "string" ? Buffer.from(part) : part);
+      try {
+        const file = openSync(job.output, "wx");
+        for (const part of withoutAnalytics(data)) {
+          write(file, typeof part === "string" ? Buffer.from(part) : part);
+        }
+        fsyncSync(file);
+        closeSync(file);
+      } catch (error) {
+        failed = error;
       }
-      closeSync(file);
     }
     return path;
   },
@@ -145,3 +151,7 @@ const counts = await Promise.all(every.map(async ({ id }) => (await store.testRe
 store.allEnvironmentIdentities = async () => every.filter((_, number) => counts[number] > 0);
 report.realtimeDispatcher.sendQualityGateResults(job.gate);
 await report.done();
+if (failed) {
+  console.error(failed.message);
+  process.exit(1);
+}
