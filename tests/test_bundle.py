@@ -20,6 +20,7 @@ import pytest
 from tests import runs
 from tests.commands import command
 
+import channover
 from channover.errors import UsageError
 from channover.report import archive, bundle, certificate, proof, secrets, ssh
 from channover.report.bundle import SIGNATURE, SIGNER, SUMS, Signed, sign_off, verify
@@ -340,6 +341,16 @@ def test_the_signed_word_is_compared_with_what_the_results_give(
     found = forged(signed(run, key), key, edit(proof.ABOUT, (f'"{name}": "{old}', f'"{name}": "{new}')))
     said = [finding.what for finding in found.findings if finding.place == proof.ABOUT]
     assert len(said) == 1 and said[0].startswith(f"says {name} '{new}") and "by results and waivers it is" in said[0]
+
+
+@pytest.mark.parametrize("name", ["odd", "physical", "large"])
+def test_an_honest_bundle_is_good_whatever_its_names_and_texts(key: Path, tmp_path: Path, name: str) -> None:
+    results = {"odd": runs.odd, "physical": runs.physical, "large": runs.large}[name]()
+    folder = runs.saved(results, tmp_path / "run")
+    for number, text in enumerate(runs.ODD[: 1 if name == "large" else None]):
+        made = sign_off(folder, key, identity=text, lab=text, pdf=False, anyway=True, out=tmp_path / f"{number}.zip")
+        found = verify(made.path)
+        assert found.findings == () and found.decision == made.certificate.decision.text, text
 
 
 def test_what_another_version_has_made_cannot_be_called_good(run: Path, key: Path) -> None:
@@ -706,6 +717,28 @@ def test_a_run_in_which_nothing_was_run_is_never_signed(
     (tmp_path / "0" / "results.json").write_text("{", "utf-8")
     assert command("sign-off", tmp_path / "0", "--key", key, "--anyway") == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.lab
+def test_a_dry_run_cannot_be_signed(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, key: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(channover.__file__).parent.parent))
+    pytester.makepyfile(
+        """
+        from channover.testing import behaviour, near
+
+        @behaviour("LAG-1")
+        def test_one(lag, tcp):
+            assert tcp(lag.left, lag.right).goodput == near(lag.link.tcp_goodput)
+        """
+    )
+    pytester.runpytest_subprocess("-p", "channover.plugin", "--dry-run", "--no-report")
+    capsys.readouterr()
+    assert command("sign-off", pytester.path / "reports" / "latest", "--key", key, "--anyway") == 2
+    said = capsys.readouterr()
+    assert said.err.count("\n") == 1 and ("no results.json" in said.err or "no test was run" in said.err)
+    assert not list(pytester.path.rglob("*.zip"))
 
 
 def test_a_former_certificate_is_kept_and_one_line_says_where(

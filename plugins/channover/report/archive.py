@@ -22,7 +22,7 @@ from channover.report.results import printable
 
 MOST_BYTES, MOST_MEMBERS = 1 << 31, 60_000
 """Of all members unpacked (bytes), and how many: less than where ZIP needs its 64-bit fields."""
-MOST_READ = 1 << 27
+MOST_READ = 1 << 25
 """Bytes of one member that is read into memory."""
 _SEAL = 64
 _BROKEN = (zipfile.BadZipFile, RuntimeError, ValueError, EOFError, OSError, struct.error, zlib.error)

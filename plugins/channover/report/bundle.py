@@ -122,6 +122,8 @@ def sign_off(
     for name, data in members.items():
         if reason := secrets.find(name, data):
             raise UsageError(f"{folder / name}: not packed: {reason}; take it out and sign again")
+        if name in _READ and len(data) > archive.MOST_READ:
+            raise UsageError(f"{folder / name}: not packed: {len(data)} bytes are more than is ever read of it")
     if changed := proof.decided(members, public)[0]:
         raise UsageError(
             f"{folder / changed[0].place}: {changed[0].what}: the run's folder is being written; try again"
