@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from channover import ownership
 from channover.hosts.base import Journal
 from channover.targets.capabilities import lag_driver
 from channover.targets.netns import NetnsTarget
@@ -180,6 +181,7 @@ def test_doctor_names_every_host_that_cannot_be_reached(tmp_path: Path) -> None:
 @pytest.mark.lab
 def test_a_kept_lab_can_be_looked_at(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "plugins"), "XDG_RUNTIME_DIR": str(tmp_path)}
+    kept = ownership.runtime() if os.geteuid() == 0 else tmp_path / "channover"
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--keep-lab", "--reports", str(tmp_path / "r")]
     # Whoever started this run may have left SIGINT ignored, as shells do for what runs in the background.
     hearing = ["env", "--default-signal=INT", *command]
@@ -188,7 +190,7 @@ def test_a_kept_lab_can_be_looked_at(tmp_path: Path) -> None:
     )
     try:
         deadline = time.monotonic() + 60
-        while not list(tmp_path.glob("channover-*/*.json")) and time.monotonic() < deadline:
+        while not list(kept.glob("*.json")) and time.monotonic() < deadline:
             time.sleep(0.1)
         shell = [sys.executable, "-m", "channover.cli", "shell", "left"]
         look = subprocess.run(
@@ -211,4 +213,4 @@ def test_a_kept_lab_can_be_looked_at(tmp_path: Path) -> None:
         finally:
             run.kill()
     assert "channover shell left|right; Ctrl-C ends it" in said
-    assert not list(tmp_path.glob("channover-*/*.json"))
+    assert not list(kept.glob("*.json"))

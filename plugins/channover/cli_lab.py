@@ -39,10 +39,11 @@ def add_parsers(subparsers: Any) -> None:
 
 def _shell(arguments: argparse.Namespace) -> int:
     from channover import kept
+    from channover.hosts.isolated import environment
 
     command = kept.shell(arguments.host)
     try:
-        os.execvp(command[0], command)
+        os.execvpe(command[0], command, environment())
     except OSError as error:
         raise UsageError(f"cannot run {command[0]}: {error.strerror}") from None
 
@@ -83,7 +84,7 @@ def reach() -> Callable[[str, Ssh], AbstractContextManager[tuple[Host, str]]]:
     """Return what connects to a host that no inventory names yet, for ``inventory discover``."""
     from channover.hosts.base import Journal
     from channover.hosts.permission import Management, Permission
-    from channover.hosts.remote import RemoteHost
+    from channover.hosts.remote import NOWHERE, RemoteHost
     from channover.hosts.remote_process import connection_of
     from channover.hosts.sshlink import SshLink
     from channover.inventory import HostEntry
@@ -96,7 +97,7 @@ def reach() -> Callable[[str, Ssh], AbstractContextManager[tuple[Host, str]]]:
         link.open()
         try:
             permission = Permission(name, frozenset(), frozenset(), Management(""))
-            yield RemoteHost(name, {}, link, "", "/tmp", permission, Journal()), connection_of(link)
+            yield RemoteHost(name, {}, link, "", NOWHERE, permission, Journal()), connection_of(link)
         finally:
             link.close()
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from channover import ownership
 from channover.errors import UsageError
 from channover.hosts.base import Host
 from channover.hosts.namespace import NamespaceHost
@@ -17,25 +18,25 @@ from channover.hosts.process import NamespaceProcess
 from channover.hosts.remote import RemoteHost
 from channover.targets.base import Lab
 
-
-def _folder() -> Path:
-    base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
-    return Path(base) / f"channover-{os.getuid()}"
+_REMEDY = "remove it, or set XDG_RUNTIME_DIR to a folder of your own"
 
 
 @contextmanager
 def offered(lab: Lab) -> Iterator[list[str]]:
-    """Offer a lab's hosts to ``channover shell`` for the length of a block; give their names."""
-    folder = _folder()
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.stat().st_uid != os.getuid():
-        raise UsageError(f"{folder} belongs to somebody else: remove it, or set XDG_RUNTIME_DIR")
-    file = folder / f"{os.getpid()}.json"
-    file.write_text(json.dumps({name: _command(host) for name, host in lab.hosts.items()}))
-    try:
-        yield list(lab.hosts)
-    finally:
-        file.unlink(missing_ok=True)
+    """Offer a lab's hosts to ``channover shell`` for the length of a block; give their names. Raises UsageError."""
+    place, file = ownership.runtime(), f"{os.getpid()}.json"
+    with ownership.own_folder(place, _REMEDY, make=True) as folder:
+        assert folder is not None
+        ownership.write_own(folder, file, json.dumps({name: _command(host) for name, host in lab.hosts.items()}))
+        try:
+            yield list(lab.hosts)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(file, dir_fd=folder)
+            with contextlib.suppress(OSError):  # another run keeps a lab as well
+                place.rmdir()
+                if place.parent.name == "channover":
+                    place.parent.rmdir()
 
 
 def _command(host: Host) -> list[str]:
@@ -58,15 +59,32 @@ def _command(host: Host) -> list[str]:
 
 def shell(host: str) -> list[str]:
     """Return the command that opens a shell on a host of a lab that is kept. Raises UsageError where there is none."""
-    offers = {}
-    for file in sorted(_folder().glob("*.json")):
-        if re.fullmatch(r"\d+", file.stem) and Path(f"/proc/{file.stem}").exists():
-            offers.update(json.loads(file.read_text()))
-        else:
-            file.unlink(missing_ok=True)
+    offers: dict[str, list[str]] = {}
+    with ownership.own_folder(ownership.runtime(), _REMEDY) as folder:
+        for file in sorted(os.listdir(folder)) if folder is not None else ():
+            if not re.fullmatch(r"\d+\.json", file):
+                continue
+            if Path(f"/proc/{file.removesuffix('.json')}").exists():
+                offers.update(_read(folder, file))
+            else:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(file, dir_fd=folder)
     if not offers:
         raise UsageError("no run keeps its lab: start one with pytest … --keep-lab, and leave it running")
     if host not in offers:
         raise UsageError(f"no lab that is kept has a host '{host}'; there are: {', '.join(offers)}")
-    command: list[str] = offers[host]
-    return command
+    return offers[host]
+
+
+def _read(folder: int | None, file: str) -> dict[str, list[str]]:
+    """Return the commands that a run offers; none where its file is not what a run writes."""
+    assert folder is not None
+    with contextlib.suppress(ValueError):
+        found = json.loads(ownership.read_own(folder, file) or "")
+        if isinstance(found, dict) and all(_is_command(words) for words in found.values()):
+            return found
+    return {}
+
+
+def _is_command(words: object) -> bool:
+    return isinstance(words, list) and bool(words) and all(isinstance(word, str) for word in words)

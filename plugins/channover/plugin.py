@@ -39,6 +39,7 @@ from channover.fixtures import (
 )
 from channover.hosts import kernel
 from channover.hosts.base import Journal
+from channover.hosts.isolated import environment
 from channover.keeping import MASKER, AllureFiles
 from channover.record import Record
 from channover.report.facts import Planned
@@ -220,13 +221,17 @@ def _collected(config: pytest.Config, session: Session) -> Collected:
 
 def _revision(root: Path) -> str:
     """Return the revision of what is run, where git knows one; one that was changed since ends in ``-dirty``."""
-    git = ["git", "--no-optional-locks", "-C", str(root)]  # what only looks must not refresh git's index
+    # What only looks must not refresh git's index, nor run what the settings of a repository name.
+    harmless = ("core.fsmonitor=false", "core.hooksPath=/dev/null")
+    git = ["git", "--no-optional-locks", *(word for one in harmless for word in ("-c", one)), "-C", str(root)]
     try:
         name, changed = (
-            subprocess.run([*git, *words], capture_output=True, text=True, timeout=5, check=False).stdout.strip()
+            subprocess.run(
+                [*git, *words], capture_output=True, text=True, timeout=5, check=False, env=environment()
+            ).stdout.strip()
             for words in (
                 ("describe", "--always", "--abbrev=12"),
-                ("status", "--porcelain", "--untracked-files=no"),
+                ("status", "--porcelain", "--untracked-files=no", "--ignore-submodules=all"),
             )
         )
     except (OSError, subprocess.TimeoutExpired):

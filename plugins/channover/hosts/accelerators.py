@@ -10,6 +10,7 @@ import contextlib
 import os
 from pathlib import Path
 
+from channover import ownership
 from channover.hosts.kernels import cache
 
 TRIAL = 15.0
@@ -28,6 +29,8 @@ def _file(release: str) -> Path:
 
 def remembered(release: str) -> str | None:
     """Return what the trial found for a kernel since this machine booted: kvm, tcg, or None."""
+    if ownership.complaint(_file(release)):
+        return None
     try:
         found = _file(release).read_text().strip()
     except OSError:
@@ -41,6 +44,8 @@ def remember(release: str, found: str) -> None:
     boot = path.name[:36]
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
+        if ownership.complaint(path):
+            return
         for old in path.parent.iterdir():
             if not old.name.startswith(boot):
                 old.unlink(missing_ok=True)

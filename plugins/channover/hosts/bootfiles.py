@@ -19,7 +19,6 @@ import shlex
 import shutil
 import struct
 import subprocess
-import sys
 import tempfile
 import time
 import zlib
@@ -28,8 +27,10 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from channover import ownership
 from channover.errors import RigError
-from channover.hosts.kernels import Kernel, cache
+from channover.hosts import isolated
+from channover.hosts.kernels import OWN_CACHE, Kernel, cache
 
 GUEST = Path(__file__).with_name("guest.sh")
 KEPT = 3 * 86400
@@ -48,7 +49,7 @@ class BootFiles:
 def busybox() -> Path | None:
     """Return a busybox that needs no library, if there is one."""
     for name in ("busybox-static", "busybox"):
-        found = shutil.which(name)
+        found = shutil.which(name, path=isolated.search_path())
         if found and b"/lib64/ld-" not in Path(found).read_bytes()[:8192]:
             return Path(found)
     return None
@@ -80,6 +81,7 @@ def boot_files(kernel: Kernel) -> BootFiles:
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
     place = cache().parent / "boot"
     place.mkdir(parents=True, exist_ok=True)
+    ownership.check(place, OWN_CACHE)
     made = place / f"{kernel.release}-{digest}"
     with (place / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -99,7 +101,7 @@ def boot_files(kernel: Kernel) -> BootFiles:
 
 
 def _path() -> str:
-    return f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+    return isolated.search_path("/usr/sbin", "/sbin")
 
 
 def _initramfs(kernel: Kernel, tool: Path, path: Path) -> None:
@@ -117,12 +119,12 @@ def _initramfs(kernel: Kernel, tool: Path, path: Path) -> None:
         words = ["--kimg", str(image), "--mods", "auto", "--overlay-rwdir", "/etc", "--force-9p", "--disable-kvm"]
         words += ["--busybox", str(tool), "--save-initramfs", str(path), "--dry-run"]
         done = subprocess.run(
-            [sys.executable, "-m", "virtme.commands.run", *words],
+            isolated.python("virtme.commands.run", *words),
             capture_output=True,
             text=True,
             check=False,
             stdin=subprocess.DEVNULL,
-            env={**os.environ, "PATH": _path(), "LC_ALL": "C"},
+            env=isolated.environment(PATH=_path(), LC_ALL="C"),
         )
     if done.returncode != 0 or not path.exists():
         said = " ".join((done.stderr or done.stdout).split())[-300:]
@@ -148,7 +150,12 @@ def uncompressed(image: bytes) -> bytes | None:
         elif payload.startswith(b"\x28\xb5\x2f\xfd"):
             # The image's size stands behind the frame: zstd complains of it after it has written all.
             done = subprocess.run(
-                ["zstd", "-dcq"], input=payload, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False
+                ["zstd", "-dcq"],
+                input=payload,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                check=False,
+                env=isolated.environment(),
             )
             plain = done.stdout
     return plain if plain.startswith(b"\x7fELF") and _PVH_NOTE.search(plain) else None

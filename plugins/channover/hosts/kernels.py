@@ -20,13 +20,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from channover import ownership
 from channover.errors import RigError, UsageError
+from channover.hosts import isolated
 
 SUITES = {"6.1": ("bookworm-security", "bookworm"), "6.12": ("bookworm-backports", "trixie")}
 """Debian's suites that have each version, in the order in which they are asked."""
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 PACKAGE = "package.txt"
+OWN_CACHE = "remove it, or set XDG_CACHE_HOME to a folder that only you can write"
+"""What to do where the cache may hold what somebody else has put there."""
 NEED = 700_000_000
 """Bytes of disk that a fetch needs: the package, what is in it, and what is made of it."""
 REQUIRED = ("9p", "overlay", "virtio_net", "bonding", "tun")
@@ -64,6 +68,8 @@ def find(name: str) -> Kernel | str:
     Where there is none, return the reason.
     """
     if name in SUITES:
+        if reason := ownership.complaint(cache() / name):
+            return f"kernel {name} is not used, since {reason}: {OWN_CACHE}"
         found = _unpacked(name, cache() / name)
         return found or f"kernel {name} is not here: 'channover kernel fetch {name}' fetches it"
     path = Path(name)
@@ -271,7 +277,7 @@ def _configuration(folder: Path, mirror: str, suite: str) -> Path:
 
 
 def _path() -> str:
-    return f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+    return isolated.search_path("/usr/sbin", "/sbin")
 
 
 def _apt(configuration: Path, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -279,7 +285,7 @@ def _apt(configuration: Path, folder: Path, *words: str) -> subprocess.Completed
 
 
 def _run(*words: str, check: bool = True, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "LC_ALL": "C", "PATH": _path()}
+    environment = isolated.environment(LC_ALL="C", PATH=_path())
     try:
         done = subprocess.run(
             words, capture_output=True, text=True, check=False, cwd=folder, env=environment, stdin=subprocess.DEVNULL

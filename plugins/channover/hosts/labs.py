@@ -10,12 +10,12 @@ import contextlib
 import os
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Mapping
 from typing import Any, cast
 
 from channover.errors import RigError
+from channover.hosts import isolated
 from channover.hosts.lab_init import ENVIRONMENT, PanelCable, receive, send
 
 
@@ -24,9 +24,8 @@ class Nursery:
 
     def __init__(self) -> None:
         self._channel, other = socket.socketpair()
-        command = [sys.executable, "-c", "from channover.hosts.nursery import main; main()", str(other.fileno())]
-        root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-        environment = {**os.environ, "PYTHONPATH": root, "PATH": ENVIRONMENT["PATH"]}
+        command = isolated.python("channover.hosts.nursery", str(other.fileno()))
+        environment = {**os.environ, "PATH": ENVIRONMENT["PATH"]}
         with other:
             self._process = subprocess.Popen(
                 command, pass_fds=[other.fileno()], env=environment, stdin=subprocess.DEVNULL, start_new_session=True

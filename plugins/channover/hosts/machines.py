@@ -24,9 +24,10 @@ from pathlib import Path
 from types import TracebackType
 
 from channover.errors import ChannoverError, RigError
-from channover.hosts import accelerators, bootfiles
+from channover.hosts import accelerators, bootfiles, isolated
 from channover.hosts.bootfiles import BootFiles
 from channover.hosts.kernels import Kernel, in_use, renewed
+from channover.hosts.lab_init import ENVIRONMENT
 from channover.hosts.labs import LabProcess, Nursery
 from channover.hosts.machine import QEMU, Frame, Machine, MachineSpec
 from channover.topology import Cable
@@ -59,7 +60,7 @@ def unmet() -> str | None:
     """Say why no rig can be had here, with the remedy, if so; the kernel apart."""
     if os.geteuid() != 0:
         return "micro-VMs need root (taps, and a management port beside namespaces): run as root"
-    if shutil.which(QEMU) is None:
+    if shutil.which(QEMU, path=ENVIRONMENT["PATH"]) is None:
         return f"there is no {QEMU} here: apt-get install qemu-system-x86"
     if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
         return "micro-VMs need /dev/net/tun: modprobe tun"
@@ -272,7 +273,10 @@ class Rig:
     def _keygen(self, name: str) -> None:
         path = self.folder / name
         words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "channover", "-f", str(path)]
-        done = subprocess.run(words, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+        environment = isolated.environment()
+        done = subprocess.run(
+            words, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, env=environment
+        )
         if done.returncode != 0:
             raise RigError(f"ssh-keygen made no key: {done.stderr.strip()[-200:]}")
 

@@ -23,6 +23,8 @@ from channover.hosts.sshlink import SshLink
 from channover.plan import Operation, Plan
 from channover.state import State
 
+NOWHERE = "/nonexistent"
+"""The home of programs on a host that is only looked at: in /tmp, the settings that they read there could be anybody's."""
 START_TIMEOUT = 30.0
 """Seconds that a program may take to start: a busy host behind a slow link."""
 TOKEN = "CHANNOVER_RUN"

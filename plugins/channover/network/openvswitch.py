@@ -130,7 +130,7 @@ class Switch:
 
         Where that is refused (a kernel before 5.6, no ``python3``, no root) the LAG works, but many flows do not fill it.
         """
-        argv = ("python3", "-c", _WIDEN, f"{self.folder}/switch.pid", str(BUFFER), str(ports + 1))
+        argv = ("python3", "-I", "-c", _WIDEN, f"{self.folder}/switch.pid", str(BUFFER), str(ports + 1))
         with contextlib.suppress(RigError, ValueError):
             self.buffer = int(self.host.run(*argv, quiet=True, check=False).stdout)
 

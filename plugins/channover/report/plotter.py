@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from channover.hosts import kernel
+from channover.hosts import isolated, kernel
 from channover.report.plots import nic_rates_svg
 from channover.report.results import write_whole
 
@@ -42,13 +42,11 @@ class Plotter:
         self._jobs.put(json.dumps({**job, "path": str(path)}).encode() + b"\n")
 
     def _start(self) -> None:
-        root = str(Path(__file__).parents[2])
         self._process = subprocess.Popen(
-            [sys.executable, "-c", "from channover.report.plotter import main; main()"],
+            isolated.python("channover.report.plotter"),
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": root},
             start_new_session=True,
         )
         self._feeder = threading.Thread(target=self._feed, daemon=True)

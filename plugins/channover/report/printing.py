@@ -8,6 +8,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from channover.hosts import isolated
+
 BROWSERS = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome", "chrome")
 TIMEOUT = 120.0
 """Seconds that a page may take: Chromium's start on a busy machine is most of it."""
@@ -28,7 +30,7 @@ FLAGS = (
 
 def browser() -> str | None:
     """Return the path of a Chromium, or None."""
-    return next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    return next((path for name in BROWSERS if (path := shutil.which(name, path=isolated.search_path()))), None)
 
 
 def run(arguments: list[str], timeout: float = TIMEOUT) -> str | None:

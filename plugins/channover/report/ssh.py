@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import os
 import shutil
 import struct
 import subprocess
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from channover.errors import UsageError
+from channover.hosts import isolated
 
 NAMESPACE = "channover-signoff"
 """A signature of another namespace, such as one of a commit, is none of a bundle."""
@@ -132,10 +132,10 @@ def _keygen(arguments: list[str], what: str) -> str:
 
 
 def _run(arguments: list[str], data: bytes | None) -> subprocess.CompletedProcess[bytes]:
-    program = shutil.which("ssh-keygen")
+    program = shutil.which("ssh-keygen", path=isolated.search_path())
     if program is None:
         raise UsageError("there is no ssh-keygen here: install the package openssh-client (OpenSSH 8.2 or later)")
-    environment = {**os.environ, "LC_ALL": "C.UTF-8"}
+    environment = isolated.environment(LC_ALL="C.UTF-8")
     patience = None if data is None else TIMEOUT  # whoever signs may be asked for a passphrase
     try:
         return subprocess.run(

@@ -12,7 +12,7 @@ from channover.hosts import facts
 from channover.hosts.base import Host, Journal, until
 from channover.hosts.facts import Facts
 from channover.hosts.permission import Management, Permission
-from channover.hosts.remote import RemoteHost
+from channover.hosts.remote import NOWHERE, RemoteHost
 from channover.inventory import LabEntry
 from channover.targets import preflight
 from channover.targets.base import Lab
@@ -128,7 +128,7 @@ def sights(target: PhysicalTarget, tools: Callable[[Host], Mapping[str, str]]) -
             seat = target.seats.at(name, target.entry.hosts[name])
             sight.facts = seat.facts
             nothing = Permission(name, frozenset(), frozenset(), Management(""))
-            sight.tools = tools(RemoteHost(name, {}, seat.link, "", "/tmp", nothing, Journal()))
+            sight.tools = tools(RemoteHost(name, {}, seat.link, "", NOWHERE, nothing, Journal()))
             if not sight.fatal:
                 target.take((name,))
         except (ChannoverError, OSError) as error:
