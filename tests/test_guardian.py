@@ -727,3 +727,146 @@ def test_save_makes_the_present_the_former_state(guarded: Guarded) -> None:
     guarded.sh("ip link set eth1 mtu 1300")
     guarded("end", "r1")
     assert "link eth1 up=yes mtu=1400" in guarded.state()
+
+
+# --- a record that is no reason to act ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def lapsed(guarded: Guarded) -> Guarded:
+    """A host of whose owner's devices a record tells, left by a run that died and has no watcher any more."""
+    guarded.sh("ip link add old0 type bridge", "ip address add 10.4.0.1/24 dev eth2 valid_lft 5000 preferred_lft 4000")
+    guarded.take(ttl=1)
+    kill_watcher(guarded)
+    guarded.sh("ip link set eth1 mtu 1400")
+    until(lambda: guarded.show()[0].state == "lapsed", "the lease to lapse", 3)
+    return guarded
+
+
+def no_reason(guarded: Guarded, *, words: str = "cannot be read", state: str = "unreadable") -> None:
+    """See that nothing is done for a record, neither by a restore nor by the next run, and that both say so in a line."""
+    before = guarded.state()
+    for done in (guarded("restore", code=1), guarded.take("r2", code=1)):
+        assert len(done.stderr.splitlines()) == 1, done.stderr
+        assert words in done.stderr and "nothing was changed" in done.stderr and "restore --force r1" in done.stderr
+        assert done.stdout == ""
+    assert [(lease.run, lease.state) for lease in guarded.show()] == [("r1", state)]
+    assert guarded.state() == before
+    assert "device old0" in before and "link eth1 up=yes mtu=1400" in before
+
+
+@pytest.mark.parametrize("file", ["ttl", "nics", "saved", "lifetimes", "beat"])
+def test_a_record_cut_short_at_any_byte_is_no_reason_to_act(lapsed: Guarded, file: str) -> None:
+    path = f"{lapsed.root}/r1/{file}"
+    whole = lapsed.host.read(path)
+    before = lapsed.state()
+    lines = [match.end() for match in re.finditer("\n", whole)]
+    cuts = [*range(len(whole))] if len(whole) < 200 else [0, 1, *lines[-4:-1], *range(7, len(whole), 499)]
+    script = 'head -c "$2" "$1.whole" >"$1"; shift 2; exec "$@"'
+    lapsed.host.run("cp", path, f"{path}.whole")
+    for cut in cuts:
+        if cut == len(whole) - 1 and file == "beat":
+            continue  # the line's end is no part of what it says
+        command = ("sh", "-c", script, "sh", path, str(cut), *lapsed.argv("restore"))
+        done = lapsed.host.run(*command, check=False)
+        assert done.returncode == (0 if cut == len(whole) - 1 else 1), f"{cut}: {done.stderr}"
+        if done.returncode == 1:
+            assert "cannot be read" in done.stderr and f"/{file} is damaged" in done.stderr, f"{cut}: {done.stderr}"
+            assert len(done.stderr.splitlines()) == 1
+    if not lapsed.free():
+        assert lapsed.state() == before
+        no_reason(lapsed)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "printf 'garbage\\n\\0\\377\\n' >saved",
+        "printf 'rule 0: from all lookup local\\n' >saved",
+        "sed -i '/device old0/d' saved",
+        "sed -i 's/eth1/eth9/' nics",
+        "rm saved && mkdir saved",
+        "rm saved",
+        "rm lifetimes",
+        "mv saved ../elsewhere && ln -s ../elsewhere saved",
+        "chown 65534 saved",
+        "chown 65534 .",
+        "chmod 777 .",
+        "rm ttl; echo 1 >ttl",
+        "for f in ttl nics saved lifetimes; do sed -i '$d' $f; done",  # as versions without sums wrote them
+        "printf 'long ago\\n' >beat",
+        "rm beat && mkdir beat",
+        "rm beat && ln -s /dev/null beat",
+        "rm -rf ./*",
+    ],
+)
+def test_a_damaged_record_is_no_reason_to_act(lapsed: Guarded, damage: str) -> None:
+    lapsed.sh(f"cd {lapsed.root}/r1", damage)
+    no_reason(lapsed)
+    lapsed("restore", "--force", "r1", code=None)
+    assert "device old0" in lapsed.state()
+    assert lapsed.free()
+    lapsed.take("r2")
+
+
+def test_a_record_that_is_damaged_while_the_run_lives_is_no_reason_to_act(guarded: Guarded) -> None:
+    guarded.sh("ip link add old0 type bridge")
+    guarded.take(ttl=2)
+    reader, writer = guarded.beat()
+    watcher = guarded.watcher()
+    guarded.sh("ip link set eth1 mtu 1400", f": >{guarded.root}/r1/beat")
+    time.sleep(1)  # the next beat writes it anew
+    assert [lease.state for lease in guarded.show()] == ["held"]
+    guarded.sh(f": >{guarded.root}/r1/saved")
+    assert "taken by" in guarded.take("r2", code=75).stdout
+    writer.stop()
+    until(lambda: not guarded.has(watcher), "the watcher's end", GRACE + 3, 0.1)
+    reader.wait(5)
+    no_reason(guarded)
+    ended = guarded("end", "r1", code=1)
+    assert parse_end(ended.stdout).left == ("the readable record of run r1 is gone",)
+    assert "device old0" in guarded.state() and "mtu=1400" in guarded.state()
+
+
+def test_what_was_left_and_cannot_be_read_deletes_nothing(guarded: Guarded) -> None:
+    guarded.sh("ip link add old0 type bridge")
+    guarded.take()
+    guarded.sh("ip link del old0")
+    guarded("end", "r1", code=1)
+    guarded.sh("ip link add theirs type bridge")
+    for damage in ("truncate -s 0", "truncate -s 5", "rm -f"):
+        guarded.sh(f"{damage} {guarded.root}/r1.left/left")
+        guarded("restore", code=1)
+        assert "device theirs" in guarded.state()
+    guarded("restore", "--force", code=None)
+    assert guarded.free() and "device theirs" in guarded.state()
+
+
+@pytest.mark.parametrize(
+    "plant", ["chown 65534 {}", "chmod 777 {}", "mv {} {}.real; ln -s {}.real {}", "rm -r {}; echo >{}"]
+)
+def test_a_root_that_may_be_another_s_is_not_read(lapsed: Guarded, plant: str) -> None:
+    before = lapsed.state()
+    lapsed.sh(plant.replace("{}", lapsed.root))
+    for words in (("show",), ("restore", "--force"), ("diff", "r1"), ("end", "r1"), ("take", "r2", "9", "me", "eth1")):
+        done = lapsed(*words, code=1)
+        assert f"{lapsed.root} is another's, a link or open to others" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+    assert lapsed.state() == before
+    lapsed.sh(f"rm -rf {lapsed.root} {lapsed.root}.real")
+
+
+# --- races for a lease ---------------------------------------------------------------------------------------------------
+
+
+def test_one_of_five_that_come_while_a_run_ends_gets_the_host(guarded: Guarded) -> None:
+    for number in range(30):
+        before = f"before{number}"
+        guarded.take(before, ttl=60)
+        guarded.sh(f"mv {guarded.root}/{before}/beat {guarded.root}/{before}/ended")  # an end has begun
+        five = [f"run{number}-{one}" for one in range(5)]
+        racing = [guarded.host.spawn(*guarded.argv("take", run, "60", run, "eth1")) for run in five]
+        codes = [process.wait(60) for process in racing]
+        said = [process.stdout + process.stderr for process in racing]
+        assert sorted(codes) == [0, 75, 75, 75, 75], (number, codes, said)
+        guarded("end", five[codes.index(0)])

@@ -10,14 +10,15 @@
 #   run RUN PROGRAM...       run a program that ends with the run
 #   heal RUN                 end the run's programs and put the host back, and keep the lease; prints as "end" does
 #   end RUN                  put the host back and give the lease back; prints "changed: ..." and "left: ..." lines
-#   restore [--force] [RUN]  put back what runs that died left; --force: live runs as well, and forget what cannot be put back
+#   restore [--force] [RUN]  put back what runs that died left; --force: live runs as well, and forget what cannot be put back,
+#                            or cannot be read
 #   show                     who holds the lease, as key=value lines; an empty line between runs
 #   state NIC...             the state now, of these NICs and of what is stacked on them (VLANs, macvlans)
 #   diff RUN                 "- line" was and is not, "+ line" is and was not
 #   save RUN, watch RUN, finish RUN   what the others are made of
 #
-# Exit codes: 0 done; 1 something could not be put back, or the host refuses; 2 a wrong call; 3 the run does not hold the lease;
-# 74 no room for the state; 75 somebody else holds the lease.
+# Exit codes: 0 done; 1 something could not be put back or read, or the host refuses; 2 a wrong call; 3 the run does not hold
+# the lease; 74 no room for the state; 75 somebody else holds the lease.
 #
 # CHANNOVER_ROOT (on a tmpfs, so that a reboot clears it) is the lock of take, goes with the last run, and has a folder a run:
 #   who since ttl nics   as they were given; since is UTC
@@ -25,17 +26,20 @@
 #                        when the run ends. Written in place, at a fixed width: needs no room on a full disk
 #   saved lifetimes      the state before the run; what was left of addresses that run out
 #   watcher              process number and start time of the watcher
+# What a host is changed by (ttl, nics, saved, lifetimes, and left below) ends in a line with its sum. What is damaged, of another
+# version or of another user is no reason to act: it is named, and nothing is changed for it.
 # RUN.left is what stays of a run after which something could not be put back: "left" has the lines. The folder itself is the
 # lock of finish.
 #
-# Sources: proc(5), cgroups(7), flock(2), ip-link(8), ip-address(8), ip-neighbour(8), ip-nexthop(8), ip-route(8), ip-rule(8),
-# ip-mptcp(8), tc(8), ethtool(8), nft(8); Documentation/networking/ip-sysctl.rst.
+# Sources: proc(5), cgroups(7), flock(2), cksum(1), ip-link(8), ip-address(8), ip-neighbour(8), ip-nexthop(8), ip-route(8),
+# ip-rule(8), ip-mptcp(8), tc(8), ethtool(8), nft(8); Documentation/networking/ip-sysctl.rst.
 
 set -u -f
 
 ROOT=${CHANNOVER_ROOT:-/run/channover}
 GRACE=5   # seconds that a lease lasts after the end of its beat's input
 PASSES=4  # how often a restore is tried before what differs counts as left
+ENDING=20 # seconds that a take waits for a restore that is under way
 VIRTUAL='bond|bridge|tun|veth|vlan|dummy|macvlan|openvswitch'  # kinds of devices that may be deleted
 AUTOMATIC='sit0|gre0|gretap0|erspan0|tunl0|ip6tnl0|ip6gre0|ip_vti0|ip6_vti0'  # devices that come with a module
 
@@ -80,6 +84,40 @@ runs() { # sets RUNS, dead or alive, and LEFTS
 
 put() { printf '%s\n' "$2" 2>/dev/null >"$1" && [[ $(<"$1") == "$2" ]]; } # FILE TEXT: written, and written whole
 
+seal() { # FILE TEXT: put, with the sum of the text as its last line
+    local sum
+    sum=$(printf '%s\n' "$2" | cksum) && put "$1" "$2"$'\n'"sum $sum"
+}
+
+unseal() { # FILE: sets LINES to what was sealed; 1: it is not what was
+    local end sum
+    LINES=()
+    [[ -f $1 && -O $1 && ! -L $1 ]] && { mapfile -t LINES <"$1"; } 2>/dev/null && ((${#LINES[@]} > 1)) || return 1
+    end=${LINES[-1]}
+    unset 'LINES[-1]'
+    sum=$(printf '%s\n' "${LINES[@]}" | cksum) && [[ $end == "sum $sum" ]]
+}
+
+is_own() { # FOLDER: nobody else's, nor a link, nor open to others
+    [[ -d $1 && -O $1 && ! -L $1 && $(quiet stat -c %a -- "$1") =~ ^[0-7]?[0-7]00$ ]]
+}
+
+is_whole() { # FOLDER: whether it can be read as the record of a run; else sets WHY
+    local file
+    WHY="$ROOT/$1 is another's, or open to others"
+    is_own "$ROOT/$1" || return 1
+    for file in ttl nics saved lifetimes; do
+        WHY="$ROOT/$1/$file is damaged, or of another version"
+        unseal "$ROOT/$1/$file" || return 1
+    done
+    WHY=
+}
+
+unreadable() { # FOLDER: says why its record is no reason to act, and what to do
+    say "the record of run ${1%.left} cannot be read ($WHY): nothing was changed for it. See what differs from" \
+        "$ROOT/$1/saved, then forget it with 'restore --force ${1%.left}'"
+}
+
 renew() { # RUN CENTISECONDS: the beat, in place
     printf '%012d.%02d %010d\n' $(($2 / 100)) $(($2 % 100)) $$ 2>/dev/null 1<>"$ROOT/$1/beat"
 }
@@ -87,13 +125,14 @@ renew() { # RUN CENTISECONDS: the beat, in place
 beat_of() { # RUN: sets BEAT and BEATER
     local line
     { read -r line <"$ROOT/$1/beat"; } 2>/dev/null || return 1
-    [[ $line =~ ^([0-9]+)\.([0-9][0-9])\ ([0-9]+)$ ]] || return 1
+    [[ $line =~ ^([0-9]{12})\.([0-9]{2})\ ([0-9]{10})$ ]] || return 1
     BEAT=$((10#${BASH_REMATCH[1]}${BASH_REMATCH[2]})) BEATER=$((10#${BASH_REMATCH[3]}))
 }
 
-is_fresh() { # RUN: whether its beat is; sets LEFT_OVER (hundredths of a second)
-    LEFT_OVER=0
-    beat_of "$1" && word "$1" ttl || return 1
+is_fresh() { # RUN: whether its beat is; sets LEFT_OVER (hundredths of a second). 2: sets WHY, its beat cannot be read
+    LEFT_OVER=0 WHY="$ROOT/$1/beat is damaged"
+    [[ -e $ROOT/$1/beat || -L $ROOT/$1/beat ]] || return 1
+    beat_of "$1" && word "$1" ttl && [[ $WORD =~ ^[1-9][0-9]{0,4}$ ]] || return 2
     now
     LEFT_OVER=$((BEAT + WORD * 100 - NOW))
     ((LEFT_OVER > 0))
@@ -105,6 +144,12 @@ is_restoring() {
     flock -s -n "$fd" || held=0
     exec {fd}<&-
     return $held
+}
+
+is_unreadable() { # RUN that is not alive: its record is no reason to act; sets WHY
+    ! is_whole "$1" && return
+    is_fresh "$1"
+    (($? == 2))
 }
 
 is_alive() { is_fresh "$1" || is_restoring "$1"; }
@@ -475,17 +520,21 @@ read_state() { # NIC...: sets STATE
     for line in "${lines[@]}"; do [[ $line == 'table inet '* ]] && STATE+=("$line"); done
 }
 
-load() { # FOLDER: sets NICS, BEFORE, LIVED and ONLY (empty: everything)
+load() { # FOLDER: sets NICS, BEFORE, LIVED, ONLY (empty: everything) and KEPT (no device counts as new). 1: sets WHY
     local line words
-    NICS=() BEFORE=() ONLY=()
-    { mapfile -t BEFORE <"$ROOT/$1/saved"; } 2>/dev/null
-    ((${#BEFORE[@]})) || return 1
-    for line in "${BEFORE[@]}"; do words=($line) && [[ $line == link\ * ]] && NICS+=("${words[1]}"); done
+    NICS=() BEFORE=() ONLY=() KEPT=
+    is_whole "$1" || return 1
     declare -gA LIVED=()
-    { mapfile -t lines <"$ROOT/$1/lifetimes"; } 2>/dev/null || lines=()
-    for line in "${lines[@]}"; do words=($line) && ((${#words[@]} == 6)) && LIVED["${words[*]:3}"]="${words[*]:0:3}"; done
-    [[ $1 == *.left && -s $ROOT/$1/left ]] && mapfile -t ONLY <"$ROOT/$1/left"
-    return 0
+    unseal "$ROOT/$1/lifetimes"
+    for line in "${LINES[@]}"; do words=($line) && ((${#words[@]} == 6)) && LIVED["${words[*]:3}"]="${words[*]:0:3}"; done
+    unseal "$ROOT/$1/saved"
+    BEFORE=("${LINES[@]}")
+    for line in "${BEFORE[@]}"; do words=($line) && [[ $line == link\ * ]] && NICS+=("${words[1]}"); done
+    [[ $1 == *.left ]] || return 0
+    KEPT=1 # without a list, what is new since may be somebody else's
+    [[ -e $ROOT/$1/left || -L $ROOT/$1/left ]] || return 0 # there was no room for it
+    WHY="$ROOT/$1/left is damaged"
+    unseal "$ROOT/$1/left" && ONLY=("${LINES[@]}") KEPT= WHY=
 }
 
 compare() { # sets MINUS and PLUS: what differs between BEFORE and STATE, and is the run's
@@ -521,7 +570,7 @@ compare() { # sets MINUS and PLUS: what differs between BEFORE and STATE, and is
     for line in "${STATE[@]}"; do
         [[ ${was[$line]-} || ${unread[${line%% *}]-} ]] && continue
         [[ $line == sysctl\ * && ${keys[${line%%=*}]} == a ]] && continue # that device or module is new
-        [[ $line == device\ * ]] && is_theirs "${line#* }" && continue
+        [[ $line == device\ * ]] && { [[ $KEPT ]] || is_theirs "${line#* }"; } && continue
         ((!${#ONLY[@]})) || [[ ${only["+ $line"]-} ]] && PLUS+=("$line")
     done
     ((${#ONLY[@]})) && superseded
@@ -967,13 +1016,13 @@ finish() { # RUN: end its programs, put the host back, release it; sets CHANGED,
     [[ /proc/self/fd/$fd -ef $folder ]] || { exec {fd}<&-; recall "$run"; return; } # another did it
     mv -T "$folder/beat" "$folder/ended" 2>/dev/null
     end_programs "$run"
-    if load "$run"; then heal_all; else FOUND=("- the saved state"); fi
+    if load "$run"; then heal_all; else unreadable "$run"; FOUND=("- record $run"); fi
     end_programs "$run"
     if ((${#FOUND[@]} == 0)); then
         forget "$run"
     else
         for line in "${FOUND[@]}"; do text+=$line$'\n'; done
-        put "$folder/left" "${text%$'\n'}" || rm -f "$folder/left"
+        seal "$folder/left" "${text%$'\n'}" || rm -f "$folder/left"
         rm -rf "$folder.left"
         mv -T "$folder" "$folder.left"
     fi
@@ -982,7 +1031,7 @@ finish() { # RUN: end its programs, put the host back, release it; sets CHANGED,
 }
 
 recall() { # RUN: sets FOUND to what another finish of it left; 1: something
-    { mapfile -t FOUND <"$ROOT/$1.left/left"; } 2>/dev/null
+    unseal "$ROOT/$1.left/left" && FOUND=("${LINES[@]}")
     [[ ! -d $ROOT/$1.left ]]
 }
 
@@ -1000,12 +1049,12 @@ mend() { # RUN.left FORCE: try once more what could not be put back; nothing els
     { exec {fd}<"$ROOT/$name"; } 2>/dev/null || return 0
     flock "$fd"
     [[ /proc/self/fd/$fd -ef $ROOT/$name ]] || { exec {fd}<&-; return 0; }
-    if load "$name"; then heal_all; else FOUND=("- the saved state"); fi
+    if load "$name"; then heal_all; else unreadable "$name"; FOUND=("- record ${name%.left}"); fi
     if ((${#FOUND[@]} == 0)) || [[ $2 ]]; then
         forget "$name"
-    else
+    elif [[ ! $WHY ]]; then
         for line in "${FOUND[@]}"; do text+=$line$'\n'; done
-        put "$ROOT/$name/left" "${text%$'\n'}" || rm -f "$ROOT/$name/left"
+        seal "$ROOT/$name/left" "${text%$'\n'}" || rm -f "$ROOT/$name/left"
     fi
     exec {fd}<&-
     ((${#FOUND[@]} == 0))
@@ -1069,13 +1118,19 @@ lock_root() { # one take at a time has it, until its end; then ROOT goes if it h
     local fd count
     for ((count = 0; count < 50; count++)); do
         mkdir -p -m 700 "$ROOT" 2>/dev/null
-        [[ ! -e $ROOT ]] || [[ -O $ROOT && ! -L $ROOT ]] || die 1 "$ROOT is somebody else's"
         { exec {fd}<"$ROOT"; } 2>/dev/null || continue # a run that ended has just removed it
         flock -w 30 "$fd" || die 75 "$ROOT has been locked for 30 s"
         [[ /proc/self/fd/$fd -ef $ROOT ]] && trap 'quiet rmdir "$ROOT"' EXIT && return
         exec {fd}<&-
     done
     die 74 "cannot write to $ROOT: make room there"
+}
+
+awaits_end() { # RUN: until the restore that is under way has ended, where one is; ENDING seconds at most
+    local fd
+    { exec {fd}<"$ROOT/$1"; } 2>/dev/null || return
+    flock -s -w "$ENDING" "$fd"
+    exec {fd}<&-
 }
 
 do_take() {
@@ -1089,6 +1144,8 @@ do_take() {
     lock_root
     runs
     for other in "${RUNS[@]}"; do
+        is_fresh "$other" || awaits_end "$other"
+        [[ -d $ROOT/$other ]] || continue
         word "$other" who; text=$WORD
         word "$other" since; since=$WORD
         if is_alive "$other"; then
@@ -1096,10 +1153,15 @@ do_take() {
             is_watched "$other" || is_restoring "$other" || say "run $other has lost its watcher: 'restore' starts it again"
             exit 75
         fi
+        if is_unreadable "$other"; then
+            unreadable "$other"
+            exit 1
+        fi
         say "run $other of $text, since $since, died: what it changed is put back first"
         finish "$other"
         told >&2
     done
+    runs # what an end that was waited for could not put back counts as well
     for other in "${LEFTS[@]}"; do
         mend "$other" '' || { say "run ${other%.left} left what cannot be put back ('restore --force' forgets it)"; told >&2; }
     done
@@ -1115,8 +1177,8 @@ do_take() {
     now
     printf -v other '%012d.%02d %010d' $((NOW / 100)) $((NOW % 100)) $$
     if ! { mkdir "$stage" 2>/dev/null && put "$stage/who" "${who:-somebody}" && put "$stage/since" "$since" &&
-        put "$stage/ttl" "$ttl" && put "$stage/nics" "$*" && put "$stage/beat" "$other" && put "$stage/saved" "$TEXT" &&
-        { [[ ! $LIVES ]] || put "$stage/lifetimes" "$LIVES"; } &&
+        seal "$stage/ttl" "$ttl" && seal "$stage/nics" "$*" && put "$stage/beat" "$other" && seal "$stage/saved" "$TEXT" &&
+        seal "$stage/lifetimes" "$LIVES" &&
         put "$stage/watcher" '0000000000 00000000000000000000' && put "$stage/guardian.sh" "$text"; }; then
         rm -rf "$stage"
         die 74 "cannot save the state in $ROOT: make room there; nothing was changed"
@@ -1161,7 +1223,7 @@ do_beat() {
 
 do_watch() {
     wants_run "${1-}"
-    local run=$1 never stopped= unread=0
+    local run=$1 never stopped= unread=0 code
     trap '' HUP INT PIPE
     trap 'stopped=1' TERM
     { echo -900 >/proc/self/oom_score_adj; } 2>/dev/null
@@ -1171,17 +1233,20 @@ do_watch() {
     exec {never}<> <(:) # nothing is ever read here: a pause that starts no process
     while [[ -d $ROOT/$run && ! $stopped ]]; do
         is_held "$run" || break # its end was begun, and may have been cut short
-        if is_fresh "$run"; then
+        is_fresh "$run"
+        code=$?
+        if ((code == 0)); then
             unread=0
-        elif ((unread++ > 1)); then # looked at three times
+        elif ((code == 1 && unread++ > 1)); then # looked at three times
             break
-        else
+        elif ((code == 1)); then
             read -r -t 0.05 -u "$never"
             continue
-        fi
+        fi # what cannot be read is no reason to act: the next beat writes it anew, or somebody looks
         read -r -t 0.5 -u "$never"
     done
     trap '' TERM
+    is_whole "$run" || exit 0 # 'show' and each take say so
     finish "$run"
 }
 
@@ -1215,7 +1280,8 @@ do_heal() { # between two tests: the state comes back, the lease stays
     flock "$fd"
     [[ /proc/self/fd/$fd -ef $ROOT/$run ]] && is_held "$run" || die 3 "run $run does not hold the lease"
     end_programs "$run"
-    if load "$run"; then heal_all; else FOUND=("- the saved state"); fi
+    load "$run" || { unreadable "$run"; exit 1; }
+    heal_all
     told
     ((${#FOUND[@]} == 0)) || exit 1
 }
@@ -1236,6 +1302,15 @@ do_restore() {
             fi
             code=75
             continue
+        fi
+        if is_unreadable "$name"; then
+            unreadable "$name"
+            if [[ ! $force ]]; then code=1; continue; fi
+            if [[ $WHY != *'/beat is damaged' ]]; then
+                end_programs "$name"
+                forget "$name"
+                continue
+            fi
         fi
         is_watched "$name" || say "run $name has lost its watcher"
         finish "$name" || code=1
@@ -1272,15 +1347,16 @@ shown() { # sets SHOWN; 1: a run's folder went in the meantime
         if [[ $name == *.left ]]; then state=unrestored
         elif is_fresh "$name"; then state=held
         elif is_restoring "$name"; then state=restoring
+        elif is_unreadable "$name"; then state=unreadable
         else state=lapsed; fi
         ((LEFT_OVER > 0)) || LEFT_OVER=0
         is_watched "$name" && watcher=alive
         text="state=$state"$'\n'"run=${name%.left}"$'\n'"folder=$ROOT/$name"$'\n'
-        for key in who since ttl nics; do word "$name" "$key" || break; text+="$key=$WORD"$'\n'; done
+        for key in who since ttl nics; do word "$name" "$key"; text+="$key=${WORD:-unknown}"$'\n'; done
         printf -v line 'left=%d.%02d\nwatcher=%s\n' $((LEFT_OVER / 100)) $((LEFT_OVER % 100)) "$watcher"
         text+=$line
         if [[ $state == unrestored ]]; then
-            while read -r line; do text+="difference=$line"$'\n'; done 2>/dev/null <"$ROOT/$name/left"
+            unseal "$ROOT/$name/left" && for line in "${LINES[@]}"; do text+="difference=$line"$'\n'; done
         fi
         [[ -d $ROOT/$name ]] || return 1
         SHOWN+="${SHOWN:+$NL}$text"
@@ -1291,7 +1367,8 @@ do_diff() {
     wants_run "${1-}"
     local line name=$1
     [[ -d $ROOT/$name ]] || name=$name.left
-    load "$name" || die 3 "run $1 has saved nothing here"
+    [[ -d $ROOT/$name ]] || die 3 "run $1 has saved nothing here"
+    load "$name" || { unreadable "$name"; exit 1; }
     ONLY=()
     read_state "${NICS[@]}"
     compare
@@ -1304,7 +1381,7 @@ do_save() { # the state as it is now counts as the one before
     is_held "$1" || die 3 "run $1 does not hold the lease"
     word "$1" nics
     saved_text $WORD
-    if ! { put "$ROOT/$1/.saved" "$TEXT" && put "$ROOT/$1/.lifetimes" "$LIVES"; }; then
+    if ! { seal "$ROOT/$1/.saved" "$TEXT" && seal "$ROOT/$1/.lifetimes" "$LIVES"; }; then
         rm -f "$ROOT/$1/.saved" "$ROOT/$1/.lifetimes"
         die 74 "cannot save the state in $ROOT: make room there; the one saved before stays"
     fi
@@ -1327,6 +1404,8 @@ main() {
         exec "$BASH" "${SELF[@]}" "$command" "$@"
     fi
     export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C TZ=UTC0
+    [[ $command == state || ! -e $ROOT && ! -L $ROOT ]] || is_own "$ROOT" || [[ ! -e $ROOT && ! -L $ROOT ]] || # it may go just now
+        die 1 "$ROOT is another's, a link or open to others: nothing is read there. Remove it, then take the host again"
     case $command in
         take | beat | watch | heal | end | restore | show | diff | save) "do_$command" "$@" ;;
         finish) wants_run "${1-}"; finish "$1"; code=$?; told; exit "$code" ;;

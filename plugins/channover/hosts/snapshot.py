@@ -99,6 +99,8 @@ def _settings(line: str) -> Iterable[Setting]:
             yield Setting(rest, "device")
         case "unread":  # the host could not tell: no setting
             return
+        case "record":
+            yield Setting("", f"the readable record of run {rest}")
         case "table":
             yield Setting("", f"nftables table {rest}")
         case _:
@@ -183,7 +185,8 @@ def parse_end(text: str) -> Ending:
 class Lease:
     """A run's lease of a host, as ``show`` tells it.
 
-    ``state`` is ``held``, ``restoring`` (its end is under way), ``lapsed`` (it died, and nobody has put the host back) or
+    ``state`` is ``held``, ``restoring`` (its end is under way), ``lapsed`` (it died, and nobody has put the host back),
+    ``unreadable`` (its record is damaged or another's: no reason to act) or
     ``unrestored`` (it ended, and ``differences`` could not be put back). ``ttl`` and ``left`` are seconds.
     """
 
@@ -219,7 +222,7 @@ def _lease(block: str) -> Lease:
             state=fields["state"],
             who=fields["who"],
             since=fields["since"],
-            ttl=float(fields["ttl"]),
+            ttl=float(fields["ttl"]) if fields["ttl"].isdigit() else 0.0,
             left=float(fields["left"]),
             nics=tuple(fields["nics"].split()),
             watched=fields["watcher"] == "alive",
