@@ -482,6 +482,27 @@ def test_a_dry_run_pulls_no_cable_that_the_inventory_protects(bench: Bench) -> N
     dry.close()
 
 
+@pytest.mark.parametrize("rounds", [5, pytest.param(30, marks=pytest.mark.slow)])
+def test_one_of_five_runs_that_come_at_once_gets_all_hosts(bench: Bench, rounds: int) -> None:
+    for number in range(rounds):
+        runs = [bench.target() for _ in range(5)]
+        for run in runs:
+            run.seats.open(bench.entry.hosts)
+
+        def come(run: PhysicalTarget) -> bool:
+            try:
+                run.take(bench.entry.hosts)
+            except Taken:
+                return False
+            return True
+
+        with ThreadPoolExecutor(5) as pool:
+            won = list(pool.map(come, runs))
+        for run in runs:
+            run.close()
+        assert won.count(True) == 1, f"round {number}: {won}"
+
+
 def test_a_lab_is_taken_by_one_run_at_a_time(target: PhysicalTarget, bench: Bench) -> None:
     target.seats.take(dict(bench.entry.hosts))
     other = bench.target()

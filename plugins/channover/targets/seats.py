@@ -59,6 +59,8 @@ class Seats:
     connect: Callable[[str, HostEntry], SshLink] = field(default=lambda name, host: SshLink(name, login_of(host)))
     nics_down: bool = True
     """Whether the inventory allows to set test NICs down."""
+    shared: bool = True
+    """Whether other runs may want the same hosts."""
     interrupted: bool = False
     """Whether the run was ended by Ctrl-C: what is left behind then is no test's fault."""
     _seats: dict[str, Seat] = field(default_factory=dict)
@@ -87,14 +89,18 @@ class Seats:
         return found
 
     def take(self, hosts: Mapping[str, HostEntry]) -> dict[str, Seat]:
-        """Take hosts, in the order of their names, so that two runs cannot wait for each other. Raises RigError, Taken."""
+        """Take hosts. Raises RigError, Taken.
+
+        Those that others want as well are taken one by one in the order of their names: of runs that come at once, two
+        never wait for each other, and one that has come to a host has all before it, so that not all of them fail.
+        """
         found = self.open(hosts)
         fresh = [found[name] for name in sorted(found) if not found[name].held]
-        if self.lease_wait:
-            for seat in fresh:
-                seat.take(self.lease_wait)
-        else:
+        if not self.shared:
             each(fresh, Seat.take)
+            return found
+        for seat in fresh:
+            seat.take(self.lease_wait)
         return found
 
     def forget(self, name: str) -> None:

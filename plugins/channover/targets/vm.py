@@ -53,7 +53,7 @@ class VmTarget:
     say: Callable[[str], None] = _say
     remarks: list[str] = field(default_factory=list)
     _rig: Rig | None = None
-    _seats: Seats = field(default_factory=lambda: Seats(ttl=TTL))
+    _seats: Seats = field(default_factory=lambda: Seats(ttl=TTL, shared=False))
     _proven: set[tuple[Port, Port]] = field(default_factory=set)
 
     def unmet(self, topology: Topology) -> str | None:  # noqa: ARG002 - any topology can be had, or none
