@@ -161,7 +161,10 @@ class Lab:
         self.rtnl.send([netlink.link_state(number, up)])
 
     def probe(self, index: int) -> None:
-        """Raise OSError where this kernel cannot shape and cross a cable."""
+        """Raise OSError where this kernel cannot shape and cross a cable, or where a host's parameters cannot be set."""
+        with open("/proc/sys/net/ipv4/ip_forward", "r+") as file:
+            value = file.read()
+            file.write(value)
         messages = [netlink.veth(index, f"p{index}", self.panel, index + 1, f"q{index}", self.panel)]
         messages += netlink.crossover(index, to=index + 1)
         messages += [netlink.shaper(index, 100_000_000)]

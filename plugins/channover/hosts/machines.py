@@ -24,7 +24,7 @@ from pathlib import Path
 from types import TracebackType
 
 from channover.errors import ChannoverError, RigError
-from channover.hosts import accelerators, bootfiles, isolated
+from channover.hosts import accelerators, bootfiles, isolated, privileges
 from channover.hosts.bootfiles import BootFiles
 from channover.hosts.kernels import Kernel, in_use, renewed
 from channover.hosts.lab_init import ENVIRONMENT
@@ -60,6 +60,8 @@ def unmet() -> str | None:
     """Say why no rig can be had here, with the remedy, if so; the kernel apart."""
     if os.geteuid() != 0:
         return "micro-VMs need root (taps, and a management port beside namespaces): run as root"
+    if reason := privileges.lacking(privileges.status(), root=True):
+        return f"micro-VMs cannot be had: {reason}"
     if shutil.which(QEMU, path=ENVIRONMENT["PATH"]) is None:
         return f"there is no {QEMU} here: apt-get install qemu-system-x86"
     if not os.access("/dev/net/tun", os.R_OK | os.W_OK):

@@ -56,8 +56,11 @@ def _tun(host: Host) -> str | None:
     if found.returncode == 0:
         host.run("ip", "tuntap", "delete", "dev", "chanprobe", "mode", "tun", quiet=True)
         return None
+    words = " ".join(found.stderr.split())
+    if "No such file" in words:
+        return f"{host.name} has no /dev/net/tun: modprobe tun; in a container, docker run --device /dev/net/tun"
     return (
-        f"{host.name} cannot make a tun device ({found.stderr.strip()}): load the module tun, and run as root "
+        f"{host.name} cannot make a tun device ({words}): load the module tun, and run as root "
         "or make /dev/net/tun readable and writable (chmod 0666 /dev/net/tun)"
     )
 

@@ -7,12 +7,14 @@ host's own, every frame crosses (LACP included), and setting a port down takes t
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from channover.errors import ChannoverError, RigError
+from channover.hosts import privileges
 from channover.hosts.base import Journal, Nic
 from channover.hosts.lab_init import ENVIRONMENT, PanelCable
 from channover.hosts.labs import LabProcess, Nursery
@@ -85,13 +87,17 @@ class NetnsTarget:
         try:
             probe = self.process()
         except (ChannoverError, OSError) as error:
-            return (
-                f"namespaces are refused here ({error}): run as root, or allow user namespaces "
-                "(sysctl kernel.unprivileged_userns_clone=1, kernel.apparmor_restrict_unprivileged_userns=0)"
-            )
+            return privileges.refusal(str(error))
         try:
             probe.call("probe", 900)
         except OSError as error:
+            if error.errno == errno.EROFS:
+                return (
+                    "kernel parameters cannot be set here, not even in a network namespace (/proc/sys is read-only): in a "
+                    "container, docker run --privileged or --security-opt systempaths=unconfined"
+                )
+            if error.errno in (errno.EPERM, errno.EACCES):
+                return privileges.refusal(error.strerror)
             return (
                 f"the kernel cannot shape a wire ({error.strerror}): it needs CONFIG_VETH, CONFIG_NET_SCH_TBF, "
                 "CONFIG_NET_SCH_INGRESS, CONFIG_NET_CLS_U32 and CONFIG_NET_ACT_MIRRED"
