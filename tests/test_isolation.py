@@ -83,7 +83,7 @@ def test_plots_are_drawn_beside_a_suite_s_own_modules(shared: Path) -> None:
 def test_a_suite_with_a_select_py_passes(tmp_path: Path) -> None:
     (tmp_path / "select.py").write_text("raise SystemExit('the suite’s own file')\n")
     (tmp_path / "test_it.py").write_text("def test_it(lab):\n    assert lab.left.run('true').returncode == 0\n")
-    command = [BIN / "pytest", "-p", "no:cacheprovider", "--reports=r", "test_it.py"]
+    command = [str(BIN / "pytest"), "-p", "no:cacheprovider", "--reports=r", "test_it.py"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert "1 passed" in done.stdout, done.stdout + done.stderr
 

@@ -86,7 +86,7 @@ def openvpn_tunnel(
     running: list[Process] = []
     try:
         for host, role, here, there in (
-            (server, "proto tcp4-server", far, near),
+            (server, "proto tcp4-server" if mptcp else f"proto tcp4-server\nlocal {remote}", far, near),
             (client, f"proto tcp4-client\nremote {remote}\nnobind\nconnect-retry 1 1", near, far),
         ):
             absent(host, device)

@@ -244,6 +244,7 @@ class DryTarget:
 
     def _laid(self, real: PhysicalTarget, topology: Topology, journal: Journal) -> Lab:
         """Look at real hosts, and say what they would get before a test begins."""
+        from channover.targets.gate import gate
         from channover.targets.matching import fit
         from channover.targets.physical import HostCabling, bare, clashes, raised
 
@@ -265,7 +266,8 @@ class DryTarget:
             lent = real.seats.at(owner, real.entry.hosts[owner]).lent
             stripping = bare(before, devices, lent, down=real.entry.allows.nics_down)
             dry.apply(stripping)
-            dry.apply(raised(before, devices, stripping))
+            foreign = host.permission.foreign - {"lo"}
+            dry.apply(gate(host, "RUN", devices, foreign) + raised(before, devices, stripping))
             hosts[name] = dry
         link = Link(found.rate) if topology.cables else Link()
         for cable in topology.cables:

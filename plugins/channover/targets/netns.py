@@ -97,7 +97,7 @@ class NetnsTarget:
                     "container, docker run --privileged or --security-opt systempaths=unconfined"
                 )
             if error.errno in (errno.EPERM, errno.EACCES):
-                return privileges.refusal(error.strerror)
+                return privileges.refusal(str(error.strerror))
             return (
                 f"the kernel cannot shape a wire ({error.strerror}): it needs CONFIG_VETH, CONFIG_NET_SCH_TBF, "
                 "CONFIG_NET_SCH_INGRESS, CONFIG_NET_CLS_U32 and CONFIG_NET_ACT_MIRRED"

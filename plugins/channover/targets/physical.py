@@ -17,6 +17,7 @@ from channover.plan import AddressDelete, LinkSet, Operation, Plan
 from channover.state import State
 from channover.targets import preflight
 from channover.targets.base import Cabling, Lab
+from channover.targets.gate import gate
 from channover.targets.matching import Fit, fit
 from channover.targets.seats import Seats, each
 from channover.topology import Cable, Port, Topology
@@ -170,7 +171,10 @@ class PhysicalTarget:
             if (plan := bare(before, devices, lent, down=host.permission.nics_down)).operations:
                 host.strip(plan)
                 stripped.update(f"{seats[host.name].name}: {words}" for words in seats[host.name].differences())
-            host.apply(raised(before, devices, plan))
+            seat = seats[host.name]
+            assert seat.facts is not None
+            foreign = seat.permission.foreign - {"lo"}
+            host.apply(gate(host, seat.run_id, devices, foreign) + raised(before, devices, plan))
             wanted = [nic.device for label, nic in host.nics.items() if Port(host.name, label) in cabled]
 
             def ready() -> bool:

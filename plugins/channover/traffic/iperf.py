@@ -199,8 +199,9 @@ class Transfer:
         def listen(one: tuple[Host, Host, Load]) -> Process:
             _, target, load = one
             program = _program(load.protocol, native_mptcp)
+            bound = () if load.protocol is Protocol.MPTCP else ("-B", load.target)  # joins come to other addresses too
             server = target.spawn(
-                *program, "-s", "-1", "-p", str(load.port), "-i", f"{SLICE:g}", "-f", "k", "--forceflush"
+                *program, "-s", "-1", *bound, "-p", str(load.port), "-i", f"{SLICE:g}", "-f", "k", "--forceflush"
             )
             begun.append(server)
             server.wait_for("Server listening", 5.0)

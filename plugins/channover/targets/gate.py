@@ -1,0 +1,67 @@
+"""What keeps a run's servers from everybody but the lab: an nftables table of the run's own on each host.
+
+A server that is bound to an address answers whoever reaches that address, by whichever NIC; and one that takes the joins of
+further subflows has to listen on every address (MP_JOIN, RFC 8684, 3.2). So each host refuses, on every interface but the
+lab's and the loopback device: what is meant for an address of the lab, and the ports of the lab's servers. It is a change as
+any other: in a plan, with its inverse, and the guardian takes it away with the lease. Sources: ``nft(8)``; RFC 1122, 3.3.4.2,
+for hosts that answer on any interface for any of their addresses.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+
+from channover.errors import RigError
+from channover.hosts.base import Host
+from channover.network import bonding, lag, openvpn, ssh
+from channover.plan import Plan, TableAdd
+from channover.traffic import files, iperf
+
+NETWORKS = ("10.93.93.0/30", "10.94.94.0/30", "10.10.0.0/24", "10.101.0.0/16", "10.92.0.0/16")
+"""Where the addresses lie that a run gives to test NICs and LAGs (:func:`channover.targets.base.subnet`)."""
+MADE = (lag.DEVICE, bonding.BRIDGE, openvpn.DEVICE, "tun0", "tun1", "tun2", "tun3")
+"""Devices that a run makes, behind which the lab lies as well."""
+
+
+def ports() -> tuple[str, ...]:
+    """Return the ports (TCP and UDP) of the lab's servers, in nft's words."""
+    single = sorted({openvpn.PORT, ssh.PORT, *files.PORTS.values()})
+    return (*map(str, single), f"{iperf.PORTS[0]}-{iperf.PORTS[-1]}")
+
+
+def table(run: str, nics: Collection[str], others: Collection[str] = (), taken: Collection[int] = ()) -> TableAdd:
+    """Return the table of a run for a host with these test NICs (devices).
+
+    ``others`` are the devices that the host had before: none of them is the lab's, whatever its name. ``taken`` are the TCP
+    and UDP ports on which programs of the host's owner listen: they go on, and a server of the run's cannot have them.
+    """
+    inside = ", ".join(f'"{device}"' for device in ("lo", *nics, *(made for made in MADE if made not in others)))
+    kept = ", ".join(word for word in ports() if not word.isdigit() or int(word) not in taken)
+    own = [str(port) for port in sorted(taken) if port in iperf.PORTS]
+    spare = (
+        [f"    tcp dport {{ {', '.join(own)} }} accept", f"    udp dport {{ {', '.join(own)} }} accept"] if own else []
+    )
+    text = [
+        "  chain input {",
+        "    type filter hook input priority -10; policy accept;",
+        f"    iifname {{ {inside} }} accept",
+        f"    ip daddr {{ {', '.join(NETWORKS)} }} reject",
+        *spare,
+        f"    tcp dport {{ {kept} }} reject with tcp reset",
+        f"    udp dport {{ {kept} }} reject",
+        "  }",
+    ]
+    return TableAdd(f"channover_{re.sub(r'[^A-Za-z0-9]', '_', run)}", "\n".join(text))
+
+
+def gate(host: Host, run: str, nics: Collection[str], others: Collection[str]) -> Plan:
+    """Return the plan that shuts a host's servers off from everybody but the lab. Raises RigError where there is no nft."""
+    found = host.run("sh", "-c", "command -v nft >/dev/null && ss -Hltun", check=False, quiet=True)
+    if found.returncode != 0:
+        raise RigError(
+            f"{host.name} has no nft, without which the servers of a run would be open to whoever reaches the host: "
+            "apt-get install nftables"
+        )
+    taken = {int(port) for port in re.findall(r"^\S+\s+\S+\s+\d+\s+\d+\s+\S+:(\d+)\s", found.stdout, re.MULTILINE)}
+    return Plan("refuse the run's servers to others", (table(run, nics, others, taken),))
