@@ -78,7 +78,8 @@ def physical(**changes: Any) -> Results:
 
     def host(name: str) -> HostFacts:
         nics = [
-            NicFacts(nic, f"enp{n}s0f0", "ice", "4.40 0x8001c967 1.3534.0", 2.5e10) for n, nic in enumerate("ab", 65)
+            NicFacts(nic, f"enp{n}s0f0", "ice", "4.40 0x8001c967 1.3534.0", 2.5e10, "pci")
+            for n, nic in enumerate("ab", 65)
         ]
         return HostFacts(name, "host", "6.12.48+deb13-amd64", tuple(nics))
 

@@ -20,12 +20,13 @@ from tests import runs
 
 import channover
 from channover.behaviours import CATALOGUE
-from channover.collecting import load_plan, measurement, save_plan
+from channover.collecting import measurement
 from channover.errors import UsageError
+from channover.planning import Plan, save, take
 from channover.report import certificate, printing
-from channover.report.decision import decide
+from channover.report.decision import MEANING, RULES, decide
 from channover.report.drawing import topology_svg
-from channover.report.facts import CableFacts, HostFacts, NicFacts, Planned
+from channover.report.facts import CableFacts, HostFacts, LeftOut, NicFacts, Planned, Uncollected
 from channover.report.figures import lines_of, with_uncertainty
 from channover.report.items import in_short, items, parts
 from channover.report.results import Measurement, Outcome, Results
@@ -42,12 +43,56 @@ WAIVER = Waiver("LAG-1", "A. Engineer", "known, ticket 4711", date(2026, 12, 31)
 
 def test_a_run_whose_behaviours_all_passed_is_accepted_for_the_emulated_lab_only() -> None:
     found = decide(runs.results(runs.test("LAG-1"), runs.test("MP-1")))
-    assert found.text == "ACCEPTED for the emulated lab only"
+    assert found.text == "ACCEPTED: 2 of 27 behaviours for the emulated lab only"
+    assert found.others.startswith("not planned: LAG-2, LAG-3, ") and "\n" not in found.others
     assert found.scope.emulated and "nothing about NICs" in found.scope.proves
     assert "LAG-2" in found.uncovered and "LAG-1" not in found.uncovered
-    assert decide(replace_target(runs.results(runs.test()), "vm")).text == "ACCEPTED for the emulated lab only"
+    one = runs.results(runs.test())
+    assert decide(replace_target(one, "vm")).text == "ACCEPTED: 1 of 27 behaviours for the emulated lab only"
     assert decide(runs.results(runs.test(), target="moon")).scope.emulated
-    assert decide(runs.results(runs.test(), target="physical")).text == "ACCEPTED for the hardware named here"
+    real = runs.physical(hosts=runs.physical().run.hosts)
+    assert decide(real, [replace(WAIVER, behaviour="LAG-8")]).text == (
+        "CONDITIONAL: 26 of 27 behaviours for the hardware named here"
+    )
+    assert decide(runs.four_states()).text == "NOT ACCEPTED"
+    assert decide(runs.four_states()).others.startswith(
+        "failed: LAG-2; error: MP-1; not reported: MP-2, MP-3; skipped: LAG-6"
+    )
+
+
+@pytest.mark.parametrize(
+    ("nic", "why"),
+    [
+        (NicFacts("a", "eth1"), "left.a (eth1: no bus, no driver, no speed of its own)"),
+        (NicFacts("a", "eth1", "veth", "", 1e10), "left.a (eth1: the driver veth is of virtual NICs)"),
+        (NicFacts("a", "eth1", "vmxnet3", "", 1e10, "pci"), "the driver vmxnet3 is of virtual NICs"),
+        (NicFacts("a", "eth1", "virtio_net", "", 1e10, "virtio"), "the driver virtio_net is of virtual NICs"),
+        (NicFacts("a", "eth1", "strange", "", 1e10, "vmbus"), "the bus vmbus is of virtual NICs"),
+        (NicFacts("a", "eth1", "e1000", "", 1e9, "emulated pci"), "the bus emulated pci is of virtual NICs"),
+        (NicFacts("a", "eth1", "ice", "4.4", None, "pci"), "left.a (eth1: no speed of its own)"),
+        (NicFacts("a", "eth1", "", "", 1e9, "usb"), "left.a (eth1: no driver)"),
+        (NicFacts("a", "tun0", "tun", "", 1e7), "the driver tun is of virtual NICs"),
+    ],
+)
+def test_virtual_nics_are_no_hardware_and_are_named(tmp_path: Path, nic: NicFacts, why: str) -> None:
+    good = NicFacts("b", "eth2", "ice", "4.40", 2.5e10, "pci")
+    hosts = (HostFacts("left", nics=(nic, good)), HostFacts("right", nics=(good,)))
+    found = decide(runs.results(runs.test(), target="physical", hosts=hosts))
+    assert found.text == "ACCEPTED: 1 of 27 behaviours for the emulated hosts only"
+    assert why in found.scope.proves and "left.b" not in found.scope.proves and "right" not in found.scope.proves
+    text = Page(written(runs.results(runs.test(), target="physical", hosts=hosts), tmp_path)[1]).text
+    assert "no hardware was tested" in text and why in text and "Hardware (" not in text
+
+
+def test_a_host_whose_nics_nobody_recorded_is_no_hardware() -> None:
+    found = decide(runs.results(runs.test(), target="physical", hosts=(HostFacts("left"),)))
+    assert found.scope.emulated and "left (its NICs were not recorded)" in found.scope.proves
+    switch = HostFacts("tor-1", "switch", "EOS", (NicFacts("1", "Et1"),))
+    assert not decide(replace(runs.physical(), tests=(runs.test(),))).scope.emulated, (
+        "a switch says nothing of its ports"
+    )
+    linux = replace(switch, machine="tor-1.lan")
+    assert decide(runs.results(runs.test(), target="physical", hosts=(linux,))).scope.emulated
 
 
 def replace_target(results: Results, target: str) -> Results:
@@ -101,11 +146,45 @@ def test_one_of_many_tests_decides_on_a_behaviour() -> None:
         (runs.results(runs.test(None, name="t")), "no mandatory behaviour"),
         (runs.results(runs.test(), interrupted=True), "stopped before its end"),
         (runs.results(runs.test(), target="physical", hosts=()), "do not name the hosts"),
+        (runs.results(runs.test(), uncollected=(Uncollected("u.py", "bad"),)), "could not be collected: u.py (bad)"),
+        (runs.results(runs.test(), uncollected=(Uncollected("u.py", "x", True),)), "skipped as a whole: u.py (x)"),
+        (
+            runs.results(replace(runs.test("LAG-1", "error"), unrun=True), runs.test("MP-1")),
+            "no body ran: suites/test_any.py::test_lag_1",
+        ),
+        (runs.results(runs.test(), runs.test(None, "failed", "no")), "a test of no behaviour failed or was lost: "),
+        (
+            runs.results(runs.test(), more_planned=[Planned("t::x", None)]),
+            "a test of no behaviour failed or was lost: t::x",
+        ),
     ],
 )
 def test_evidence_that_is_not_whole_is_not_accepted_and_cannot_be_waived(results: Results, reason: str) -> None:
     found = decide(results, [WAIVER])
     assert found.verdict == "NOT ACCEPTED" and reason in found.reasons[0]
+
+
+def test_waivers_alone_accept_nothing() -> None:
+    found = decide(runs.results(runs.test("LAG-1", "failed", "no")), [WAIVER])
+    assert found.verdict == "NOT ACCEPTED" and found.rule == RULES["nothing passed"].words
+    optional = Planned("t::optional", "MP-5", mandatory=False)
+    results = runs.results(runs.test("LAG-1", "failed", "no"), more_planned=[optional])
+    passes = replace(results, tests=(*results.tests, runs.test("MP-5", name="t::optional")))
+    assert decide(passes, [WAIVER]).verdict == "NOT ACCEPTED"
+
+
+def test_a_test_counts_as_its_worst_report_and_is_to_be_reported_as_often_as_it_was_planned() -> None:
+    twice = replace(runs.test("LAG-1", "failed", "no"), outcomes=("passed", "failed"))
+    found = decide(runs.results(twice))
+    assert found.verdict == "NOT ACCEPTED"
+    assert any(
+        "the worst report counts: suites/test_any.py::test_lag_1 (passed, failed)" in one for one in found.deviations
+    )
+    once = runs.test("LAG-1")
+    (judged,) = decide(runs.results(once, more_planned=[Planned(once.nodeid, "LAG-1")])).behaviours
+    assert (judged.state, judged.tests[0].reason) == ("not reported", "to be run 2 times, and reported 1 times")
+    both = replace(once, outcomes=("passed", "passed"))
+    assert decide(runs.results(both, more_planned=[Planned(once.nodeid, "LAG-1")])).verdict == "ACCEPTED"
 
 
 def test_what_is_not_mandatory_is_told_and_does_not_decide() -> None:
@@ -129,6 +208,45 @@ def test_values_that_had_not_settled_and_changed_suites_are_deviations() -> None
     found = decide(runs.results(slow, revision="v0.1.0-dirty", hosts=()))
     text = " ".join(found.deviations)
     assert "had not settled" in text and "v0.1.0-dirty" in text and "hosts and NICs" in text
+
+
+def table(page: str, first: str) -> list[tuple[str, ...]]:
+    """The rows of a page's table whose first column has this heading."""
+    text = (Path(__file__).parent.parent / "docs" / page).read_text("utf-8")
+    _, _, below = text.partition(f"\n| {first} |")
+    rows = below.split("\n\n")[0].splitlines()[2:]
+    return [tuple(cell.strip() for cell in row.strip("|").split("|")) for row in rows]
+
+
+def test_the_page_says_what_can_never_be_accepted_as_the_code_does() -> None:
+    rules = [
+        (name, rule.verdict, "yes" if rule.waiver else "no", rule.words, rule.example) for name, rule in RULES.items()
+    ]
+    assert table("certificate.md", "rule") == rules
+    assert table("certificate.md", "state") == list(MEANING.items())
+
+
+def test_each_rule_decides_on_a_run() -> None:
+    bad = runs.test("LAG-1", "failed", "no")
+    cases = {
+        "no plan": runs.results(runs.test(), planned=None),
+        "nothing planned": runs.results(),
+        "stopped": runs.results(runs.test(), interrupted=True),
+        "not collected": runs.results(runs.test(), uncollected=(Uncollected("u.py", "bad"),)),
+        "skipped whole": runs.results(runs.test(), uncollected=(Uncollected("u.py", "shy", True),)),
+        "no body": runs.results(replace(runs.test("LAG-1", "error"), unrun=True)),
+        "other failure": runs.results(runs.test(), runs.test(None, "failed", "no")),
+        "hosts not named": runs.results(runs.test(), target="physical", hosts=()),
+        "not passed": runs.results(runs.test("MP-1", "failed", "no"), bad),
+        "nothing passed": runs.results(bad),
+        "waived": runs.results(runs.test("MP-1"), bad),
+        "passed": runs.results(runs.test()),
+    }
+    assert list(cases) == list(RULES)
+    for name, results in cases.items():
+        found = decide(results, [WAIVER])
+        assert (found.verdict, found.rule) == (RULES[name].verdict, RULES[name].words), name
+    assert decide(cases["waived"]).verdict == "NOT ACCEPTED"
 
 
 def test_a_second_try_is_a_deviation_on_the_first_sheet(tmp_path: Path) -> None:
@@ -288,7 +406,7 @@ def test_the_certificate_says_all_that_is_signed(tmp_path: Path) -> None:
         "2026-02-01 09:30 UTC",
         "2026-01-31 12:00:00 UTC – 2026-01-31 12:01:00 UTC",
         "Bilbao 2",
-        "CONDITIONAL for the hardware named here",
+        "CONDITIONAL: 26 of 27 behaviours for the hardware named here",
         "Each mandatory behaviour passed or is waived by name",
         "4.40 0x8001c967 1.3534.0",
         "EOS 4.32.2F",
@@ -542,12 +660,24 @@ def test_a_lost_worker_leaves_a_test_without_a_verdict(
 
 
 def test_a_plan_is_kept_for_the_process_that_reports(tmp_path: Path) -> None:
-    plan = (Planned("t::señal", "LAG-1"), Planned("t::b", None, mandatory=False))
-    assert load_plan(tmp_path) is None
-    save_plan(tmp_path, plan)
-    assert load_plan(tmp_path) == plan
-    (tmp_path / "plan.json").write_text("{", "utf-8")
-    assert load_plan(tmp_path) is None
+    left = (LeftOut("t::c", "LAG-2", "deselected"),)
+    planned = (Planned("t::señal", "LAG-1", xfail=True), Planned("t::b", None, mandatory=False))
+    plan = Plan(planned, left, (Uncollected("u.py", "no module"),), ("t.py",))
+    assert take(tmp_path, "gw0") is None
+    save(tmp_path, "gw0", plan)
+    assert take(tmp_path, "gw1") is None
+    assert take(tmp_path, "gw0") == plan
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "plan-gw0.json").write_text("{", "utf-8")
+    assert take(tmp_path, "gw0") is None
+
+
+def test_the_plans_of_workers_are_one() -> None:
+    one, other = Planned("t::a", "LAG-1"), Planned("t::b", "LAG-2")
+    left = LeftOut("t::b", "LAG-2", "deselected")
+    first, second = Plan((one, one), (left,)), Plan((one, other))
+    assert first.joined(second, each=False) == Plan((one, one, other))
+    assert first.joined(second, each=True) == Plan((one, one, one, other))
 
 
 def test_what_was_compared_is_kept_with_its_interval() -> None:

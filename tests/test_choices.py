@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -109,8 +108,7 @@ def test_a_dry_run_prints_commands_and_their_undo_and_changes_nothing(tmp_path: 
     assert do < undo
     assert "left  undo: ip mptcp endpoint delete id 1" in lines
     assert any(line.startswith("right# iperf3 -s") for line in lines)
-    results = json.loads((reports / "latest" / "results.json").read_text())
-    assert {test["outcome"] for test in results["tests"]} == {"skipped"}
+    assert not reports.exists(), "what measures nothing leaves nothing"
 
 
 @pytest.mark.lab

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -17,8 +15,10 @@ import pytest
 
 from channover.behaviours import CATALOGUE
 from channover.errors import ChannoverError, UsageError
+from channover.planning import Plan
 from channover.record import Record
-from channover.report.facts import CableFacts, HostFacts, Planned, host_facts
+from channover.report.decision import STATES, state_of
+from channover.report.facts import CableFacts, HostFacts, Uncollected, host_facts
 from channover.report.masking import Masker
 from channover.report.results import (
     Measurement,
@@ -30,11 +30,11 @@ from channover.report.results import (
     moment,
     open_folder,
     printable,
-    write_whole,
 )
 from channover.settings import Settings
 from channover.verdict.expect import Reading
 from channover.verdict.statistics import CONFIDENCE
+from channover.witness import against
 
 RIG_BROKE = "channover_rig_broke"
 """Set on a report whose exception was no verdict on the behaviour."""
@@ -44,7 +44,6 @@ LEFT = "channover_left"
 
 REPEATED = "repeated"
 """Property of the reports of a second try: a machine died in the first."""
-PLAN = "plan.json"
 _SHARE = 20.0
 """How much longer than a write of results.json the next one waits: one part in twenty-one of a run, at most."""
 
@@ -104,26 +103,6 @@ def measurements(record: Record) -> list[dict[str, Any]]:
     return found
 
 
-def save_plan(folder: Path, planned: Sequence[Planned]) -> None:
-    """Make the run's folder and leave the plan in it: xdist's workers collect, and a lost one can tell nothing later.
-
-    Raises UsageError where it cannot be written. All workers of a run have the same plan.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / PLAN, json.dumps([asdict(test) for test in planned]) + "\n")
-    except OSError as error:
-        raise UsageError(f"the plan cannot be kept in {folder}: {error.strerror or error}") from None
-
-
-def load_plan(folder: Path) -> tuple[Planned, ...] | None:
-    """Return the plan that was left in a run's folder, or None."""
-    try:
-        return tuple(Planned(**test) for test in json.loads((folder / PLAN).read_text("utf-8")))
-    except (OSError, ValueError, TypeError):
-        return None
-
-
 @dataclass
 class Collected:
     """What has been reported so far, by nodeid.
@@ -134,32 +113,42 @@ class Collected:
     settings: Settings
     folder: Path
     start: datetime
+    command: tuple[str, ...] = ()
+    options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     opened: bool = False
     tests: dict[str, TestResult] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     lab: str = ""
     revision: str = ""
+    changes: tuple[str, ...] = ()
     hosts: tuple[HostFacts, ...] = ()
     cables: tuple[CableFacts, ...] = ()
-    planned: tuple[Planned, ...] | None = None
+    plan: Plan | None = None
+    uncollected: dict[str, Uncollected] = field(default_factory=dict)
+    """What the process that reports was told of itself: a worker's plan may be lost with it."""
     fault: str = ""
     """Why results could not be kept, the last time that they were to be."""
     lost: str = ""
     """Why evidence could not be kept, the first time that it could not."""
     masker: Masker = field(default_factory=Masker)
     _next_write: float = 0.0
-    _pending: dict[str, list[pytest.TestReport]] = field(default_factory=dict)
+    _pending: dict[tuple[str, str], list[pytest.TestReport]] = field(default_factory=dict)
 
     def add(self, report: pytest.TestReport) -> None:
-        """Take a phase's report; the test is complete with its teardown."""
-        reports = self._pending.setdefault(report.nodeid, [])
+        """Take a phase's report; the test is complete with its teardown, or where it begins again without one.
+
+        Several workers may run the same test at once (xdist's ``--dist each``).
+        """
+        if not self.opened:
+            return  # a run of no behaviour
+        key = (report.nodeid, _worker(report))
+        reports = self._pending.setdefault(key, [])
+        if report.when == "setup" and reports:
+            self._complete(report.nodeid, reports)
+            reports = self._pending[key] = []
         reports.append(report)
         if report.when not in ("setup", "call"):
-            del self._pending[report.nodeid]
-            left = getattr(report, LEFT, None)
-            if left is None and report.when == "teardown":
-                return  # no test of a behaviour
-            self._complete(report.nodeid, reports, left or {})
+            self._complete(report.nodeid, self._pending.pop(key))
 
     def _meet(self, hosts: Sequence[HostFacts], cables: Sequence[CableFacts]) -> None:
         """Add what a test's lab consisted of: a host may have shown more of its NICs to another test."""
@@ -183,14 +172,21 @@ class Collected:
             if self.fault:
                 raise pytest.UsageError(self.fault)
 
-    def _complete(self, nodeid: str, reports: list[pytest.TestReport], left: Mapping[str, Any]) -> None:
-        self.open()
+    def _complete(self, nodeid: str, reports: list[pytest.TestReport]) -> None:
+        last = reports[-1]
+        left: Mapping[str, Any] = getattr(last, LEFT, None) or {}
         outcome, reason = outcome_of(reports)
+        lost = last.when not in ("setup", "call", "teardown")
+        unrun = outcome == "passed" and not any(report.when == "call" for report in reports)
+        if unrun:
+            outcome, reason = "error", "only set up and torn down: its body did not run"
+        if outcome == "passed" and (found := against(last)):
+            outcome, reason = found
         self.facts |= {key: value for key, value in left.get("facts", {}).items() if value}
         self._meet(
             [host_facts(one) for one in left.get("hosts", ())], [CableFacts(**one) for one in left.get("cables", ())]
         )
-        self.tests[nodeid] = TestResult(
+        result = TestResult(
             nodeid,
             left.get("behaviour"),
             outcome,
@@ -198,14 +194,18 @@ class Collected:
             sum(max(report.duration, 0.0) for report in reports),
             tuple(Measurement(**one) for one in left.get("measurements", [])),
             nics=tuple(NicBytes(**one) for one in left.get("nics", [])),
-            repeated=any(name == REPEATED for name, _ in reports[-1].user_properties),
-            lost=reports[-1].when not in ("setup", "call", "teardown"),
+            repeated=any(name == REPEATED for name, _ in last.user_properties),
+            lost=lost,
+            unrun=unrun,
         )
+        self.tests[nodeid] = _worse(self.tests[nodeid], result) if nodeid in self.tests else result
         if time.monotonic() >= self._next_write:
             self.write(interrupted=True)
 
     def results(self, *, interrupted: bool) -> Results:
         """Return what there is as results, without secrets."""
+        plan = self.plan
+        uncollected = {one.nodeid: one for one in plan.uncollected} if plan else {}
         run = Run(
             id=self.folder.name,
             target=self.settings.target,
@@ -216,15 +216,19 @@ class Collected:
             congestion_control=str(self.facts.get("congestion_control", "")),
             start=moment(self.start),
             end=moment(datetime.now(timezone.utc)),
-            command=tuple(sys.argv),
+            command=self.command,
             interrupted=interrupted,
             lab=self.lab,
             revision=self.revision,
             hosts=self.hosts,
             cables=self.cables,
-            planned=self.planned,
+            planned=plan.planned if plan else None,
             confidence=CONFIDENCE,
             durations=self._durations(),
+            left_out=plan.left_out if plan else (),
+            uncollected=tuple((self.uncollected | uncollected).values()),
+            options=self.options,
+            changes=self.changes,
         )
         order = list(CATALOGUE)
         tests = sorted(
@@ -268,9 +272,31 @@ class Collected:
         return {"each flow at most": wanted.limit}
 
 
+def _worker(report: pytest.TestReport) -> str:
+    """Return the name of the xdist worker that a report comes from; empty: from this process."""
+    return str(getattr(getattr(getattr(report, "node", None), "gateway", None), "id", ""))
+
+
+def _worse(one: TestResult, other: TestResult) -> TestResult:
+    """Return the worse of two results of a test, with the outcomes of all its reports."""
+    outcomes = (*(one.outcomes or (one.outcome,)), other.outcome)
+    ranks = [STATES.index(state_of(each.outcome, unknown=each.lost or each.unrun)) for each in (one, other)]
+    return replace(one if ranks[0] <= ranks[1] else other, outcomes=outcomes)
+
+
 def outcome_of(reports: list[pytest.TestReport]) -> tuple[Outcome, str]:
-    """Return how a test ended, of the reports of its phases, and why."""
+    """Return how a test ended, of the reports of its phases, and why.
+
+    What was expected to fail and did has failed: the behaviour is not there. So has what a plugin tries once more.
+    """
     for report in reports:
+        if report.skipped and hasattr(report, "wasxfail"):
+            expected = f"expected to fail ({report.wasxfail})" if report.wasxfail else "expected to fail"
+            return "failed", f"{expected}: {reason_of(report)}"
+        if str(report.outcome) == "rerun":
+            return "error" if report.when != "call" or getattr(report, RIG_BROKE, False) else "failed", reason_of(
+                report
+            )
         if report.skipped:
             text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
             return "skipped", text.removeprefix("Skipped: ")

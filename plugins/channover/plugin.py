@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Generator
 from dataclasses import asdict
-from datetime import datetime, timezone
-from functools import partial
-from pathlib import Path
 from typing import Any, cast
 
 import allure
 import pytest
 
-from channover import collecting, evidencing, labelling, live, settings, words
-from channover.behaviours import CATALOGUE, Behaviour
-from channover.collecting import LEFT, REASON, RIG_BROKE, Collected
+from channover import collecting, evidencing, labelling, live, marks, settings, words
+from channover.beginning import COLLECTED, LOST, USAGE, Beginning, is_worker, refuse, shows_fixtures
+from channover.collecting import LEFT, REASON, RIG_BROKE
 from channover.errors import ChannoverError, NotAllowed, UsageError
 from channover.fixtures import (
     RECORD,
@@ -39,18 +35,17 @@ from channover.fixtures import (
 )
 from channover.hosts import kernel
 from channover.hosts.base import Journal
-from channover.hosts.isolated import environment
-from channover.keeping import MASKER, AllureFiles
+from channover.keeping import MASKER
+from channover.planning import Planning, uncollected
 from channover.record import Record
-from channover.report.facts import Planned
 from channover.report.masking import Masker
-from channover.report.results import planned_folder
 from channover.report.terminal import show
 from channover.reporting import LAB, MACHINES, Reporting, rig_of
 from channover.rigging import Rigging
 from channover.session import Session, target_of
 from channover.topology import Topology, pair
 from channover.verdict.expect import Expectation, Measured, quantity
+from channover.witness import Witness
 from channover.words import pytest_load_initial_conftests
 
 __all__ = [
@@ -71,14 +66,10 @@ __all__ = [
     "udp",
 ]
 
-COLLECTED = pytest.StashKey[Collected]()
 UNMET = pytest.StashKey[str]()
 STRICT = "channover_strict"
 EXPLAINED = pytest.StashKey[str]()
 """The last explanation of a comparison, whole: pytest cuts long ones short."""
-_WORKER_FOLDER = "channover_folder"
-_USAGE = "channover_usage"
-_LOST = "channover_lost"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -97,7 +88,7 @@ def pytest_configure(config: pytest.Config) -> None:
         wanted = settings.read(config)
     except UsageError as error:
         raise pytest.UsageError(words.usable(config, str(error))) from None
-    if _is_worker(config):
+    if is_worker(config):
         kernel.die_with_parent()  # xdist itself ends a worker 5 to 15 s after the controller was killed
     config.stash[SESSION] = Session(wanted, target_of(wanted))
     config.stash[evidencing.LIVE] = lambda *_: None
@@ -117,24 +108,20 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         session.target.close()
 
 
-def _behaviour(item: pytest.Item) -> Behaviour | None:
-    """Return the behaviour that a test states; other suites may have a marker of the same name for ends of their own."""
-    mark = item.get_closest_marker("behaviour")
-    return CATALOGUE.get(mark.args[0]) if mark and mark.args and isinstance(mark.args[0], str) else None
-
-
 def _topology(item: pytest.Item) -> Topology:
     return marked(item, "topology", Topology) or pair()
-
-
-def _is_worker(config: pytest.Config) -> bool:
-    return hasattr(config, "workerinput")
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Find out what cannot be tried here, and why. Raises pytest.UsageError where nothing can."""
-    stated = [(item, behaviour) for item in items if (behaviour := _behaviour(item)) is not None]
+    if shows_fixtures(config):
+        return
+    for item, fault in marks.wrong(items).items():
+        items.remove(item)
+        report = pytest.CollectReport(item.nodeid, "failed", f"{item.name}: {fault}", [])
+        config.hook.pytest_collectreport(report=report)
+    stated = [(item, behaviour) for item in items if (behaviour := marks.stated(item)) is not None]
     if not stated:
         return
     session = config.stash[SESSION]
@@ -149,16 +136,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.stash[UNMET] = reason
                 if not session.settings.strict:
                     item.add_marker(pytest.mark.skip(reason=reason))
-        if not config.option.collectonly:
-            _start_results(config, session, [Planned(item.nodeid, behaviour.id) for item, behaviour in stated])
     except ChannoverError as error:
-        said = words.usable(config, collecting.one_line(error))
-        if not _is_worker(config):
-            raise pytest.UsageError(said) from None
-        # xdist takes an exception of a worker for a crash; so it ends without tests, and the controller says why.
-        output: dict[str, object] = getattr(config, "workeroutput", {})
-        output[_USAGE] = said
-        items.clear()
+        refuse(config, items, error)
 
 
 def _unasked(config: pytest.Config) -> bool:
@@ -166,116 +145,28 @@ def _unasked(config: pytest.Config) -> bool:
     return bool(config.option.collectonly) and config.stash[SESSION].settings.place.lab is not None
 
 
-def _start_results(config: pytest.Config, session: Session, planned: list[Planned]) -> None:
-    """Make the run's folder, keep the plan there, and have Allure write into it unless the user named a folder."""
-    masker = config.stash[MASKER]
-    planned = [masker.of(one) for one in planned]
-    told = getattr(config, "workerinput", {}).get(_WORKER_FOLDER)
-    folder = Path(told) if told else _collected(config, session).folder
-    if told:
-        collecting.save_plan(folder, planned)
-    else:
-        collected = _collected(config, session)
-        collected.planned = tuple(planned)
-        collected.open()
-    if not getattr(config.option, "allure_report_dir", None):
-        from allure_pytest import plugin as allure_plugin
-
-        config.option.allure_report_dir = str(folder / "allure-results")
-        try:
-            allure_plugin.pytest_configure(config)
-        except OSError as error:
-            raise UsageError(f"evidence cannot be kept in {folder}: {error.strerror or error}") from None
-    place = Path(os.path.abspath(config.option.allure_report_dir))
-    files = AllureFiles(place, masker, partial(_not_kept, config, place))
-    files.register()
-    config.add_cleanup(files.unregister)
-    evidencing.plots_into(place, masker)
-
-
-def _not_kept(config: pytest.Config, place: Path, error: OSError) -> None:
-    words = f"evidence cannot be kept in {place}: {error.strerror or error}"
-    if _is_worker(config):
-        output: dict[str, object] = getattr(config, "workeroutput", {})
-        output.setdefault(_LOST, words)
-    else:
-        collected = config.stash[COLLECTED]
-        collected.lost = collected.lost or words
-
-
-def _collected(config: pytest.Config, session: Session) -> Collected:
-    if COLLECTED not in config.stash:
-        start = datetime.now(timezone.utc)
-        folder = planned_folder(session.settings.reports, start)
-        place = session.settings.place
-        config.stash[COLLECTED] = Collected(
-            session.settings,
-            folder,
-            start,
-            lab=place.lab.name if place.lab else "",
-            revision=_revision(config.rootpath),
-            masker=config.stash[MASKER],
-        )
-    return config.stash[COLLECTED]
-
-
-def _revision(root: Path) -> str:
-    """Return the revision of what is run, where git knows one; one that was changed since ends in ``-dirty``."""
-    # What only looks must not refresh git's index, nor run what the settings of a repository name.
-    harmless = ("core.fsmonitor=false", "core.hooksPath=/dev/null")
-    git = ["git", "--no-optional-locks", *(word for one in harmless for word in ("-c", one)), "-C", str(root)]
-    try:
-        name, changed = (
-            subprocess.run(
-                [*git, *words], capture_output=True, text=True, timeout=5, check=False, env=environment()
-            ).stdout.strip()
-            for words in (
-                ("describe", "--always", "--abbrev=12"),
-                ("status", "--porcelain", "--untracked-files=no", "--ignore-submodules=all"),
-            )
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return f"{name}-dirty" if name and changed else name
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_configure_node(node: Any) -> None:
-    """Tell an xdist worker where the run's folder is."""
-    session = node.config.stash[SESSION]
-    node.workerinput[_WORKER_FOLDER] = str(_collected(node.config, session).folder)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_node_collection_finished(node: Any) -> None:
-    """Begin the results as soon as a worker has found behaviours and made the run's folder."""
-    collected = _collected(node.config, node.config.stash[SESSION])
-    if collected.folder.exists():
-        collected.planned = collecting.load_plan(collected.folder)
-        collected.open()
-
-
 def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
     """Name the target, where behaviours were collected."""
-    if not any(map(_behaviour, items)):
+    if not any(map(marks.stated, items)):
         return []
     wanted = config.stash[SESSION].settings
-    return [
-        f"channover: target {wanted.target}, links of {', '.join(quantity(rate, 'bit/s') for rate in wanted.rates)}"
-    ]
+    found = f"channover: target {wanted.target}, links of {', '.join(quantity(rate, 'bit/s') for rate in wanted.rates)}"
+    if wanted.place.dry_run and not config.option.collectonly:
+        found += f", LAG by {config.stash[SESSION].lag[0]}; a dry run measures nothing, and leaves nothing"
+    return [found]
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Set up the live line; with ``--collect-only``, print why tests would be skipped."""
     config = session.config
     reporter = config.pluginmanager.get_plugin("terminalreporter")
-    if reporter is None or _is_worker(config):
+    if reporter is None or is_worker(config):
         return
     if config.option.collectonly:
         for item in session.items:
             if UNMET in item.stash:
                 reporter.write_line(f"would skip {item.nodeid}: {item.stash[UNMET]}")
-        if _unasked(config) and any(map(_behaviour, session.items)):
+        if _unasked(config) and any(map(marks.stated, session.items)):
             reporter.write_line(
                 "channover: no host was asked what it lacks; 'channover doctor --target physical' asks them"
             )
@@ -288,7 +179,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Make the test's record; with ``--no-skips``, fail what cannot be tried here."""
-    behaviour = stated = _behaviour(item)
+    behaviour = stated = marks.stated(item)
     if behaviour is not None:
         paths = sum(len(node.nics) for node in _topology(item).nodes[:1])
         stated = behaviour.measured_with(paths, item.config.stash[SESSION].settings.link_for(_topology(item)).rate)
@@ -370,6 +261,12 @@ class _Reporter:
     def _opened(self) -> bool:
         return COLLECTED in self.config.stash and self.config.stash[COLLECTED].opened
 
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Take what could not be collected, by workers too: a plan may be lost with its worker."""
+        if COLLECTED in self.config.stash and not report.passed:
+            found = uncollected(report)
+            self.config.stash[COLLECTED].uncollected[found.nodeid] = found
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take a report."""
         if COLLECTED in self.config.stash:
@@ -379,10 +276,10 @@ class _Reporter:
     def pytest_testnodedown(self, node: Any) -> None:
         """Take what a worker has to say about the command line."""
         output = getattr(node, "workeroutput", {})
-        self.refused = self.refused or output.get(_USAGE, "")
+        self.refused = self.refused or output.get(USAGE, "")
         if COLLECTED in self.config.stash:
             collected = self.config.stash[COLLECTED]
-            collected.lost = collected.lost or output.get(_LOST, "")
+            collected.lost = collected.lost or output.get(LOST, "")
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_keyboard_interrupt(self) -> None:
@@ -418,7 +315,7 @@ class _Reporter:
             terminalreporter.write_line(line, yellow=True)
         show(collected.results(interrupted=False), terminalreporter._tw._file)
         skipped = {test.behaviour for test in collected.tests.values() if test.outcome == "skipped"}
-        if skipped and not self.config.stash[SESSION].settings.place.dry_run:
+        if skipped:
             terminalreporter.write_line(
                 f"not shown here, for want of something: {len(skipped)} behaviours", yellow=True
             )
@@ -431,11 +328,15 @@ class _Reporter:
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Collect results in the reporting process only: alone, or the controller of xdist's workers."""
-    if not _is_worker(session.config):
+    if not is_worker(session.config):
         session.config.pluginmanager.register(_Reporter(session.config), "channover_reporter")
-    reporting = Reporting(session.config, COLLECTED, reports=not _is_worker(session.config))
+    reporting = Reporting(session.config, COLLECTED, reports=not is_worker(session.config))
     session.config.pluginmanager.register(reporting, "channover_reporting")
     session.config.pluginmanager.register(Rigging(session.config), "channover_rigging")
+    planning = Planning(session.config)
+    session.config.pluginmanager.register(planning, "channover_planning")
+    session.config.pluginmanager.register(Beginning(session.config, planning), "channover_beginning")
+    session.config.pluginmanager.register(Witness(session.config), "channover_witness")
 
 
 def pytest_assertrepr_compare(config: pytest.Config, op: str, left: object, right: object) -> list[str] | None:

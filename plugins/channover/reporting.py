@@ -143,7 +143,9 @@ class Reporting:
         try:
             decided = certificate.write(collected.folder, pdf=False)
             page = os.path.relpath(decided.page, self._config.invocation_params.dir)
-            self._said += [f"certificate: {page}: {decided.decision.text}"]
+            found = decided.decision
+            self._said += [f"certificate: {page}: {found.text}"]
+            self._said += [f"  {words}" for words in (*found.incomplete, found.others) if words]
         except (ChannoverError, OSError) as error:
             self._said += [f"certificate: not made: {' '.join(str(error).split())}"]
 
@@ -188,7 +190,7 @@ def rig_of(
             found.get(node.name, ("", ""))[1],
             machine=found.get(node.name, ("", ""))[0],
             nics=tuple(
-                NicFacts(one.name, one.device, one.driver, one.firmware, one.speed)
+                NicFacts(one.name, one.device, one.driver, one.firmware, one.speed, one.bus)
                 for one in (lab.hosts[node.name].nic(nic) for nic in node.nics)
             ),
         )

@@ -17,6 +17,7 @@ from channover.errors import RigError, UsageError
 from channover.fixtures import RECORD, SESSION
 from channover.reporting import CAPTURES, FAULTS, LAB, MACHINES, PHASES
 from channover.targets.dry import DryTarget
+from channover.witness import WITNESSED
 
 _REMARKS = "channover_remarks"
 _NOTES = "channover_notes"
@@ -100,6 +101,7 @@ class Rigging:
         for key in _OF_A_TRY:
             if key in item.stash:
                 del item.stash[key]
+        self._config.stash[WITNESSED].pop(item.nodeid, None)
         item._initrequest()
         return runtestprotocol(item, nextitem=nextitem, log=False)
 

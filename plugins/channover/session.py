@@ -235,8 +235,12 @@ class Session:
         return "; ".join(dict.fromkeys(reasons)) or None
 
     def _missing(self, need: str, topology: Topology | None) -> list[str]:
+        if need not in self._probed:
+            return [
+                f"nobody knows how to find out whether a host has '{need}': no such need in channover's capabilities"
+            ]
         hosts = self._hosts(topology)
-        return [gap for host, gap in self._probed.get(need, {}).items() if hosts is None or host in hosts]
+        return [gap for host, gap in self._probed[need].items() if hosts is None or host in hosts]
 
     def _hosts(self, topology: Topology | None) -> frozenset[str] | None:
         """Return the real hosts that a topology is laid on; None: any host."""

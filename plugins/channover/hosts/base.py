@@ -21,7 +21,10 @@ from channover.state import State
 
 @dataclass(frozen=True)
 class Nic:
-    """A test NIC of a host: its label in the topology, its device, and what is known of it; ``speed`` is bit/s."""
+    """A test NIC of a host: its label in the topology, its device, and what is known of it.
+
+    ``speed`` is bit/s, ``bus`` what it is plugged into, as the kernel names it (``pci``); empty for a device made up.
+    """
 
     name: str
     device: str
@@ -29,6 +32,7 @@ class Nic:
     driver: str = ""
     firmware: str = ""
     speed: int | None = None
+    bus: str = ""
 
 
 @dataclass(frozen=True)

@@ -36,11 +36,13 @@ done
 command -v nmcli >/dev/null && nmcli -t -f DEVICE,STATE device 2>/dev/null | sed 's/^/nm /'
 command -v networkctl >/dev/null && networkctl --no-legend --no-pager list 2>/dev/null | awk '{print "networkd " $2 " " $5}'
 echo "@nics"
+linked() { [ ! -e "$1" ] || basename "$(readlink -f "$1")"; }
 for n in /sys/class/net/*; do
     [ -e "$n/device" ] || continue
-    printf '%s|' "${n##*/}" "$(basename "$(readlink -f "$n/device/driver")")" "$(cat "$n/speed" 2>/dev/null)" \
+    printf '%s|' "${n##*/}" "$(linked "$n/device/driver")" "$(cat "$n/speed" 2>/dev/null)" \
         "$(cat "$n/duplex" 2>/dev/null)" "$(cat "$n/carrier" 2>/dev/null)" \
-        "$(ethtool -i "${n##*/}" 2>/dev/null | sed -n 's/^firmware-version: //p')"
+        "$(ethtool -i "${n##*/}" 2>/dev/null | sed -n 's/^firmware-version: //p')" \
+        "$(linked "$n/device/subsystem")" "$(cat "$n/device/subsystem_vendor" 2>/dev/null)"
     echo
 done
 """
@@ -71,6 +73,8 @@ class NicFacts:
     """The device that it is stacked on: a VLAN's."""
     permanent: str = ""
     """The MAC address that it was made with: a member of a bond shows another one."""
+    bus: str = ""
+    """What it is plugged into, such as ``pci``; ``emulated pci`` where the device says that an emulator made it."""
     kind: str = ""
     """What makes it, if it is virtual (``vlan``, ``macvlan``), in iproute2's words."""
     port: str = ""
@@ -171,7 +175,7 @@ def parse(text: str, asked: float, answered: float, controller: str) -> Facts:
         raise Unusable("'ip' does not answer in JSON there: install iproute2 5.0 or newer")
     try:
         addresses: list[dict[str, Any]] = json.loads(parts["addresses"])
-        nics = {line.split("|")[0]: line.split("|")[1:6] for line in parts["nics"].splitlines()}
+        nics = {line.split("|")[0]: line.split("|")[1:8] for line in parts["nics"].splitlines()}
         devices = {}
         managed = _managed(parts["managers"])
         for entry in addresses:
@@ -199,6 +203,8 @@ def parse(text: str, asked: float, answered: float, controller: str) -> Facts:
         raise ValueError(f"the host's answer is not understood ({error!r}): {text[-300:]!r}") from error
 
 
+_EMULATORS = {"0x1af4", "0x15ad", "0x1414", "0x1ab8", "0x80ee", "0x5853"}
+"""Subsystem vendors (PCI) of QEMU, VMware, Hyper-V, Parallels, VirtualBox and Xen."""
 _COMMON_TABLES = {253, 254, 255}
 """default, main and local: ``RT_TABLE_*`` in ``linux/rtnetlink.h``."""
 
@@ -218,7 +224,7 @@ def _managed(text: str) -> dict[str, str]:
 
 
 def _device(entry: Mapping[str, Any], nic: list[str] | None, managed: Mapping[str, str]) -> NicFacts:
-    driver, speed, duplex, carrier, firmware = nic or ["", "", "", "", ""]
+    driver, speed, duplex, carrier, firmware, bus, vendor = (nic or [])[:7] + [""] * (7 - len(nic or []))
     made = entry.get("linkinfo", {})
     return NicFacts(
         device=entry["ifname"],
@@ -240,6 +246,7 @@ def _device(entry: Mapping[str, Any], nic: list[str] | None, managed: Mapping[st
         port=made.get("info_slave_kind", ""),
         filtering=bool(made.get("info_data", {}).get("vlan_filtering")),
         xdp="xdp" in entry,
+        bus=f"emulated {bus}" if vendor in _EMULATORS else bus,
     )
 
 

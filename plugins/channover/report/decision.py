@@ -1,30 +1,30 @@
 """The decision on a run: accepted, accepted under conditions, or not, and the rule that decided.
 
 A behaviour is mandatory where the run planned a mandatory test of it. Each planned test has one of five states: the four
-outcomes of a test, or *not reported*: it was collected, and nothing says how it ended (the run was stopped, or the
-worker that ran it was lost). A behaviour stands as its worst test does.
+outcomes of a test, or *not reported*: it was collected, and nothing says how it ended (the run was stopped, the worker
+that ran it was lost, its body was never run). A test that was reported several times counts as its worst report, and a
+behaviour stands as its worst test does.
 
-The rules, in the order in which they are asked:
+:data:`RULES` are asked in their order; docs/certificate.md has them as a table. The decision follows from results and
+waivers alone, so that whoever has both can make it again.
 
-1. Evidence that is not whole decides by itself, and no waiver helps: no plan, nothing planned, a run that was stopped,
-   hardware that is not named.
-2. A mandatory behaviour that is in any other state than passed, and is not waived: NOT ACCEPTED.
-3. One that is waived: CONDITIONAL.
-4. Else ACCEPTED.
-
-A verdict holds for one target. What namespaces or virtual machines show is accepted for the emulated lab, never for hardware.
+A verdict holds for one target. What namespaces, virtual machines or virtual NICs show is accepted for the emulated lab,
+never for hardware.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 from channover.behaviours import CATALOGUE
+from channover.report.deviations import deviations, in_words
 from channover.report.facts import Planned
-from channover.report.results import Results, Run, TestResult
+from channover.report.results import Outcome, Results, Run, TestResult
+from channover.report.scope import Scope, scope
 from channover.report.waivers import Waiver
 
 State = Literal["failed", "error", "not reported", "skipped", "passed"]
@@ -41,45 +41,94 @@ MEANING: dict[State, str] = {
 
 
 @dataclass(frozen=True)
-class Scope:
-    """What a target's runs can prove. ``holds_for`` follows the verdict; ``proves`` is a sentence or two."""
+class Rule:
+    """One rule: the verdict of a run that it applies to, whether a waiver helps, its words, and an example of it."""
 
-    name: str
-    emulated: bool
-    holds_for: str
-    proves: str
-
-
-_SCOPES = {
-    "netns": Scope(
-        "network namespaces",
-        True,
-        "for the emulated lab only",
-        "The hosts were network namespaces of one machine, the cables virtual and shaped to the stated rate. This proves "
-        "the method, and the protocol software of this kernel. It proves nothing about NICs, drivers, firmware, cables or "
-        "switches.",
-    ),
-    "vm": Scope(
-        "virtual machines",
-        True,
-        "for the emulated lab only",
-        "The hosts were virtual machines with kernels of their own, the cables virtual and shaped to the stated rate. This "
-        "proves the method, and the software of the stated kernels. It proves nothing about NICs, their drivers and "
-        "firmware, cables or switches.",
-    ),
-    "physical": Scope(
-        "physical hosts",
-        False,
-        "for the hardware named here",
-        "The hosts, NICs and cables were real. This holds for the items named here, as they were at the time of the run.",
-    ),
-}
+    verdict: Verdict
+    waiver: bool
+    words: str
+    example: str
 
 
-def scope(target: str) -> Scope:
-    """Return what runs of a target can prove; of a target that is not known, that is nothing about hardware."""
-    other = Scope(target, True, f"for the target '{target}' only", "Nothing is known of what this target proves.")
-    return _SCOPES.get(target, other)
+RULES: Mapping[str, Rule] = MappingProxyType(
+    {
+        "no plan": Rule(
+            "NOT ACCEPTED",
+            False,
+            "Results without a plan do not show which tests there should have been.",
+            "results of a version that recorded no plan",
+        ),
+        "nothing planned": Rule(
+            "NOT ACCEPTED",
+            False,
+            "A run that planned no mandatory behaviour shows nothing.",
+            "a suite whose tests state no behaviour",
+        ),
+        "stopped": Rule(
+            "NOT ACCEPTED",
+            False,
+            "A run that was stopped before its end shows only a part of what it planned.",
+            "Ctrl-C, `-x` or `--maxfail` after a failure, a process that was killed",
+        ),
+        "not collected": Rule(
+            "NOT ACCEPTED",
+            False,
+            "Of a file that could not be collected nobody knows which behaviours it tests.",
+            "an import error with `--continue-on-collection-errors`; a behaviour mark that is malformed or unknown",
+        ),
+        "skipped whole": Rule(
+            "NOT ACCEPTED",
+            False,
+            "Of a file that skipped itself as a whole nobody knows which behaviours it tests.",
+            "`pytest.skip(allow_module_level=True)`, `pytest.importorskip` outside a test",
+        ),
+        "no body": Rule(
+            "NOT ACCEPTED",
+            False,
+            "A test that was only set up and torn down has shown nothing.",
+            "`--setup-only`, `--setup-plan`",
+        ),
+        "other failure": Rule(
+            "NOT ACCEPTED",
+            False,
+            "A test of no behaviour that failed, or was lost, puts the rig in doubt, and no waiver names it.",
+            "a test of a project's own, without a behaviour mark, that fails",
+        ),
+        "hosts not named": Rule(
+            "NOT ACCEPTED",
+            False,
+            "A run on physical hosts that does not name them holds for nothing.",
+            "results of a version that recorded no hosts",
+        ),
+        "not passed": Rule(
+            "NOT ACCEPTED",
+            True,
+            "A mandatory behaviour that failed, ended in an error of the rig, was skipped, or was collected and not reported "
+            "is not accepted without a waiver.",
+            "one failure among several reports of a test (`--keep-duplicates`, reruns, `--dist each`); a test marked xfail "
+            "that failed",
+        ),
+        "nothing passed": Rule(
+            "NOT ACCEPTED",
+            False,
+            "Waivers alone accept nothing: one mandatory behaviour at least has to pass.",
+            "a run of which every behaviour is waived",
+        ),
+        "waived": Rule(
+            "CONDITIONAL",
+            True,
+            "Each mandatory behaviour passed or is waived by name, for a reason, until a day.",
+            "LAG-8 failed and is waived, all others passed",
+        ),
+        "passed": Rule(
+            "ACCEPTED",
+            True,
+            "Each mandatory behaviour passed in every test of it that was planned, and in every report of these.",
+            "all planned tests passed",
+        ),
+    }
+)
+"""In the order in which they are asked: the first that applies decides."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +160,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class Decision:
-    """The verdict on a run, the rule that decided (one sentence), what the rule was applied to, and what else is to be said.
+    """The verdict on a run, the words of the rule that decided, what the rule was applied to, and what else is to be said.
 
     ``incomplete`` is what the evidence lacks. ``behaviours`` are in the catalogue's order. ``uncovered`` are ids of the
     catalogue that the run did not plan, ``unused`` waivers that were not needed.
@@ -128,15 +177,42 @@ class Decision:
     deviations: tuple[str, ...]
 
     @property
-    def text(self) -> str:
-        """The verdict with what it holds for, such as ``ACCEPTED for the emulated lab only``."""
-        return self.verdict if self.verdict == "NOT ACCEPTED" else f"{self.verdict} {self.scope.holds_for}"
+    def passed(self) -> tuple[str, ...]:
+        """The mandatory behaviours of the catalogue that passed."""
+        return tuple(
+            each.behaviour
+            for each in self.behaviours
+            if each.mandatory and each.state == "passed" and each.behaviour in CATALOGUE
+        )
 
-    def against(self) -> list[tuple[State, list[str]]]:
-        """Return the mandatory behaviours that did not pass and are not waived, by their state, from the worst."""
-        open_ones = [each for each in self.behaviours if each.mandatory and not each.waiver]
-        found = [(state, [each.behaviour for each in open_ones if each.state == state]) for state in STATES[:-1]]
-        return [(state, ids) for state, ids in found if ids]
+    @property
+    def first_line(self) -> str:
+        """The verdict, and of how much: ``ACCEPTED: 4 of 27 behaviours``; what is not accepted is so for all."""
+        if self.verdict == "NOT ACCEPTED":
+            return self.verdict
+        return f"{self.verdict}: {len(self.passed)} of {len(CATALOGUE)} behaviours"
+
+    @property
+    def text(self) -> str:
+        """The first line with what it holds for: ``ACCEPTED: 4 of 27 behaviours for the emulated lab only``."""
+        return self.first_line if self.verdict == "NOT ACCEPTED" else f"{self.first_line} {self.scope.holds_for}"
+
+    def left(self) -> list[tuple[str, list[str]]]:
+        """Return what became of the behaviours that the verdict does not hold for, each with their ids, from the worst."""
+        waived = {each.behaviour for each in self.waived}
+        words = {
+            each.behaviour: "waived" if each.behaviour in waived else each.state if each.mandatory else "not mandatory"
+            for each in self.behaviours
+            if each.behaviour not in self.passed
+        }
+        words |= dict.fromkeys(self.uncovered, "not planned")
+        order = [*STATES, "waived", "not mandatory", "not planned"]
+        return [(word, ids) for word in order if (ids := [name for name, each in words.items() if each == word])]
+
+    @property
+    def others(self) -> str:
+        """The same in one line; empty where the verdict holds for all."""
+        return "; ".join(f"{word}: {', '.join(ids)}" for word, ids in self.left())
 
     @property
     def waived(self) -> tuple[Judged, ...]:
@@ -147,43 +223,35 @@ class Decision:
 def decide(results: Results, waivers: Sequence[Waiver] = ()) -> Decision:
     """Return the decision on a run. Waivers are taken to be valid (:func:`channover.report.waivers.load` sees to it)."""
     by_id = {waiver.behaviour: waiver for waiver in waivers}
-    judged = tuple(_judged(results, by_id))
+    tests = ended(results)
+    judged = tuple(_judged(tests, by_id))
     against = [each for each in judged if each.mandatory and each.state != "passed"]
     waived = [each for each in against if each.waiver]
     open_ones = [each for each in against if not each.waiver]
-    incomplete = _incomplete(results.run, judged)
-    verdict: Verdict
+    incomplete = list(_incomplete(results.run, judged, tests))
     if incomplete:
-        verdict, rule = "NOT ACCEPTED", "Evidence that is not whole decides by itself; no waiver helps."
+        rule = incomplete[0][0]
     elif open_ones:
-        verdict, rule = (
-            "NOT ACCEPTED",
-            (
-                "A mandatory behaviour that failed, ended in an error of the rig, was skipped, or was collected and not "
-                "reported is not accepted without a waiver."
-            ),
-        )
+        rule = "not passed"
     elif waived:
-        verdict, rule = (
-            "CONDITIONAL",
-            "Each mandatory behaviour passed or is waived by name, for a reason, until a day.",
-        )
+        passed = any(each.mandatory and each.state == "passed" for each in judged)
+        rule = "waived" if passed else "nothing passed"
     else:
-        verdict, rule = "ACCEPTED", "Each mandatory behaviour passed in every test of it that was planned."
-    reasons = [*incomplete, *(_reason(each) for each in open_ones)]
+        rule = "passed"
+    reasons = [*(words for _, words in incomplete), *(_reason(each) for each in open_ones)]
     reasons += [f"{_reason(each)}; waived by {each.waiver.who}" for each in waived if each.waiver]
     needed = {each.behaviour for each in waived}
     ids = {each.behaviour for each in judged}
     return Decision(
-        verdict,
-        rule,
+        RULES[rule].verdict,
+        RULES[rule].words,
         tuple(reasons),
-        tuple(incomplete),
-        scope(results.run.target),
+        tuple(words for _, words in incomplete),
+        scope(results.run),
         judged,
         tuple(identifier for identifier in CATALOGUE if identifier not in ids),
         tuple(waiver for waiver in waivers if waiver.behaviour not in needed),
-        tuple(_deviations(results, judged)),
+        (*_of_states(judged, tests), *deviations(results)),
     )
 
 
@@ -191,25 +259,37 @@ def ended(results: Results) -> dict[str, tuple[Planned, Ended]]:
     """Return every test that was planned or reported, by nodeid, with its behaviour and how it ended."""
     reported = {test.nodeid: test for test in results.tests}
     planned = {test.nodeid: test for test in results.run.planned or ()}
+    times = Counter(test.nodeid for test in results.run.planned or ())
     found: dict[str, tuple[Planned, Ended]] = {}
     for nodeid in dict.fromkeys([*planned, *reported]):
         result = reported.get(nodeid)
         plan = planned.get(nodeid) or Planned(nodeid, result.behaviour if result else None)
-        found[nodeid] = (plan, _ended(nodeid, result))
+        found[nodeid] = (plan, _ended(nodeid, result, times[nodeid], results.run))
     return found
 
 
-def _ended(nodeid: str, result: TestResult | None) -> Ended:
+def _ended(nodeid: str, result: TestResult | None, times: int, run: Run) -> Ended:
     if result is None:
-        return Ended(nodeid, "not reported", "the run or its worker ended before the test did", None)
-    if result.lost:
-        return Ended(nodeid, "not reported", result.reason, result)
-    return Ended(nodeid, result.outcome, result.reason, result)
+        why = "the run was stopped before the test ended" if run.interrupted else "nothing was reported of it"
+        return Ended(nodeid, "not reported", why, None)
+    state = state_of(result.outcome, unknown=result.lost or result.unrun)
+    reports = len(result.outcomes) or 1
+    if reports < times and STATES.index(state) > STATES.index("not reported"):
+        return Ended(nodeid, "not reported", f"to be run {times} times, and reported {reports} times", result)
+    return Ended(nodeid, state, result.reason, result)
 
 
-def _judged(results: Results, waivers: dict[str, Waiver]) -> Iterable[Judged]:
+def state_of(outcome: Outcome, *, unknown: bool) -> State:
+    """Return the state of a test that was reported; ``unknown``: nothing says how it ended, whatever the outcome is."""
+    return "not reported" if unknown else outcome
+
+
+_Tests = Mapping[str, tuple[Planned, Ended]]
+
+
+def _judged(ends: _Tests, waivers: dict[str, Waiver]) -> Iterable[Judged]:
     tests: dict[str, list[tuple[Planned, Ended]]] = {}
-    for plan, end in ended(results).values():
+    for plan, end in ends.values():
         if plan.behaviour is not None:
             tests.setdefault(plan.behaviour, []).append((plan, end))
     order = [identifier for identifier in CATALOGUE if identifier in tests]
@@ -228,17 +308,30 @@ def _judged(results: Results, waivers: dict[str, Waiver]) -> Iterable[Judged]:
         )
 
 
-def _incomplete(run: Run, judged: Sequence[Judged]) -> list[str]:
-    found = []
+def _incomplete(run: Run, judged: Sequence[Judged], tests: _Tests) -> Iterable[tuple[str, str]]:
+    """Yield what decides by itself, as the rule's name and a reason."""
     if run.planned is None:
-        found.append("the results hold no plan: a test that was collected and not reported would not be noticed")
+        yield (
+            "no plan",
+            "the results hold no plan: a test that was collected and not reported would not be noticed",
+        )
     if not any(each.mandatory for each in judged):
-        found.append("no mandatory behaviour was planned")
+        yield "nothing planned", "no mandatory behaviour was planned"
     if run.interrupted:
-        found.append("the run was stopped before its end")
+        yield "stopped", "the run was stopped before its end"
+    for rule, words, skipped in (
+        ("not collected", "could not be collected", False),
+        ("skipped whole", "skipped as a whole", True),
+    ):
+        if found := [f"{one.nodeid} ({one.reason})" for one in run.uncollected if one.skipped is skipped]:
+            yield rule, f"{words}: {in_words(found)}"
+    if unrun := [end.nodeid for _, end in tests.values() if end.result and end.result.unrun]:
+        yield "no body", f"only set up and torn down, no body ran: {in_words(unrun)}"
+    bad = ("failed", "error", "not reported")
+    if other := [end.nodeid for plan, end in tests.values() if plan.behaviour is None and end.state in bad]:
+        yield "other failure", f"a test of no behaviour failed or was lost: {in_words(other)}"
     if run.target == "physical" and not run.hosts:
-        found.append("the results do not name the hosts that were tested")
-    return found
+        yield "hosts not named", "the results do not name the hosts that were tested"
 
 
 def _reason(judged: Judged) -> str:
@@ -247,31 +340,10 @@ def _reason(judged: Judged) -> str:
     return f"{judged.behaviour}: {judged.state} ({MEANING[judged.state]}); tests: {tally}"
 
 
-def _deviations(results: Results, judged: Sequence[Judged]) -> Iterable[str]:
-    run = results.run
+def _of_states(judged: Sequence[Judged], tests: _Tests) -> Iterable[str]:
     for each in judged:
         if not each.mandatory and each.state != "passed":
             yield f"{each.behaviour}, which is not mandatory: {each.state}"
-    if run.planned is not None:
-        names = {test.nodeid for test in run.planned}
-        if surplus := [test.nodeid for test in results.tests if test.nodeid not in names]:
-            yield f"{len(surplus)} reported and not planned: {_names(surplus)}"
-    other = [end.nodeid for plan, end in ended(results).values() if plan.behaviour is None and end.state != "passed"]
-    if other:
-        yield f"{len(other)} of no behaviour did not pass: {_names(other)}"
-    if repeated := [test.nodeid for test in results.tests if test.repeated]:
-        yield f"{len(repeated)} repeated: a machine died in the first try: {_names(repeated)}"
-    unsettled = [test.nodeid for test in results.tests if not all(each.settled for each in test.measurements)]
-    if unsettled:
-        yield f"{len(unsettled)} with a value that had not settled at the deadline; the mean decided: {_names(unsettled)}"
-    if not run.revision:
-        yield "the revision of the suites was not recorded"
-    elif "dirty" in run.revision:
-        yield f"the suites had changes beside their revision: {run.revision}"
-    if not run.hosts:
-        yield "hosts and NICs were not recorded"
-
-
-def _names(nodeids: Sequence[str], most: int = 3) -> str:
-    rest = len(nodeids) - most
-    return ", ".join(nodeids[:most]) + (f" and {rest} more" if rest > 0 else "")
+    skipped = [end.nodeid for plan, end in tests.values() if plan.behaviour is None and end.state == "skipped"]
+    if skipped:
+        yield f"{len(skipped)} of no behaviour skipped: {in_words(skipped)}"

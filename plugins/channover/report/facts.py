@@ -11,13 +11,18 @@ Role = Literal["host", "switch"]
 
 @dataclass(frozen=True)
 class NicFacts:
-    """One NIC: its name in the topology, its device, driver, firmware; ``speed`` is bit/s, None where unknown."""
+    """One NIC: its name in the topology, its device, driver, firmware; ``speed`` is bit/s, None where unknown.
+
+    ``bus`` is what it is plugged into, such as ``pci``, as the kernel names it; empty where it has none, or where nobody
+    looked (results of former versions).
+    """
 
     name: str
     device: str = ""
     driver: str = ""
     firmware: str = ""
     speed: float | None = None
+    bus: str = ""
 
 
 @dataclass(frozen=True)
@@ -45,11 +50,40 @@ class CableFacts:
 
 @dataclass(frozen=True)
 class Planned:
-    """A test that was collected to be run. ``mandatory`` says whether a verdict on the whole depends on it."""
+    """A test that was collected to be run; it stands there as often as it is to be run.
+
+    ``mandatory`` says whether a verdict on the whole depends on it, ``xfail`` whether it is marked as expected to fail.
+    """
 
     nodeid: str
     behaviour: str | None
     mandatory: bool = True
+    xfail: bool = False
+
+
+How = Literal["deselected", "not asked for", "ignored"]
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A test, or a file of tests, that lay where pytest looked and was not run.
+
+    ``deselected``: collected, and taken out by an option or a hook. ``not asked for``: in a file of which other tests
+    were. ``ignored``: a file or folder that pytest was told to pass over.
+    """
+
+    nodeid: str
+    behaviour: str | None
+    how: How
+
+
+@dataclass(frozen=True)
+class Uncollected:
+    """A file (or a test) that could not be collected, or skipped itself as a whole: what it holds is not known."""
+
+    nodeid: str
+    reason: str
+    skipped: bool = False
 
 
 def host_facts(plain: Mapping[str, Any]) -> HostFacts:

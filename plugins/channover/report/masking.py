@@ -29,7 +29,7 @@ _BEGINNINGS = ("AKIA", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "glpat-", "xox")
 _LINE, _ENCODED, _SHORTEST = 16, 8, 3
 """Characters of a line of a secret of several, of an encoded part of one, of an end that is left of one: that is one still."""
 _NONE = re.compile(r"(?!)")
-_RESULTS = ("id", "target", "outcome", "unit", "behaviour", "role", "start", "end")
+_RESULTS = ("id", "target", "outcome", "outcomes", "unit", "behaviour", "role", "how", "start", "end")
 _ALLURE = ("uuid", "historyId", "testCaseId", "source", "type", "status", "stage", "children")
 FIXED = frozenset((*_RESULTS, *_ALLURE))
 """Fields whose values are words of a format, or names of files: a secret that is such a word is none there."""

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from channover.errors import UsageError
-from channover.report.facts import CableFacts, HostFacts, Planned, host_facts
+from channover.report.facts import CableFacts, HostFacts, LeftOut, Planned, Uncollected, host_facts
 
 Unit = Literal["bit/s", "s", "1", "bytes"]
 Outcome = Literal["passed", "failed", "error", "skipped"]
@@ -79,7 +79,9 @@ class TestResult:
     ``nics`` tells what each NIC carried while the test measured.
     ``behaviour`` is an id of the catalogue, None for a test that states none. ``lost`` says that the process which ran
     the test was lost, so that there is no verdict; the outcome is ``error`` then. ``repeated`` says that a machine died in
-    the first try, and that this is the second one. Raises ValueError where the duration is negative or not finite.
+    the first try, and that this is the second one. ``unrun`` says that it was only set up and torn down: its body did not
+    run. ``outcomes`` are those of all its reports where it had more than one; the result is that of the worst.
+    Raises ValueError where the duration is negative or not finite.
     """
 
     __test__ = False  # no test class, though its name begins like one
@@ -93,6 +95,8 @@ class TestResult:
     lost: bool = False
     nics: tuple[NicBytes, ...] = ()
     repeated: bool = False
+    unrun: bool = False
+    outcomes: tuple[Outcome, ...] = ()
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.duration) and self.duration >= 0):
@@ -104,12 +108,15 @@ class TestResult:
 class Run:
     """One run: where, with what, when. ``link_rate`` is bit/s; ``tools`` maps names to versions.
 
-    ``start`` and ``end`` are as :func:`moment` writes them, ``command`` is the command line, ``lag_driver`` is None
+    ``start`` and ``end`` are as :func:`moment` writes them, ``command`` is what pytest was called with, ``lag_driver`` is None
     where no LAG could be had. ``interrupted`` says that tests may be missing because the run was stopped.
 
     What former versions did not note: ``lab``, the name of the lab; ``revision`` of the suites, as the version control
     names it; ``hosts`` and ``cables`` of the rig; ``planned``, the tests that were collected, None where that is not
-    known; ``confidence`` of the intervals, None where there are none; ``durations`` (s) by what lasts so long.
+    known; ``confidence`` of the intervals, None where there are none; ``durations`` (s) by what lasts so long;
+    ``left_out``, the tests that were there and not run; ``uncollected``, what could not be collected; ``options`` that
+    were in force beside the command line, by where they come from; ``changes``, the files that were not as their revision
+    has them, each with what it was.
     """
 
     id: str
@@ -130,6 +137,10 @@ class Run:
     planned: tuple[Planned, ...] | None = None
     confidence: float | None = None
     durations: Mapping[str, float] = field(default_factory=dict)
+    left_out: tuple[LeftOut, ...] = ()
+    uncollected: tuple[Uncollected, ...] = ()
+    options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    changes: tuple[str, ...] = ()
 
     @property
     def link_rates(self) -> tuple[float, ...]:
@@ -170,6 +181,7 @@ class Results:
                         **test,
                         "measurements": tuple(Measurement(**one) for one in test["measurements"]),
                         "nics": tuple(NicBytes(**one) for one in test.get("nics", ())),
+                        "outcomes": tuple(test.get("outcomes", ())),
                     }
                 )
                 for test in document["tests"]
@@ -193,6 +205,10 @@ def _run(plain: Mapping[str, Any]) -> Run:
             "hosts": tuple(host_facts(host) for host in plain.get("hosts", ())),
             "cables": tuple(CableFacts(**cable) for cable in plain.get("cables", ())),
             "planned": None if planned is None else tuple(Planned(**test) for test in planned),
+            "left_out": tuple(LeftOut(**test) for test in plain.get("left_out", ())),
+            "uncollected": tuple(Uncollected(**one) for one in plain.get("uncollected", ())),
+            "options": {origin: tuple(words) for origin, words in plain.get("options", {}).items()},
+            "changes": tuple(plain.get("changes", ())),
         }
     )
 

@@ -147,7 +147,7 @@ class PhysicalTarget:
             if ours.node == node:
                 device = seat.device(theirs.nic)
                 one = seat.facts.devices[device]
-                nics[ours.nic] = Nic(ours.nic, device, one.mac, one.driver, one.firmware, one.speed)
+                nics[ours.nic] = Nic(ours.nic, device, one.mac, one.driver, one.firmware, one.speed, one.bus)
         folder = f"{ROOT}/{seat.run_id}"
         lease = f"{folder}/beat" if seat.held else ""
         return RemoteHost(

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from channover.drivers import VIRTUAL
 from channover.errors import RigError
 from channover.hosts.base import Host, Nic
 from channover.hosts.facts import Facts, NicFacts, speed_of
@@ -31,12 +32,6 @@ PORTS = ("", "bridge", "bond", "vrf")
 EXCLUSIVE = ("macvlan", "macvtap", "ipvlan", "ipvtap", "macsec")
 """Kinds of devices that take all that a NIC receives, as a LAG and a bridge do: a NIC is for one of them
 (``netdev_rx_handler_register`` in ``net/core/dev.c``)."""
-
-VIRTUAL = (
-    "virtio_net", "veth", "vmxnet3", "hv_netvsc", "xen_netfront", "vif", "ena", "gve", "ibmveth", "netdevsim", "macvlan",
-    "thunderbolt-net",
-)  # fmt: skip
-"""Drivers of NICs that have no cable of their own: the speed that they tell is what they were told, or made up."""
 
 
 @dataclass(frozen=True)

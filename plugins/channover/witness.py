@@ -1,0 +1,59 @@
+"""What pytest made of each phase of a test, before plugins and conftest files could say otherwise.
+
+A hook may turn a failed report into a passed one, and a plugin may try a test again and report the last try alone. Each
+report carries what was witnessed so far, so that whoever takes the reports sees both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+import pytest
+
+from channover.errors import RigError
+from channover.report.results import Outcome
+
+WITNESSED = pytest.StashKey[dict[str, list[list[str]]]]()
+"""In the configuration: by test, the phases that were made and not reported yet, each with its outcome."""
+_CARRIED = "channover_witnessed"
+
+
+class Witness:
+    """Sees every phase's report first."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._seen = config.stash.setdefault(WITNESSED, {})
+
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Note the phase and its outcome, and have the report carry all that was noted of the test."""
+        report = yield
+        seen = self._seen.setdefault(item.nodeid, [])
+        broke = call.excinfo is not None and isinstance(call.excinfo.value, RigError)
+        seen.append([str(report.when), "error" if report.failed and broke else report.outcome])
+        setattr(report, _CARRIED, list(seen))
+        return report
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Begin anew where a try was reported to its end."""
+        if report.when == "teardown" or str(report.outcome) == "rerun":
+            self._seen.pop(report.nodeid, None)
+
+
+def against(report: pytest.TestReport) -> tuple[Outcome, str] | None:
+    """Say what speaks against a test whose reports say that it passed, by the last of them."""
+    seen: list[list[str]] | None = getattr(report, _CARRIED, None)
+    if seen is None:
+        return "error", "its report was not made by pytest: a plugin or a conftest.py put another one in its place"
+    for when, outcome in seen:
+        if outcome == "skipped":
+            return "skipped", f"skipped ({when}), and reported as passed: a plugin or a conftest.py changed the report"
+        if outcome != "passed":
+            verdict: Outcome = "failed" if when == "call" and outcome == "failed" else "error"
+            return (
+                verdict,
+                f"failed ({when}), and reported as passed: a plugin or a conftest.py changed it, or tried again",
+            )
+    return None
