@@ -18,6 +18,7 @@ ANSWER = """\
 100.5
 @bash
 GNU bash, version 5.2.15
+@lacks
 @addresses
 {addresses}
 @route
