@@ -28,7 +28,7 @@ PARTS = (
     "channover.slot:measuring_slot",
     "channover.observe.nics:Sampler.__init__",
     "channover.observe.nics:Sampler.stop",
-    "channover.flow:counters",
+    "channover.trace:counters",
     "channover.traffic.iperf:Transfer.start",
     "channover.traffic.iperf:Transfer.stop",
     "channover.observe.evidence:collect_all",

@@ -18,7 +18,7 @@ from channover.hosts.base import Host, Journal
 from channover.network.guard import Guard, both_guard, source_guard
 from channover.network.openvpn import join_listener
 from channover.network.tunnel import Tunnel
-from channover.plan import EndpointAdd, EndpointDelete, LimitsSet, Plan, RuleDelete, TableAdd
+from channover.plan import AddressAdd, EndpointAdd, EndpointDelete, LimitsSet, Plan, RuleDelete, TableAdd
 from channover.state import State
 from channover.targets.base import Lab
 from channover.targets.netns import NetnsTarget
@@ -64,21 +64,54 @@ def _seven_extra_subflows(lab: Lab) -> None:
     _change(lab.left, LimitsSet(7, 8))
 
 
+def _nine_on_one_path(lab: Lab) -> None:
+    """Have three addresses on the first NIC of each host be the mesh: nine subflows, all by one cable."""
+    for host, last, flags in ((lab.left, 1, ("subflow", "fullmesh")), (lab.right, 2, ("signal",))):
+        extra = [f"10.201.{number}.{last}" for number in (1, 2)]
+        device = host.nic("a").device
+        _change(host, *(EndpointDelete(number) for number in host.state().endpoints if number != 1))
+        _change(host, *(AddressAdd(device, f"{address}/24") for address in extra))
+        _change(host, *(EndpointAdd(number, address, flags) for number, address in enumerate(extra, start=2)))
+
+
+_IN_TURNS = """
+while :; do
+    for slow in 1 2; do
+        tc qdisc replace dev eth$slow root tbf rate 1mbit burst 16k latency 100ms
+        tc qdisc del dev eth$((3 - slow)) root
+        sleep 0.4
+    done
+done
+"""
+
+
+def _full_in_turns(lab: Lab) -> None:
+    """Have one NIC at a time carry what its cable takes, and the other next to nothing."""
+    lab.left.spawn("sh", "-c", _IN_TURNS)
+
+
+def _own_curl(lab: Lab) -> None:
+    """Put a curl in the place of the distribution's that somebody has built anew; it is the lab's own mount."""
+    changed = f"{lab.left.folder}/curl"
+    script = f'curl=$(readlink -f "$(command -v curl)") && cp "$curl" {changed} && echo >>{changed}'
+    lab.left.run("sh", "-c", f'{script} && mount --bind {changed} "$curl"')
+
+
 def _pull_second_cable(lab: Lab) -> None:
     names = ("west", "east") if "west" in lab.hosts else ("left", "right")
     lab.cabling.cut(list(lab.topology.between(*names))[1])
 
 
-def _chatter(lab: Lab) -> None:
-    """Send frames that are no LACP out of every NIC, below the LAG."""
+def _chatter(lab: Lab, size: int = 40, pause: float = 0.05) -> None:
+    """Send frames that are no LACP, of so many bytes and so often (seconds), out of every NIC, below the LAG."""
     script = (
         "import socket,time,sys\n"
         "s=[socket.socket(socket.AF_PACKET,socket.SOCK_RAW) for _ in sys.argv[1:]]\n"
         "[one.bind((name,0)) for one,name in zip(s,sys.argv[1:])]\n"
         "while True:\n"
-        "    [one.send(b'\\xff'*6+b'\\x02'*6+b'\\x88\\xb5'+b'x'*40) for one in s]; time.sleep(0.05)\n"
+        "    [one.send(b'\\xff'*6+b'\\x02'*6+b'\\x88\\xb5'+b'x'*%d) for one in s]; time.sleep(%g)\n"
     )
-    lab.left.spawn("python3", "-c", script, *(nic.device for nic in lab.left.nics.values()))
+    lab.left.spawn("python3", "-c", script % (size, pause), *(nic.device for nic in lab.left.nics.values()))
 
 
 @contextmanager
@@ -144,9 +177,15 @@ FAULTS: Mapping[str, Fault] = {
     "fast-cables": Fault(rate=2.0),
     "pulled-cable": Fault(before_traffic=_pull_second_cable),
     "pulled-trunk": Fault(at_once=_pull_second_cable),
+    "much-slower-cables": Fault(rate=0.1),
+    "nine-on-one-path": Fault(rate=3.0, before_traffic=_nine_on_one_path),
+    "full-in-turns": Fault(rate=2.0, before_traffic=_full_in_turns),
+    "own-curl": Fault(before_traffic=_own_curl),
+    "loud-chatter": Fault(before_traffic=lambda lab: _chatter(lab, 1000, 0.012)),
     "chatter": Fault(before_traffic=_chatter),
     "no-endpoints": Fault(before_traffic=_no_endpoints),
     "no-source-rules": Fault(before_traffic=_no_rules_one_address),
+    "fast-middlebox": Fault(rate=2.0, before_traffic=_strip_mptcp),
     "middlebox": Fault(before_traffic=_strip_mptcp),
     "seven-extra-subflows": Fault(before_traffic=_seven_extra_subflows),
     "multipath-stays-on": Fault(other_contexts=[(paths.Multipath, "off", _nothing)]),

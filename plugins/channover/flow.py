@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from statistics import fmean, median
@@ -348,12 +348,19 @@ class Flow:
     def established(self, host: Host) -> Measured:
         """Return how many subflows of the flow were established on a host, one that its kernel reset later included."""
         self.close()
-        return self._count("subflows", len(self.trace.established(host.name, self._ports)))
+        return self._count(f"subflows at {host.name}", len(self.trace.established(host.name, self._ports)))
 
     def pairs(self, host: Host) -> set[Pair]:
         """Return the addresses between which a host had established subflows of the flow: its own, and the other end's."""
         self.close()
         return {(one.source, one.destination) for one in self.trace.established(host.name, self._ports)}
+
+    def meshed(self, host: Host, mesh: Collection[Pair]) -> Measured:
+        """Return how many of these pairs of addresses, a host's own and another, have an established subflow there."""
+        missing = sorted(set(mesh) - self.pairs(host))
+        value = self._count(f"address pairs of the mesh at {host.name}", len(set(mesh)) - len(missing))
+        words = [f"{host.name}: no subflow from {near} to {far}" for near, far in missing]
+        return replace(value, explain=lambda: "\n".join([*words, self.explain()]))
 
     def subflows(self, host: Host) -> tuple[Subflow, ...]:
         """Return the subflows that a host had just before the traffic was ended, listening sockets left out."""

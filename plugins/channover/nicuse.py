@@ -102,8 +102,14 @@ class NicUse:
                 found.append(Idle(self._value(what, size, "bytes"), getattr(moved[name], f"{direction}_packets")))
         return found
 
-    def wire_rate(self, host: Host, nic: str) -> Measured:
-        """Return the median rate (bit/s on the wire) of a NIC's busier direction: start and end do not count."""
+    def least(self, host: Host, direction: str, nics: Sequence[str]) -> Measured:
+        """Return the median rate (bit/s on the wire) of whichever of a host's NICs carried least, slice by slice.
+
+        NICs that are full in turns have little of it. What a host receives (``rx``) has crossed the cable; what it sends
+        (``tx``) may be dropped on the way. Start and end do not count.
+        """
         series = self.series[host.name]
-        rate = max(median(series.rate(host.nic(nic).device, direction) or (0.0,)) for direction in ("tx", "rx"))
-        return self._value(f"wire rate of {host.name}.{nic}", self.link.counted(rate), "bit/s")
+        slices = zip(*(series.rate(host.nic(nic).device, direction) for nic in nics), strict=True)
+        rate = median([min(one) for one in slices] or [0.0])
+        name = f"lesser {direction} rate of {host.name}'s NICs"
+        return self._value(name, self.link.counted(rate), "bit/s")

@@ -48,6 +48,14 @@ class Multipath:
         """Return the address of a NIC of ``left`` or ``right``."""
         return str(self.lab.address(Port(host, nic)).ip)
 
+    def mesh(self, host: Host) -> set[tuple[str, str]]:
+        """Return the pairs of addresses of the full mesh as a host sees them: each of its own with each of the other's."""
+        own: dict[Port, str] = {}
+        others: dict[Port, str] = {}
+        for port in (port for cable in self.lab.topology.between("left", "right") for port in cable.ports):
+            (own if port.node == host.name else others)[port] = str(self.lab.address(port).ip)
+        return {(near, far) for near in own.values() for far in others.values()}
+
     @contextmanager
     def off(self, nics: Collection[str]) -> Iterator[None]:
         """Take these NICs' endpoints away for the length of a block: the article's ``multipath off``."""
