@@ -26,11 +26,12 @@ from channover.plan import Plan
 from channover.record import Record
 from channover.slot import measuring_slot
 from channover.topology import Port
+from channover.traffic.iperf import PORTS
 from channover.verdict.expect import Measured, count
 from channover.verdict.loop import Form, LoopFinding, loops
 from channover.wire import Link
 
-LOAD_PORT = 5399
+LOAD_PORT = PORTS[-1]
 """TCP and UDP port of a background load."""
 LOAD = 1.5
 """Links' worth of datagrams that a background load offers: more than one link carries, less than two."""
