@@ -295,7 +295,10 @@ def test_without_a_generator_one_line_says_what_to_do(
 def test_a_run_without_a_generator_has_all_the_rest(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(channover.__file__).parent.parent))
     monkeypatch.setenv(generator.FOLDER, "none")
-    pytester.makepyfile("from channover.testing import behaviour\n@behaviour('MP-8')\ndef test_one(): pass")
+    pytester.makepyfile(
+        "from channover.testing import behaviour\n@behaviour('MP-8')\n"
+        "def test_one(counted): assert counted('paths', 1) == 1"
+    )
     done = pytester.runpytest_subprocess("-p", "channover.plugin")
     assert done.ret == 0
     said = [line for line in done.stdout.lines if line.startswith("report:")]
@@ -318,8 +321,8 @@ def test_a_failure_a_skip_a_broken_rig_and_a_lost_worker_are_told_apart_everywhe
         from channover.errors import RigError
 
         @behaviour("MP-8")
-        def test_passes(lab):
-            pass
+        def test_passes(lab, counted):
+            assert counted("paths", 1) == 1
 
         @behaviour("MP-1")
         def test_fails(lab):
@@ -404,7 +407,8 @@ def test_a_file_copy_and_a_lag_have_a_story_too(pytester: pytest.Pytester, monke
         @behaviour("LAG-6")
         @on(two_switches(1))
         def test_copies(switched, copies):
-            copies(FileProtocol.HTTP, switched.left[0], switched.right[0], watched=switched.switches)
+            copied = copies(FileProtocol.HTTP, switched.left[0], switched.right[0], watched=switched.switches)
+            assert copied.nics_used == 1
 
         @behaviour("LAG-4")
         def test_forms(forming_lag, counted):
@@ -514,7 +518,9 @@ def test_a_page_of_a_failure_names_the_cause_and_says_so_in_words() -> None:
     assert "✗ does not hold" in page and "-44.4 %" in page
     assert re.search(r"<b>Most likely</b>: <bdi[^>]*>NIC b is &lt;down&gt;</bdi>", page)
     assert 'src="data:image/svg+xml;charset=utf-8,%3Csvg%3Eé%23%3C/svg%3E"' in page
-    unsettled = replace(story_of, verdict="error", readings=[replace(story_of.readings[0], settled=False)])
+    unsettled = replace(
+        story_of, verdict="error", readings=[replace(story_of.readings[0], undecided="the rig was busy")]
+    )
     assert "The rig broke" in story.page(unsettled) and "no verdict</td>" in story.page(unsettled)
 
 

@@ -648,8 +648,8 @@ def test_a_lost_worker_leaves_a_test_without_a_verdict(
             os._exit(1)
 
         @behaviour("MP-7")
-        def test_lives():
-            pass
+        def test_lives(counted):
+            assert counted("paths", 1) == 1
         """
     )
     pytester.runpytest_subprocess("-p", "channover.plugin", "-n", "1")

@@ -17,14 +17,18 @@ from channover.verdict.expect import (
     Expectation,
     Measured,
     Reading,
+    anything_but,
     at_least,
     at_most,
     between,
     count,
     exactly,
+    explanation,
+    more_than,
     near,
     quantity,
 )
+from channover.verdict.several import Each, Listed
 from channover.verdict.statistics import Estimate
 
 NUMBERS = st.floats(-1e12, 1e12, allow_nan=False)
@@ -243,9 +247,9 @@ def test_a_second_comparison_measures_no_more() -> None:
     tape = Tape(steady(94.15e6))
     value, readings = measured(tape)
     assert value == near(94.15e6)
-    assert value > 90e6
-    assert value < 100e6
-    assert not value > 95e6
+    assert value >= 90e6
+    assert value <= 100e6
+    assert not value >= 95e6
     assert len(tape.taken) == 10
     assert tape.finished == 1
     assert [reading.held for reading in readings] == [True, True, True, False]
@@ -317,8 +321,22 @@ def test_values_in_words() -> None:
     assert repr(Measured("x", known=Estimate(5e6, math.inf, 3))) == "x of 5 Mbit/s"
 
 
-def test_other_things_are_never_equal() -> None:
-    assert count("NICs", 2, lambda _: None) != "two"
+@pytest.mark.parametrize(
+    "compare",
+    [
+        lambda value: value == "two",
+        lambda value: value != "two",
+        lambda value: value != None,  # noqa: E711
+        lambda value: value != count("other NICs", 2, lambda _: None),
+        lambda value: value >= near(2),
+        lambda value: value < "two",
+    ],
+)
+def test_what_cannot_be_compared_is_no_comparison_that_holds(compare: Callable[[Measured], bool]) -> None:
+    readings: list[Reading] = []
+    with pytest.raises(TypeError, match="NICs cannot be compared so with"):
+        compare(count("NICs", 2, readings.append))
+    assert readings == []
 
 
 @pytest.mark.parametrize(
@@ -334,19 +352,177 @@ def test_the_comparisons_that_people_write(compare: Callable[[Measured], bool]) 
     assert len(readings) == 1
 
 
-def test_anything_but_a_value_is_no_range_and_not_recorded() -> None:
+@pytest.mark.parametrize(
+    ("compare", "held", "words"),
+    [
+        (lambda value: value > 1, True, "more than 1"),
+        (lambda value: value > 2, False, "more than 2"),
+        (lambda value: value < 3, True, "less than 3"),
+        (lambda value: value < 2, False, "less than 2"),
+        (lambda value: 1 < value, True, "more than 1"),  # noqa: SIM300
+        (lambda value: value != 3, True, "anything but 3"),
+        (lambda value: value != 2, False, "anything but 2"),
+        (lambda value: value != near(2, 0.5), False, "anything but 1 to 3"),
+        (lambda value: value == anything_but(3), True, "anything but 3"),
+        (lambda value: value == anything_but(between(3, 4, "why")), True, "anything but 3 to 4 (why)"),
+        (lambda value: value != at_least(2), False, "less than 2"),
+        (lambda value: value != at_most(1, "a path is lost"), True, "more than 1 (a path is lost)"),
+        (lambda value: value == anything_but(anything_but(2)), True, "exactly 2"),
+        (lambda value: value == anything_but(more_than(1)), False, "at most 1"),
+    ],
+)
+def test_strict_and_negated_comparisons_are_recorded_as_they_are(
+    compare: Callable[[Measured], bool], held: bool, words: str
+) -> None:
     readings: list[Reading] = []
-    assert count("NICs", 2, readings.append) != 3
-    assert not count("NICs", 2, readings.append) != near(2)  # noqa: SIM202
-    assert readings == [], "a test that passed has no failed comparison"
+    assert compare(count("NICs", 2, readings.append)) is held
+    (reading,) = readings
+    assert reading.held is held
+    assert reading.expectation.text("1") == words
+    assert str(reading) == f"NICs of 2, expected {words}"
 
 
-def test_anything_but_a_range_ends_the_measurement_too() -> None:
+def test_an_interval_lies_on_no_side_of_its_border() -> None:
+    for value in (measured(Tape(steady(94.15e6)))[0], Measured("goodput", known=Estimate(94e6, 1e5, 40))):
+        with pytest.raises(TypeError, match=r"goodput is .* an interval.*write == at_least\(…\) instead of >"):
+            _ = value > 90e6
+        with pytest.raises(TypeError, match=r"write == at_most\(…\) instead of <"):
+            _ = value < 90e6
+    assert count("seconds", 2.5, lambda _: None, "s") < 3, "what was taken once is known"
+
+
+@pytest.mark.parametrize("truth", [bool, lambda value: not value])
+def test_a_value_is_neither_true_nor_false(truth: Callable[[object], bool]) -> None:
+    readings: list[Reading] = []
+    one, other = count("NICs used", 0, readings.append), measured(Tape(steady(94.15e6)))[0]
+    for value in (one, other, Each([one, other]), Listed("pairs", [], readings.append)):
+        with pytest.raises(TypeError, match="has no truth value: compare it, as in =="):
+            truth(value)
+    assert readings == []
+
+
+def test_anything_but_a_range_is_measured_until_the_interval_is_wholly_inside_or_outside() -> None:
     tape = Tape(steady(94.15e6))
     value, readings = measured(tape)
     assert value != near(50e6)
-    assert tape.finished == 1
-    assert readings == []
+    assert (readings[0].held, readings[0].settled) == (True, True)
+    assert len(tape.taken) == 10 and tape.finished == 1
+    value, readings = measured(Tape(steady(94.15e6)))
+    assert not value != near(94.15e6)  # noqa: SIM202
+    assert (readings[0].held, readings[0].settled, readings[0].missed) == (False, True, True)
+
+
+def test_every_end_is_compared_and_recorded_before_the_verdict() -> None:
+    readings: list[Reading] = []
+    ends = Each([count(f"NICs used at {end}", number, readings.append) for end, number in (("left", 1), ("right", 3))])
+    assert not ends == 2  # noqa: SIM201
+    assert [(one.name, one.estimate.mean, one.held) for one in readings] == [
+        ("NICs used at left", 1.0, False),
+        ("NICs used at right", 3.0, False),
+    ]
+    assert not ends == 1  # noqa: SIM201
+    assert not ends >= 2
+    assert ends >= 1
+    assert ends != 2
+    assert ends > 0 and ends < 4 and ends <= 3
+    assert len(readings) == 16
+    assert repr(ends) == "NICs used at left of 1, NICs used at right of 3"
+    assert not ends == 3  # noqa: SIM201
+    assert explanation(ends.last) == ["NICs used at left of 1, expected exactly 3"]
+    with pytest.raises(ValueError, match="no parts"):
+        Each([])
+
+
+A, B, C = ("10.93.93.1", "10.93.93.2"), ("10.94.94.1", "10.94.94.2"), ("10.95.95.1", "10.95.95.2")
+
+
+@pytest.mark.parametrize(
+    ("compare", "expected", "words"),
+    [
+        (lambda pairs: pairs == {A, B}, [("pairs", 2, 2), ("pairs, others", 0, 0)], []),
+        (lambda pairs: pairs == [B, A], [("pairs", 2, 2), ("pairs, others", 0, 0)], []),
+        (
+            lambda pairs: pairs == {A, C},
+            [("pairs", 1, 2), ("pairs, others", 1, 0)],
+            [
+                "pairs of 1, expected exactly 2",
+                "pairs, others of 1, expected exactly 0",
+                "missing: 10.95.95.1 to 10.95.95.2",
+                "not expected: 10.94.94.1 to 10.94.94.2",
+            ],
+        ),
+        (
+            lambda pairs: pairs == (),
+            [("pairs", 2, 0)],
+            [
+                "pairs of 2, expected exactly 0",
+                "not expected: 10.93.93.1 to 10.93.93.2, 10.94.94.1 to 10.94.94.2",
+            ],
+        ),
+        (lambda pairs: pairs >= {A}, [("pairs", 1, 1)], []),
+        (lambda pairs: pairs >= set(), [("pairs", 0, 0)], []),
+        (
+            lambda pairs: pairs >= {A, C},
+            [("pairs", 1, 2)],
+            ["pairs of 1, expected exactly 2", "missing: 10.95.95.1 to 10.95.95.2"],
+        ),
+        (lambda pairs: pairs <= {A, B, C}, [("pairs, others", 0, 0)], []),
+        (
+            lambda pairs: pairs <= {A},
+            [("pairs, others", 1, 0)],
+            ["pairs, others of 1, expected exactly 0", "not expected: 10.94.94.1 to 10.94.94.2"],
+        ),
+        (lambda pairs: pairs != {A}, [("pairs, differences", 1, 1)], []),
+        (
+            lambda pairs: pairs != {A, B},
+            [("pairs, differences", 0, 1)],
+            [
+                "pairs, differences of 0, expected at least 1",
+                "found: 10.93.93.1 to 10.93.93.2, 10.94.94.1 to 10.94.94.2",
+            ],
+        ),
+    ],
+)
+def test_a_set_is_compared_and_both_what_lacks_and_what_is_more_is_recorded(
+    compare: Callable[[Listed], bool], expected: list[tuple[str, int, int]], words: list[str]
+) -> None:
+    readings: list[Reading] = []
+    pairs = Listed("pairs", {A, B}, readings.append)
+    assert compare(pairs) is (not words)
+    assert [(one.name, one.estimate.mean, one.expectation.low) for one in readings] == expected
+    assert explanation(pairs.last) == words
+
+
+@pytest.mark.parametrize("other", ["pairs", 2, None])
+def test_a_set_is_compared_with_a_set(other: object) -> None:
+    pairs = Listed("pairs", {A}, lambda _: None)
+    with pytest.raises(TypeError, match=r"write a set, as in == \{…\}"):
+        _ = pairs == other
+    with pytest.raises(TypeError, match=r"write a set, as in == \{…\}"):
+        _ = pairs != other
+
+
+def test_a_comparison_that_did_not_hold_remembers_what_was_seen_and_no_verdict_does_not() -> None:
+    seen: list[str] = []
+
+    def look() -> str:
+        seen.append("looked")
+        return "left: a 5 bytes\nright: a 5 bytes"
+
+    readings: list[Reading] = []
+    rate = Measured("goodput", known=Estimate(5e7, 1e5, 40), record=readings.append, explain=look)
+    assert rate >= 4e7
+    assert seen == []
+    assert not rate == near(9e7)  # noqa: SIM201
+    assert readings[1].explained == ("left: a 5 bytes", "right: a 5 bytes")
+    assert explanation(readings) == [str(readings[1]), "left: a 5 bytes", "right: a 5 bytes"]
+
+    def gone() -> str:
+        raise RigError("left does not answer")
+
+    rate = Measured("goodput", known=Estimate(5e7, 1e5, 40), record=readings.append, explain=gone)
+    assert not rate == near(9e7)  # noqa: SIM201
+    assert readings[-1].explained == ("not explained: left does not answer",)
 
 
 def test_samples_come_from_a_cycle() -> None:
@@ -363,6 +539,8 @@ def test_an_unsettled_verdict_on_a_disturbed_rig_is_no_failure() -> None:
     with pytest.raises(RigError, match="no verdict, since the processors"):
         _ = rate == near(94.15e6)
     assert not readings[0].held and not readings[0].settled
+    assert "no verdict, since the processors" in readings[0].undecided
+    assert not readings[0].missed and explanation(readings) == []
 
 
 def test_a_settled_verdict_stands_on_a_disturbed_rig() -> None:

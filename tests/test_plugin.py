@@ -20,8 +20,8 @@ PASSES = """
 from channover.testing import behaviour
 
 @behaviour("MP-8")
-def test_passes():
-    pass
+def test_passes(counted):
+    assert counted("paths", 1) == 1
 """
 NEEDS_VPN = """
 from channover.testing import behaviour
@@ -31,8 +31,8 @@ def test_vpn():
     raise AssertionError("it must not be tried")
 
 @behaviour("MP-8")
-def test_other():
-    pass
+def test_other(counted):
+    assert counted("paths", 1) == 1
 """
 NO_VPN = """
 from channover.targets import capabilities
@@ -215,8 +215,8 @@ def test_a_broken_rig_is_an_error_and_a_broken_behaviour_a_failure(user: pytest.
             pass
 
         @behaviour("MP-8")
-        def test_teardown(untidy):
-            pass
+        def test_teardown(untidy, counted):
+            assert counted("paths", 1) == 1
 
         @behaviour("MP-8")
         def test_failed_first():
@@ -252,8 +252,8 @@ def test_a_broken_rig_is_an_error_and_a_broken_behaviour_a_failure(user: pytest.
         from channover.testing import behaviour
 
         @behaviour("MP-7")
-        def test_of_another_file():
-            pass
+        def test_of_another_file(counted):
+            assert counted("paths", 1) == 1
 
         def test_plain():
             assert False
@@ -296,11 +296,12 @@ def test_a_lab_comes_with_the_fixture(user: pytest.Pytester) -> None:
         from channover.verdict.expect import count
 
         @behaviour("MP-8")
-        def test_ping(lab: Lab) -> None:
+        def test_ping(lab: Lab, counted) -> None:
             for host in (lab.left, lab.right):
                 address = str(lab.address(Port(host.name, "a")))
                 host.apply(Plan("addresses", (AddressAdd(host.nic("a").device, address),)))
-            lab.left.run("ping", "-c", "1", "-W", "5", "10.93.93.2")
+            answers = lab.left.run("ping", "-c", "1", "-W", "5", "10.93.93.2").stdout.count("bytes from")
+            assert counted("answers", answers) == 1
 
         @behaviour("MP-7")
         @on(gateway())
@@ -384,8 +385,8 @@ def test_an_interrupted_run_leaves_what_it_found(user: pytest.Pytester) -> None:
         from channover.testing import behaviour
 
         @behaviour("MP-8")
-        def test_first():
-            pass
+        def test_first(counted):
+            assert counted("paths", 1) == 1
 
         @behaviour("MP-8")
         def test_second():
@@ -414,11 +415,11 @@ def test_workers_leave_one_report_together(user: pytest.Pytester) -> None:
 
         @behaviour("MP-8")
         @pytest.mark.parametrize("number", range(6))
-        def test_many(lab: Lab, number: int) -> None:
+        def test_many(lab: Lab, number: int, counted) -> None:
             assert os.environ["PYTEST_XDIST_WORKER"]
             if number == 3:
                 raise RigError("left: broke")
-            assert number != 4
+            assert counted("number", number) != 4
         """
     )
     done = run(user, "-n", "2")
@@ -500,9 +501,9 @@ def test_what_is_measured_has_the_link_of_the_lab(user: pytest.Pytester) -> None
         from channover.testing import behaviour
 
         @behaviour("MP-8")
-        def test_measures(measuring, lab):
+        def test_measures(measuring, lab, counted):
             assert measuring.link == lab.link
-            assert measuring.link.rate == 500_000_000
+            assert counted("rate", measuring.link.rate) == 500_000_000
         """
     )
     run(user).assert_outcomes(passed=1)
@@ -536,15 +537,16 @@ def again(lab: Lab):
         raise RigError("left: still not there")
 
 @behaviour("MP-8")
-def test_dies(again):
+def test_dies(again, counted):
+    assert counted("paths", 1) == 1
     if not Path("revived").exists():
         Path("died").touch()
         if {fails!r}:
             raise RigError("left: the connection is lost")
 
 @behaviour("MP-8")
-def test_lives():
-    pass
+def test_lives(counted):
+    assert counted("paths", 1) == 1
 """
 
 

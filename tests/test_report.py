@@ -20,9 +20,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
+from tests import runs as made
 
+from channover import collecting
 from channover.behaviours import CATALOGUE
 from channover.errors import UsageError
+from channover.report import figures
 from channover.report import results as results_module
 from channover.report.facts import CableFacts
 from channover.report.plots import Series, nic_rates_svg
@@ -39,6 +42,8 @@ from channover.report.results import (
     run_folder,
 )
 from channover.report.terminal import LiveLine, expectation, figure, progress, render, show
+from channover.verdict.expect import Expectation, Reading, anything_but, at_least, between, less_than, more_than
+from channover.verdict.statistics import Estimate
 
 RUN = Run(
     id="20260131T120000Z-0a1b2c",
@@ -440,6 +445,30 @@ def test_figures(value: float | None, unit: Unit, shown: str) -> None:
 )
 def test_expectations(expected: float | None, low: float | None, high: float | None, shown: str) -> None:
     assert expectation(Measurement("m", 1.0, "bit/s", expected, low, high)) == shown
+
+
+@pytest.mark.parametrize(
+    ("expected", "value", "shown", "margin", "inside"),
+    [
+        (more_than(1), 2.0, "> 1", "+1", True),
+        (more_than(2), 2.0, "> 2", "+0", False),
+        (less_than(2), 2.0, "< 2", "+0", False),
+        (less_than(3), 2.0, "< 3", "+1", True),
+        (anything_but(2), 2.0, "≠ 2", "+0", False),
+        (anything_but(5), 2.0, "≠ 5", "+3", True),
+        (anything_but(between(3, 4)), 2.0, "≠ 3..4", "+1", True),
+        (anything_but(between(1, 4)), 2.0, "≠ 1..4", "−1", False),
+        (anything_but(at_least(2)), 2.0, "< 2", "+0", False),
+    ],
+)
+def test_strict_and_negated_expectations_are_told_as_they_are(
+    expected: Expectation, value: float, shown: str, margin: str, inside: bool
+) -> None:
+    taken = Reading("ports", "1", Estimate(value, 0.0, 1), expected, expected.holds(value), settled=True)
+    kept = made.results(made.test(measurements=[collecting.measurement(taken, None)]))
+    (line,) = figures.lines_of(Results.from_json(kept.to_json()).tests[0])
+    assert (line.bounds, line.margin.partition(" ")[0], line.inside) == (shown, margin, inside)
+    assert expected.holds(value) is inside
 
 
 def test_live_line_overwrites_itself_ten_times_a_second(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,11 +63,12 @@ UNIT = "systemctl list-units --plain --no-legend --state=running 'channover-*' |
 PID = f"systemctl show --property MainPID --value $({UNIT})"
 
 @behaviour("LAG-4")
-def test_watcher_that_is_killed_is_started_again_by_systemd(lab):
+def test_watcher_that_is_killed_is_started_again_by_systemd(lab, counted):
     host = lab.left
     killed = host.run("sh", "-c", PID).stdout.strip()
     host.run("kill", "-KILL", killed)
     until(lambda: host.run("sh", "-c", PID).stdout.strip() not in ("", "0", killed), "a new watcher", 10.0, 0.2)
+    assert counted("watchers", 1) == 1
 """
 
 
@@ -98,10 +99,11 @@ from pathlib import Path
 from channover.testing import behaviour
 
 @behaviour("LAG-1")
-def test_panics(lab):
+def test_panics(lab, counted):
     if not Path("panicked").exists():
         Path("panicked").touch()
         lab.left.run("sh", "-c", "echo 1 >/proc/sys/kernel/sysrq; echo c >/proc/sysrq-trigger", timeout=5)
+    assert counted("panics", 1) == 1
 """
 
 

@@ -60,7 +60,7 @@ from channover.testing import behaviour
 
 @behaviour("LAG-1")
 @pytest.mark.parametrize("number", range(4))
-def test_holds(lab, request, number):
+def test_holds(lab, request, number, counted):
     for end, host in enumerate((lab.left, lab.right), start=1):
         host.apply(Plan("held", (AddressAdd(host.nic("a").device, f"10.93.93.{end}/30"),)))
     name = request.config.stash[SESSION].settings.place.lab.name
@@ -69,6 +69,7 @@ def test_holds(lab, request, number):
         Path("killed").touch()
         os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(120 if os.environ["HOLD"] == "long" else 0.5)
+    assert counted("labs", 1) == 1
 """
 
 

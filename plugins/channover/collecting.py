@@ -38,6 +38,8 @@ from channover.witness import against
 
 RIG_BROKE = "channover_rig_broke"
 """Set on a report whose exception was no verdict on the behaviour."""
+JUDGED = "channover_judged"
+"""Set on a report that is a failure in whatever phase: of a comparison, or of what ``--no-skips`` forbids to skip."""
 LEFT = "channover_left"
 """Set on a teardown's report: what the test left, as plain data."""
 
@@ -82,6 +84,7 @@ def measurement(reading: Reading, article: float | None) -> Measurement:
         samples=reading.estimate.samples,
         why=expected.why,
         settled=reading.settled,
+        rule=expected.rule,
     )
 
 
@@ -301,10 +304,8 @@ def outcome_of(reports: list[pytest.TestReport]) -> tuple[Outcome, str]:
             text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
             return "skipped", text.removeprefix("Skipped: ")
         if report.failed:
-            verdict: Outcome = "failed" if report.when == "call" and not getattr(report, RIG_BROKE, False) else "error"
-            if getattr(report, "channover_strict", False):
-                verdict = "failed"
-            return verdict, reason_of(report)
+            judged = report.when == "call" and not getattr(report, RIG_BROKE, False)
+            return "failed" if judged or getattr(report, JUDGED, False) else "error", reason_of(report)
     return "passed", ""
 
 

@@ -22,6 +22,7 @@ from channover.trace import Trace
 from channover.traffic.files import Copy, Copying, FileProtocol, FileServer, serve, start_copy
 from channover.traffic.programs import Program, running
 from channover.verdict.expect import Measured, count
+from channover.verdict.several import Each
 from channover.verdict.statistics import Estimate
 
 TYPICAL = 1.5
@@ -60,8 +61,8 @@ class Copied:
         return Measured(name, known=known, record=self.measuring.record, explain=self._explain)
 
     @property
-    def nics_used(self) -> Measured:
-        """On how many NICs the file travelled: the larger number of the two ends."""
+    def nics_used(self) -> Each:
+        """On how many NICs the file travelled, at each end."""
         return self.nics.used_count
 
     def _count(self, name: str, number: float, unit: str = "1") -> Measured:

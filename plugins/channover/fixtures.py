@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import TypeVar
@@ -27,11 +27,14 @@ from channover.topology import Topology, pair
 from channover.traffic.iperf import Protocol
 from channover.tunnelling import Tunnels
 from channover.verdict.expect import Measured, count
+from channover.verdict.several import Listed
 
 SESSION = pytest.StashKey[Session]()
 RECORD = pytest.StashKey[Record]()
 Counted = Callable[[str, float], Measured]
 """Makes a value of a name and a number that is known exactly."""
+Listing = Callable[[str, Collection[object]], Listed]
+"""Makes a value of a name and things that were found."""
 LoopLabs = Callable[..., AbstractContextManager[LoopLab]]
 """Makes a tunnel that can be made to feed on itself, for the length of a block."""
 
@@ -176,6 +179,12 @@ def mptcp(measuring: Measuring) -> Traffic:
 def counted(channover_record: Record) -> Counted:
     """Make a count a value that the report shows with what was expected: ``counted("ports", 2) == 2``."""
     return lambda name, number: count(name, number, channover_record.readings.append)
+
+
+@pytest.fixture
+def listed(channover_record: Record) -> Listing:
+    """Make a set a value that the report shows with what was expected: ``listed("address pairs", pairs) == mesh``."""
+    return lambda name, found: Listed(name, found, channover_record.readings.append)
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from channover.slot import measuring_slot
 from channover.trace import Pair, Trace
 from channover.traffic.iperf import SLICE, GaveUp, Load, Protocol, Transfer
 from channover.verdict.expect import CALM, Measured, Source, count
+from channover.verdict.several import Each
 from channover.verdict.statistics import estimate, settled_part
 from channover.wire import ETHERNET_HEADER, IPV4_HEADER, UDP_HEADER
 
@@ -309,14 +310,14 @@ class Flow:
     def goodput(self) -> Measured:
         """What the receiving applications get, in bit/s."""
         name = f"goodput, {self.name}" if self.beside else "goodput"
-        return Measured(name, source=self, record=self.measuring.record, explain=self.explain)
+        return Measured(name, source=self, record=self.measuring.record, explain=self.explain, about=self)
 
     def explain(self) -> str:
         """Say what was seen of the flow, and what most likely made it so."""
         return self.measuring.explain(self)
 
     def _count(self, name: str, number: float, unit: str = "1") -> Measured:
-        return replace(count(name, number, self.measuring.record, unit), explain=self.explain)
+        return replace(count(name, number, self.measuring.record, unit), explain=self.explain, about=self)
 
     @property
     def nics(self) -> NicUse:
@@ -330,8 +331,8 @@ class Flow:
         return NicUse(self.series, list(ends.values()), self.measuring.link, self._count, ways, self.beside)
 
     @property
-    def nics_used(self) -> Measured:
-        """On how many NICs the data travelled: the larger number of the two ends."""
+    def nics_used(self) -> Each:
+        """On how many NICs the data travelled, at each end."""
         return self.nics.used_count
 
     @property

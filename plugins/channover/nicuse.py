@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import fmean, median
+from statistics import median
 
 from channover.hosts.base import Host
 from channover.observe.nics import NicCounters, NicSeries
 from channover.verdict.expect import Measured
+from channover.verdict.several import Each
 from channover.wire import Link
 
 USED_SHARE = 0.02
@@ -18,6 +19,11 @@ ACKNOWLEDGEMENTS = 0.08
 
 Count = Callable[[str, float, str], Measured]
 """Makes a value of a name, a number and a unit."""
+
+
+def used_at(host: Host) -> str:
+    """Return the name of the value that counts the NICs of an end which carried data."""
+    return f"NICs used at {host.name}"
 
 
 @dataclass(frozen=True)
@@ -76,16 +82,9 @@ class NicUse:
         return self.series[host.name].delta(host.nic(name).device)
 
     @property
-    def used_count(self) -> Measured:
-        """On how many NICs the data travelled at each end.
-
-        Where the ends differ it is their mean, which is no number that a test expects, and its name tells both.
-        """
-        numbers = {host.name: len(self.used(host)) for host in self.ends}
-        name = "NICs used"
-        if len(set(numbers.values())) > 1:
-            name += f" ({', '.join(f'{host} {number}' for host, number in numbers.items())})"
-        return self._value(name, fmean(numbers.values()), "1")
+    def used_count(self) -> Each:
+        """On how many NICs the data travelled, at each end: a number is compared with every end's."""
+        return Each([self._value(used_at(host), len(self.used(host)), "1") for host in self.ends])
 
     def trunk_count(self, host: Host, nics: Sequence[str]) -> Measured:
         """Return on how many of these NICs of a host, a switch's trunk, data travelled."""

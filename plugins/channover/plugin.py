@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Generator
 from dataclasses import asdict
-from typing import Any, cast
+from typing import Any
 
 import allure
 import pytest
 
-from channover import collecting, evidencing, labelling, live, marks, settings, words
+from channover import collecting, evidencing, judging, labelling, live, marks, settings, words
 from channover.beginning import COLLECTED, LOST, USAGE, Beginning, is_worker, refuse, shows_fixtures
-from channover.collecting import LEFT, REASON, RIG_BROKE
+from channover.collecting import JUDGED, LEFT, REASON, RIG_BROKE
 from channover.errors import ChannoverError, NotAllowed, UsageError
 from channover.fixtures import (
     RECORD,
@@ -23,6 +23,7 @@ from channover.fixtures import (
     forming_lag,
     lab,
     lag,
+    listed,
     loop_lab,
     marked,
     measuring,
@@ -44,7 +45,8 @@ from channover.reporting import LAB, MACHINES, Reporting, rig_of
 from channover.rigging import Rigging
 from channover.session import Session, target_of
 from channover.topology import Topology, pair
-from channover.verdict.expect import Expectation, Measured, quantity
+from channover.verdict.expect import Measured, Reading, explanation, quantity
+from channover.verdict.several import Each, Listed
 from channover.witness import Witness
 from channover.words import pytest_load_initial_conftests
 
@@ -55,6 +57,7 @@ __all__ = [
     "forming_lag",
     "lab",
     "lag",
+    "listed",
     "loop_lab",
     "measuring",
     "mptcp",
@@ -67,7 +70,6 @@ __all__ = [
 ]
 
 UNMET = pytest.StashKey[str]()
-STRICT = "channover_strict"
 EXPLAINED = pytest.StashKey[str]()
 """The last explanation of a comparison, whole: pytest cuts long ones short."""
 
@@ -198,17 +200,21 @@ def pytest_runtest_makereport(
     """Tell a broken rig from a broken behaviour, and send what the test left with its last report."""
     report = yield
     record = item.stash.get(RECORD, None)
-    if record is None or record.behaviour is None:
+    if record is None:
         return report
     last = call.excinfo.value if call.excinfo else None
     error = collecting.came_first(last)
+    if judging.missed(record) and report.failed and not collecting.broke(error):
+        setattr(report, JUDGED, True)
+    if record.behaviour is None:
+        return report
     if report.failed and isinstance(error, NotAllowed) and not item.config.stash[SESSION].settings.strict:
         report.outcome, report.longrepr = "skipped", (str(item.path), 0, str(error))
     if report.failed:
         record.failed = True
-        strict = UNMET in item.stash and item.config.stash[SESSION].settings.strict
-        setattr(report, STRICT, strict)
-        setattr(report, RIG_BROKE, not strict and collecting.broke(error))
+        if UNMET in item.stash and item.config.stash[SESSION].settings.strict:
+            setattr(report, JUDGED, True)
+        setattr(report, RIG_BROKE, not getattr(report, JUDGED, False) and collecting.broke(error))
         explained = item.config.stash.get(EXPLAINED, "")
         whole = explained and isinstance(error, AssertionError) and explained.partition("\n")[0] in str(error)
         if last is not error:
@@ -240,10 +246,10 @@ def pytest_runtest_makereport(
 
 
 def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
-    """Show a broken rig as an error, and what ``--no-skips`` forbids to skip as a failure, in whatever phase."""
+    """Show a broken rig as an error, and what is a verdict or forbidden by ``--no-skips`` as a failure, in whatever phase."""
     if getattr(report, RIG_BROKE, False) and report.when == "call":
         return "error", "E", "ERROR"
-    if getattr(report, STRICT, False):
+    if getattr(report, JUDGED, False):
         return "failed", "F", "FAILED"
     return None
 
@@ -332,6 +338,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         session.config.pluginmanager.register(_Reporter(session.config), "channover_reporter")
     reporting = Reporting(session.config, COLLECTED, reports=not is_worker(session.config))
     session.config.pluginmanager.register(reporting, "channover_reporting")
+    session.config.pluginmanager.register(judging, "channover_judging")
     session.config.pluginmanager.register(Rigging(session.config), "channover_rigging")
     planning = Planning(session.config)
     session.config.pluginmanager.register(planning, "channover_planning")
@@ -339,19 +346,12 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     session.config.pluginmanager.register(Witness(session.config), "channover_witness")
 
 
-def pytest_assertrepr_compare(config: pytest.Config, op: str, left: object, right: object) -> list[str] | None:
+def pytest_assertrepr_compare(config: pytest.Config, left: object, right: object) -> list[str] | None:
     """Explain a comparison that did not hold: measured, expected and why, per NIC, the likely cause."""
-    if not isinstance(left, Measured) or left.last is None:
-        return None
-    reading = left.last
-    expected = (
-        right.text(left.unit)
-        if isinstance(right, Expectation)
-        else f"{op} {quantity(float(cast('float', right)), left.unit)}"
-    )
-    lines = [f"{left!r}, expected {expected}"]
-    if not reading.settled:
-        lines.append("the verdict had not settled at the deadline: it is the mean's")
-    lines += left.explain().splitlines()
-    config.stash[EXPLAINED] = "\n".join(lines)
-    return lines
+    for value in (left, right):
+        last = value.last if isinstance(value, (Measured, Each, Listed)) else None
+        readings = [last] if isinstance(last, Reading) else last or ()
+        if lines := explanation(readings):
+            config.stash[EXPLAINED] = "\n".join(lines)
+            return lines
+    return None

@@ -19,7 +19,8 @@ from channover.verdict.expect import Reading
 class Record:
     """One test. ``plots`` are titles, each with its attachment's file; ``lags`` what each end of a LAG said of itself, last.
 
-    ``converging`` and ``waiting`` are seconds spent on protocols and on the measuring slot.
+    ``told`` counts the comparisons of the phases that are over (set-up, call). ``converging`` and ``waiting`` are seconds
+    spent on protocols and on the measuring slot.
     """
 
     behaviour: Behaviour | None
@@ -29,6 +30,7 @@ class Record:
     plots: list[tuple[str, str]] = field(default_factory=list)
     lags: dict[str, LagStatus] = field(default_factory=dict)
     nics: list[NicBytes] = field(default_factory=list)
+    told: int = 0
     traffic: float = 0.0
     converging: float = 0.0
     waiting: float = 0.0

@@ -17,6 +17,7 @@ from channover.collecting import Collected
 from channover.errors import ChannoverError, RigError
 from channover.fixtures import RECORD, SESSION
 from channover.flow import Flow
+from channover.nicuse import used_at
 from channover.observe.captures import LIMIT, Captures
 from channover.record import Record
 from channover.report import allure_report, certificate, story
@@ -216,8 +217,8 @@ def faults(lab: Lab, record: Record) -> dict[str, str]:
     missed = {reading.name for reading in record.readings if not reading.held}
     for flow in record.flows:
         # of one flow on a LAG, a NIC that stays idle is what is to be expected
-        if flow.series and ("NICs used" in missed or (missed and flow.protocol is Protocol.MPTCP)):
-            for host in flow.nics.ends:
+        for host in flow.nics.ends if flow.series else ():
+            if used_at(host) in missed or (missed and flow.protocol is Protocol.MPTCP):
                 used = flow.nics.used(host)
                 for name in flow.nics.carried(host):
                     if name not in used:

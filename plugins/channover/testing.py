@@ -9,7 +9,7 @@ import pytest
 
 from channover.behaviours import behaviour as find
 from channover.copying import Copies
-from channover.fixtures import Counted, LoopLabs
+from channover.fixtures import Counted, Listing, LoopLabs
 from channover.flow import Flow
 from channover.looplab import Guarded, LoopLab
 from channover.network.lag import HashPolicy, Lag
@@ -21,7 +21,7 @@ from channover.targets.base import Lab
 from channover.topology import Topology
 from channover.traffic.files import FileProtocol
 from channover.tunnelling import LoopSigns, Tunnels
-from channover.verdict.expect import Expectation, Measured, at_least, at_most, between, exactly, near
+from channover.verdict.expect import Expectation, Measured, anything_but, at_least, at_most, between, exactly, near
 from channover.verdict.loop import Form
 from channover.wire import Link
 
@@ -39,6 +39,7 @@ __all__ = [
     "Lag",
     "LagStatus",
     "Link",
+    "Listing",
     "LoopLab",
     "LoopLabs",
     "LoopSigns",
@@ -49,6 +50,7 @@ __all__ = [
     "Tunnel",
     "TunnelEnd",
     "Tunnels",
+    "anything_but",
     "at_least",
     "at_most",
     "behaviour",

@@ -142,6 +142,8 @@ def metrics(results: Results) -> list[dict[str, Any]]:
 
 
 def _better(one: Measurement) -> str:
+    if one.rule == "outside":
+        return "neutral"
     if one.low is not None and one.high is None:
         return "higher"
     return "lower" if one.high is not None and (one.low is None or one.low <= 0) else "neutral"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from channover.report.results import Measurement, TestResult, Unit, readable
 from channover.report.terminal import expectation, figure, scale
+from channover.verdict.expect import Expectation
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ def margin(measurement: Measurement) -> float | None:
     value, low, high = measurement.value, measurement.low, measurement.high
     if value is None or (low is None and high is None):
         return None
-    return min(value - low if low is not None else math.inf, high - value if high is not None else math.inf)
+    room = min(value - low if low is not None else math.inf, high - value if high is not None else math.inf)
+    return -room if measurement.rule == "outside" else room
 
 
 def _margins(measurement: Measurement) -> tuple[str, str]:
@@ -54,7 +56,7 @@ def _margins(measurement: Measurement) -> tuple[str, str]:
     if left is None or measurement.value is None:
         return "–", "–"
     unit = measurement.unit
-    if measurement.low == measurement.high:
+    if measurement.low == measurement.high and measurement.rule == "within":
         return ("exact" if left == 0 else f"off by {figure(-left, unit)}",) * 2
     bounds = [bound for bound in (measurement.low, measurement.high) if bound is not None]
     bound = min(bounds, key=lambda each: abs((measurement.value or 0.0) - each))
@@ -65,8 +67,11 @@ def _margins(measurement: Measurement) -> tuple[str, str]:
 
 def inside(measurement: Measurement) -> bool:
     """Say whether the value lies in the expected range; one that is not there lies outside."""
-    left = margin(measurement)
-    return measurement.value is not None if left is None else left >= 0
+    value, low, high = measurement.value, measurement.low, measurement.high
+    if value is None:
+        return False
+    bounds = -math.inf if low is None else low, math.inf if high is None else high
+    return Expectation(*bounds, rule=measurement.rule).holds(value)
 
 
 def lines_of(test: TestResult) -> list[Line]:

@@ -23,6 +23,7 @@ from typing import Any, Literal, NoReturn
 
 from channover.errors import UsageError
 from channover.report.facts import CableFacts, HostFacts, LeftOut, Planned, Uncollected, host_facts
+from channover.verdict.expect import Rule
 
 Unit = Literal["bit/s", "s", "1", "bytes"]
 Outcome = Literal["passed", "failed", "error", "skipped"]
@@ -41,7 +42,8 @@ class Measurement:
     ``low`` and ``high`` bound the expected range; None leaves a side open. ``uncertainty`` is half the width of the
     value's confidence interval (the run's ``confidence``): 0 for what is known exactly, such as a count, None where it
     is not known. ``samples`` are those that it rests on. ``why`` says where the expectation comes from, ``settled``
-    whether the interval lay wholly inside or outside the range. What is not finite becomes None.
+    whether the interval lay wholly inside or outside the range. ``rule`` is how the value must lie to the range
+    (:data:`channover.verdict.expect.Rule`). What is not finite becomes None.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Measurement:
     samples: int | None = None
     why: str = ""
     settled: bool = True
+    rule: Rule = "within"
 
     def __post_init__(self) -> None:
         for key in ("value", "expected", "low", "high", "article", "uncertainty"):

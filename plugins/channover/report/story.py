@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 
 from channover.behaviours import Behaviour
 from channover.observe.bond import STATE_BITS, MemberStatus
 from channover.observe.sockets import Subflow
 from channover.report.results import printable
-from channover.verdict.expect import Expectation, Reading, quantity
+from channover.verdict.expect import Reading, quantity
 
 PLOT = "plot:"
 """What begins the address of a picture that is an attachment of the test; the report holds it in the page itself."""
@@ -125,7 +125,7 @@ def _verdicts(story: Story) -> Iterator[str]:
         shown = ""
         if article is not None and reading.unit == "bit/s":
             shown, article = quantity(article, "bit/s"), None
-        yield from _row(reading, shown, no_verdict=story.verdict == "error" and not (reading.held or reading.settled))
+        yield from _row(reading, shown, no_verdict=bool(reading.undecided))
     yield "</table>"
 
 
@@ -134,7 +134,7 @@ def _row(reading: Reading, article: str, *, no_verdict: bool) -> Iterator[str]:
     measured = quantity(found.mean, reading.unit)
     if 0 < found.half < math.inf:
         measured += f" ± {quantity(found.half, reading.unit)}"
-    bare = Expectation(expected.low, expected.high, expected.value)
+    bare = replace(expected, why="")
     verdict = f'<b style="color:{GREEN}">✓ holds</b>' if reading.held else f'<b style="color:{RED}">✗ does not hold</b>'
     if no_verdict:
         verdict = "– no verdict"
@@ -148,11 +148,13 @@ def _row(reading: Reading, article: str, *, no_verdict: bool) -> Iterator[str]:
 def margin(reading: Reading) -> str:
     """Return how far the mean is from the nearer bound, negative beyond it; rates and sizes in per cent of the bound."""
     mean, low, high = reading.estimate.mean, reading.expectation.low, reading.expectation.high
+    outside = reading.expectation.rule == "outside"
     rooms = [(mean - low, low)] if math.isfinite(low) else []
     rooms += [(high - mean, high)] if math.isfinite(high) else []
-    if not rooms or not math.isfinite(mean) or low == high:
+    if not rooms or not math.isfinite(mean) or (low == high and not outside):
         return "" if low != high or mean == low else f"{mean - low:+g}"
     room, bound = min(rooms)
+    room = -room if outside else room
     if reading.unit == "1" or bound == 0:
         return f"{room:+g}"
     return f"{100 * room / abs(bound):+.1f} %"

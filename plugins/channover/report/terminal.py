@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import groupby
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
@@ -53,8 +54,12 @@ def scale(unit: Unit) -> str:
 
 
 def expectation(measurement: Measurement) -> str:
-    """Return what was expected of a measurement: ``94.1 ±1.9``, ``92.3..96.0``, ``≥ 180.0``, ``≤ 100.0``, ``9``."""
+    """Return what was expected of a measurement: ``94.1 ±1.9``, ``92.3..96.0``, ``≥ 180.0``, ``> 1``, ``9``, ``≠ 9``."""
     low, high, expected, unit = measurement.low, measurement.high, measurement.expected, measurement.unit
+    if measurement.rule == "outside":
+        return f"≠ {expectation(replace(measurement, rule='within'))}"
+    if measurement.rule == "strictly":
+        return f"> {figure(low, unit)}" if high is None else f"< {figure(high, unit)}"
     if low is None and high is None:
         return figure(expected, unit)
     if low is None:
@@ -156,7 +161,7 @@ def _encodable(text: str, file: TextIO) -> str:
         text.encode(encoding)
         return text
     except UnicodeEncodeError:
-        plain = text.translate({ord(sign): other for sign, other in zip("≤≥±–─·…→←", "<>~--|~><", strict=True)})
+        plain = text.translate({ord(sign): other for sign, other in zip("≤≥≠±–─·…→←", "<>!~--|~><", strict=True)})
         return plain.encode(encoding, "replace").decode(encoding)
 
 

@@ -7,9 +7,9 @@ confidence interval lies inside what is expected (it holds) or outside (it does 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Literal, Protocol
 
 from channover.errors import RigError
 from channover.verdict.statistics import CONFIDENCE, Estimate, estimate, settled_part
@@ -23,18 +23,40 @@ BEYOND = 1.05
 """How much more than theory allows may be read where more is better: what was queued before comes out as well."""
 
 
+Rule = Literal["within", "strictly", "outside"]
+"""How a value must lie to a range: in it, in it and on neither bound, or not in it."""
+
+
 @dataclass(frozen=True)
 class Expectation:
-    """The range in which a value must lie, the value that theory gives (or None), and why."""
+    """The range in which a value must lie, the value that theory gives (or None), why, and how it must lie to the range."""
 
     low: float
     high: float
     value: float | None = None
     why: str = ""
+    rule: Rule = "within"
 
     def holds(self, value: float) -> bool:
-        """Say whether a value lies in the range."""
-        return self.low <= value <= self.high
+        """Say whether a value is as expected."""
+        return self.admits(value, value)
+
+    def admits(self, low: float, high: float) -> bool:
+        """Say whether every value of an interval is as expected."""
+        if self.rule == "outside":
+            return high < self.low or low > self.high
+        inside = self.low <= low and high <= self.high
+        return inside and not (self.rule == "strictly" and self._bounds & {low, high})
+
+    def excludes(self, low: float, high: float) -> bool:
+        """Say whether no value of an interval is as expected."""
+        if self.rule == "outside":
+            return self.low <= low and high <= self.high
+        return high < self.low or low > self.high or (self.rule == "strictly" and low == high and low in self._bounds)
+
+    @property
+    def _bounds(self) -> set[float]:
+        return {bound for bound in (self.low, self.high) if math.isfinite(bound)}
 
     def possible(self, value: float) -> bool:
         """Say whether theory allows a value. Where there is an upper bound, that one tells."""
@@ -46,6 +68,11 @@ class Expectation:
     def text(self, unit: str) -> str:
         """Return the range in words."""
         reason = f" ({self.why})" if self.why else ""
+        if self.rule == "outside":
+            return f"anything but {replace(self, rule='within').text(unit).removeprefix('exactly ')}"
+        if self.rule == "strictly":
+            words, bound = ("more than", self.low) if math.isinf(self.high) else ("less than", self.high)
+            return f"{words} {quantity(bound, unit)}{reason}"
         if self.low == self.high:
             return f"exactly {quantity(self.low, unit)}{reason}"
         if math.isinf(self.high):
@@ -78,6 +105,28 @@ def between(low: float, high: float, why: str = "", *, theory: float | None = No
 def exactly(value: float, why: str = "") -> Expectation:
     """Expect ``value`` itself: for counts."""
     return Expectation(value, value, value, why)
+
+
+def more_than(low: float, why: str = "") -> Expectation:
+    """Expect more than ``low``: for what is known exactly, as a count is."""
+    return Expectation(low, math.inf, None, why, "strictly")
+
+
+def less_than(high: float, why: str = "") -> Expectation:
+    """Expect less than ``high``: for what is known exactly, as a count is."""
+    return Expectation(-math.inf, high, None, why, "strictly")
+
+
+def anything_but(unwanted: Expectation | float, why: str = "") -> Expectation:
+    """Expect what ``unwanted`` does not: the word for a wanted negation, which ``!=`` means as well."""
+    one = unwanted if isinstance(unwanted, Expectation) else exactly(float(unwanted))
+    reason = why or one.why
+    if one.rule == "outside":
+        return Expectation(one.low, one.high, None, reason)
+    if math.isfinite(one.low) and math.isfinite(one.high):
+        return Expectation(one.low, one.high, None, reason, "outside")
+    low, high = (one.high, math.inf) if math.isinf(one.low) else (-math.inf, one.low)
+    return Expectation(low, high, None, reason, "within" if one.rule == "strictly" else "strictly")
 
 
 def quantity(value: float, unit: str) -> str:
@@ -124,7 +173,11 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Reading:
-    """A comparison that was made: the value, what was expected, and whether it held."""
+    """A comparison that was made: the value, what was expected, and whether it held.
+
+    ``undecided`` says why it is no verdict, and is empty where it is one. ``explained`` is what was seen where it did not
+    hold. ``about`` is what was measured, None for a number of the test's own.
+    """
 
     name: str
     unit: str
@@ -132,13 +185,33 @@ class Reading:
     expectation: Expectation
     held: bool
     settled: bool
+    undecided: str = ""
+    explained: tuple[str, ...] = field(default=(), repr=False)
+    about: object = field(default=None, compare=False, repr=False)
+
+    @property
+    def missed(self) -> bool:
+        """Whether it is a verdict against what was expected."""
+        return not (self.held or self.undecided)
+
+    def __str__(self) -> str:
+        return f"{_stated(self.name, self.unit, self.estimate)}, expected {self.expectation.text(self.unit)}"
+
+
+def explanation(readings: Iterable[Reading]) -> list[str]:
+    """Return, line by line, which of some comparisons did not hold, and what was seen; nothing where all held."""
+    missed = [reading for reading in readings if reading.missed]
+    lines = [str(reading) for reading in missed]
+    if not all(reading.settled for reading in missed):
+        lines.append("the verdict had not settled at the deadline: it is the mean's")
+    return lines + list(dict.fromkeys(line for reading in missed for line in reading.explained))
 
 
 @dataclass
 class Measured:
     """A value that can be compared with an :class:`Expectation`. ``record`` is told of every comparison.
 
-    A value is either known (``known``) or still being measured (``source``).
+    A value is either known (``known``) or still being measured (``source``); ``about`` is what it was measured of.
     """
 
     name: str
@@ -147,6 +220,7 @@ class Measured:
     known: Estimate | None = None
     record: Callable[[Reading], None] = field(default=lambda _: None, repr=False)
     explain: Callable[[], str] = field(default=lambda: "", repr=False)
+    about: object = field(default=None, repr=False)
     last: Reading | None = None
 
     @property
@@ -169,21 +243,35 @@ class Measured:
         more was read than theory allows.
         """
         source = self.source if self.known is None else None
-        self.last = self._read(expectation)
+        found = self._read(expectation)
+        undecided = self._undecided(source, found) if source is not None else ""
+        found = replace(found, undecided=undecided)
+        self.last = replace(found, explained=self._explained() if found.missed else ())
         self.record(self.last)
-        if source is not None and not self.last.held and (cause := source.disturbed(self.last.settled)):
-            raise RigError(f"{self!r}, expected {expectation.text(self.unit)}: no verdict, since {cause}")
-        if source is not None and not expectation.possible(self.last.estimate.mean):
-            theory = quantity(expectation.value or 0.0, self.unit)
-            raise RigError(
-                f"{self!r}, of the {theory} that the wire allows: no verdict, since the receivers gave their figures late"
-            )
+        if undecided:
+            raise RigError(undecided)
         return self.last
 
     def _read(self, expectation: Expectation) -> Reading:
         settled = self._settle(expectation) if self.known is None else True
         found = self.result()
-        return Reading(self.name, self.unit, found, expectation, expectation.holds(found.mean), settled)
+        held = expectation.holds(found.mean)
+        return Reading(self.name, self.unit, found, expectation, held, settled, about=self.about)
+
+    def _undecided(self, source: Source, found: Reading) -> str:
+        """Say why what was found is no verdict, or nothing."""
+        if not found.held and (cause := source.disturbed(found.settled)):
+            return f"{found}: no verdict, since {cause}"
+        if not found.expectation.possible(found.estimate.mean):
+            theory = quantity(found.expectation.value or 0.0, self.unit)
+            return f"{self!r}, of the {theory} that the wire allows: no verdict, since the receivers gave their figures late"
+        return ""
+
+    def _explained(self) -> tuple[str, ...]:
+        try:
+            return tuple(self.explain().splitlines())
+        except RigError as error:  # a verdict stands though its host says no more
+            return (f"not explained: {error}",)
 
     def _settle(self, expectation: Expectation) -> bool:
         source = self.source
@@ -206,8 +294,7 @@ class Measured:
                 found = estimate(settled_part(part), confidence)
                 if not expectation.possible(found.mean):
                     continue
-                inside = expectation.low <= found.low and found.high <= expectation.high
-                if inside or (_settles(found, expectation) and len(part) >= enough):
+                if expectation.admits(found.low, found.high) or (_settles(found, expectation) and len(part) >= enough):
                     self._end(part)
                     return True
         calm = source.calm()
@@ -236,27 +323,44 @@ class Measured:
         self.source.finish()
 
     def __eq__(self, other: object) -> bool:
-        if isinstance(other, Expectation):
-            return self.compare(other).held
-        if isinstance(other, (int, float)):
-            return self.compare(exactly(float(other))).held
-        return NotImplemented
+        return self.compare(self._expected(other)).held
 
     def __ne__(self, other: object) -> bool:
-        if not isinstance(other, (Expectation, int, float)):
-            return NotImplemented
-        # "Anything but this" is no range, so no comparison is recorded.
-        expectation = other if isinstance(other, Expectation) else exactly(float(other))
-        self.last = self._read(expectation)
-        return not self.last.held
+        return self.compare(anything_but(self._expected(other))).held
 
     def __ge__(self, other: float) -> bool:
-        return self.compare(at_least(float(other))).held
+        return self.compare(at_least(self._number(other))).held
 
     def __le__(self, other: float) -> bool:
-        return self.compare(at_most(float(other))).held
+        return self.compare(at_most(self._number(other))).held
 
-    __gt__, __lt__ = __ge__, __le__  # a measured value does not know "equal": the border belongs to both
+    def __gt__(self, other: float) -> bool:
+        self._require_exact(">", "at_least")
+        return self.compare(more_than(self._number(other))).held
+
+    def __lt__(self, other: float) -> bool:
+        self._require_exact("<", "at_most")
+        return self.compare(less_than(self._number(other))).held
+
+    def _expected(self, other: object) -> Expectation:
+        return other if isinstance(other, Expectation) else exactly(self._number(other))
+
+    def _number(self, other: object) -> float:
+        if isinstance(other, (int, float)):
+            return float(other)
+        raise TypeError(
+            f"{self.name} cannot be compared so with {other!r}: ==, != take an expectation or a number, the others a number"
+        )
+
+    def _require_exact(self, sign: str, word: str) -> None:
+        if self.source is not None or (self.known is not None and self.known.half):
+            raise TypeError(
+                f"{self.name} is known to within an interval, which lies on no side of its own border: "
+                f"write == {word}(…) instead of {sign}"
+            )
+
+    def __bool__(self) -> bool:
+        raise TypeError(f"{self!r} has no truth value: compare it, as in == 2, >= 1 or == near(…)")
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -267,18 +371,19 @@ class Measured:
         return replace(self, name=name, unit=unit, known=known, source=None)
 
     def __repr__(self) -> str:
-        if self.known is None:
-            return f"{self.name}: still being measured"
-        text = quantity(self.known.mean, self.unit)
-        if 0 < self.known.half < math.inf:
-            text += f" ± {quantity(self.known.half, self.unit)}"
-        return f"{self.name} of {text}"
+        return f"{self.name}: still being measured" if self.known is None else _stated(self.name, self.unit, self.known)
+
+
+def _stated(name: str, unit: str, found: Estimate) -> str:
+    text = quantity(found.mean, unit)
+    if 0 < found.half < math.inf:
+        text += f" ± {quantity(found.half, unit)}"
+    return f"{name} of {text}"
 
 
 def _settles(found: Estimate, expectation: Expectation) -> bool:
-    """Say whether an interval lies wholly inside a range, or wholly outside."""
-    inside = expectation.low <= found.low and found.high <= expectation.high
-    return inside or found.high < expectation.low or found.low > expectation.high
+    """Say whether an interval is wholly as expected, or wholly not."""
+    return expectation.admits(found.low, found.high) or expectation.excludes(found.low, found.high)
 
 
 def count(name: str, number: float, record: Callable[[Reading], None], unit: str = "1") -> Measured:

@@ -21,7 +21,7 @@ from channover.plan import (
     SysctlSet,
     TableAdd,
 )
-from channover.testing import Lag, Multipath, behaviour
+from channover.testing import Counted, Lag, Multipath, behaviour
 
 SECONDS = float(os.environ.get("TRIAL_SECONDS", "60"))
 END: list[float] = []
@@ -72,16 +72,18 @@ def restless(host: Host, device: str) -> None:
 
 
 @behaviour("MP-2")
-def test_paths(multipath: Multipath) -> None:
+def test_paths(multipath: Multipath, counted: Counted) -> None:
     for end in (multipath.left, multipath.right):
         device = end.host.nic(multipath.nics[1]).device
         restless(end.host, device)
         end.host.apply(unrest(3, device))  # it stands until the lab is given back
     with multipath.off(multipath.nics), multipath.without_source_rules():
         multipath.left.host.run("sleep", "0.5")
+    assert counted("ends", len((multipath.left, multipath.right))) == 2
 
 
 @behaviour("LAG-4")
-def test_bond(lag: Lag) -> None:
+def test_bond(lag: Lag, counted: Counted) -> None:
     for end in lag.ends:
         restless(end.host, end.device)
+    assert counted("ends", len(lag.ends)) == 2
