@@ -15,10 +15,12 @@ from channover.observe.bond import (
     LagStatus,
     MemberStatus,
     PortInfo,
+    lag_id,
     parse_ovs,
     parse_placement,
     parse_proc_bonding,
     state_bits,
+    working_state,
 )
 from channover.plan import LinkDelete, LinkSet, RouteAdd
 from channover.state import LinkState, Route, State
@@ -53,7 +55,6 @@ def test_the_articles_bond_is_read_as_the_article_reads_it() -> None:
     assert [member.device for member in status.members] == ["eth3", "eth4"]
     assert all(member.mii_up and member.note == "100 Mbps, full" for member in status.members)
     assert all(member.collecting and member.distributing and member.synchronized for member in status.members)
-    assert status.equal_keys
     assert status.unconverged() is None
 
 
@@ -178,7 +179,7 @@ def test_open_vswitch_converged() -> None:
     status = ovs("converged")
     assert (status.driver, status.policy, status.lacp_rate) == ("openvswitch", "layer3+4", "fast")
     assert (status.aggregator, status.ports, status.aggregators) == (1, 2, frozenset({1}))
-    assert status.equal_keys
+    assert status.actor_key == status.partner_key == 1
     assert status.partner_mac == status.member("eth2").partner.system
     assert [member.device for member in status.members] == ["eth1", "eth2"]
     assert status.unconverged() is None
@@ -244,10 +245,59 @@ def test_each_way_not_to_converge_has_its_words(status: LagStatus, reason: str |
     assert status.unconverged() == reason
 
 
-def test_unequal_keys_are_no_obstacle_but_a_fact() -> None:
-    status = replace(STATUS, partner_key=32)
-    assert status.unconverged() is None
-    assert not status.equal_keys
+def test_unequal_keys_are_no_obstacle() -> None:
+    assert replace(STATUS, partner_key=32).unconverged() is None
+
+
+def ends(name: str) -> tuple[LagStatus, LagStatus]:
+    """One end of a LAG as its driver told it, and the other end as it would: actor and partner the other way round."""
+    one = kernel(name.removeprefix("kernel-")) if name.startswith("kernel") else ovs(name.removeprefix("ovs-"))
+    turned = tuple(replace(each, actor=each.partner, partner=each.actor) for each in one.members)
+    return one, replace(one, members=turned)
+
+
+@pytest.mark.parametrize("name", ["kernel-6.1-article", "kernel-6.12-fast", "ovs-converged"])
+def test_both_ends_of_a_lag_see_one_lag_id_and_every_state_bit(name: str) -> None:
+    one, other = ends(name)
+    (seen,) = one.lag_ids
+    assert one.lag_ids == other.lag_ids == {lag_id(one.own, other.own)}
+    assert str(one.own) in seen and str(other.own) in seen and one.own.priority in (65534, 65535)
+    devices = [member.device for member in one.members]
+    assert one.states == {f"{device} {bit}" for device in devices for bit in working_state(one.lacp_rate == "fast")}
+    assert one.working == tuple(devices)
+
+
+@pytest.mark.parametrize("name", ["kernel-6.1-article", "ovs-converged"])
+def test_keys_are_each_ends_own_and_a_lag_id_tells_them(name: str) -> None:
+    """A correct LAG of unlike ends: their keys are different numbers (IEEE 802.1AX-2014, 6.3.5)."""
+
+    def keyed(status: LagStatus, actor: int, partner: int) -> LagStatus:
+        members = (
+            replace(each, actor=replace(each.actor, key=actor), partner=replace(each.partner, key=partner))
+            for each in status.members
+        )
+        return replace(status, actor_key=actor, partner_key=partner, members=tuple(members))
+
+    one, other = ends(name)
+    one, other = keyed(one, 9, 33), keyed(other, 33, 9)
+    assert one.unconverged() is other.unconverged() is None
+    assert one.lag_ids == other.lag_ids == {lag_id(one.own, other.own)}
+    stale = keyed(one, 9, 32)
+    assert stale.lag_ids != {lag_id(stale.own, other.own)}, "a partner's key that is not the one which it has"
+
+
+def test_members_that_lead_to_two_partners_have_two_lag_ids() -> None:
+    assert len(second(replace(MEMBERS[1], partner=replace(GOOD, system="52:54:00:00:00:03"))).lag_ids) == 2
+    assert len(kernel("6.1-split").lag_ids) == 2
+
+
+@pytest.mark.parametrize("lost", ["activity", "timeout", "aggregation", "synchronized", "collecting", "distributing"])
+def test_a_bit_that_lacks_and_one_too_many_are_told(lost: str) -> None:
+    assert STATUS.states == {f"eth{number} {bit}" for number in (1, 2) for bit in working_state(fast=True)}
+    status = second(replace(MEMBERS[1], actor=replace(GOOD, state=GOOD.state - {lost} | {"expired"})))
+    assert STATUS.states - status.states == {f"eth2 {lost}"}
+    assert status.states - STATUS.states == {"eth2 expired"}
+    assert status.working == (("eth1",) if lost in ("collecting", "distributing") else ("eth1", "eth2"))
 
 
 def test_every_hash_bucket_has_its_member() -> None:

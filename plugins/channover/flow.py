@@ -374,6 +374,13 @@ class Flow:
         return self.trace.counted(host.name)
 
     @property
+    def offered(self) -> Measured:
+        """What the senders offered, in bit/s. It is the rig's: too little of it is no verdict on a behaviour."""
+        self.finish()
+        offered = sum(transfer.offered for transfer in self.transfers)
+        return replace(self._count("offered", offered, "bit/s"), of_rig=True)
+
+    @property
     def lost(self) -> Measured:
         """The share (0 to 1) of UDP datagrams that did not arrive: of all that were sent, one where none arrived."""
         self.close()

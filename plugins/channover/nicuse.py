@@ -27,14 +27,6 @@ def used_at(host: Host) -> str:
 
 
 @dataclass(frozen=True)
-class Idle:
-    """What a NIC that carried no data did carry: bytes as a value to compare, and frames."""
-
-    bytes: Measured
-    packets: int
-
-
-@dataclass(frozen=True)
 class NicUse:
     """NICs during a measurement: series by host name, and the hosts between which the data went.
 
@@ -90,16 +82,16 @@ class NicUse:
         """Return on how many of these NICs of a host, a switch's trunk, data travelled."""
         return self._value(f"links used at {host.name}", len(self.used(host, nics)), "1")
 
-    def idle(self, host: Host, direction: str) -> list[Idle]:
-        """Return the NICs of a host that carried no data in a direction (``tx``, ``rx``), with what they did carry."""
-        moved = {name: self._moved(host, name) for name in self._sampled(host)}
-        sizes = {name: int(getattr(one, f"{direction}_bytes")) for name, one in moved.items()}
-        found = []
-        for name, size in sizes.items():
-            if size < sum(sizes.values()) * USED_SHARE:
-                what = f"{direction} bytes of idle {host.name}.{name}"
-                found.append(Idle(self._value(what, size, "bytes"), getattr(moved[name], f"{direction}_packets")))
-        return found
+    def lesser_share(self, host: Host, nics: Sequence[str]) -> Measured:
+        """Return the share (0 to 0.5) of these NICs' bytes, in the data's direction, that the least loaded of two carried."""
+        moved = [self._moved(host, name) for name in nics]
+        sizes = max(([one.tx_bytes for one in moved], [one.rx_bytes for one in moved]), key=sum)
+        return self._value(f"lesser link's share at {host.name}", min(sizes) / max(sum(sizes), 1), "1")
+
+    def idle(self, host: Host, direction: str) -> list[str]:
+        """Return the NICs of a host that carried no data in a direction (``tx``, ``rx``)."""
+        sizes = {name: int(getattr(self._moved(host, name), f"{direction}_bytes")) for name in self._sampled(host)}
+        return [name for name, size in sizes.items() if size < sum(sizes.values()) * USED_SHARE]
 
     def least(self, host: Host, direction: str, nics: Sequence[str]) -> Measured:
         """Return the median rate (bit/s on the wire) of whichever of a host's NICs carried least, slice by slice.

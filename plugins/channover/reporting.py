@@ -218,7 +218,8 @@ def faults(lab: Lab, record: Record) -> dict[str, str]:
     for flow in record.flows:
         # of one flow on a LAG, a NIC that stays idle is what is to be expected
         for host in flow.nics.ends if flow.series else ():
-            if used_at(host) in missed or (missed and flow.protocol is Protocol.MPTCP):
+            unused = any(name.startswith(used_at(host)) for name in missed)
+            if unused or (missed and flow.protocol is Protocol.MPTCP):
                 used = flow.nics.used(host)
                 for name in flow.nics.carried(host):
                     if name not in used:

@@ -8,13 +8,14 @@ from typing import TypeVar
 import pytest
 
 from channover.behaviours import behaviour as find
-from channover.copying import Copies
+from channover.copying import Copied, Copies
 from channover.fixtures import Counted, Listing, LoopLabs
 from channover.flow import Flow
 from channover.looplab import Guarded, LoopLab
 from channover.network.lag import HashPolicy, Lag
 from channover.network.tunnel import Tunnel, TunnelEnd
 from channover.observe.bond import LagStatus
+from channover.observe.captures import Listening
 from channover.paths import HostEnd, Multipath, Switched
 from channover.sending import Traffic, require_multipath
 from channover.targets.base import Lab
@@ -26,6 +27,7 @@ from channover.verdict.loop import Form
 from channover.wire import Link
 
 __all__ = [
+    "Copied",
     "Copies",
     "Counted",
     "Expectation",
@@ -39,6 +41,7 @@ __all__ = [
     "Lag",
     "LagStatus",
     "Link",
+    "Listening",
     "Listing",
     "LoopLab",
     "LoopLabs",

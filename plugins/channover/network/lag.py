@@ -17,7 +17,7 @@ from typing import Protocol
 
 from channover.errors import RigError
 from channover.hosts.base import Host, until
-from channover.observe.bond import LagStatus
+from channover.observe.bond import LagId, LagStatus, lag_id, working_state
 from channover.wire import Link
 
 DEVICE = "bond0"
@@ -179,6 +179,16 @@ class Lag:
     def links(self) -> int:
         """How many links it has."""
         return len(self.left.members)
+
+    def id(self) -> LagId:
+        """Return the LAG ID that each member must have, of what both ends say of themselves. Raises RigError."""
+        left, right = (end.status().own for end in self.ends)
+        return lag_id(left, right)
+
+    def states(self, end: LagEnd) -> frozenset[str]:
+        """Return each member of an end with each state bit that it must have set, as :attr:`LagStatus.states` does."""
+        bits = working_state(self.rate is LacpRate.FAST)
+        return frozenset(f"{device} {bit}" for device in end.members for bit in bits)
 
     def unconverged(self, timeout: float = 10.0) -> str | None:
         """Give LACP some time (seconds) to converge; return why it has not, or None."""

@@ -24,15 +24,36 @@ STATE_BITS = (
 """Names of a port's state bits, lowest bit first (IEEE 802.1AX-2020, 6.4.2.3; ``LACP_STATE_*`` in ``bond_3ad.h``)."""
 NO_MAC = "00:00:00:00:00:00"
 """The partner's address where there is no partner."""
+LagId = tuple[str, str]
+"""Both ends of a LAG, each by its system and its key: the same seen from either of them (IEEE 802.1AX-2014, 6.3.6)."""
+
+
+def working_state(fast: bool) -> frozenset[str]:
+    """Return the state bits of a port that carries frames, active, with a partner that it hears; ``fast`` is its timeout.
+
+    Each has a meaning (IEEE 802.1AX-2014, 6.4.2.3): what is not here, *defaulted* and *expired*, must not be set.
+    """
+    bits = {"activity", "aggregation", "synchronized", "collecting", "distributing"}
+    return frozenset(bits | {"timeout"} if fast else bits)
 
 
 @dataclass(frozen=True)
 class PortInfo:
-    """One end of a member as LACP tells it: system address, operational key, names of the state bits that are set."""
+    """One end of a member as LACP tells it: system address and priority, operational key, the state bits that are set."""
 
     system: str = NO_MAC
     key: int = 0
     state: frozenset[str] = frozenset()
+    priority: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.system} priority {self.priority} key {self.key}"
+
+
+def lag_id(one: PortInfo, other: PortInfo) -> LagId:
+    """Return the LAG ID of two ends. Keys have a meaning at their own end only (6.3.5): they need not be equal."""
+    first, second = sorted((str(one), str(other)))
+    return first, second
 
 
 @dataclass(frozen=True)
@@ -125,9 +146,24 @@ class LagStatus:
         return frozenset(member.aggregator for member in self.members if member.aggregator is not None)
 
     @property
-    def equal_keys(self) -> bool:
-        """Whether actor and partner key are the same number: so where both ends are alike, as in the article."""
-        return self.actor_key == self.partner_key
+    def own(self) -> PortInfo:
+        """What this end says of itself: system and key, which all its members must share."""
+        return self.members[0].actor if self.members else PortInfo()
+
+    @property
+    def lag_ids(self) -> frozenset[LagId]:
+        """The LAG IDs that members have: one where all lead to the same partner."""
+        return frozenset(lag_id(member.actor, member.partner) for member in self.members)
+
+    @property
+    def states(self) -> frozenset[str]:
+        """Each member with each state bit that it has set, such as ``eth1 collecting``."""
+        return frozenset(f"{member.device} {bit}" for member in self.members for bit in member.actor.state)
+
+    @property
+    def working(self) -> tuple[str, ...]:
+        """The members that both collect and distribute."""
+        return tuple(member.device for member in self.members if member.collecting and member.distributing)
 
     def member(self, device: str) -> MemberStatus:
         """Return a member by its device. Raises KeyError."""
@@ -141,7 +177,7 @@ class LagStatus:
 
         Converged is: a partner, one aggregator with every member in it, one actor key and one partner key among them,
         and each member synchronized, collecting and distributing, as its own side and its partner's last LACP frame
-        say (IEEE 802.1AX-2020, 6.4). Whether the two keys equal each other is :attr:`equal_keys`.
+        say (IEEE 802.1AX-2020, 6.4). The two keys need not equal each other.
         """
         if not self.members:
             return "the LAG has no member"
@@ -273,7 +309,10 @@ def _slave(text: str) -> MemberStatus:
 
 def _pdu(fields: Mapping[str, str], key: str) -> PortInfo:
     return PortInfo(
-        fields.get("system mac address", NO_MAC), _number(fields, key), state_bits(_number(fields, "port state"))
+        fields.get("system mac address", NO_MAC),
+        _number(fields, key),
+        state_bits(_number(fields, "port state")),
+        _number(fields, "system priority"),
     )
 
 
@@ -336,7 +375,12 @@ def _ovs_member(text: str, enabled: Mapping[str, str], dead: Collection[str]) ->
 
 def _ovs_end(fields: Mapping[str, str], end: str) -> PortInfo:
     state: Iterable[str] = fields.get(f"{end} state", "").split()
-    return PortInfo(fields.get(f"{end} sys_id", NO_MAC), _number(fields, f"{end} key"), frozenset(state))
+    return PortInfo(
+        fields.get(f"{end} sys_id", NO_MAC),
+        _number(fields, f"{end} key"),
+        frozenset(state),
+        _number(fields, f"{end} sys_priority"),
+    )
 
 
 def parse_placement(flows: str, members: Sequence[str]) -> Mapping[int, str]:

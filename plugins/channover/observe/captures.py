@@ -12,6 +12,8 @@ import signal
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from types import TracebackType
 
 from channover.errors import RigError
 from channover.hosts.base import Host, Nic, Process, until
@@ -95,3 +97,60 @@ def _ended(one: _Running, keep: bool) -> Packets | None:
     except ValueError as error:
         raise RigError(f"{one.host.name}: the capture of {one.nic.name} cannot be read: {error}") from None
     return Packets(one.host.name, one.nic.name, content, full)
+
+
+CONTROL = "(ether[0:4] = 0x0180c200 and ether[4:2] & 0xfff0 = 0) or arp or (ip6 and ether[0:2] = 0x3333)"
+"""What a NIC's own host or switch sends by itself, as a filter (``pcap-filter(7)``), and what is never a flow's data.
+
+Frames to addresses that no bridge forwards (IEEE 802.1Q-2014, table 8-1), such as LLDP's, pause frames and LACP's own; ARP;
+and IPv6 multicast: router solicitations, neighbour discovery, reports of listeners.
+"""
+LACP = "ether proto 0x8809"
+_LACP = "ethertype Slow Protocols"
+_WAYS = {"tx": "outbound", "rx": "inbound"}
+ENOUGH = 2000
+"""Frames after which a NIC is no longer listened to: it is not idle."""
+
+
+@dataclass(frozen=True)
+class Frames:
+    """How many frames passed a NIC one way: LACP's, and those that are neither LACP's nor other control traffic."""
+
+    lacp: int
+    data: int
+
+
+class Listening:
+    """Listens for LACP's frames and for data at the NICs of some hosts, in the direction of each (``tx``, ``rx``).
+
+    It is a context manager, and has :attr:`heard` after its block, by host and NIC. Raises RigError where tcpdump is
+    missing, or is refused.
+    """
+
+    def __init__(self, hosts: Iterable[tuple[Host, str]]) -> None:
+        self._nics = [(host, nic, way) for host, way in hosts for nic in host.nics.values()]
+        self._running: list[Process] = []
+        self.heard: dict[tuple[str, str], Frames] = {}
+
+    def __enter__(self) -> Listening:
+        with ThreadPoolExecutor(max(len(self._nics), 1)) as pool:
+            self._running = list(pool.map(lambda one: _listen(*one), self._nics))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for (host, nic, _), process in zip(self._nics, self._running, strict=True):
+            if kind is None and process.poll() is None:
+                until(partial(_all_written, process), f"tcpdump to tell what {host.name}.{nic.name} heard", 5.0, 0.1)
+            process.stop()
+            lines = process.stdout.splitlines()
+            lacp = sum(_LACP in line for line in lines)
+            self.heard[host.name, nic.name] = Frames(lacp, len(lines) - lacp)
+
+
+def _listen(host: Host, nic: Nic, way: str) -> Process:
+    words = ["tcpdump", "-i", nic.device, "-e", "-n", "-q", "-t", "-l", "-s", "64", "-c", str(ENOUGH), "-Z", "root"]
+    process = host.spawn(*words, f"{_WAYS[way]} and ({LACP} or not ({CONTROL}))")
+    process.wait_for("listening on", 5.0)
+    return process

@@ -155,6 +155,7 @@ CAPABILITIES: Mapping[str, Capability] = {
         {"nft": "nftables"},
         lambda host: _accepts(host, TableAdd("chanprobe", ""), "boot a kernel built with CONFIG_NF_TABLES"),
     ),
+    "tcpdump": Capability("captures", {"tcpdump": "tcpdump"}),
     "http": Capability("HTTP server and client", {"nginx": "nginx-light", "curl": "curl"}),
     "ftp": Capability("FTP server and client", {"vsftpd": "vsftpd", "curl": "curl"}),
 }

@@ -25,6 +25,10 @@ SLICE = 0.1
 """Length of one of the receiver's slices, in seconds: the shortest that iperf3 offers."""
 TCP_BLOCK = "16K"
 """A receiver counts whole blocks; with iperf3's 128 kB a slice of 0.1 s at 100 Mbit/s would be off by a tenth."""
+BUSY = 85.0
+"""Per cent of a processor above which a sender may be at the end of what it can do."""
+HELD_BACK = 0.1
+"""The share of datagrams that may be lost of a sender whose NIC takes no more than the wire does."""
 INCOMPRESSIBLE_BLOCK = "128K"
 """iperf3 sends one random block over and over: zlib, which looks back 32 kB (RFC 1950, 2.2), sees that in a small one."""
 
@@ -328,6 +332,23 @@ class Transfer:
     def report(self) -> dict[str, Any]:
         """The client's JSON; empty while it runs."""
         return self._report or {}
+
+    @property
+    def offered(self) -> float:
+        """What the client offered, in bit/s, of the :attr:`Load.offered` that it was asked for. Raises RigError.
+
+        It is what it handed over. But where its own NIC holds it back, and none is lost on the way, it waits in its calls
+        until there is room, and has offered all that it was asked for: unless it had no processor time left for more.
+        """
+        end = self.report.get("end", {})
+        try:
+            sent = float(end["sum_sent"]["bits_per_second"])
+            busy = float(end["cpu_utilization_percent"]["host_total"])
+        except (KeyError, TypeError, ValueError):
+            raise RigError(f"{self.source.name}: iperf3 does not tell what it has sent") from None
+        asked = self.load.offered * self.load.streams
+        held_back = busy < BUSY and self.lost_share < HELD_BACK
+        return max(sent, asked) if held_back else sent
 
     @property
     def congestion_control(self) -> str:

@@ -211,7 +211,8 @@ def explanation(readings: Iterable[Reading]) -> list[str]:
 class Measured:
     """A value that can be compared with an :class:`Expectation`. ``record`` is told of every comparison.
 
-    A value is either known (``known``) or still being measured (``source``); ``about`` is what it was measured of.
+    A value is either known (``known``) or still being measured (``source``); ``about`` is what it was measured of. Where
+    it is ``of_rig``, what the test itself was to do, it is never a verdict on a behaviour that it is not as expected.
     """
 
     name: str
@@ -221,6 +222,7 @@ class Measured:
     record: Callable[[Reading], None] = field(default=lambda _: None, repr=False)
     explain: Callable[[], str] = field(default=lambda: "", repr=False)
     about: object = field(default=None, repr=False)
+    of_rig: bool = False
     last: Reading | None = None
 
     @property
@@ -244,7 +246,7 @@ class Measured:
         """
         source = self.source if self.known is None else None
         found = self._read(expectation)
-        undecided = self._undecided(source, found) if source is not None else ""
+        undecided = self._undecided(source, found)
         found = replace(found, undecided=undecided)
         self.last = replace(found, explained=self._explained() if found.missed else ())
         self.record(self.last)
@@ -258,8 +260,12 @@ class Measured:
         held = expectation.holds(found.mean)
         return Reading(self.name, self.unit, found, expectation, held, settled, about=self.about)
 
-    def _undecided(self, source: Source, found: Reading) -> str:
+    def _undecided(self, source: Source | None, found: Reading) -> str:
         """Say why what was found is no verdict, or nothing."""
+        if self.of_rig and not found.held:
+            return f"{found}: no verdict, since the lab did not do what was asked of it"
+        if source is None:
+            return ""
         if not found.held and (cause := source.disturbed(found.settled)):
             return f"{found}: no verdict, since {cause}"
         if not found.expectation.possible(found.estimate.mean):
