@@ -15,8 +15,11 @@ import pytest
 from channover import flow, looplab, paths
 from channover.copying import Copies
 from channover.hosts.base import Host, Journal
+from channover.network.bonding import BondingDriver
 from channover.network.guard import Guard, both_guard, source_guard
+from channover.network.lag import LacpRate
 from channover.network.openvpn import join_listener
+from channover.network.openvswitch import OpenVSwitchDriver
 from channover.network.tunnel import Tunnel
 from channover.plan import AddressAdd, EndpointAdd, EndpointDelete, LimitsSet, Plan, RuleDelete, TableAdd
 from channover.state import State
@@ -114,6 +117,12 @@ def _chatter(lab: Lab, size: int = 40, pause: float = 0.05) -> None:
     lab.left.spawn("python3", "-c", script % (size, pause), *(nic.device for nic in lab.left.nics.values()))
 
 
+def _slow(driver: Any) -> Callable[..., Any]:
+    """Have a driver ask its partner for a LACP frame every 30 s, whatever it was told."""
+    create = driver.create
+    return lambda made, *words: create(made, *words[:5], LacpRate.SLOW)
+
+
 @contextmanager
 def _nothing(*_: object, **__: object) -> Iterator[None]:
     yield
@@ -182,6 +191,7 @@ FAULTS: Mapping[str, Fault] = {
     "full-in-turns": Fault(rate=2.0, before_traffic=_full_in_turns),
     "own-curl": Fault(before_traffic=_own_curl),
     "loud-chatter": Fault(before_traffic=lambda lab: _chatter(lab, 1000, 0.012)),
+    "slow-lacp": Fault(other_contexts=[(each, "create", _slow(each)) for each in (OpenVSwitchDriver, BondingDriver)]),
     "chatter": Fault(before_traffic=_chatter),
     "no-endpoints": Fault(before_traffic=_no_endpoints),
     "no-source-rules": Fault(before_traffic=_no_rules_one_address),

@@ -583,3 +583,12 @@ def test_what_is_read_above_the_wire_at_first_is_measured_until_it_is_not() -> N
 @pytest.mark.parametrize("expectation", [at_least(175e6, theory=188e6), at_least(175e6), near(188e6), at_most(200e6)])
 def test_what_the_wire_allows_or_an_upper_bound_is_there_to_judge_is_judged(expectation: Expectation) -> None:
     assert Measured("goodput", source=Tape(steady(188e6))) == expectation
+
+
+def test_what_the_rig_was_to_do_and_did_not_is_no_verdict() -> None:
+    readings: list[Reading] = []
+    offered = Measured("offered", known=Estimate(9e8, 0.0, 1), record=readings.append, of_rig=True)
+    assert offered >= 2e8
+    with pytest.raises(RigError, match=r"offered of 900 Mbit/s, expected at least 1 Gbit/s.*no verdict, since the lab"):
+        _ = offered >= 1e9
+    assert [reading.missed for reading in readings] == [False, False]

@@ -318,6 +318,16 @@ def test_one_of_two(lag: Lag, tcp: Traffic):
     tcp(lag.right, lag.left)
 
 @behaviour("LAG-1")
+def test_a_load_beside(lag: Lag, tcp: Traffic):
+    tcp(lag.right, lag.left)
+    assert tcp(lag.left, lag.right).goodput >= 1
+
+@behaviour("LAG-1")
+def test_two_loads(lag: Lag, tcp: Traffic, counted):
+    tcp(lag.right, lag.left), tcp(lag.left, lag.right)
+    assert counted("flows", 2) == 2
+
+@behaviour("LAG-1")
 def test_two_are_wanted(lag: Lag, tcp: Traffic):
     flow = tcp(lag.left, lag.right)
     assert flow.goodput >= 1
@@ -335,10 +345,11 @@ def test_compared(lag: Lag, tcp: Traffic):
 def test_a_flow_that_was_measured_and_not_compared_fails_its_test(user: pytest.Pytester) -> None:
     user.makepyfile(MEASURED)
     done = run(user, "--measure-limit", "2")
-    done.assert_outcomes(failed=4, passed=1)
+    done.assert_outcomes(failed=5, passed=2)
     found = outcomes(user)
     assert found["test_only_measured"][1].startswith("compared nothing: nothing shows LAG-1; ")
     assert found["test_one_of_two"][1].startswith("compared nothing of tcp right→left: it was measured for nothing; ")
+    assert found["test_two_loads"][1].startswith("compared nothing of tcp right→left: ")
     assert "compared nothing: nothing shows what was measured; " in done.stdout.str()
     both = "NICs used at left of 1, expected exactly 2\nNICs used at right of 1, expected exactly 2\n"
     assert found["test_two_are_wanted"][1].startswith(both)

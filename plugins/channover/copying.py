@@ -58,7 +58,7 @@ class Copied:
         """The file's bytes over the time from the request to the last byte, in bit/s."""
         known = Estimate(self.copy.goodput, 0.0, 1)
         name = f"{self.copy.protocol.name} goodput"
-        return Measured(name, known=known, record=self.measuring.record, explain=self._explain)
+        return Measured(name, known=known, record=self.measuring.record, explain=self._explain, about=self)
 
     @property
     def nics_used(self) -> Each:

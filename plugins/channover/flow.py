@@ -376,7 +376,7 @@ class Flow:
     @property
     def offered(self) -> Measured:
         """What the senders offered, in bit/s. It is the rig's: too little of it is no verdict on a behaviour."""
-        self.finish()
+        self.close()
         offered = sum(transfer.offered for transfer in self.transfers)
         return replace(self._count("offered", offered, "bit/s"), of_rig=True)
 

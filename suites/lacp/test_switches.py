@@ -45,9 +45,9 @@ def test_one_file_copy_stays_within_one_link(
 ) -> None:
     one_link = switched.lag.link.tcp_goodput
     west, east = switched.switches
+    first = copies(protocol, switched.left[0], switched.right[0], watched=[west, east])
     for end in switched.lag.ends:
         assert counted(f"links at work at {end.host.name}", len(end.status().working)) == len(TRUNK)
-    first = copies(protocol, switched.left[0], switched.right[0], watched=[west, east])
     second = another_way(copies, protocol, switched, first)
     for copied in (first, second):
         assert copied.goodput == between(

@@ -12,8 +12,7 @@ import signal
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
-from types import TracebackType
+from ipaddress import IPv4Interface
 
 from channover.errors import RigError
 from channover.hosts.base import Host, Nic, Process, until
@@ -106,51 +105,46 @@ Frames to addresses that no bridge forwards (IEEE 802.1Q-2014, table 8-1), such 
 and IPv6 multicast: router solicitations, neighbour discovery, reports of listeners.
 """
 LACP = "ether proto 0x8809"
-_LACP = "ethertype Slow Protocols"
-_WAYS = {"tx": "outbound", "rx": "inbound"}
+_LACP = "Slow Protocols"
 ENOUGH = 2000
 """Frames after which a NIC is no longer listened to: it is not idle."""
 
 
 @dataclass(frozen=True)
 class Frames:
-    """How many frames passed a NIC one way: LACP's, and those that are neither LACP's nor other control traffic."""
+    """What passed a NIC: how many frames of LACP's, and in tcpdump's words what is neither that nor other control traffic."""
 
     lacp: int
-    data: int
+    data: tuple[str, ...]
 
 
 class Listening:
-    """Listens for LACP's frames and for data at the NICs of some hosts, in the direction of each (``tx``, ``rx``).
+    """Listens for LACP's frames and for data at the NICs of some hosts, data and acknowledgements ``but_from`` an address.
 
     It is a context manager, and has :attr:`heard` after its block, by host and NIC. Raises RigError where tcpdump is
     missing, or is refused.
     """
 
-    def __init__(self, hosts: Iterable[tuple[Host, str]]) -> None:
-        self._nics = [(host, nic, way) for host, way in hosts for nic in host.nics.values()]
+    def __init__(self, hosts: Iterable[Host], but_from: IPv4Interface) -> None:
+        self._nics = [(host, nic) for host in hosts for nic in host.nics.values()]
+        self._filter = f"{LACP} or not ({CONTROL} or src host {but_from.ip})"
         self._running: list[Process] = []
         self.heard: dict[tuple[str, str], Frames] = {}
 
     def __enter__(self) -> Listening:
         with ThreadPoolExecutor(max(len(self._nics), 1)) as pool:
-            self._running = list(pool.map(lambda one: _listen(*one), self._nics))
+            self._running = list(pool.map(lambda one: self._listen(*one), self._nics))
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for (host, nic, _), process in zip(self._nics, self._running, strict=True):
-            if kind is None and process.poll() is None:
-                until(partial(_all_written, process), f"tcpdump to tell what {host.name}.{nic.name} heard", 5.0, 0.1)
-            process.stop()
-            lines = process.stdout.splitlines()
-            lacp = sum(_LACP in line for line in lines)
-            self.heard[host.name, nic.name] = Frames(lacp, len(lines) - lacp)
+    def _listen(self, host: Host, nic: Nic) -> Process:
+        words = ["tcpdump", "--immediate-mode", "-i", nic.device, "-e", "-n", "-q", "-t", "-l", "-s", "64"]
+        process = host.spawn(*words, "-c", str(ENOUGH), "-Z", "root", self._filter)
+        process.wait_for("listening on", 5.0)
+        return process
 
-
-def _listen(host: Host, nic: Nic, way: str) -> Process:
-    words = ["tcpdump", "-i", nic.device, "-e", "-n", "-q", "-t", "-l", "-s", "64", "-c", str(ENOUGH), "-Z", "root"]
-    process = host.spawn(*words, f"{_WAYS[way]} and ({LACP} or not ({CONTROL}))")
-    process.wait_for("listening on", 5.0)
-    return process
+    def __exit__(self, *_: object) -> None:
+        for (host, nic), process in zip(self._nics, self._running, strict=True):
+            process.stop()  # it tells of each frame at once: there is nothing to wait for
+            lines = list(filter(None, process.stdout.splitlines()))
+            data = tuple(line for line in lines if _LACP not in line)
+            self.heard[host.name, nic.name] = Frames(len(lines) - len(data), data)

@@ -347,7 +347,8 @@ class Transfer:
         except (KeyError, TypeError, ValueError):
             raise RigError(f"{self.source.name}: iperf3 does not tell what it has sent") from None
         asked = self.load.offered * self.load.streams
-        held_back = busy < BUSY and self.lost_share < HELD_BACK
+        lost, total = self.datagrams
+        held_back = busy < BUSY and lost < HELD_BACK * total
         return max(sent, asked) if held_back else sent
 
     @property

@@ -10,6 +10,9 @@ from typing import Any
 
 from channover.verdict.expect import Expectation, Measured, Reading, at_least, count, exactly
 
+MOST = 16
+"""How many things an explanation names."""
+
 
 @dataclass
 class Each:
@@ -120,7 +123,9 @@ class Listed:
 
 
 def _listing(things: Iterable[object]) -> str:
-    return ", ".join(sorted(map(_named, things)))
+    words = sorted(map(_named, things))
+    more = [f"{len(words) - MOST} more"] if len(words) > MOST else []
+    return ", ".join([*words[:MOST], *more])
 
 
 def _named(one: object) -> str:
