@@ -27,6 +27,14 @@ def used_at(host: Host) -> str:
 
 
 @dataclass(frozen=True)
+class Idle:
+    """A NIC that carried no data, and what it did carry: bytes as a value to compare."""
+
+    nic: str
+    bytes: Measured
+
+
+@dataclass(frozen=True)
 class NicUse:
     """NICs during a measurement: series by host name, and the hosts between which the data went.
 
@@ -88,10 +96,14 @@ class NicUse:
         sizes = max(([one.tx_bytes for one in moved], [one.rx_bytes for one in moved]), key=sum)
         return self._value(f"lesser link's share at {host.name}", min(sizes) / max(sum(sizes), 1), "1")
 
-    def idle(self, host: Host, direction: str) -> list[str]:
-        """Return the NICs of a host that carried no data in a direction (``tx``, ``rx``)."""
+    def idle(self, host: Host, direction: str) -> list[Idle]:
+        """Return the NICs of a host that carried no data in a direction (``tx``, ``rx``), with what they did carry."""
         sizes = {name: int(getattr(self._moved(host, name), f"{direction}_bytes")) for name in self._sampled(host)}
-        return [name for name, size in sizes.items() if size < sum(sizes.values()) * USED_SHARE]
+        return [
+            Idle(name, self._value(f"{direction} bytes of idle {host.name}.{name}", size, "bytes"))
+            for name, size in sizes.items()
+            if size < sum(sizes.values()) * USED_SHARE
+        ]
 
     def least(self, host: Host, direction: str, nics: Sequence[str]) -> Measured:
         """Return the median rate (bit/s on the wire) of whichever of a host's NICs carried least, slice by slice.

@@ -38,7 +38,7 @@ def test_one_nic_carries_the_flow_and_the_other_only_lacp(
     for host, way in ((lag.left.host, "tx"), (lag.right.host, "rx")):
         idle = flow.nics.idle(host, way)
         assert counted(f"idle NICs at {host.name}", len(idle)) == lag.links - 1
-        for nic in idle:
+        for nic in (one.nic for one in idle):
             heard = listening.heard[host.name, nic]
             assert counted(f"LACP frames of idle {host.name}.{nic}", heard.lacp) >= 1
             assert listed(f"data of idle {host.name}.{nic}", heard.data) == ()
