@@ -162,8 +162,12 @@ class LagStatus:
 
     @property
     def working(self) -> tuple[str, ...]:
-        """The members that both collect and distribute."""
-        return tuple(member.device for member in self.members if member.collecting and member.distributing)
+        """The members that have a link, are used, and both collect and distribute: a driver may keep those bits of a dead one."""
+        return tuple(
+            member.device
+            for member in self.members
+            if member.mii_up and member.enabled and member.collecting and member.distributing
+        )
 
     def member(self, device: str) -> MemberStatus:
         """Return a member by its device. Raises KeyError."""
