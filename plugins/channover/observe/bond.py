@@ -162,7 +162,7 @@ class LagStatus:
 
     @property
     def working(self) -> tuple[str, ...]:
-        """The members that have a link, are used, and both collect and distribute: a driver may keep those bits of a dead one."""
+        """The members with a link, in use, that collect and distribute: a driver may keep those bits of a dead one."""
         return tuple(
             member.device
             for member in self.members
