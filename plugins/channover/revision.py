@@ -18,7 +18,9 @@ def revision(root: Path, loaded: Sequence[str]) -> tuple[str, tuple[str, ...]]:
     name = (_git(root, "describe", "--always", "--abbrev=12") or "").strip()
     if not name:
         return "", ()
-    status = _git(root, "status", "--porcelain", "--untracked-files=no", "--no-renames", "-z")
+    status = _git(
+        root, "status", "--porcelain", "--untracked-files=no", "--ignore-submodules=all", "--no-renames", "-z"
+    )
     listed = _git(root, "ls-files", "--recurse-submodules", "-z")
     if status is None or listed is None:
         return "", ()
@@ -30,10 +32,17 @@ def revision(root: Path, loaded: Sequence[str]) -> tuple[str, tuple[str, ...]]:
 
 def _git(root: Path, *words: str) -> str | None:
     """Return what git says; None where it refuses, is missing or takes too long."""
-    git = ["git", "--no-optional-locks", "-C", str(root), *words]  # what only looks must not refresh git's index
+    # What only looks must not refresh git's index, nor run what the settings of a repository name.
+    harmless = ("--no-optional-locks", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")
     try:
         done = subprocess.run(
-            git, capture_output=True, text=True, errors="surrogateescape", timeout=10, check=False, env=environment()
+            ["git", *harmless, "-C", str(root), *words],
+            capture_output=True,
+            text=True,
+            errors="surrogateescape",
+            timeout=10,
+            check=False,
+            env=environment(),
         )
         return done.stdout if done.returncode == 0 else None
     except (OSError, subprocess.TimeoutExpired):
