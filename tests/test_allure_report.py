@@ -598,7 +598,7 @@ def test_a_flow_goes_through_phases() -> None:
     svg = nic_rates_svg(
         [("left.a tx", [0.0, 8.0], [1.0, 2.0])], title="t", link_rate=1e8, phases=phases(1, 8, 100.0, steps)
     )
-    assert svg.count("url(#") == 2, "a hatched area for each fault"
+    assert svg.count("fill: url(#") == 2, "a hatched area for each fault"
     assert "recovery" in svg and "warm-up" in svg
 
 

@@ -8,6 +8,8 @@ import math
 import os
 import re
 import stat
+import subprocess
+import sys
 import threading
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
@@ -556,14 +558,52 @@ def test_long_names_in_any_script_fit_their_place(letter: str) -> None:
     assert any(text.endswith(".a tx") for text in shown)
 
 
-def test_a_tick_at_the_top_leaves_its_place_to_the_unit() -> None:
-    def ticks(most: float) -> list[str]:
-        svg = nic_rates_svg([("left.a tx", [0, 1], [0, most])], title="t", link_rate=1e8)
-        texts = [text.text or "" for text in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
-        return [text for text in texts if text in ("50", "100", "150")]
+def placed(svg: str) -> dict[str, tuple[float, float]]:
+    """Where each text of a plot begins, or is centred, or ends, by what it says."""
+    texts = ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")
+    return {text.text or "": (float(text.get("x") or 0), float(text.get("y") or 0)) for text in texts}
 
-    assert ticks(1.42e8) == ["50", "100"], "150 would stand where the frame ends"
-    assert ticks(1.6e8) == ["50", "100", "150"]
+
+@pytest.mark.parametrize(("most", "ticks"), [(1.42e8, ("0", "50", "100", "150")), (1e10, ("0", "5000", "10000"))])
+def test_ticks_leave_its_place_to_the_unit(most: float, ticks: tuple[str, ...]) -> None:
+    texts = placed(nic_rates_svg([("left.a tx", [0, 1], [0, most])], title="t", link_rate=1e8))
+    for tick in ticks:  # they end at x, a figure is no wider than 6.5 pixels; the unit is upright, with its foot at x
+        assert texts["Mbit/s"][0] + 3 < texts[tick][0] - 6.5 * len(tick)
+
+
+def test_names_of_phases_are_whole_where_there_is_room_and_never_run_into_each_other() -> None:
+    late = [("load", 0.0, 9.0), ("fault: loop by 10.96.96.1", 9.0, 10.0)]
+    texts = placed(nic_rates_svg(nics(2), title="t", link_rate=1e8, phases=late))
+    assert "fault: loop by 10.96.96.1" in texts, "above the key there is room"
+    flaps = [(f"fault: left.a pulled {number}", number / 2, number / 2 + 0.2) for number in range(20)]
+    texts = placed(nic_rates_svg(nics(2), title="t", link_rate=1e8, phases=flaps))
+    shown = [(text, *at) for text, at in texts.items() if text.startswith("f")]
+    assert len(shown) == 20
+    for text, x, y in shown:
+        ends = x + 5.5 * len(text)
+        assert not [other for other, start, row in shown if row == y and x < start < ends], text
+
+
+def test_a_name_that_begins_with_an_underscore_is_in_the_key() -> None:
+    assert "_lab.a tx" in words(nic_rates_svg([("_lab.a tx", [0, 1], [1, 2])], title="t", link_rate=1e8))
+
+
+def test_a_plot_stands_on_white_and_any_viewer_has_its_font() -> None:
+    """A report is read on a dark page too."""
+    svg = nic_rates_svg(nics(2), title="t", link_rate=1e8)
+    ground = re.search(r"<path [^>]*>", svg)
+    assert ground is not None and "M 0 276 L 640 276 L 640 0 L 0 0 z" in ground[0] and "fill: #ffffff" in ground[0]
+    styles = [text.get("style") or "" for text in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
+    assert styles and all(re.search(r"font(-family)?: [^;]*, sans-serif(;|$)", style) for style in styles)
+
+
+def test_what_draws_is_imported_by_nobody_but_the_process_that_draws() -> None:
+    program = (
+        "import channover.cli, channover.plugin, channover.report.allure_report, channover.report.plotter, sys;"
+        "print({'matplotlib', 'numpy', 'iperf3'} & set(sys.modules))"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ended.stdout == "set()\n"
 
 
 def test_plot_refers_to_nothing_outside() -> None:
@@ -589,11 +629,10 @@ def test_long_series_are_thinned_and_keep_a_short_stall() -> None:
     times = [sample / 10 for sample in range(12_000)]
     svg = nic_rates_svg([("a", times, [0.0 if s == 5001 else 9.4e7 for s in range(12_000)])], title="t", link_rate=1e8)
     assert len(svg) < 40_000
-    heights = [float(y) for y in re.findall(r"L [0-9.]+ ([0-9.]+)", svg)]
+    line = max(re.findall(r'\bd="([^"]*)"', svg), key=lambda path: path.count("L"))
+    heights = [float(y) for y in re.findall(r"[ML] [0-9.]+ ([0-9.]+)", line)]
     (stall,) = [
-        number
-        for number, height in enumerate(heights[1:-1], 1)
-        if 0 < heights[number - 1] < height > heights[number + 1]  # a height of 0 is the picture's edge
+        number for number, height in enumerate(heights[1:-1], 1) if heights[number - 1] < height > heights[number + 1]
     ]
     assert heights[stall] - heights[stall - 1] > 150, "the one sample of 0 bit/s is at the bottom"
 

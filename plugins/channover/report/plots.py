@@ -1,93 +1,87 @@
 """Plots as SVG text that stands alone: no script, no reference to anything outside.
 
-They are drawn with matplotlib's artists and SVG renderer, without its axes: those measure every label several times
-and take most of the time that a plot of this size needs.
+matplotlib draws them. Letters stay text, in the viewer's font, on a white ground of the plot's own, so that they are read
+on a dark page as well; the same data gives the same text, byte by byte.
 """
 
 from __future__ import annotations
 
 import io
-import math
 import re
 import warnings
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from collections.abc import Sequence
+from itertools import cycle
+from typing import TYPE_CHECKING, Any
 
 from channover.report.drawing import fitted
 from channover.report.results import printable
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.axes import Axes
 
 Series = tuple[str, Sequence[float], Sequence[float]]
 """A label such as ``left.a rx``, times (s) and rates (bit/s), equally many, the times ascending."""
-_Side = Literal["left", "center", "right"]
 Phase = tuple[str, float, float]
 """A label, and when it begins and ends (s). One whose label begins with ``fault`` is hatched."""
 
 WIDTH, HEIGHT = 640, 276
 """Of a plot, in CSS pixels."""
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 490, 226, 36
-"""The frame within the plot; y grows upwards."""
+_FRAME = (60 / WIDTH, 38 / HEIGHT, 436 / WIDTH, 188 / HEIGHT)
+"""Where the axes stand: left, bottom, width and height as shares of the plot. Right of them is the key."""
 _POINTS = 1600
 """Of all series together: what keeps a plot below 40 kB."""
 _MOST_TIME, _MOST_RATE = 1e12, 1e15
 """Beyond, a sample is a mistake, and is left out."""
-_INK, _GREY, _FAINT = "#222222", "#666666", "#dddddd"
-_START, _GROUND = "#ececec", "#ffffff"
+_INK, _GREY, _START, _HATCH = "#222222", "#666666", "#ececec", "#9a9a9a"
 _STARTS = ("warm-up", "set-up")
 """Phases that no figure rests on."""
-_HATCH = "#9a9a9a"
 # Okabe and Ito's colours, told apart by most colour-blind readers; ordered so that neighbours differ in grey as well
-_COLOURS = ("#0072b2", "#e69f00", "#000000", "#cc79a7", "#009e73", "#d55e00", "#56b4e9", "#7f7f7f")
-_DASHES: tuple[tuple[float, ...], ...] = (
-    (),
-    (5, 2),
-    (1.5, 1.5),
-    (7, 2, 1.5, 2),
-    (10, 3),
-    (3, 1),
-    (7, 2, 1, 2, 1, 2),
-    (1, 3),
+_STROKES: tuple[tuple[str, tuple[float, ...]], ...] = (
+    ("#0072b2", ()),
+    ("#e69f00", (5, 2)),
+    ("#000000", (1.5, 1.5)),
+    ("#cc79a7", (7, 2, 1.5, 2)),
+    ("#009e73", (10, 3)),
+    ("#d55e00", (3, 1)),
+    ("#56b4e9", (7, 2, 1, 2, 1, 2)),
+    ("#7f7f7f", (1, 3)),
 )
-_LINK_DASHES = (4.0, 3.0)
-_LABEL, _TITLE = 18, 78
+"""Colour and dashes of one series after the other."""
+_LABEL, _TITLE = 18, 72
 """Letters that there is room for; a letter of Chinese or Japanese, or an emoji, takes the room of two."""
-_STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
+_LEVELS, _LETTER = (1.095, 1.03), 5.5
+"""Where the names of phases stand, in heights of the axes, and the width of one of their letters (pixels)."""
 _STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "channover",
-    "path.simplify": True,
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial", "Helvetica"],
+    "font.size": 10,
     "text.parse_math": False,
     "text.usetex": False,
+    "text.color": _INK,
+    "axes.edgecolor": _INK,
+    "axes.labelcolor": _GREY,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "axes.titlesize": 12,
+    "axes.titleweight": "bold",
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.7,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "ytick.left": False,
+    "legend.frameon": False,
+    "legend.handlelength": 2.8,
+    "legend.borderaxespad": 0,
+    "hatch.linewidth": 1.0,
+    "lines.linewidth": 1.4,
+    "lines.markersize": 3,
 }
-
-
-class _Scale(NamedTuple):
-    """Values from ``low`` to ``high`` on pixels from ``start`` to ``end``."""
-
-    low: float
-    high: float
-    start: float
-    end: float
-
-    def __call__(self, value: float) -> float:
-        share = (value - self.low) / (self.high - self.low)
-        return self.start + min(max(share, 0.0), 1.0) * (self.end - self.start)
-
-    def ticks(self, about: int) -> Iterator[float]:
-        step = _step((self.high - self.low) / about)
-        first = math.ceil(self.low / step - 1e-9)
-        last = math.floor(self.high / step + 1e-9)
-        yield from (number * step for number in range(first, last + 1))
-
-
-def _step(least: float) -> float:
-    power = 10.0 ** math.floor(math.log10(least))
-    return next(step * power for step in _STEPS if step * power >= least * 0.999)
 
 
 def nic_rates_svg(series: Sequence[Series], *, title: str, link_rate: float, phases: Sequence[Phase] = ()) -> str:
@@ -103,21 +97,32 @@ def nic_rates_svg(series: Sequence[Series], *, title: str, link_rate: float, pha
     lines = [(label, *_usable(label, times, rates)) for label, times, rates in series]
     most = max(2, _POINTS // max(len(lines), 1))
     lines = [(label, *_thinned(times, rates, most)) for label, times, rates in lines]
-    moments = [moment for _, times, _ in lines for moment in times]
     phases = [(label, begin, end) for label, begin, end in phases if begin <= end]
-    edges = [edge for _, begin, end in phases for edge in (begin, end) if abs(edge) < _MOST_TIME]
-    begin, end = (min(moments), max(moments)) if moments else (min(edges, default=0.0), max(edges, default=1.0))
-    x = _Scale(begin, end if end - begin > 1e-3 else begin + 1.0, _LEFT, _RIGHT)
-    top = max([link_rate, *(rate for _, _, rates in lines for rate in rates)])
-    y = _Scale(0.0, top * 1.06, _BOTTOM, _TOP)
-    return _svg(lines, x, y, title, link_rate, phases)
+
+    import matplotlib  # here: its import takes longer than most tests
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # the text stays text: the viewer has the glyph
+        figure = Figure(figsize=(WIDTH / 72, HEIGHT / 72), dpi=72)
+        FigureCanvasSVG(figure)
+        axes = figure.add_axes(_FRAME)
+        _scale(axes, lines, link_rate, phases)
+        _draw_phases(axes, phases)
+        _draw_rates(axes, lines, link_rate)
+        axes.set_title(fitted(title, _TITLE), loc="left", y=1.0, pad=31)
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    return _alone(buffer.getvalue(), title)
 
 
 def _usable(label: str, times: Sequence[float], rates: Sequence[float]) -> tuple[list[float], list[float]]:
+    """Return times (s) and rates (Mbit/s) that can be drawn."""
     if len(times) != len(rates):
         raise ValueError(f"series {label} has {len(times)} times and {len(rates)} rates")
     pairs = [
-        (time, rate)
+        (time, rate / 1e6)
         for time, rate in zip(times, rates, strict=True)
         if abs(time) < _MOST_TIME and abs(rate) < _MOST_RATE
     ]
@@ -142,143 +147,52 @@ def _thinned(times: list[float], rates: list[float], most: int) -> tuple[list[fl
     return [times[index] for index in kept], [rates[index] for index in kept]
 
 
-def _svg(
-    lines: Sequence[tuple[str, list[float], list[float]]],
-    x: _Scale,
-    y: _Scale,
-    title: str,
-    link_rate: float,
-    phases: Sequence[Phase],
-) -> str:
-    import matplotlib  # here: its import takes longer than most tests
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
+def _scale(
+    axes: Axes, lines: Sequence[tuple[str, list[float], list[float]]], link_rate: float, phases: Sequence[Phase]
+) -> None:
+    """Set what the axes span, and their ticks: seconds and Mbit/s in plain figures."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # the text stays text: the viewer has the glyph
-        figure = Figure(figsize=(WIDTH / 72, HEIGHT / 72), dpi=72)
-        FigureCanvasSVG(figure)
-        pen = _Pen(figure)
-        for number, (label, begin, end) in enumerate(phases):
-            pen.band(x(begin), x(end), number, label)
-        for number, (label, begin, _) in enumerate(phases):
-            pen.name(x(begin), number, label)
-        pen.frame(x, y, link_rate)
-        pitch = min(17.0, (_TOP - 4 - _BOTTOM) / (len(lines) + 1))
-        pen.key(_TOP - 4, f"link rate {link_rate / 1e6:g}", _INK, _LINK_DASHES)
-        for number, (label, times, rates) in enumerate(lines):
-            dashes, colour = _DASHES[number % len(_DASHES)], _COLOURS[number % len(_COLOURS)]
-            pen.line([x(time) for time in times], [y(rate) for rate in rates], colour, 1.4, dashes)
-            pen.key(_TOP - 4 - (number + 1) * pitch, fitted(label, _LABEL), colour, dashes)
-        pen.text(_LEFT, _TOP + 36, fitted(title, _TITLE), "left", size=12, weight="bold")
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    return _alone(buffer.getvalue(), title)
+    moments = [moment for _, times, _ in lines for moment in times]
+    edges = [edge for _, begin, end in phases for edge in (begin, end) if abs(edge) < _MOST_TIME]
+    begin, end = (min(moments), max(moments)) if moments else (min(edges, default=0.0), max(edges, default=1.0))
+    top = max([link_rate / 1e6, *(rate for _, _, rates in lines for rate in rates)])
+    axes.set(xlim=(begin, end if end - begin > 1e-3 else begin + 1.0), ylim=(-0.01 * top, 1.06 * top))
+    axes.set(xlabel="seconds", ylabel="Mbit/s")
+    for axis, about in ((axes.xaxis, 6), (axes.yaxis, 4)):
+        axis.set_major_locator(MaxNLocator(about, steps=[1, 2, 2.5, 5, 10]))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{round(value, 9):g}"))
 
 
-class _Pen:
-    """Draws on a figure in pixels, the origin at the lower left."""
+def _draw_phases(axes: Axes, phases: Sequence[Phase]) -> None:
+    """Mark phases: a start is grey, a fault hatched; each begins with a line up to its name, neighbours in two rows."""
+    left, right = axes.get_xlim()
+    spans = [(label, min(max(begin, left), right), min(max(end, left), right)) for label, begin, end in phases]
+    places = [axes.transData.transform((begin, 0))[0] for _, begin, _ in spans]
+    ends = [*places[2:], WIDTH, WIDTH]  # a name may go on until the next one in its row
+    for number, (label, begin, end) in enumerate(spans):
+        if label in _STARTS:
+            axes.axvspan(begin, end, facecolor=_START, linewidth=0, zorder=0)
+        elif label.startswith("fault"):
+            axes.axvspan(begin, end, facecolor="none", edgecolor=_HATCH, hatch="////", linewidth=0, zorder=0)
+        level = _LEVELS[number % 2]
+        axes.axvline(begin, ymax=level + 0.03, color=_INK, linewidth=0.6, dashes=(2, 2), clip_on=False, zorder=1)
+        name = fitted(label, max(int((ends[number] - places[number]) / _LETTER), 4))
+        beside: Any = {"xycoords": ("data", "axes fraction"), "xytext": (3, 0), "textcoords": "offset points"}
+        axes.annotate(name, (begin, level), fontsize=9, va="center_baseline", **beside)
 
-    def __init__(self, figure: Figure) -> None:
-        self._figure = figure
-        self._order = 0
 
-    def line(
-        self, xs: Sequence[float], ys: Sequence[float], colour: str, width: float, dashes: tuple[float, ...] = ()
-    ) -> None:
-        from matplotlib.lines import Line2D
-        from matplotlib.transforms import IdentityTransform
-
-        style: Any = (0, dashes) if dashes else "-"
+def _draw_rates(axes: Axes, lines: Sequence[tuple[str, list[float], list[float]]], link_rate: float) -> None:
+    """Draw the link rate and each series, and the key beside them."""
+    drawn = [axes.axhline(link_rate / 1e6, color=_INK, linewidth=1.0, dashes=(4, 3))]
+    labels = [f"link rate {link_rate / 1e6:g}"]
+    for (label, times, rates), (colour, dashes) in zip(lines, cycle(_STROKES), strict=False):
         # one sample alone has no extent: a marker shows it
-        marker = "o" if len(xs) == 1 else ""
-        self._add(
-            Line2D(
-                xs,
-                ys,
-                color=colour,
-                linewidth=width,
-                linestyle=style,
-                marker=marker,
-                markersize=3,
-                solid_joinstyle="round",
-                transform=IdentityTransform(),
-            )
-        )
-
-    def band(self, begin: float, end: float, number: int, label: str) -> None:
-        """Mark a phase: a start is grey, a fault hatched, and each begins with a line up to its name."""
-        from matplotlib.patches import Rectangle
-        from matplotlib.transforms import IdentityTransform
-
-        area = Rectangle((begin, _BOTTOM), end - begin, _TOP - _BOTTOM, linewidth=0)
-        area.set(facecolor=_START if label in _STARTS else _GROUND, transform=IdentityTransform())
-        if label.startswith("fault"):
-            area.set(hatch="////", edgecolor=_HATCH)
-        self._add(area)
-        self.line([begin, begin], [_BOTTOM, self._row(number) + 4], _INK, 0.6, (2, 2))
-
-    def name(self, begin: float, number: int, label: str) -> None:
-        """Write a phase's name above the frame, neighbours in two rows."""
-        self.text(begin + 3, self._row(number), fitted(label, max(int((_RIGHT - begin) / 5.5), 12)), "left", size=9)
-
-    @staticmethod
-    def _row(number: int) -> float:
-        return _TOP + (18 if number % 2 == 0 else 6)
-
-    def frame(self, x: _Scale, y: _Scale, link_rate: float) -> None:
-        for tick in y.ticks(4):
-            self.line([x.start, x.end], [y(tick), y(tick)], _FAINT, 0.7)
-            if y(tick) < y.end - 8:  # above stands the unit
-                self.text(x.start - 5, y(tick), f"{tick / 1e6:g}", "right")
-        for tick in x.ticks(6):
-            self.line([x(tick), x(tick)], [y.start, y.start - 3], _INK, 0.7)
-            self.text(x(tick), y.start - 11, f"{round(tick, 9):g}", "center")
-        self.line([x.start, x.start, x.end], [y.end, y.start, y.start], _INK, 0.8)
-        self.line([x.start, x.end], [y(link_rate), y(link_rate)], _INK, 1.0, _LINK_DASHES)
-        self.text(x.start, y.end + 4, "Mbit/s", "right", size=9, colour=_GREY)
-        self.text((x.start + x.end) / 2, 10, "seconds", "center", colour=_GREY)
-
-    def key(self, height: float, label: str, colour: str, dashes: tuple[float, ...]) -> None:
-        self.line([_RIGHT + 10, _RIGHT + 38], [height, height], colour, 1.4, dashes)
-        self.text(_RIGHT + 44, height, label, "left")
-
-    def text(
-        self,
-        x: float,
-        y: float,
-        text: str,
-        side: _Side,
-        *,
-        size: float = 10,
-        colour: str = _INK,
-        weight: str = "normal",
-    ) -> None:
-        from matplotlib.text import Text
-        from matplotlib.transforms import IdentityTransform
-
-        self._add(
-            Text(
-                x,
-                y,
-                printable(text.replace("\n", " ").replace("\t", " ")),
-                fontsize=size,
-                color=colour,
-                fontweight=weight,
-                horizontalalignment=side,
-                verticalalignment="center_baseline",
-                transform=IdentityTransform(),
-                parse_math=False,
-            )
-        )
-
-    def _add(self, artist: object) -> None:
-        from matplotlib.artist import Artist
-
-        assert isinstance(artist, Artist)
-        self._order += 1
-        artist.set_zorder(self._order)
-        self._figure.add_artist(artist)
+        marker = "o" if len(times) == 1 else ""
+        drawn += axes.plot(times, rates, color=colour, linestyle=(0, dashes) if dashes else "-", marker=marker)
+        labels.append(fitted(label, _LABEL))
+    size = min(10.0, 150 / len(labels))  # a long key ends within the plot, too
+    axes.legend(drawn, labels, loc="upper left", bbox_to_anchor=(1.02, 1.0), fontsize=size, labelspacing=0.45)
 
 
 def _alone(svg: str, title: str) -> str:

@@ -1,6 +1,6 @@
 """Plots drawn beside the tests, by a process that gets only what processor time nobody else wants (``SCHED_IDLE``).
 
-A plot takes some 20 ms, and its library a second to load: neither belongs into a test. The process ends with the run:
+A plot takes some 40 ms, and its library a second to load: neither belongs into a test. The process ends with the run:
 the kernel kills it with its parent (``PR_SET_PDEATHSIG``).
 """
 
