@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from iperf3 import TestResult as Witness  # pytest would collect it by its own name
 
 from channover.errors import RigError
 from channover.flow import Flow
@@ -26,7 +27,7 @@ from channover.plan import AddressAdd, EndpointAdd, LimitsSet, Plan, TableAdd
 from channover.sending import Traffic
 from channover.targets.base import Lab
 from channover.topology import Port
-from channover.traffic.iperf import SLICE, Load, Protocol, Slice, Transfer, even_rates, parse_slices
+from channover.traffic.iperf import SLICE, Load, Protocol, Slice, Transfer, even_rates, parse_slices, read_report
 from channover.verdict.expect import near
 from channover.wire import Link
 
@@ -84,6 +85,29 @@ def test_slices_add_up_to_the_receiver_s_own_summary(name: str, streams: int) ->
     bits = sum(one.rate * (one.end - one.start) for one in slices)
     seconds = slices[-1].end - slices[0].start
     assert bits / seconds == pytest.approx(summary(line), rel=0.02)
+
+
+@pytest.mark.parametrize(("name", "streams"), [("tcp", 1), ("udp", 1), ("tcp-3", 3), ("udp-2", 2)])
+def test_slices_agree_with_what_another_reader_finds_in_the_client_s_report(name: str, streams: int) -> None:
+    """The server's lines, read here, and the client's JSON, read by the module iperf3, tell of one transfer."""
+    slices, witness = parse_slices(told(f"server-{name}.txt"), streams), Witness(told(f"client-{name}.json"))
+    assert witness.error is None and witness.num_streams == streams
+    moved = sum(one.moved for one in slices)
+    if witness.protocol == "TCP":
+        assert moved == pytest.approx(witness.received_bytes, rel=0.01)
+    else:
+        assert sum(one.total for one in slices) == pytest.approx(witness.packets, abs=1)  # one may be still on its way
+        assert sum(one.lost for one in slices) == witness.lost_packets
+        assert moved == pytest.approx(witness.bytes, rel=0.01)
+
+
+@pytest.mark.parametrize("name", ["tcp", "udp-2", "tcp-interrupted", "refused"])
+def test_a_client_s_report_says_to_another_reader_what_it_says_here(name: str) -> None:
+    text = told(f"client-{name}.json")
+    report, words = read_report("warning: {odd}\n" + text + WORDS)
+    witness = Witness(text)
+    assert report is not None and report == witness.json and report.get("error") == witness.error
+    assert words == " ".join(("warning: {odd} " + WORDS).split())
 
 
 def test_a_receiver_that_had_to_wait_is_not_read_above_the_wire() -> None:
