@@ -1,3 +1,3 @@
 """Loads the plugin, nothing else."""
 
-pytest_plugins = ("channover.plugin",)
+pytest_plugins = ("channover.pytest_plugin.hooks",)

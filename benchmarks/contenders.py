@@ -11,15 +11,15 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import IO, Protocol, cast
 
-from channover import paths
-from channover.hosts.base import Journal
-from channover.hosts.labs import Nursery
-from channover.hosts.process import NamespaceProcess
+from channover.hosts.host import Journal
+from channover.hosts.netns.client import Nursery
+from channover.hosts.netns.process import NamespaceProcess
+from channover.model.link import Link
+from channover.model.topology import LETTERS, Cable, Node, Port, Topology
 from channover.network import addressing
+from channover.scenarios import labs as paths
 from channover.targets.base import Lab
 from channover.targets.netns import NetnsTarget
-from channover.topology import LETTERS, Cable, Node, Port, Topology
-from channover.wire import Link
 
 HERE = Path(__file__).parent
 

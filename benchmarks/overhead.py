@@ -21,20 +21,20 @@ import pytest
 
 PARTS = (
     "channover.targets.netns:NetnsTarget.process",
-    "channover.hosts.namespace:LabProcess.build",
-    "channover.hosts.namespace:LabProcess.close",
-    "channover.hosts.namespace:NamespaceHost.state",
-    "channover.paths:configure",
-    "channover.slot:measuring_slot",
+    "channover.hosts.netns.host:LabProcess.build",
+    "channover.hosts.netns.host:LabProcess.close",
+    "channover.hosts.netns.host:NamespaceHost.state",
+    "channover.scenarios.labs:configure",
+    "channover.measure.cpu_lock:measuring_slot",
     "channover.observe.nics:Sampler.__init__",
     "channover.observe.nics:Sampler.stop",
-    "channover.trace:counters",
-    "channover.traffic.iperf:Transfer.start",
-    "channover.traffic.iperf:Transfer.stop",
+    "channover.observe.trace:counters",
+    "channover.network.programs.iperf:Transfer.start",
+    "channover.network.programs.iperf:Transfer.stop",
     "channover.observe.evidence:collect_all",
-    "channover.evidencing:of_flow",
-    "channover.evidencing:nic_rates_svg",
-    "channover.evidencing:_attach_sections",
+    "channover.pytest_plugin.allure.evidence:of_flow",
+    "channover.pytest_plugin.allure.evidence:nic_rates_svg",
+    "channover.pytest_plugin.allure.evidence:_attach_sections",
     "allure:attach",
 )
 _spent: dict[str, float] = {}
@@ -88,7 +88,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Take what the test says that it spent."""
-    from channover.collecting import LEFT
+    from channover.pytest_plugin.results.collector import LEFT
 
     _phases[report.nodeid][report.when or ""] = report.duration
     left = getattr(report, LEFT, None)

@@ -16,10 +16,10 @@ from pathlib import Path
 
 from tests import runs
 
-from channover.report import certificate
-from channover.report.compare import compare
-from channover.report.comparison import render
+from channover.report.comparison.compare import compare
+from channover.report.comparison.table import render
 from channover.report.results import Results
+from channover.report.signoff import certificate
 
 SECONDS, BYTES = 15.0, 1.5e9
 """For 1000 tests."""

@@ -20,15 +20,17 @@ from uuid import uuid4
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "plugins"))
 
-from channover.behaviours import CATALOGUE, Behaviour
-from channover.report import allure_report, certificate, story
-from channover.report.allure_config import NODEID
-from channover.report.drawing import topology_svg
+from channover.model.catalogue import CATALOGUE, Behaviour
+from channover.report.allure import make as allure_report
+from channover.report.allure import page as story
+from channover.report.allure.config import NODEID
+from channover.report.allure.plot_process import SAMPLES
+from channover.report.allure.plots import nic_rates_svg
 from channover.report.facts import CableFacts, HostFacts, NicFacts, Planned
-from channover.report.plots import nic_rates_svg
-from channover.report.plotter import SAMPLES
 from channover.report.results import Measurement, Results, Run, TestResult
-from channover.verdict.expect import Reading, at_least
+from channover.report.signoff import certificate
+from channover.report.topology_diagram import topology_svg
+from channover.verdict.expectation import Reading, at_least
 from channover.verdict.statistics import Estimate
 
 SECONDS, BYTES = 15.0, 1_500_000_000

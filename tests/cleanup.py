@@ -63,7 +63,7 @@ WAYS: Mapping[str, tuple[int, ...]] = {
 """The exit codes of pytest that each way may lead to (negative: the signal); where empty, pytest must go on."""
 TYPED = ("INT", "INT2", "CLOSE")
 """Ways that take a terminal."""
-OPTIONS = ("-v", "-c", str(ROOT / "pyproject.toml"), "-p", "channover.plugin", "-p", "no:cacheprovider")
+OPTIONS = ("-v", "-c", str(ROOT / "pyproject.toml"), "-p", "channover.pytest_plugin.hooks", "-p", "no:cacheprovider")
 ENDED = (0, 1)
 """Exit codes of a pytest that was not stopped."""
 
@@ -319,7 +319,7 @@ class Attempt:
 
 def _is_lab_part(pid: int) -> bool:
     try:
-        return b"channover.hosts.nursery" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return b"channover.hosts.netns.fork_server" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
 

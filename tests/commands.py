@@ -1,4 +1,4 @@
-"""The commands of :mod:`channover.cli_report` as ``channover`` runs them."""
+"""The commands of :mod:`channover.cli.report` as ``channover`` runs them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from channover import cli_report
+from channover.cli import report as cli_report
 from channover.errors import UsageError
 
 

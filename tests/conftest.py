@@ -12,13 +12,14 @@ import pytest
 from hypothesis import settings
 
 from channover.errors import RigError
-from channover.hosts import kernels, machines
-from channover.hosts.base import Journal
+from channover.hosts.host import Journal
+from channover.hosts.vm import kernel_images as kernels
+from channover.hosts.vm import pool as machines
+from channover.model.link import Link
+from channover.model.topology import pair
 from channover.observe.counters import own_processors
 from channover.targets.base import Lab
 from channover.targets.netns import NetnsTarget
-from channover.topology import pair
-from channover.wire import Link
 
 # A busy machine is slow, and a failure must come back when it is looked for.
 settings.register_profile("channover", deadline=None, derandomize=True)

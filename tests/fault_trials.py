@@ -41,7 +41,7 @@ from tests.trial_hosts import TrialHost, prepare_all, room, two_hosts  # noqa: E
 from tests.trials import CLOCKS, FAULTS, HANG, Trial  # noqa: E402
 
 from channover.errors import RigError  # noqa: E402
-from channover.hosts.machines import unmet  # noqa: E402
+from channover.hosts.vm.pool import unmet  # noqa: E402
 
 LONGEST = 2 * HANG
 """Seconds that one trial can take with all that belongs to it."""

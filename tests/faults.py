@@ -12,21 +12,23 @@ from typing import Any
 
 import pytest
 
-from channover import flow, looplab, paths
-from channover.copying import Copies
-from channover.hosts.base import Host, Journal
+from channover.hosts.host import Host, Journal
+from channover.measure import flow
+from channover.measure.file_transfer import Copies
+from channover.model.link import Link
+from channover.model.plan import AddressAdd, EndpointAdd, EndpointDelete, LimitsSet, Plan, RuleDelete, TableAdd
+from channover.model.state import State
+from channover.model.topology import Topology
 from channover.network.bonding import BondingDriver
-from channover.network.guard import Guard, both_guard, source_guard
 from channover.network.lag import LacpRate
+from channover.network.loop_guard import Guard, both_guard, source_guard
 from channover.network.openvpn import join_listener
 from channover.network.openvswitch import OpenVSwitchDriver
 from channover.network.tunnel import Tunnel
-from channover.plan import AddressAdd, EndpointAdd, EndpointDelete, LimitsSet, Plan, RuleDelete, TableAdd
-from channover.state import State
+from channover.scenarios import labs as paths
+from channover.scenarios import loop_lab as looplab
 from channover.targets.base import Lab
 from channover.targets.netns import NetnsTarget
-from channover.topology import Topology
-from channover.wire import Link
 
 
 @dataclass(frozen=True)

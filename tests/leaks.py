@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from channover.hosts import kernel
+from channover import syscalls as kernel
 
 WATCHED = ("/etc", "/home", "/root", "/run", "/tmp", "/var")
 """Folders that programs write to without being told."""

@@ -16,8 +16,9 @@ from pathlib import Path
 
 from tests import runs
 
-from channover.behaviours import CATALOGUE
-from channover.report import certificate, printing
+from channover.model.catalogue import CATALOGUE
+from channover.report.signoff import certificate
+from channover.report.signoff import pdf as printing
 
 WAIVERS = """\
 waivers:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from channover.behaviours import CATALOGUE
+from channover.model.catalogue import CATALOGUE
 from channover.report.facts import CableFacts, HostFacts, NicFacts, Planned
 from channover.report.results import Measurement, Outcome, Results, Run, TestResult
 

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from channover.hosts.namespace import NamespaceHost
-from channover.hosts.sshlink import Login, SshLink
+from channover.hosts.netns.host import NamespaceHost
+from channover.hosts.ssh.connection import Login, SshLink
 
 
 @dataclass

@@ -21,22 +21,25 @@ import pytest
 from tests import look_report, runs
 
 import channover
-from channover.behaviours import CATALOGUE
-from channover.cli_allure import folder_of
+from channover.cli.allure import folder_of
 from channover.errors import RigError, UsageError
-from channover.evidencing import phases
-from channover.hosts.base import Step
-from channover.labelling import links, requirements, severity
+from channover.hosts.host import Step
+from channover.model.catalogue import CATALOGUE
 from channover.observe.captures import Captures
-from channover.report import allure_config, allure_report, generator, history, story
-from channover.report.allure_config import NODEID
+from channover.pytest_plugin.allure.evidence import phases
+from channover.pytest_plugin.allure.labels import links, requirements, severity
+from channover.report.allure import config as allure_config
+from channover.report.allure import generator, history
+from channover.report.allure import make as allure_report
+from channover.report.allure import page as story
+from channover.report.allure.config import NODEID
+from channover.report.allure.generator import GeneratorMissing
+from channover.report.allure.plot_process import PLACEHOLDER, SAMPLES
+from channover.report.allure.plots import nic_rates_svg
 from channover.report.facts import Planned
-from channover.report.generator import GeneratorMissing
-from channover.report.plots import nic_rates_svg
-from channover.report.plotter import PLACEHOLDER, SAMPLES
 from channover.report.results import Results
 from channover.targets.base import Lab
-from channover.verdict.expect import Expectation, Reading, at_least, between
+from channover.verdict.expectation import Expectation, Reading, at_least, between
 from channover.verdict.statistics import Estimate
 
 needs_generator = pytest.mark.skipif(generator.unmet() is not None, reason=f"{generator.unmet()} (or: make setup)")
@@ -299,7 +302,7 @@ def test_a_run_without_a_generator_has_all_the_rest(pytester: pytest.Pytester, m
         "from channover.testing import behaviour\n@behaviour('MP-8')\n"
         "def test_one(counted): assert counted('paths', 1) == 1"
     )
-    done = pytester.runpytest_subprocess("-p", "channover.plugin")
+    done = pytester.runpytest_subprocess("-p", "channover.pytest_plugin.hooks")
     assert done.ret == 0
     said = [line for line in done.stdout.lines if line.startswith("report:")]
     assert said == [f"report: not made: {generator.FOLDER} is 'none'"]
@@ -342,7 +345,7 @@ def test_a_failure_a_skip_a_broken_rig_and_a_lost_worker_are_told_apart_everywhe
                 os.kill(os.getpid(), signal.SIGKILL)
         """
     )
-    done = pytester.runpytest_subprocess("-p", "channover.plugin", "-n", "2", "--max-worker-restart", "1")
+    done = pytester.runpytest_subprocess("-p", "channover.pytest_plugin.hooks", "-n", "2", "--max-worker-restart", "1")
     assert done.ret == 1
     folder = pytester.path / "reports" / "latest"
     results = Results.from_json((folder / "results.json").read_text("utf-8"))
@@ -402,7 +405,7 @@ def test_a_file_copy_and_a_lag_have_a_story_too(pytester: pytest.Pytester, monke
     pytester.makepyfile(
         """
         from channover.testing import FileProtocol, behaviour, on
-        from channover.topology import two_switches
+        from channover.model.topology import two_switches
 
         @behaviour("LAG-6")
         @on(two_switches(1))
@@ -416,7 +419,7 @@ def test_a_file_copy_and_a_lag_have_a_story_too(pytester: pytest.Pytester, monke
             assert counted("ports in it", forming_lag.left.status().ports) == 2
         """
     )
-    done = pytester.runpytest_subprocess("-p", "channover.plugin", "--no-report", "--duration", "1")
+    done = pytester.runpytest_subprocess("-p", "channover.pytest_plugin.hooks", "--no-report", "--duration", "1")
     if done.parseoutcomes().get("skipped"):
         pytest.skip("LAGs or HTTP servers cannot be had here")
     done.assert_outcomes(passed=2)
@@ -440,7 +443,7 @@ def test_a_file_copy_and_a_lag_have_a_story_too(pytester: pytest.Pytester, monke
 @needs_generator
 def test_ctrl_c_leaves_the_former_report_and_nothing_half_made(four: Path) -> None:
     former = allure_report.make(four).path.read_bytes()
-    script = f"from pathlib import Path; from channover.report import allure_report as a; a.make(Path({str(four)!r}))"
+    script = f"from pathlib import Path; from channover.report.allure import make as a; a.make(Path({str(four)!r}))"
     environment = {**os.environ, "PYTHONPATH": str(Path(channover.__file__).parent.parent)}
     process = subprocess.Popen(
         ["env", "--default-signal=INT", sys.executable, "-c", script], env=environment, stderr=subprocess.PIPE
@@ -646,6 +649,6 @@ def test_capture_options_are_checked(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, options: list[str], said: str
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(channover.__file__).parent.parent))
-    done = pytester.runpytest_subprocess("-p", "channover.plugin", *options)
+    done = pytester.runpytest_subprocess("-p", "channover.pytest_plugin.hooks", *options)
     assert done.ret == pytest.ExitCode.USAGE_ERROR
     assert said in done.stderr.str()

@@ -6,8 +6,8 @@ import dataclasses
 
 import pytest
 
-from channover.behaviours import CATALOGUE, behaviour
 from channover.errors import UsageError
+from channover.model.catalogue import CATALOGUE, behaviour
 from channover.targets.capabilities import CAPABILITIES
 
 IDS = [

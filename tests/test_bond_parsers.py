@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from channover.model.plan import LinkDelete, LinkSet, RouteAdd
+from channover.model.state import LinkState, Route, State
 from channover.network.bonding import host_plan, switch_plan
 from channover.network.lag import HashPolicy, LacpRate
 from channover.network.openvswitch import OpenVSwitchDriver
@@ -22,8 +24,6 @@ from channover.observe.bond import (
     state_bits,
     working_state,
 )
-from channover.plan import LinkDelete, LinkSet, RouteAdd
-from channover.state import LinkState, Route, State
 
 DATA = Path(__file__).parent / "data" / "bond"
 

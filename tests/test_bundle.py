@@ -22,10 +22,12 @@ from tests.commands import command
 
 import channover
 from channover.errors import UsageError
-from channover.report import archive, bundle, certificate, proof, secrets, ssh
-from channover.report.bundle import SIGNATURE, SIGNER, SUMS, Signed, sign_off, verify
-from channover.report.proof import Finding
 from channover.report.results import moment
+from channover.report.signoff import archive, bundle, certificate, proof
+from channover.report.signoff import redaction as secrets
+from channover.report.signoff import signature as ssh
+from channover.report.signoff.bundle import SIGNATURE, SIGNER, SUMS, Signed, sign_off, verify
+from channover.report.signoff.proof import Finding
 
 pytestmark = pytest.mark.skipif(not shutil.which("ssh-keygen"), reason="no ssh-keygen: install openssh-client")
 NOW = datetime(2026, 2, 1, 9, 30, tzinfo=timezone.utc)
@@ -733,7 +735,7 @@ def test_a_dry_run_cannot_be_signed(
             assert tcp(lag.left, lag.right).goodput == near(lag.link.tcp_goodput)
         """
     )
-    pytester.runpytest_subprocess("-p", "channover.plugin", "--dry-run", "--no-report")
+    pytester.runpytest_subprocess("-p", "channover.pytest_plugin.hooks", "--dry-run", "--no-report")
     capsys.readouterr()
     assert command("sign-off", pytester.path / "reports" / "latest", "--key", key, "--anyway") == 2
     said = capsys.readouterr()

@@ -19,19 +19,20 @@ import pytest
 from tests import runs
 
 import channover
-from channover.behaviours import CATALOGUE
-from channover.collecting import measurement
 from channover.errors import UsageError
-from channover.planning import Plan, save, take
-from channover.report import certificate, printing
+from channover.model.catalogue import CATALOGUE
+from channover.pytest_plugin.results.collector import measurement
+from channover.pytest_plugin.results.planning import Plan, save, take
 from channover.report.decision import MEANING, RULES, decide
-from channover.report.drawing import topology_svg
 from channover.report.facts import CableFacts, HostFacts, LeftOut, NicFacts, Planned, Uncollected
 from channover.report.figures import lines_of, with_uncertainty
-from channover.report.items import in_short, items, parts
 from channover.report.results import Measurement, Outcome, Results
+from channover.report.signoff import certificate
+from channover.report.signoff import pdf as printing
+from channover.report.signoff.hardware_table import in_short, items, parts
+from channover.report.topology_diagram import topology_svg
 from channover.report.waivers import Waiver, load
-from channover.verdict.expect import Reading, near
+from channover.verdict.expectation import Reading, near
 from channover.verdict.statistics import Estimate
 
 TODAY = date(2026, 2, 1)
@@ -652,7 +653,7 @@ def test_a_lost_worker_leaves_a_test_without_a_verdict(
             assert counted("paths", 1) == 1
         """
     )
-    pytester.runpytest_subprocess("-p", "channover.plugin", "-n", "1")
+    pytester.runpytest_subprocess("-p", "channover.pytest_plugin.hooks", "-n", "1")
     text = (pytester.path / "reports" / "latest" / "results.json").read_text("utf-8")
     tests = {test.nodeid.rpartition("::")[2]: test for test in Results.from_json(text).tests}
     assert tests["test_dies"].lost and "crashed" in tests["test_dies"].reason

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from channover import ownership
-from channover.hosts.base import Journal
+from channover.hosts.host import Journal
+from channover.model.link import Link
+from channover.model.topology import pair
 from channover.targets.capabilities import lag_driver
 from channover.targets.netns import NetnsTarget
-from channover.topology import pair
-from channover.wire import Link
 
 ROOT = Path(__file__).parent.parent
 INVENTORY = """
@@ -165,7 +165,7 @@ def test_doctor_names_every_host_that_cannot_be_reached(tmp_path: Path) -> None:
     inventory.write_text(
         INVENTORY.replace("192.0.2.1", "127.0.0.1, port: 1").replace("192.0.2.2", "127.0.0.1, port: 2")
     )
-    command = [sys.executable, "-m", "channover.cli", "doctor", "--target", "physical", "--lab", "one"]
+    command = [sys.executable, "-m", "channover.cli.main", "doctor", "--target", "physical", "--lab", "one"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "plugins")}
     done = subprocess.run(
         [*command, "--inventory", str(inventory)], env=environment, capture_output=True, text=True, check=False
@@ -190,7 +190,7 @@ def test_a_kept_lab_can_be_looked_at(tmp_path: Path) -> None:
         deadline = time.monotonic() + 60
         while not list(kept.glob("*.json")) and time.monotonic() < deadline:
             time.sleep(0.1)
-        shell = [sys.executable, "-m", "channover.cli", "shell", "left"]
+        shell = [sys.executable, "-m", "channover.cli.main", "shell", "left"]
         look = subprocess.run(
             shell,
             env=environment,

@@ -12,17 +12,11 @@ import pytest
 from tests import runs
 
 from channover.errors import UsageError
-from channover.report.compare import Comparison, Difference, Verdict, compare
-from channover.report.comparison import render, to_json
+from channover.report.comparison.compare import Comparison, Difference, Verdict, compare
+from channover.report.comparison.table import render, to_json
 from channover.report.facts import HostFacts, NicFacts, Planned
 from channover.report.results import Measurement, Results
-from channover.report.significance import (
-    holm,
-    of_intervals,
-    of_one_and_repetitions,
-    of_repetitions,
-    student_tails,
-)
+from channover.verdict.significance import holm, of_intervals, of_one_and_repetitions, of_repetitions, student_tails
 from channover.verdict.statistics import estimate
 
 

@@ -11,9 +11,9 @@ import pytest
 from tests.test_certificate import Page
 
 import channover
-from channover.report import certificate
 from channover.report.decision import Decision, decide
 from channover.report.results import Results
+from channover.report.signoff import certificate
 
 pytestmark = pytest.mark.lab
 
@@ -60,7 +60,7 @@ def user(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.P
 
 
 def run(user: pytest.Pytester, *options: str) -> pytest.RunResult:
-    done = user.runpytest_subprocess("-p", "channover.plugin", "--no-report", *options)
+    done = user.runpytest_subprocess("-p", "channover.pytest_plugin.hooks", "--no-report", *options)
     assert "INTERNALERROR" not in done.stdout.str() + done.stderr.str()
     return done
 
@@ -152,11 +152,11 @@ def test_what_measures_nothing_leaves_nothing_and_moves_no_link(
     user: pytest.Pytester, options: tuple[str, ...]
 ) -> None:
     user.makepyfile(test_good=GOOD)
-    user.runpytest_subprocess("-p", "channover.plugin", *options)
+    user.runpytest_subprocess("-p", "channover.pytest_plugin.hooks", *options)
     assert not (user.path / "reports").exists()
     run(user)
     before = sorted(user.path.glob("reports/*")), os.readlink(user.path / "reports/latest")
-    user.runpytest_subprocess("-p", "channover.plugin", *options)
+    user.runpytest_subprocess("-p", "channover.pytest_plugin.hooks", *options)
     assert (sorted(user.path.glob("reports/*")), os.readlink(user.path / "reports/latest")) == before
 
 
@@ -410,7 +410,7 @@ def test_words_that_did_not_come_from_the_command_line_are_told(
 def command(user: pytest.Pytester) -> tuple[str, ...]:
     told = results(user).run.command
     assert told[1].startswith("--basetemp=")
-    return told[1], "-p", "channover.plugin", "--no-report"
+    return told[1], "-p", "channover.pytest_plugin.hooks", "--no-report"
 
 
 BAD_AT_FIRST = """
@@ -536,7 +536,7 @@ def git(user: pytest.Pytester, *words: str) -> None:
 
 def test_the_first_line_says_of_how_much_and_names_the_others(user: pytest.Pytester) -> None:
     user.makepyfile(test_good=GOOD)
-    done = user.runpytest_subprocess("-p", "channover.plugin")
+    done = user.runpytest_subprocess("-p", "channover.pytest_plugin.hooks")
     done.stdout.fnmatch_lines(
         [
             "certificate: reports/*/certificate.html: ACCEPTED: 2 of 27 behaviours for the emulated lab only",
@@ -552,7 +552,7 @@ def test_a_need_that_nobody_knows_is_not_met(user: pytest.Pytester) -> None:
     user.makeconftest(
         "from dataclasses import replace\n"
         "from types import MappingProxyType\n"
-        "from channover import behaviours, marks\n"
+        "from channover.model import catalogue as behaviours; from channover.pytest_plugin.results import marks\n"
         "needy = replace(behaviours.CATALOGUE['MP-8'], needs=('quantum-tunnels',))\n"
         "marks.CATALOGUE = MappingProxyType({**behaviours.CATALOGUE, 'MP-8': needy})\n"
     )

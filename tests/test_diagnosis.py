@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from channover.state import Endpoint, Limits, LinkState, Rule, State
+from channover.model.state import Endpoint, Limits, LinkState, Rule, State
 from channover.verdict.diagnosis import HostView, NicView, causes, per_nic
 
 FULL = Limits(8, 8)

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from channover import cli_inventory
-from channover.discover import discovered
+from channover.cli import inventory as cli_inventory
 from channover.errors import RigError, UsageError
-from channover.hosts.base import Host, Journal
-from channover.inventory import HostEntry, Ssh, load
+from channover.hosts.host import Host, Journal
+from channover.model.link import Link
+from channover.model.topology import parallel
+from channover.targets.inventory.schema import HostEntry, Ssh, load
 from channover.targets.netns import NetnsTarget
-from channover.topology import parallel
-from channover.wire import Link
+from channover.targets.physical.discovery import discovered
 
 pytestmark = pytest.mark.lab
 

@@ -18,13 +18,13 @@ import pytest
 import yaml
 
 import channover
-from channover import cli
-from channover.hosts.base import Host, Journal
-from channover.inventory import load
+from channover.cli import main as cli
+from channover.hosts.host import Host, Journal
+from channover.model.link import Link
+from channover.model.topology import pair, trio, two_switches
 from channover.report import waivers
 from channover.targets.base import Target
-from channover.topology import pair, trio, two_switches
-from channover.wire import Link
+from channover.targets.inventory.schema import load
 
 ROOT = Path(__file__).parent.parent
 PLUGINS = Path(channover.__file__).parent.parent
@@ -63,7 +63,17 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def pytest_run(folder: Path, *options: str) -> str:
-    command = [sys.executable, "-m", "pytest", "-p", "channover.plugin", "-p", "no:cacheprovider", "-rA", *options]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "channover.pytest_plugin.hooks",
+        "-p",
+        "no:cacheprovider",
+        "-rA",
+        *options,
+    ]
     done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -155,7 +165,7 @@ def test_the_inventory_of_the_example_is_valid() -> None:
 
 DUMP = """
 import pytest
-from channover import words
+from channover.pytest_plugin import option_names as words
 
 class Dump:
     @pytest.hookimpl(tryfirst=True)
@@ -165,7 +175,7 @@ class Dump:
         print(*words._words(parser), *(name for group in groups for option in group.options for name in option.names()))
         return 0
 
-pytest.main(["-p", "channover.plugin", "tests"], plugins=[Dump()])
+pytest.main(["-p", "channover.pytest_plugin.hooks", "tests"], plugins=[Dump()])
 """
 
 

@@ -13,18 +13,19 @@ from pathlib import Path
 
 import pytest
 
-from channover import cli, doctor
-from channover.behaviours import CATALOGUE
-from channover.choices import Place
-from channover.doctor import examine
-from channover.doctor_text import render
+from channover.cli import doctor
+from channover.cli import main as cli
+from channover.cli.doctor import examine
+from channover.cli.doctor_findings import Ability, Findings, Prospect
+from channover.cli.doctor_text import render
+from channover.cli.stated import STATED
 from channover.errors import RigError, UsageError
-from channover.findings import Ability, Findings, Prospect
-from channover.session import Session
-from channover.settings import Settings
-from channover.stated import STATED
+from channover.model.catalogue import CATALOGUE
+from channover.model.link import Link
+from channover.run.environment import Session
+from channover.run.settings import Settings
+from channover.run.target_choice import Place
 from channover.targets.netns import NetnsTarget
-from channover.wire import Link
 
 PLUGINS = Path(__file__).parent.parent / "plugins"
 ONE_CABLE = """
@@ -183,7 +184,17 @@ def pytest_collection_finish(session):
 def test_what_the_suites_state_is_what_the_doctor_knows_of_them(tmp_path: Path) -> None:
     (tmp_path / "collecting.py").write_text(COLLECTED)
     environment = {**os.environ, "PYTHONPATH": f"{PLUGINS}:{tmp_path}"}
-    command = [sys.executable, "-m", "pytest", "-p", "channover.plugin", "-p", "collecting", "-p", "no:cacheprovider"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "channover.pytest_plugin.hooks",
+        "-p",
+        "collecting",
+        "-p",
+        "no:cacheprovider",
+    ]
     done = subprocess.run(
         [*command, "--collect-only", str(PLUGINS.parent / "suites")],
         cwd=tmp_path,
@@ -228,7 +239,7 @@ def test_a_lab_of_one_cable_is_good_for_no_test(tmp_path: Path, capsys: pytest.C
 
 
 def test_a_driver_by_name_that_cannot_be_had_forbids_the_run(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("channover.session.lag_driver", lambda *_: (None, "no bonding: modprobe bonding"))
+    monkeypatch.setattr("channover.run.environment.lag_driver", lambda *_: (None, "no bonding: modprobe bonding"))
     settings = replace(SETTINGS, lag_driver="bonding")
     with pytest.raises(UsageError, match="--lag-driver=bonding: no bonding: modprobe bonding"):
         Session(settings, session.target).ready()
@@ -260,7 +271,7 @@ def test_it_agrees_with_what_a_run_would_skip(session: Session) -> None:
 
 
 def test_a_driver_that_is_not_there_is_a_gap(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("channover.session.lag_driver", lambda *_: (None, "no bonding: modprobe bonding"))
+    monkeypatch.setattr("channover.run.environment.lag_driver", lambda *_: (None, "no bonding: modprobe bonding"))
     found = examine(SETTINGS)
     lag = next(each for each in found.prospects if each.behaviour.id == "LAG-1")
     assert (lag.lacks, lag.missing) == (("lag",), "no bonding: modprobe bonding")
@@ -270,7 +281,7 @@ def test_a_driver_that_is_not_there_is_a_gap(session: Session, monkeypatch: pyte
 
 def test_the_command_runs_without_pytest_around_it(session: Session) -> None:
     assert session.target_unmet is None
-    command = [sys.executable, "-m", "channover.cli", "doctor"]
+    command = [sys.executable, "-m", "channover.cli.main", "doctor"]
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=60, env={"PYTHONPATH": str(PLUGINS), "PATH": "/usr/bin:/bin"}
     )

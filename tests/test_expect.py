@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from channover.errors import RigError
-from channover.verdict.expect import (
+from channover.verdict.expectation import (
     Expectation,
     Measured,
     Reading,

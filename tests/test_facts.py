@@ -12,17 +12,17 @@ from pathlib import Path
 import pytest
 from tests.sshd import Server
 
-from channover.discover import discovered
 from channover.errors import RigError
-from channover.hosts.base import Journal
-from channover.hosts.facts import Facts, NicFacts, parse, speed_of
-from channover.hosts.namespace import NamespaceHost
-from channover.hosts.permission import Management, Permission
-from channover.hosts.remote import RemoteHost
-from channover.hosts.seat import Seat
-from channover.inventory import LabEntry, load
-from channover.targets import preflight
+from channover.hosts.change_policy import Management, Permission
+from channover.hosts.guardian.facts import Facts, NicFacts, parse, speed_of
+from channover.hosts.guardian.lease import Seat
+from channover.hosts.host import Journal
+from channover.hosts.netns.host import NamespaceHost
+from channover.hosts.ssh.host import RemoteHost
 from channover.targets.base import Lab
+from channover.targets.inventory.schema import LabEntry, load
+from channover.targets.physical import preflight
+from channover.targets.physical.discovery import discovered
 
 INVENTORY = """
 labs:

@@ -11,8 +11,8 @@ import pytest
 from tests.trial_hosts import DATA, TrialHost, differences, inventory
 from tests.trials import FAULTS
 
-from channover.hosts.machine import Machine
-from channover.inventory import load
+from channover.hosts.vm.vm import Machine
+from channover.targets.inventory.schema import load
 
 SCRIPT = Path(__file__).with_name("fault_trials.py")
 

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 import pytest
 
 from channover.errors import RigError, UsageError
-from channover.hosts.base import Journal
+from channover.hosts.host import Journal
+from channover.model.link import Link
+from channover.model.plan import AddressAdd, LinkSet, Plan
+from channover.model.topology import Port, parallel
+from channover.network.programs.file_servers import FileProtocol, copy, serve, start_copy
 from channover.observe.sockets import connections
-from channover.plan import AddressAdd, LinkSet, Plan
 from channover.targets.base import Lab
 from channover.targets.netns import NetnsTarget
-from channover.topology import Port, parallel
-from channover.traffic.files import FileProtocol, copy, serve, start_copy
-from channover.wire import Link
 
 pytestmark = pytest.mark.lab
 LINK = Link(100_000_000)

@@ -14,22 +14,23 @@ from typing import Any
 
 import pytest
 
-from channover import paths, slot
 from channover.errors import BehaviourFailed, RigError
-from channover.flow import Flow
-from channover.hosts.base import Journal, until
-from channover.measuring import Measuring, UnderWay
-from channover.paths import Multipath
-from channover.plan import EndpointDelete, Plan, TableAdd
+from channover.hosts.host import Journal, until
+from channover.measure import cpu_lock as slot
+from channover.measure.activity import Measuring, UnderWay
+from channover.measure.cpu_lock import measuring_slot
+from channover.measure.flow import Flow
+from channover.measure.traffic import Traffic, require_multipath
+from channover.model.link import Link
+from channover.model.plan import EndpointDelete, Plan, TableAdd
+from channover.model.topology import pair
+from channover.network.programs import iperf
+from channover.network.programs.iperf import Protocol
 from channover.report.results import Results
-from channover.sending import Traffic, require_multipath
-from channover.slot import measuring_slot
+from channover.scenarios import labs as paths
+from channover.scenarios.labs import Multipath
 from channover.targets.netns import NetnsTarget
-from channover.topology import pair
-from channover.traffic import iperf
-from channover.traffic.iperf import Protocol
-from channover.verdict.expect import Reading, at_least, near
-from channover.wire import Link
+from channover.verdict.expectation import Reading, at_least, near
 
 ROOT = Path(__file__).parent.parent
 SUITE = """\
@@ -87,7 +88,7 @@ def test_a_flow_in_the_background(multipath, tcp):
 """
 HOLDER = """
 import sys
-from channover.slot import measuring_slot
+from channover.measure.cpu_lock import measuring_slot
 with measuring_slot():
     print("held", flush=True)
     sys.stdin.read()
@@ -346,7 +347,11 @@ def holder() -> Iterator[subprocess.Popen[str]]:
 def no_other_measures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Slots of these tests' own: the machine's are for what measures."""
     monkeypatch.setattr(slot, "NAME", f"channover/tests/{os.getpid()}")
-    monkeypatch.setitem(globals(), "HOLDER", f"import channover.slot\nchannover.slot.NAME = {slot.NAME!r}\n" + HOLDER)
+    monkeypatch.setitem(
+        globals(),
+        "HOLDER",
+        f"import channover.measure.cpu_lock\nchannover.measure.cpu_lock.NAME = {slot.NAME!r}\n" + HOLDER,
+    )
 
 
 @pytest.mark.usefixtures("no_other_measures")

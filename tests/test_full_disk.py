@@ -92,7 +92,15 @@ def test_results_that_cannot_be_kept_are_one_line_and_saved_elsewhere(
 ) -> None:
     (tmp_path / "test_it.py").write_text(SUITE)
     (tmp_path / "tmp").mkdir()
-    pytest_words = [sys.executable, "-m", "pytest", "-p", "channover.plugin", f"--rootdir={tmp_path}", *workers]
+    pytest_words = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "channover.pytest_plugin.hooks",
+        f"--rootdir={tmp_path}",
+        *workers,
+    ]
     script = f"cd {tmp_path} && {shlex.join(pytest_words)}"
     reports = tmp_path / "reports"
     done = on_small_disk(reports, script, TROUBLE=trouble, REPORTS=str(reports), TMPDIR=str(tmp_path / "tmp"))

@@ -8,16 +8,18 @@ import pytest
 from tests.test_physical import Bench
 
 from channover.errors import RigError
-from channover.hosts.base import Host, Journal, Process
-from channover.network import openvpn, ssh
-from channover.plan import AddressAdd, LinkSet, Plan
+from channover.hosts.host import Host, Journal, Process
+from channover.model.link import Link
+from channover.model.plan import AddressAdd, LinkSet, Plan
+from channover.model.topology import Cable, Node, Port, Topology, pair
+from channover.network import openvpn
+from channover.network import ssh_tunnel as ssh
+from channover.network.programs import file_servers as files
+from channover.network.programs import iperf
+from channover.network.programs.file_servers import FileProtocol
 from channover.targets.base import Lab
 from channover.targets.gate import gate, ports, table
 from channover.targets.netns import NetnsTarget
-from channover.topology import Cable, Node, Port, Topology, pair
-from channover.traffic import files, iperf
-from channover.traffic.files import FileProtocol
-from channover.wire import Link
 
 pytestmark = pytest.mark.lab
 

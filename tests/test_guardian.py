@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from channover.errors import RigError
-from channover.hosts.base import Completed, Host, Process, until
-from channover.hosts.snapshot import GRACE, SCRIPT, Lease, changes, differences, parse_end, parse_show
+from channover.hosts.guardian.differences import GRACE, SCRIPT, Lease, changes, differences, parse_end, parse_show
+from channover.hosts.host import Completed, Host, Process, until
 from channover.targets.base import Lab
 
 pytestmark = pytest.mark.lab

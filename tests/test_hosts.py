@@ -10,12 +10,13 @@ from itertools import count
 
 import pytest
 
-from channover import plan
 from channover.errors import RigError
-from channover.hosts.base import Journal, until
-from channover.hosts.lab_init import PRIORITY
-from channover.hosts.process import NamespaceProcess
-from channover.plan import (
+from channover.hosts.host import Journal, until
+from channover.hosts.netns.process import NamespaceProcess
+from channover.hosts.netns.supervisor import PRIORITY
+from channover.model import plan
+from channover.model.link import Link
+from channover.model.plan import (
     AddressAdd,
     AddressDelete,
     EndpointAdd,
@@ -35,11 +36,10 @@ from channover.plan import (
     TableAdd,
     TableDelete,
 )
-from channover.state import COMMAND, QUERY, State
+from channover.model.state import COMMAND, QUERY, State
+from channover.model.topology import gateway, pair
 from channover.targets.base import Lab
 from channover.targets.netns import NetnsTarget
-from channover.topology import gateway, pair
-from channover.wire import Link
 
 pytestmark = pytest.mark.lab
 

@@ -19,13 +19,14 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
-from channover import cli_inventory, inventory_fields
+from channover.cli import inventory as cli_inventory
 from channover.errors import UsageError
-from channover.inventory import HostEntry, Inventory, load, schema, ssh_from
-from channover.inventory_faults import InventoryError
-from channover.targets.matching import Fit, fit
-from channover.topology import Port, Role, gateway, pair, trio, two_switches
-from channover.yaml_lines import LIMIT
+from channover.model.topology import Port, Role, gateway, pair, trio, two_switches
+from channover.targets.inventory import fields as inventory_fields
+from channover.targets.inventory.faults import InventoryError
+from channover.targets.inventory.schema import HostEntry, Inventory, load, schema, ssh_from
+from channover.targets.inventory.strict_yaml import LIMIT
+from channover.targets.physical.placement import Fit, fit
 
 FOLDER = Path(__file__).parent.parent / "inventory"
 EXAMPLE = (FOLDER / "example.yaml").read_text()

@@ -18,18 +18,27 @@ from hypothesis import strategies as st
 from iperf3 import TestResult as Witness  # pytest would collect it by its own name
 
 from channover.errors import RigError
-from channover.flow import Flow
-from channover.hosts.base import until
-from channover.measuring import Measuring
+from channover.hosts.host import until
+from channover.measure.activity import Measuring
+from channover.measure.flow import Flow
+from channover.measure.traffic import Traffic
+from channover.model.link import Link
+from channover.model.plan import AddressAdd, EndpointAdd, LimitsSet, Plan, TableAdd
+from channover.model.topology import Port
+from channover.network.programs.iperf import (
+    SLICE,
+    Load,
+    Protocol,
+    Slice,
+    Transfer,
+    even_rates,
+    parse_slices,
+    read_report,
+)
 from channover.observe.sockets import subflows
-from channover.paths import HostEnd
-from channover.plan import AddressAdd, EndpointAdd, LimitsSet, Plan, TableAdd
-from channover.sending import Traffic
+from channover.scenarios.labs import HostEnd
 from channover.targets.base import Lab
-from channover.topology import Port
-from channover.traffic.iperf import SLICE, Load, Protocol, Slice, Transfer, even_rates, parse_slices, read_report
-from channover.verdict.expect import near
-from channover.wire import Link
+from channover.verdict.expectation import near
 
 DATA = Path(__file__).parent / "data" / "iperf"
 

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from channover import kept, ownership
+from channover import isolated, ownership
 from channover.errors import UsageError
-from channover.hosts import isolated, kernels
-from channover.hosts.labs import Nursery
-from channover.report import generator
-from channover.report.plotter import Plotter
-from channover.report.plotter import missing as not_drawn
+from channover.hosts.netns.client import Nursery
+from channover.hosts.vm import kernel_images as kernels
+from channover.report.allure import generator
+from channover.report.allure.plot_process import Plotter
+from channover.report.allure.plot_process import missing as not_drawn
+from channover.run import kept_labs as kept
 
 STRANGER = 65534
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="plants what another user owns: run as root")
@@ -45,7 +46,7 @@ def test_a_child_takes_no_module_from_the_current_folder(
 ) -> None:
     if pythonpath is not None:
         monkeypatch.setenv("PYTHONPATH", pythonpath.replace("shared", str(shared)))
-    words = isolated.python("channover.hosts.isolated", function="search_path")
+    words = isolated.python("channover.isolated", function="search_path")
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 1 and done.stderr.strip() == isolated.search_path()
     assert ran(shared) is None

@@ -26,7 +26,7 @@ def user(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.P
 
 
 def run(user: pytest.Pytester, *options: str) -> pytest.RunResult:
-    done = user.runpytest_subprocess("-p", "channover.plugin", "--no-report", *options)
+    done = user.runpytest_subprocess("-p", "channover.pytest_plugin.hooks", "--no-report", *options)
     assert "INTERNALERROR" not in done.stdout.str() + done.stderr.str()
     return done
 

@@ -16,9 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from channover import cli_kernel
+from channover.cli import kernel as cli_kernel
 from channover.errors import UsageError
-from channover.hosts import bootfiles, kernels
+from channover.hosts.vm import initramfs as bootfiles
+from channover.hosts.vm import kernel_images as kernels
 
 RELEASE = "6.1.0-99-amd64"
 MODULES = ("9p", "overlay", "virtio_net", "bonding", "tun")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from channover.hosts.knownhosts import known, like
+from channover.hosts.ssh.known_hosts import known, like
 
 
 @pytest.fixture(scope="module")

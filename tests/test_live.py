@@ -26,8 +26,8 @@ PLUGINS = str(Path(channover.__file__).parent.parent)
 WAITS = """
 import sys, time
 from pathlib import Path
-from channover import evidencing
-from channover.measuring import Waiting
+from channover.pytest_plugin.allure import evidence as evidencing
+from channover.measure.activity import Waiting
 from channover.testing import behaviour
 
 @behaviour("MP-8")
@@ -95,7 +95,16 @@ def running(folder: Path, *options: str, columns: int = 100) -> Iterator[Termina
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     environment = {**os.environ, "PYTHONPATH": PLUGINS, "TERM": "xterm"}
     environment.pop("COLUMNS", None)
-    command = [sys.executable, "-m", "pytest", "-p", "channover.plugin", "-p", "no:cacheprovider", *options]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "channover.pytest_plugin.hooks",
+        "-p",
+        "no:cacheprovider",
+        *options,
+    ]
     hearing = ["env", "--default-signal=INT", *command]  # whoever started these tests may have SIGINT ignored
     run = subprocess.Popen(hearing, cwd=folder, env=environment, stdin=slave, stdout=slave, stderr=slave)
     os.close(slave)
@@ -168,7 +177,7 @@ def test_there_is_none_where_it_is_not_wanted(folder: Path, options: tuple[str, 
 
 
 def test_there_is_none_where_there_is_no_terminal(folder: Path) -> None:
-    command = [sys.executable, "-m", "pytest", "-p", "channover.plugin", "-s", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-p", "channover.pytest_plugin.hooks", "-s", "-p", "no:cacheprovider"]
     environment = {**os.environ, "PYTHONPATH": PLUGINS, "TERM": "xterm"}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
     assert "copy by nobody" not in done.stdout + done.stderr and "\x1b" not in done.stdout + done.stderr

@@ -13,10 +13,10 @@ import pytest
 from tests.sshd import Server
 
 from channover.errors import RigError
-from channover.hosts.namespace import NamespaceHost
-from channover.hosts.remote_process import RemoteProcess, connection_of
-from channover.hosts.remote_shell import PATH, refused
-from channover.hosts.sshlink import SshLink
+from channover.hosts.netns.host import NamespaceHost
+from channover.hosts.ssh.connection import SshLink
+from channover.hosts.ssh.process import RemoteProcess, connection_of
+from channover.hosts.ssh.shell import PATH, refused
 from channover.targets.base import Lab
 
 pytestmark = pytest.mark.lab

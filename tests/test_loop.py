@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from channover.errors import RigError
-from channover.hosts.base import Completed, Host
-from channover.network.guard import BOTH, SOURCE, both_guard, hits, matches_mptcp, source_guard
+from channover.hosts.host import Completed, Host
+from channover.model.plan import Plan, RouteAdd, SysctlSet, TableAdd
+from channover.model.state import Endpoint
+from channover.network.loop_guard import BOTH, SOURCE, both_guard, hits, matches_mptcp, source_guard
 from channover.network.tunnel import Inner, Tunnel, TunnelEnd, inner_network, through, way_back
 from channover.observe.sockets import Subflow
-from channover.plan import Plan, RouteAdd, SysctlSet, TableAdd
-from channover.state import Endpoint
 from channover.verdict.loop import PENDING, SENDING, Form, LoopFinding, loops
 
 SSH = Inner("tun0", IPv4Network("10.91.91.0/30"), 2222)

@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 
 from channover.errors import RigError
-from channover.hosts import kernels, machine
-from channover.hosts.base import until
-from channover.hosts.machine import MachineSpec
-from channover.hosts.machines import PatchCable, Rig
-from channover.topology import Cable, Port
+from channover.hosts.host import until
+from channover.hosts.vm import kernel_images as kernels
+from channover.hosts.vm import vm as machine
+from channover.hosts.vm.pool import PatchCable, Rig
+from channover.hosts.vm.vm import MachineSpec
+from channover.model.topology import Cable, Port
 
 pytestmark = [pytest.mark.lab, pytest.mark.vm]
 
@@ -26,8 +27,8 @@ CABLE = Cable(Port("left", "a"), Port("right", "a"))
 PLUGINS = Path(__file__).parents[1] / "plugins"
 KILLED = """
 import sys
-from channover.hosts import kernels, machine
-from channover.hosts.machines import MachineSpec, Rig
+from channover.hosts.vm import kernel_images as kernels, vm as machine
+from channover.hosts.vm.pool import MachineSpec, Rig
 with Rig(kernels.fetched()[0], "tcg") as rig:
     rig.boot([MachineSpec(name) for name in sys.argv[1:]])
 """

@@ -12,9 +12,9 @@ import pytest
 from tests import runs
 
 import channover
-from channover.report import secrets
-from channover.report.masking import MASK, Masker
 from channover.report.results import Results
+from channover.report.signoff import redaction as secrets
+from channover.report.signoff.masking import MASK, Masker
 
 SECRET = "hunter2/é'\"<&>+ \\x"
 URL = "postgres://lab:" + quote("gr4nd&secret", safe="") + "@db.example/lab"
@@ -153,7 +153,7 @@ def test_nothing_that_a_run_writes_has_a_secret(
     monkeypatch.setenv("LAB_PASSWORD", "hunter2-é-hunter2")
     monkeypatch.setenv("LAB_DATABASE", URL)
     pytester.makepyfile(SUITE)
-    done = pytester.runpytest_subprocess("-p", "channover.plugin", *options)
+    done = pytester.runpytest_subprocess("-p", "channover.pytest_plugin.hooks", *options)
     done.assert_outcomes(failed=1, errors=1, skipped=1)
     folder = pytester.path / "reports" / "latest"
     files = [path for path in folder.rglob("*") if path.is_file()]

@@ -12,17 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from channover.choices import Place
-from channover.hosts.base import Nic
-from channover.inventory import Inventory, LabEntry
-from channover.reporting import rig_of
-from channover.settings import Settings, link_of
-from channover.state import Limits, State
+from channover.hosts.host import Nic
+from channover.model.link import Link
+from channover.model.state import Limits, State
+from channover.model.topology import Cable, Node, Port, Role, Topology, gateway, pair, parallel, trio, two_switches
+from channover.pytest_plugin.allure.pages import rig_of
+from channover.run.settings import Settings, link_of
+from channover.run.target_choice import Place
 from channover.targets.base import Lab
-from channover.targets.dry import DryCabling, DryHost
-from channover.targets.matching import Fit, fit
-from channover.topology import Cable, Node, Port, Role, Topology, gateway, pair, parallel, trio, two_switches
-from channover.wire import Link
+from channover.targets.dry_run import DryCabling, DryHost
+from channover.targets.inventory.schema import Inventory, LabEntry
+from channover.targets.physical.placement import Fit, fit
 
 FAST, SLOW = 1_000_000_000, 100_000_000
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from channover.hosts.base import Nic
-from channover.nicuse import NicUse
+from channover.hosts.host import Nic
+from channover.measure.nic_usage import NicUse
+from channover.model.link import Link
+from channover.network.programs.provenance import Program
 from channover.observe.nics import NicCounters, NicSeries
-from channover.traffic.programs import Program
-from channover.verdict.expect import count, near
-from channover.wire import Link
+from channover.verdict.expectation import count, near
 
 FULL = int(Link().rate / 8 * 1514 / 1538 / 10)
 """Bytes of a slice in which a NIC of 100 Mbit/s is full, as counters show them."""

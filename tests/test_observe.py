@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 
 from channover.errors import RigError
-from channover.hosts.base import Journal, until
+from channover.hosts.host import Journal, until
+from channover.model.link import Link
+from channover.model.plan import AddressAdd, LinkSet, Plan
+from channover.model.topology import Port, pair
 from channover.observe import evidence, nics
 from channover.observe.counters import Counters, counters, fallback_reasons, parse_netstat, refusal_reasons
 from channover.observe.nics import NicCounters, NicSeries, Sampler, nic_counters, parse_dev, parse_samples
 from channover.observe.sockets import Subflow, connections, parse_mptcp, parse_tcp, subflows
-from channover.plan import AddressAdd, LinkSet, Plan
 from channover.targets.base import Lab
 from channover.targets.netns import NetnsTarget
-from channover.topology import Port, pair
-from channover.wire import Link
 
 DATA = Path(__file__).parent / "data" / "observe"
 VERSIONS = ("6.1", "6.15")

@@ -19,33 +19,33 @@ from typing import Any
 import pytest
 from tests.sshd import Server
 
-from channover import doctor
-from channover.behaviours import CATALOGUE
-from channover.choices import Place
-from channover.doctor_text import render
+from channover.cli import doctor
+from channover.cli.doctor_findings import Findings
+from channover.cli.doctor_text import render
 from channover.errors import NotAllowed, RigError, UsageError
-from channover.findings import Findings
-from channover.hosts import seat as seats
-from channover.hosts.base import Host, Journal, until
-from channover.hosts.facts import Facts, NicFacts
-from channover.hosts.namespace import NamespaceHost
-from channover.hosts.remote_shell import command_line
-from channover.hosts.seat import Taken
-from channover.hosts.snapshot import SCRIPT, differences
-from channover.hosts.sshlink import SshLink
-from channover.inventory import Allows, HostEntry, load
-from channover.plan import AddressAdd, LinkSet, Operation, Plan, RouteAdd, RuleAdd
-from channover.reporting import machines, rig_of
-from channover.session import Session
-from channover.settings import Settings
+from channover.hosts.guardian import lease as seats
+from channover.hosts.guardian.differences import SCRIPT, differences
+from channover.hosts.guardian.facts import Facts, NicFacts
+from channover.hosts.guardian.lease import Taken
+from channover.hosts.host import Host, Journal, until
+from channover.hosts.netns.host import NamespaceHost
+from channover.hosts.ssh.connection import SshLink
+from channover.hosts.ssh.shell import command_line
+from channover.model.catalogue import CATALOGUE
+from channover.model.link import Link
+from channover.model.plan import AddressAdd, LinkSet, Operation, Plan, RouteAdd, RuleAdd
+from channover.model.topology import Cable, Node, Port, Role, Topology, gateway, pair, trio, two_switches
+from channover.pytest_plugin.allure.pages import machines, rig_of
+from channover.run.environment import Session
+from channover.run.settings import Settings
+from channover.run.target_choice import Place
 from channover.targets.base import Lab
 from channover.targets.capabilities import CAPABILITIES, Capability, lag_driver
-from channover.targets.dry import DryTarget
+from channover.targets.dry_run import DryTarget
+from channover.targets.inventory.schema import Allows, HostEntry, load
 from channover.targets.netns import NetnsTarget
-from channover.targets.physical import PhysicalTarget
-from channover.targets.seats import Seats, login_of
-from channover.topology import Cable, Node, Port, Role, Topology, gateway, pair, trio, two_switches
-from channover.wire import Link
+from channover.targets.physical.lease_pool import Seats, login_of
+from channover.targets.physical.target import PhysicalTarget
 
 pytestmark = pytest.mark.lab
 
@@ -655,7 +655,7 @@ def test_the_doctor_proves_every_cable(bench: Bench, monkeypatch: pytest.MonkeyP
 
 
 def test_the_doctor_tells_what_a_lab_of_two_cables_is_good_for(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("channover.targets.survey.miswired", lambda *_: [])
+    monkeypatch.setattr("channover.targets.physical.cabling_check.miswired", lambda *_: [])
     found = examined(bench, monkeypatch)
     told = {prospect.behaviour.id: prospect for prospect in found.prospects}
     assert not found.broken and not found.complete
@@ -680,7 +680,7 @@ def test_sudo_that_is_refused_is_a_finding_of_its_host(bench: Bench, monkeypatch
             return command_line(*words, **options)
         return f"printf '\\n{options['mark']} sudo\\nsudo: a password is required\\n' >&2; exit 1"
 
-    monkeypatch.setattr("channover.hosts.remote_process.command_line", refusing)
+    monkeypatch.setattr("channover.hosts.ssh.process.command_line", refusing)
     bench.lay(INVENTORY.replace("management: lo,", "management: lo, sudo: true,", 1))
     found = examined(bench, monkeypatch)
     assert [row[:2] for row in found.hosts] == [("left", "unknown"), ("right", "root")]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from channover.plan import (
+from channover.model.plan import (
     AddressAdd,
     AddressDelete,
     EndpointAdd,
@@ -29,7 +29,7 @@ from channover.plan import (
     TableAdd,
     TableDelete,
 )
-from channover.state import Endpoint, Limits, LinkState, Route, Rule, State
+from channover.model.state import Endpoint, Limits, LinkState, Route, Rule, State
 
 OPERATIONS: list[tuple[Operation, str]] = [
     (LinkAdd("br0", "bridge"), "ip link add name br0 type bridge"),

@@ -1,4 +1,4 @@
-"""The plugin as its user sees it: in a folder of the user's own, with ``-p channover.plugin`` and nothing else."""
+"""The plugin as its user sees it: in a folder of the user's own, with ``-p channover.pytest_plugin.hooks`` and nothing else."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def user(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.P
 
 
 def run(user: pytest.Pytester, *options: str) -> pytest.RunResult:
-    done = user.runpytest_subprocess("-p", "channover.plugin", "--no-report", *options)
+    done = user.runpytest_subprocess("-p", "channover.pytest_plugin.hooks", "--no-report", *options)
     assert "INTERNALERROR" not in done.stdout.str() + done.stderr.str()
     return done
 
@@ -290,10 +290,10 @@ def test_a_broken_rig_is_an_error_and_a_broken_behaviour_a_failure(user: pytest.
 def test_a_lab_comes_with_the_fixture(user: pytest.Pytester) -> None:
     user.makepyfile(
         """
-        from channover.plan import AddressAdd, Plan
+        from channover.model.plan import AddressAdd, Plan
         from channover.testing import Lab, behaviour, exactly, on
-        from channover.topology import Port, gateway
-        from channover.verdict.expect import count
+        from channover.model.topology import Port, gateway
+        from channover.verdict.expectation import count
 
         @behaviour("MP-8")
         def test_ping(lab: Lab, counted) -> None:
@@ -355,7 +355,7 @@ def test_the_articles_figure_of_three_paths_is_not_shown_beside_two(user: pytest
         """
         import pytest
         from channover.testing import Measured, behaviour, on
-        from channover.topology import trio
+        from channover.model.topology import trio
         from channover.verdict.statistics import Estimate
 
         @pytest.fixture
@@ -479,9 +479,9 @@ def test_a_dry_run_keeps_errors_that_are_not_its_own(user: pytest.Pytester) -> N
 FAST = """
 from contextlib import contextmanager
 from dataclasses import replace
-from channover import plugin
+from channover.pytest_plugin import hooks as plugin
 from channover.targets.netns import NetnsTarget
-from channover.wire import Link
+from channover.model.link import Link
 
 class Fast(NetnsTarget):
     @contextmanager
@@ -511,7 +511,7 @@ def test_what_is_measured_has_the_link_of_the_lab(user: pytest.Pytester) -> None
 
 FRAIL = """
 from pathlib import Path
-from channover import plugin
+from channover.pytest_plugin import hooks as plugin
 from channover.targets.netns import NetnsTarget
 
 class Frail(NetnsTarget):

@@ -17,13 +17,13 @@ import pytest
 from tests.sshd import Server
 
 from channover.errors import NotAllowed, RigError, UsageError
-from channover.hosts.base import Journal, Nic, until
-from channover.hosts.namespace import NamespaceHost
-from channover.hosts.permission import Management, Permission
-from channover.hosts.remote import RemoteHost
-from channover.hosts.remote_process import connection_of
-from channover.hosts.sshlink import Login, SshLink
-from channover.plan import (
+from channover.hosts.change_policy import Management, Permission
+from channover.hosts.host import Journal, Nic, until
+from channover.hosts.netns.host import NamespaceHost
+from channover.hosts.ssh.connection import Login, SshLink
+from channover.hosts.ssh.host import RemoteHost
+from channover.hosts.ssh.process import connection_of
+from channover.model.plan import (
     AddressAdd,
     EndpointAdd,
     LimitsSet,

@@ -24,13 +24,13 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from tests import runs as made
 
-from channover import collecting
-from channover.behaviours import CATALOGUE
 from channover.errors import UsageError
+from channover.model.catalogue import CATALOGUE
+from channover.pytest_plugin.results import collector as collecting
 from channover.report import figures
 from channover.report import results as results_module
+from channover.report.allure.plots import Series, nic_rates_svg
 from channover.report.facts import CableFacts
-from channover.report.plots import Series, nic_rates_svg
 from channover.report.results import (
     Measurement,
     NicBytes,
@@ -44,7 +44,7 @@ from channover.report.results import (
     run_folder,
 )
 from channover.report.terminal import LiveLine, expectation, figure, progress, render, show
-from channover.verdict.expect import Expectation, Reading, anything_but, at_least, between, less_than, more_than
+from channover.verdict.expectation import Expectation, Reading, anything_but, at_least, between, less_than, more_than
 from channover.verdict.statistics import Estimate
 
 RUN = Run(
@@ -598,7 +598,12 @@ def test_a_plot_stands_on_white_and_any_viewer_has_its_font() -> None:
 
 
 def test_what_draws_is_imported_by_nobody_but_the_process_that_draws() -> None:
-    modules = ("channover.cli", "channover.plugin", "channover.report.allure_report", "channover.report.plotter")
+    modules = (
+        "channover.cli.main",
+        "channover.pytest_plugin.hooks",
+        "channover.report.allure.make",
+        "channover.report.allure.plot_process",
+    )
     program = f"import {', '.join(modules)}, sys; print({{'matplotlib', 'numpy', 'iperf3'}} & set(sys.modules))"
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert ended.stdout == "set()\n"

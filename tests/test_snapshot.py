@@ -6,7 +6,17 @@ import subprocess
 
 import pytest
 
-from channover.hosts.snapshot import SCRIPT, Ending, Lease, Setting, changes, differences, parse, parse_end, parse_show
+from channover.hosts.guardian.differences import (
+    SCRIPT,
+    Ending,
+    Lease,
+    Setting,
+    changes,
+    differences,
+    parse,
+    parse_end,
+    parse_show,
+)
 
 LINK = "link eth1 up=yes mtu=1500 master= mac=02:00:00:00:00:01 qlen=1000 promisc=off arp=on addrgenmode=eui64"
 

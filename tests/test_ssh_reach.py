@@ -21,10 +21,10 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, r
 from tests.sshd import Server
 
 from channover.errors import RigError
-from channover.hosts.namespace import NamespaceHost
-from channover.hosts.remote_process import connection_of
-from channover.hosts.sshkeys import KeyFault, opened
-from channover.hosts.sshlink import Login, SshLink
+from channover.hosts.netns.host import NamespaceHost
+from channover.hosts.ssh.connection import Login, SshLink
+from channover.hosts.ssh.keys import KeyFault, opened
+from channover.hosts.ssh.process import connection_of
 from channover.targets.base import Lab
 
 lab = pytest.mark.lab
@@ -359,7 +359,7 @@ def test_what_a_server_says_before_ssh_is_repeated(
 
 
 def test_a_server_that_says_nothing(key: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("channover.hosts.sshlink.CONNECT_TIMEOUT", 1.0)
+    monkeypatch.setattr("channover.hosts.ssh.connection.CONNECT_TIMEOUT", 1.0)
     for start, words in ((b"", "it says nothing within 1 s"), (b"wait", "it says 'wait', and no SSH, within 1 s"),
                          (b"SSH-2.0-slow\r\n", "it agrees on no keys within 1 s")):  # fmt: skip
         gone = threading.Event()
@@ -388,7 +388,7 @@ def test_the_command_reads_a_host_whose_files_are_those_of_years(server: Server,
         known.write_bytes(
             b"192.0.2.9 ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABgQ\n# B\xfcro\n|1|nonsense ssh-ed25519 AAAA\n" + good
         )
-        command = [sys.executable, "-m", "channover.cli", "inventory", "discover", f"root@127.0.0.1:{port}"]
+        command = [sys.executable, "-m", "channover.cli.main", "inventory", "discover", f"root@127.0.0.1:{port}"]
         options = ["--key", str(tmp_path / "client"), "--known-hosts", str(known)]
         done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=60, check=False)
         assert (done.returncode, done.stderr) == (0, "")

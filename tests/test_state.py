@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from channover.state import Endpoint, Limits, LinkState, Route, Rule, State
+from channover.model.state import Endpoint, Limits, LinkState, Route, Rule, State
 
 DATA = Path(__file__).parent / "data" / "state"
 VERSIONS = ("6.1", "6.15")

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from channover.hosts import kernels
+from channover.hosts.vm import kernel_images as kernels
 
 pytestmark = [pytest.mark.lab, pytest.mark.vm]
 
@@ -56,7 +56,7 @@ def channover(*words: str, timeout: float = 300, cwd: Path = ROOT) -> subprocess
 
 SYSTEMD = Path("/lib/systemd/systemd").exists()
 WATCHER = """
-from channover.hosts.base import until
+from channover.hosts.host import until
 from channover.testing import behaviour
 
 UNIT = "systemctl list-units --plain --no-legend --state=running 'channover-*' | cut -d' ' -f1"
@@ -110,7 +110,7 @@ def test_panics(lab, counted):
 @pytest.mark.slow
 def test_a_guest_that_panics_is_no_verdict_and_the_second_try_is_marked(tmp_path: Path) -> None:
     (tmp_path / "test_panics.py").write_text(PANICS)
-    words = ["pytest", "-p", "channover.plugin", "-p", "no:cacheprovider", "--no-report", "--target=vm"]
+    words = ["pytest", "-p", "channover.pytest_plugin.hooks", "-p", "no:cacheprovider", "--no-report", "--target=vm"]
     done = channover(*words, "--kernel", kernels.fetched()[0].name, timeout=600, cwd=tmp_path)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
     assert "repeated: a machine died in the first try" in done.stdout
@@ -146,7 +146,7 @@ def booted(folder: Path, kernel: str) -> Iterator[int]:
 
 def examined(inventory: Path) -> None:
     """See that doctor finds nothing wrong with the hosts."""
-    doctor = channover("channover.cli", "doctor", "--target", "physical", "--inventory", str(inventory))
+    doctor = channover("channover.cli.main", "doctor", "--target", "physical", "--inventory", str(inventory))
     assert "LAG-4" in doctor.stdout, doctor.stdout + doctor.stderr
     assert "mended" not in doctor.stdout and re.search(r"^topologies +pair$", doctor.stdout, re.MULTILINE)
     nics = re.findall(r"^(host\d\.\w) +\S+, virtio_net, .*, carrier$", doctor.stdout, re.MULTILINE)
@@ -170,7 +170,7 @@ def test_hosts_that_channover_did_not_make(tmp_path: Path, request: pytest.Fixtu
         )
         inventory = tmp_path / "bench.yaml"
         inventory.write_text(INVENTORY.format(hosts=hosts))
-        checked = channover("channover.cli", "inventory", "validate", str(inventory))
+        checked = channover("channover.cli.main", "inventory", "validate", str(inventory))
         assert checked.returncode == 0, checked.stdout + checked.stderr
         behaviours = ["LAG-4"]
         if request.config.getoption("--slow"):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from channover.errors import UsageError
-from channover.wire import Link, parse_rate
+from channover.model.link import Link, parse_rate
 
 RATES = st.integers(10**6, 10**11)
 MTUS = st.integers(576, 9216)

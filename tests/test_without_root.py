@@ -21,13 +21,13 @@ PLUGINS = str(Path(channover.__file__).parent.parent)
 PROGRAM = """
 import json, os, sys
 from channover.errors import RigError
-from channover.hosts.base import Journal
+from channover.hosts.host import Journal
 from channover.network import addressing, mptcp
-from channover.plan import AddressDelete, LinkAdd, Plan, TableAdd
+from channover.model.plan import AddressDelete, LinkAdd, Plan, TableAdd
 from channover.targets.capabilities import CAPABILITIES
 from channover.targets.netns import NetnsTarget
-from channover.topology import pair
-from channover.wire import Link
+from channover.model.topology import pair
+from channover.model.link import Link
 
 found = {"uid": os.getuid()}
 target = NetnsTarget()

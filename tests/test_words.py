@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import channover
-from channover import words
+from channover.pytest_plugin import option_names as words
 
 OWN_WORDS = {long: short for short, long in words.OWN_WORDS.items()}
 PLUGINS = str(Path(channover.__file__).parent.parent)
@@ -27,7 +27,7 @@ from channover.testing import behaviour
 @behaviour("MP-8")
 def test_target(request, counted):
     assert counted("ports", 1) == 1
-    from channover.fixtures import SESSION
+    from channover.pytest_plugin.fixtures import SESSION
     settings = request.config.stash[SESSION].settings
     print(f"target {settings.target}, rate {settings.link.rate}, chip {request.config.option.target}")
 """
@@ -83,9 +83,9 @@ def test_another_plugins_word_stays_its_own_and_the_long_name_works(
 ) -> None:
     user.makepyfile(SUITE)
     options = {
-        "before": ("-p", "other", "-p", "channover.plugin"),
-        "after": ("-p", "channover.plugin", "-p", "other"),
-    }.get(way, ("-p", "channover.plugin"))
+        "before": ("-p", "other", "-p", "channover.pytest_plugin.hooks"),
+        "after": ("-p", "channover.pytest_plugin.hooks", "-p", "other"),
+    }.get(way, ("-p", "channover.pytest_plugin.hooks"))
     if way == "installed":
         installed(user, "other")
     elif way == "conftest":
@@ -112,7 +112,7 @@ def test_a_conftest_deep_down_may_have_the_same_word(user: pytest.Pytester) -> N
     (user.path / "deep" / "test_deep.py").write_text(
         "def test_chip(request): assert request.config.option.target == 'nobody'"
     )
-    done = run(user, "-p", "channover.plugin", "--target=netns")
+    done = run(user, "-p", "channover.pytest_plugin.hooks", "--target=netns")
     done.assert_outcomes(passed=1)
 
 
@@ -122,7 +122,7 @@ def test_the_words_are_known_wherever_options_may_stand(
 ) -> None:
     user.makepyfile(SUITE.replace(", chip {request.config.option.target}", ""))
     asked = ["--target=netns", "--link-rate", "20mbit"]
-    options = ["-p", "channover.plugin", "-rP"]
+    options = ["-p", "channover.pytest_plugin.hooks", "-rP"]
     if way == "ini":
         user.makeini(f"[pytest]\naddopts = {' '.join(asked)}")
     elif way == "environment":
@@ -143,11 +143,11 @@ def test_the_words_are_known_wherever_options_may_stand(
 def test_a_words_value_is_no_folder_of_tests(user: pytest.Pytester) -> None:
     user.mkdir("netns").joinpath("conftest.py").write_text("raise SystemExit('loaded')")
     user.makepyfile(test_it="def test_it(): pass")
-    run(user, "-p", "channover.plugin", "--target", "netns", "test_it.py").assert_outcomes(passed=1)
+    run(user, "-p", "channover.pytest_plugin.hooks", "--target", "netns", "test_it.py").assert_outcomes(passed=1)
 
 
 def test_what_stands_behind_two_dashes_is_a_path(user: pytest.Pytester) -> None:
-    done = run(user, "-p", "channover.plugin", "--", "--target=netns")
+    done = run(user, "-p", "channover.pytest_plugin.hooks", "--", "--target=netns")
     assert done.ret == pytest.ExitCode.USAGE_ERROR
     done.stderr.fnmatch_lines(["*: --target=netns"])
 
@@ -155,7 +155,7 @@ def test_what_stands_behind_two_dashes_is_a_path(user: pytest.Pytester) -> None:
 @pytest.mark.parametrize("word", ["--no-skips", "--channover-strict"])
 def test_skips_can_be_forbidden(user: pytest.Pytester, word: str) -> None:
     user.makepyfile(NEEDS)
-    done = run(user, "-p", "channover.plugin", word)
+    done = run(user, "-p", "channover.pytest_plugin.hooks", word)
     assert done.ret == pytest.ExitCode.TESTS_FAILED
     done.stdout.fnmatch_lines(["*--no-skips forbids to skip it: *"])
 
@@ -164,10 +164,10 @@ def test_skips_can_be_forbidden(user: pytest.Pytester, word: str) -> None:
 def test_pytests_own_strict_is_left_to_pytest_and_this_is_said(user: pytest.Pytester) -> None:
     user.makepyfile(NEEDS)
     for options in [("-q",), ("-n", "2")]:
-        done = run(user, "-p", "channover.plugin", "--strict", *options)
+        done = run(user, "-p", "channover.pytest_plugin.hooks", "--strict", *options)
         assert done.ret == pytest.ExitCode.OK
         done.stdout.fnmatch_lines([STRICT])
-    done = run(user, "-p", "channover.plugin", "--strict", "--no-skips")
+    done = run(user, "-p", "channover.pytest_plugin.hooks", "--strict", "--no-skips")
     assert done.ret == pytest.ExitCode.TESTS_FAILED
     done.stdout.no_fnmatch_line(STRICT)
 
@@ -175,7 +175,7 @@ def test_pytests_own_strict_is_left_to_pytest_and_this_is_said(user: pytest.Pyte
 def test_help_has_both_names_of_each_option_and_says_which_is_taken(user: pytest.Pytester) -> None:
     user.makepyfile(other=OTHER)
     for options, taken in ((), set()), (("-p", "other"), {"--target", "--lab"}):
-        shown = run(user, "-p", "channover.plugin", *options, "--help").stdout.str()
+        shown = run(user, "-p", "channover.pytest_plugin.hooks", *options, "--help").stdout.str()
         text = " ".join(shown.split()).replace("- ", "-")  # pytest 8 breaks lines within words
         told = re.split(r"(?<= )--channover-(?=[\w-]+(?:=\S+)? )", text.partition("channover: documented")[2])[1:]
         assert len(told) == 16

@@ -15,14 +15,14 @@ import pytest
 from tests.sshd import Server
 
 import channover
-from channover.hosts.base import Journal, until
-from channover.hosts.namespace import NamespaceHost
+from channover.hosts.host import Journal, until
+from channover.hosts.netns.host import NamespaceHost
+from channover.model.link import Link
+from channover.model.state import State
+from channover.model.topology import pair
 from channover.report.decision import decide
 from channover.report.results import Results
-from channover.state import State
 from channover.targets.netns import NetnsTarget
-from channover.topology import pair
-from channover.wire import Link
 
 pytestmark = pytest.mark.lab
 
@@ -40,7 +40,8 @@ HOST = (
     "management: lo, nics: {{a: eth1, b: eth2}}}}"
 )
 CONFTEST = """
-from channover.targets import capabilities, preflight
+from channover.targets import capabilities
+from channover.targets.physical import preflight
 
 for name in capabilities.CAPABILITIES:
     capabilities.CAPABILITIES[name] = capabilities.Capability("", {})  # what hosts can do is not in question
@@ -54,8 +55,8 @@ from pathlib import Path
 
 import pytest
 
-from channover.fixtures import SESSION
-from channover.plan import AddressAdd, Plan
+from channover.pytest_plugin.fixtures import SESSION
+from channover.model.plan import AddressAdd, Plan
 from channover.testing import behaviour
 
 @behaviour("LAG-1")
@@ -96,7 +97,7 @@ class Floor:
     def start(self, hold: str, *options: str) -> subprocess.Popen[str]:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}
         environment |= {"PYTHONPATH": str(Path(channover.__file__).parent.parent), "HOLD": hold}
-        words = ["-m", "pytest", "-p", "channover.plugin", "-p", "no:cacheprovider", "--no-report", "-v"]
+        words = ["-m", "pytest", "-p", "channover.pytest_plugin.hooks", "-p", "no:cacheprovider", "--no-report", "-v"]
         words += ["--target=physical", "--inventory=floor.yaml", *options]
         # Whoever started this run may have left SIGINT ignored, as shells do for what runs in the background.
         return subprocess.Popen(

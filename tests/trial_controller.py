@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from channover.hosts import kernel
+from channover import syscalls as kernel
 
 TRACEBACKS = ("Traceback (most recent call last)", "INTERNALERROR")
 

@@ -17,12 +17,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from channover import syscalls as kernel
 from channover.errors import RigError
-from channover.hosts import kernel, kernels
-from channover.hosts.base import until
-from channover.hosts.machines import Machine, MachineSpec, PatchCable, Rig
-from channover.hosts.seat import script
-from channover.topology import Cable, Port
+from channover.hosts.guardian.lease import script
+from channover.hosts.host import until
+from channover.hosts.vm import kernel_images as kernels
+from channover.hosts.vm.pool import Machine, MachineSpec, PatchCable, Rig
+from channover.model.topology import Cable, Port
 
 DATA = Path(__file__).parent / "data" / "trials"
 RATE = 10_000_000

@@ -14,7 +14,7 @@ from tests.trial_controller import Controller
 from tests.trial_hosts import DATA, Event, TrialHost, differences, inventory, prepare_all
 
 from channover.errors import RigError
-from channover.hosts.base import until
+from channover.hosts.host import until
 
 RESTORE = 14.0
 """Seconds that a restore may take on a micro-VM under software emulation (docs/safety.md, "What is promised")."""

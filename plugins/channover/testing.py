@@ -7,24 +7,24 @@ from typing import TypeVar
 
 import pytest
 
-from channover.behaviours import behaviour as find
-from channover.copying import Copied, Copies
-from channover.fixtures import Counted, Listing, LoopLabs
-from channover.flow import Flow
-from channover.looplab import Guarded, LoopLab
+from channover.measure.file_transfer import Copied, Copies
+from channover.measure.flow import Flow
+from channover.measure.traffic import Traffic, require_multipath
+from channover.model.catalogue import behaviour as find
+from channover.model.link import Link
+from channover.model.topology import Topology
 from channover.network.lag import HashPolicy, Lag
+from channover.network.programs.file_servers import FileProtocol
 from channover.network.tunnel import Tunnel, TunnelEnd
 from channover.observe.bond import LagStatus
 from channover.observe.captures import Listening
-from channover.paths import HostEnd, Multipath, Switched
-from channover.sending import Traffic, require_multipath
+from channover.pytest_plugin.fixtures import Counted, Listing, LoopLabs
+from channover.scenarios.labs import HostEnd, Multipath, Switched
+from channover.scenarios.loop_lab import Guarded, LoopLab
+from channover.scenarios.tunnels import LoopSigns, Tunnels
 from channover.targets.base import Lab
-from channover.topology import Topology
-from channover.traffic.files import FileProtocol
-from channover.tunnelling import LoopSigns, Tunnels
-from channover.verdict.expect import Expectation, Measured, anything_but, at_least, at_most, between, exactly, near
+from channover.verdict.expectation import Expectation, Measured, anything_but, at_least, at_most, between, exactly, near
 from channover.verdict.loop import Form
-from channover.wire import Link
 
 __all__ = [
     "Copied",

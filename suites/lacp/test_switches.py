@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from channover.model.topology import two_switches
 from channover.testing import (
     Copied,
     Copies,
@@ -19,7 +20,6 @@ from channover.testing import (
     hash_policy,
     on,
 )
-from channover.topology import two_switches
 
 TRUNK = ("a", "b")
 TRIES = 16

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from channover.model.topology import trio
 from channover.testing import (
     Copies,
     FileProtocol,
@@ -15,7 +16,6 @@ from channover.testing import (
     on,
     require_multipath,
 )
-from channover.topology import trio
 
 CHATTER = 0.001
 """What share of a flow's bytes an idle NIC may send: ARP, neighbour discovery, LLDP."""

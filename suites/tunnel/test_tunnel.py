@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from channover.model.topology import gateway
 from channover.testing import Multipath, Traffic, Tunnels, at_least, at_most, behaviour, between, near, on
-from channover.topology import gateway
 
 DATAGRAM = 1390
 """Payload bytes of a datagram that fits the tunnel's MTU with room for its own framing."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from channover.hosts.base import Host
-from channover.plan import AddressAdd, LinkSet, Operation, Plan, RouteAdd, RuleAdd, RuleDelete, SysctlSet
+from channover.hosts.host import Host
+from channover.model.plan import AddressAdd, LinkSet, Operation, Plan, RouteAdd, RuleAdd, RuleDelete, SysctlSet
+from channover.model.topology import Port
 from channover.targets.base import Lab
-from channover.topology import Port
 
 FIRST_TABLE = 101
 FIRST_PRIORITY = 101

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from channover.errors import RigError
-from channover.hosts.base import Host
+from channover.hosts.host import Host
+from channover.model.plan import AddressAdd, LinkAdd, LinkSet, Operation, Plan
+from channover.model.state import State
 from channover.network import lag
 from channover.network.lag import HashPolicy, LacpRate
 from channover.observe.bond import LagStatus, parse_proc_bonding
-from channover.plan import AddressAdd, LinkAdd, LinkSet, Operation, Plan
-from channover.state import State
 
 BRIDGE = "br0"
 """The bridge of a switch."""

@@ -16,9 +16,9 @@ from ipaddress import IPv4Interface
 from typing import Protocol
 
 from channover.errors import RigError
-from channover.hosts.base import Host, until
+from channover.hosts.host import Host, until
+from channover.model.link import Link
 from channover.observe.bond import LagId, LagStatus, lag_id, working_state
-from channover.wire import Link
 
 DEVICE = "bond0"
 """The LAG's device on each host, as in the article."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from channover.hosts.base import Host
+from channover.hosts.host import Host
+from channover.model.plan import EndpointAdd, EndpointDelete, LimitsSet, Operation, Plan, SysctlSet
+from channover.model.state import Endpoint
 from channover.network.addressing import cabled
-from channover.plan import EndpointAdd, EndpointDelete, LimitsSet, Operation, Plan, SysctlSet
-from channover.state import Endpoint
 from channover.targets.base import Lab
 
 MAX_EXTRA_SUBFLOWS = 8

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from ipaddress import IPv4Interface
 
 from channover.errors import RigError
-from channover.hosts.base import Host, Process
+from channover.hosts.host import Host, Process
 from channover.network.tunnel import MPTCPIZE, Tunnel, TunnelEnd, absent, inner_network, wait_gone, wait_up
 
 PORT = 1200

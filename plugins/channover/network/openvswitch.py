@@ -28,11 +28,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from channover.errors import RigError, UsageError
-from channover.hosts.base import Host, Process, until
+from channover.hosts.host import Host, Process, until
+from channover.model.plan import AddressAdd, LinkDelete, LinkSet, Operation, Plan, SysctlSet
 from channover.network import lag
 from channover.network.lag import HashPolicy, LacpRate
 from channover.observe.bond import OVS_POLICIES, LagStatus, parse_ovs, parse_placement
-from channover.plan import AddressAdd, LinkDelete, LinkSet, Operation, Plan, SysctlSet
 
 BRIDGE = "br0"
 """The bridge of a switch."""

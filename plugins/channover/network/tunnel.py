@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from channover.errors import RigError
-from channover.hosts.base import Host, Process, until
-from channover.plan import LinkDelete, Plan, RouteAdd, SysctlSet
+from channover.hosts.host import Host, Process, until
+from channover.model.plan import LinkDelete, Plan, RouteAdd, SysctlSet
 
 MPTCPIZE = ("mptcpize", "run")
 """Turns every TCP socket of an unchanged program into an MPTCP socket (``mptcpize(8)``)."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Interface
 
 from channover.errors import RigError
-from channover.hosts.base import Host, Nic, Process, until
+from channover.hosts.host import Host, Nic, Process, until
 
 LIMIT = 1 << 20
 """Bytes of a file, at most."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from channover.hosts.base import Host
+from channover.hosts.host import Host
 
 FILES = ("/proc/net/netstat", "/proc/net/snmp")
 

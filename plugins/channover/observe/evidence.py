@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from channover.errors import RigError
-from channover.hosts.base import Host
+from channover.hosts.host import Host
 from channover.observe import sockets
 from channover.observe.counters import parse_netstat
 

@@ -1,7 +1,7 @@
 """Bytes and packets per NIC, and how they grew while traffic ran.
 
 The kernel's counters hold the Ethernet header and the packet, not the 24 bytes of preamble, FCS and gap
-(``channover.wire``). A NIC's drops are the host's own, not the wire's.
+(``channover.model.link``). A NIC's drops are the host's own, not the wire's.
 
 A :class:`Sampler` is one bash process on the host that forks nothing: it reads ``/proc/net/dev`` itself and waits with
 ``read -t`` on its standard input. When that closes, because the controller is gone, it ends.
@@ -16,7 +16,7 @@ from dataclasses import dataclass, fields
 from types import TracebackType
 
 from channover.errors import RigError
-from channover.hosts.base import Host, Process
+from channover.hosts.host import Host, Process
 
 DEV = "/proc/net/dev"
 INTERVAL = 0.1

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from channover.hosts.base import Host
+from channover.hosts.host import Host
 
 TCP_COMMAND = ("ss", "-tainH")
 MPTCP_COMMAND = ("ss", "-MianH")

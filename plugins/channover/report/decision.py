@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-from channover.behaviours import CATALOGUE
+from channover.model.catalogue import CATALOGUE
 from channover.report.deviations import deviations, in_words
 from channover.report.facts import Planned
 from channover.report.results import Outcome, Results, Run, TestResult

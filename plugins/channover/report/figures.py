@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from channover.report.results import Measurement, TestResult, Unit, readable
 from channover.report.terminal import expectation, figure, scale
-from channover.verdict.expect import Expectation
+from channover.verdict.expectation import Expectation
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from typing import Any, Literal, NoReturn
 
 from channover.errors import UsageError
 from channover.report.facts import CableFacts, HostFacts, LeftOut, Planned, Uncollected, host_facts
-from channover.verdict.expect import Rule
+from channover.verdict.expectation import Rule
 
 Unit = Literal["bit/s", "s", "1", "bytes"]
 Outcome = Literal["passed", "failed", "error", "skipped"]
@@ -43,7 +43,7 @@ class Measurement:
     value's confidence interval (the run's ``confidence``): 0 for what is known exactly, such as a count, None where it
     is not known. ``samples`` are those that it rests on. ``why`` says where the expectation comes from, ``settled``
     whether the interval lay wholly inside or outside the range. ``rule`` is how the value must lie to the range
-    (:data:`channover.verdict.expect.Rule`). What is not finite becomes None.
+    (:data:`channover.verdict.expectation.Rule`). What is not finite becomes None.
     """
 
     name: str

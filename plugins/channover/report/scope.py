@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from channover.drivers import VIRTUAL
+from channover.model.drivers import VIRTUAL
 from channover.report.deviations import in_words
 from channover.report.facts import HostFacts, NicFacts
 from channover.report.results import Run

@@ -15,7 +15,7 @@ from itertools import groupby
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
-from channover.behaviours import CATALOGUE
+from channover.model.catalogue import CATALOGUE
 from channover.report.results import Measurement, Outcome, Results, TestResult, Unit, printable, readable
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import yaml
 
-from channover.behaviours import CATALOGUE, behaviour
 from channover.errors import UsageError
+from channover.model.catalogue import CATALOGUE, behaviour
 
 _FIELDS = ("behaviour", "who", "why", "until")
 _MAY = ("since", "why_longer")

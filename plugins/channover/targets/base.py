@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Interface, IPv4Network
 from typing import Protocol
 
-from channover.hosts.base import Host, Journal
-from channover.topology import Cable, Port, Topology
-from channover.wire import Link
+from channover.hosts.host import Host, Journal
+from channover.model.link import Link
+from channover.model.topology import Cable, Port, Topology
 
 
 class Cabling(Protocol):

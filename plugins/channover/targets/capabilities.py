@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from channover.errors import RigError
-from channover.hosts.base import Host
+from channover.hosts.host import Host
+from channover.model.plan import LinkAdd, Operation, Plan, RuleAdd, TableAdd
 from channover.network import openvpn
-from channover.plan import LinkAdd, Operation, Plan, RuleAdd, TableAdd
 
 Trial = Callable[[Host], "str | None"]
 

@@ -13,10 +13,12 @@ import re
 from collections.abc import Collection
 
 from channover.errors import RigError
-from channover.hosts.base import Host
-from channover.network import bonding, lag, openvpn, ssh
-from channover.plan import Plan, TableAdd
-from channover.traffic import files, iperf
+from channover.hosts.host import Host
+from channover.model.plan import Plan, TableAdd
+from channover.network import bonding, lag, openvpn
+from channover.network import ssh_tunnel as ssh
+from channover.network.programs import file_servers as files
+from channover.network.programs import iperf
 
 NETWORKS = ("10.93.93.0/30", "10.94.94.0/30", "10.10.0.0/24", "10.101.0.0/16", "10.92.0.0/16")
 """Where the addresses lie that a run gives to test NICs and LAGs (:func:`channover.targets.base.subnet`)."""

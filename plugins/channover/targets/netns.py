@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 
 from channover.errors import ChannoverError, RigError
 from channover.hosts import privileges
-from channover.hosts.base import Journal, Nic
-from channover.hosts.lab_init import ENVIRONMENT, PanelCable
-from channover.hosts.labs import LabProcess, Nursery
-from channover.hosts.namespace import NamespaceHost
+from channover.hosts.host import Journal, Nic
+from channover.hosts.netns.client import LabProcess, Nursery
+from channover.hosts.netns.host import NamespaceHost
+from channover.hosts.netns.supervisor import ENVIRONMENT, PanelCable
+from channover.model.link import Link
+from channover.model.topology import Cable, Topology
 from channover.targets.base import Lab
-from channover.topology import Cable, Topology
-from channover.wire import Link
 
 FIRST_INDEX = 10
 """Interface index of a host's first NIC; those below are left to the kernel (loopback, tunnels)."""

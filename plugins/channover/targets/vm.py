@@ -1,7 +1,8 @@
 """Target ``vm``: machines with a kernel of their own, on taps in the same patch panel, reached as physical hosts are.
 
 Machines are booted when a topology first asks for them and kept for the run; between two tests their cables are laid anew.
-An inventory is made for each topology, and what follows is :class:`channover.targets.physical.PhysicalTarget`, unchanged.
+An inventory is made for each topology, and what follows is :class:`channover.targets.physical.target.PhysicalTarget`,
+unchanged.
 """
 
 from __future__ import annotations
@@ -12,16 +13,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from channover.errors import ChannoverError, RigError
-from channover.hosts import kernels, machines
-from channover.hosts.base import Journal
-from channover.hosts.machines import Machine, MachineSpec, PatchCable, Rig
-from channover.inventory import LabEntry
+from channover.hosts.host import Journal
+from channover.hosts.vm import kernel_images as kernels
+from channover.hosts.vm import pool as machines
+from channover.hosts.vm.pool import Machine, MachineSpec, PatchCable, Rig
+from channover.model.link import Link
+from channover.model.topology import Port, Topology
 from channover.targets.base import Lab
-from channover.targets.matching import Fit, fit
-from channover.targets.physical import PhysicalTarget
-from channover.targets.seats import Seats
-from channover.topology import Port, Topology
-from channover.wire import Link
+from channover.targets.inventory.schema import LabEntry
+from channover.targets.physical.lease_pool import Seats
+from channover.targets.physical.placement import Fit, fit
+from channover.targets.physical.target import PhysicalTarget
 
 SPEEDS = (10, 100, 1_000, 2_500, 5_000, 10_000, 25_000, 40_000, 50_000, 100_000, 200_000, 400_000)
 """Speeds (Mbit/s) that the bonding driver knows: at any other a port takes no part in LACP (``drivers/net/bonding``)."""

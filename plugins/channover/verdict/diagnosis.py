@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from channover.state import State
+from channover.model.state import State
 
 IDLE_SHARE = 0.02
 """A NIC with less than this share of its host's bytes carried no data."""

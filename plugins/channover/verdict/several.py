@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from channover.verdict.expect import Expectation, Measured, Reading, at_least, count, exactly
+from channover.verdict.expectation import Expectation, Measured, Reading, at_least, count, exactly
 
 MOST = 16
 """How many things an explanation names."""

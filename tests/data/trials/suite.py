@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from channover.hosts.base import Host
-from channover.plan import (
+from channover.hosts.host import Host
+from channover.model.plan import (
     AddressAdd,
     LimitsSet,
     LinkAdd,

@@ -1,0 +1,104 @@
+"""The commands that go to a lab's hosts: ``shell``, ``restore``, and what ``inventory discover`` needs to reach one."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from channover.errors import RigError, UsageError
+
+if TYPE_CHECKING:
+    from channover.hosts.host import Host
+    from channover.targets.inventory.schema import Ssh
+
+_RESTORE = """\
+Have the hosts of an inventory put back what runs that died left changed there. A host does so by itself within seconds of a
+run's end; this is for one that could not, or to see that there is nothing to do."""
+
+
+def add_parsers(subparsers: Any) -> None:
+    """Add ``shell`` and ``restore``."""
+    shell = subparsers.add_parser(
+        "shell",
+        help="open a shell on a host of a lab that a run keeps",
+        description="Open a shell on a host of the lab that a run started with --keep-lab keeps, as the lab stands.",
+    )
+    shell.add_argument("host", metavar="HOST", help="the host's name in the topology, such as left")
+    shell.set_defaults(run=_shell)
+    restore = subparsers.add_parser("restore", help="heal hosts from what they saved", description=_RESTORE)
+    restore.add_argument("--inventory", required=True, metavar="FILE", help="the YAML file that describes the labs")
+    restore.add_argument("--lab", metavar="NAME", help="one lab of it (default: all)")
+    restore.add_argument("--host", metavar="NAME", action="append", help="one host of it; may be given again")
+    restore.add_argument("--force", action="store_true", help="end runs that are alive as well")
+    restore.set_defaults(run=_restore)
+
+
+def _shell(arguments: argparse.Namespace) -> int:
+    from channover.isolated import environment
+    from channover.run import kept_labs as kept
+
+    command = kept.shell(arguments.host)
+    try:
+        os.execvpe(command[0], command, environment())
+    except OSError as error:
+        raise UsageError(f"cannot run {command[0]}: {error.strerror}") from None
+
+
+def _restore(arguments: argparse.Namespace) -> int:
+    from channover.run.target_choice import chosen
+    from channover.targets.inventory.schema import load
+    from channover.targets.physical.lease_pool import Seats
+
+    labs = load(Path(arguments.inventory)).labs
+    if arguments.lab is not None:
+        labs = {arguments.lab: chosen(labs, arguments.lab, arguments.inventory)}
+    hosts = {name: host for lab in labs.values() for name, host in lab.hosts.items()}
+    for name in arguments.host or ():
+        if name not in hosts:
+            raise UsageError(f"--host: there is no host '{name}'; there are: {', '.join(hosts)}")
+    status, seats = 0, Seats()
+    for lab in labs.values():
+        for name, host in lab.hosts.items():
+            if arguments.host and name not in arguments.host:
+                continue
+            try:
+                seat = seats.at(name, host)
+                seat.open()
+                code, out, error = seat.guardian("restore", *(["--force"] if arguments.force else []))
+                said = " ".join((out + error).replace("guardian: ", "").split("\n")).strip()
+                print(f"{name}: {said or 'restored'}")
+                status = status or (1 if code else 0)
+            except RigError as error:
+                print(error)
+                status = 1
+            finally:
+                seats.forget(name)
+    return status
+
+
+def reach() -> Callable[[str, Ssh], AbstractContextManager[tuple[Host, str]]]:
+    """Return what connects to a host that no inventory names yet, for ``inventory discover``."""
+    from channover.hosts.change_policy import Management, Permission
+    from channover.hosts.host import Journal
+    from channover.hosts.ssh.connection import SshLink
+    from channover.hosts.ssh.host import NOWHERE, RemoteHost
+    from channover.hosts.ssh.process import connection_of
+    from channover.targets.inventory.schema import HostEntry
+    from channover.targets.physical.lease_pool import login_of
+
+    @contextmanager
+    def connected(name: str, ssh: Ssh) -> Iterator[tuple[Host, str]]:
+        entry = HostEntry.model_construct(ssh=ssh, sudo=False, management="", nics={})
+        link = SshLink(name, login_of(entry))
+        link.open()
+        try:
+            permission = Permission(name, frozenset(), frozenset(), Management(""))
+            yield RemoteHost(name, {}, link, "", NOWHERE, permission, Journal()), connection_of(link)
+        finally:
+            link.close()
+
+    return connected

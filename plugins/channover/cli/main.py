@@ -1,0 +1,139 @@
+"""The command ``channover``: what is wanted beside pytest."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from channover import __version__
+from channover.errors import ChannoverError, UsageError
+
+_DOCTOR = """\
+Find out, by trying, what can and cannot be run: each behaviour of the catalogue, each capability that they need, the LAG
+driver, and the remedy for each gap. Target netns changes nothing outside namespaces of its own, and vm nothing outside its
+machines. For target physical every host is taken, as a run takes it, its test NICs are stripped of addresses and set up,
+and each cable is proved; afterwards the hosts put all of it back."""
+_DOCTOR_CODES = """\
+exit codes:
+  0  every behaviour that has a test can be tried here
+  1  some cannot, or in part: tests would be skipped, or a host or a cable has to be mended first
+  2  the command line is wrong, or the machine could not be probed
+
+example:
+  channover doctor --target netns --link-rate 1gbit"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="channover",
+        description="Documented behaviours of aggregated links as pytest suites. The suites themselves run with pytest; "
+        "this command is for what is wanted beside them.",
+        epilog="See 'channover COMMAND --help'. Errors are one line, with exit code 2.",
+    )
+    parser.add_argument("--version", action="version", version=f"channover {__version__}")
+    commands: Any = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
+    doctor = commands.add_parser(
+        "doctor",
+        help="say what this machine can and cannot run, and how to fill the gaps",
+        description=_DOCTOR,
+        epilog=_DOCTOR_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    doctor.add_argument(
+        "--target",
+        default="netns",
+        metavar="NAME",
+        help="where labs come from: netns, physical or vm (default: %(default)s)",
+    )
+    doctor.add_argument("--inventory", default=None, metavar="FILE", help="the YAML file that describes physical labs")
+    doctor.add_argument("--lab", default=None, metavar="NAME", help="the lab of the inventory (default: its only one)")
+    doctor.add_argument(
+        "--kernel", default=None, metavar="NAME", help="the kernel of virtual machines: 6.1, 6.12 or a folder"
+    )
+    doctor.add_argument(
+        "--link-rate",
+        default=None,
+        metavar="RATE",
+        help="rate of a lab's cables in tc's notation: 100mbit, 1gbit, … (default: the target's)",
+    )
+    doctor.add_argument(
+        "--lag-driver",
+        default="auto",
+        metavar="NAME",
+        help="what makes LAGs: bonding (the kernel's), openvswitch, or auto: bonding where the kernel has it "
+        "(default: %(default)s)",
+    )
+    doctor.set_defaults(run=_doctor)
+    from channover.cli import allure as cli_allure
+    from channover.cli import inventory as cli_inventory
+    from channover.cli import kernel as cli_kernel
+    from channover.cli import lab as cli_lab
+    from channover.cli import report as cli_report
+
+    cli_allure.add_parser(commands)
+    cli_report.add_parsers(commands)
+    cli_inventory.add_parser(commands, cli_lab.reach)
+    cli_kernel.add_parser(commands)
+    cli_lab.add_parsers(commands)
+    return parser
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from channover.cli import doctor  # here, since --help needs neither pytest nor netlink
+    from channover.run import settings
+    from channover.run import target_choice as choices
+    from channover.targets.inventory.schema import load
+
+    target = arguments.target
+    if target not in choices.TARGETS:
+        raise UsageError(f"--target: there is no target '{target}'; there are: {', '.join(choices.TARGETS)}")
+    given = {"--inventory": arguments.inventory, "--lab": arguments.lab, "--kernel": arguments.kernel}
+    choices.check_owners(target, given)
+    if arguments.lag_driver not in settings.LAG_DRIVERS:
+        raise UsageError(
+            f"--lag-driver: there is no driver '{arguments.lag_driver}'; there are: {', '.join(settings.LAG_DRIVERS)}"
+        )
+    lab = None
+    if target == "physical":
+        if arguments.inventory is None:
+            raise UsageError("--target physical needs --inventory FILE: 'channover inventory discover' begins one")
+        lab = choices.chosen(load(Path(arguments.inventory)).labs, arguments.lab, arguments.inventory)
+    place = choices.Place(target, lab, kernel=arguments.kernel or choices.KERNEL)
+    wanted = settings.Settings(
+        place=place,
+        link=settings.link_of(arguments.link_rate, place),
+        lag_driver=arguments.lag_driver,
+        duration=None,
+        limit=10.0,
+        strict=False,
+        reports=Path("reports"),
+    )
+    return doctor.main(wanted, sys.stdout)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code; argparse raises SystemExit for --help and for a wrong command line."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        return int(parsed.run(parsed))
+    except ChannoverError as error:
+        print(f"channover: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

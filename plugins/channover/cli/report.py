@@ -1,0 +1,238 @@
+"""The commands for what is signed: ``certificate``, ``sign-off``, ``verify``, ``compare``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from channover.errors import UsageError
+from channover.report.results import printable
+
+if TYPE_CHECKING:
+    from channover.report.results import Results
+
+_CERTIFICATE = """\
+Write the certificate of a run: certificate.html in its folder, and certificate.pdf where Chromium is present. It says
+ACCEPTED, CONDITIONAL or NOT ACCEPTED, the rule that decided, and all that the decision rests on. A former certificate that
+says anything else is kept under another name."""
+_CERTIFICATE_CODES = """\
+exit codes:
+  0  ACCEPTED or CONDITIONAL
+  1  NOT ACCEPTED
+  2  there is no certificate: no results, or a waiver that is not valid"""
+_SIGN_OFF = """\
+Write the certificate of a run anew, pack results, raw data, report and certificate with their SHA-256 checksums, and sign
+these with an SSH key (ssh-keygen -Y sign). No private key, token or copy of the environment gets in: what looks like one is
+refused by name. A run that is NOT ACCEPTED is signed with --anyway only, one in which no test was run never."""
+_SIGN_OFF_CODES = """\
+exit codes:
+  0  signed
+  2  not signed; one line says why
+
+example:
+  channover sign-off reports/latest --key ~/.ssh/id_ed25519 --waivers waivers.yaml"""
+_VERIFY = """\
+Say what of a bundle is not as it was signed, by name: changed, missing, added. The decision is made again from its results
+and waivers, and the certificate and the signed word are compared with that. With --allowed-signers (ssh-keygen(1), ALLOWED
+SIGNERS) also who signed; without, only that nothing changed since somebody signed."""
+_VERIFY_CODES = """\
+exit codes:
+  0  all is as it was signed (and by an allowed signer, where they were given), and follows from the results
+  1  something is not or does not; each line names it
+  2  this is no bundle, or one that is not safe to open"""
+_COMPARE = """\
+Say what changed between two runs, behaviour by behaviour, with the noise taken into account: before and after a kernel, a
+firmware, a switch. --before and --after add repetitions of the first and of the second run, which makes smaller changes
+visible."""
+_COMPARE_CODES = """\
+exit codes:
+  0  nothing significant changed
+  1  a verdict or a value changed, or a test came or went
+  2  the runs cannot be compared"""
+
+
+def add_parsers(subparsers: Any) -> None:
+    """Add the commands to the parser of ``channover``."""
+    command = _add(subparsers, "certificate", "write the certificate of a run", _CERTIFICATE, _CERTIFICATE_CODES)
+    _run_argument(command)
+    _certificate_options(command)
+    command.set_defaults(run=_certificate)
+
+    command = _add(subparsers, "sign-off", "pack and sign a run's evidence", _SIGN_OFF, _SIGN_OFF_CODES)
+    _run_argument(command)
+    command.add_argument(
+        "--key", required=True, type=Path, metavar="KEY", help="private SSH key, or public one of an agent"
+    )
+    command.add_argument("--identity", default="", metavar="NAME", help="who signs (default: the key's comment)")
+    command.add_argument(
+        "--output", type=Path, metavar="FILE", help="the bundle (default: signoff-….zip in the run's folder)"
+    )
+    command.add_argument("--anyway", action="store_true", help="sign a run that is NOT ACCEPTED")
+    _certificate_options(command)
+    command.set_defaults(run=_sign_off)
+
+    command = _add(subparsers, "verify", "say what was changed in a signed bundle", _VERIFY, _VERIFY_CODES)
+    command.add_argument("bundle", type=Path, metavar="BUNDLE", help="what channover sign-off wrote")
+    command.add_argument("--allowed-signers", type=Path, metavar="FILE", help="whose signature is accepted")
+    command.set_defaults(run=_verify)
+
+    command = _add(subparsers, "compare", "say what changed between two runs", _COMPARE, _COMPARE_CODES)
+    command.add_argument(
+        "runs", nargs=2, metavar="RUN", help="a run's folder, its results.json, or its name in reports/"
+    )
+    for side, which in (("before", "first"), ("after", "second")):
+        text = f"a repetition of the {which} run; may be given again"
+        command.add_argument(f"--{side}", action="append", default=[], metavar="RUN", help=text)
+    text = "smallest difference that counts, in percent of the scale (default: 1 to 5; 1 with repetitions)"
+    command.add_argument("--least", type=float, metavar="PERCENT", help=text)
+    command.add_argument("--json", action="store_true", help="print JSON")
+    command.set_defaults(run=_compare)
+
+
+def _add(subparsers: Any, name: str, text: str, description: str, epilog: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        name,
+        help=text,
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    return parser
+
+
+def _run_argument(parser: argparse.ArgumentParser) -> None:
+    text = "a run's folder, its results.json, or its name in reports/"
+    parser.add_argument("reported", metavar="RUN", help=text)
+
+
+def _certificate_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--waivers", type=Path, metavar="FILE", help="YAML: who waives which behaviour, why, until when"
+    )
+    parser.add_argument("--lab", default="", metavar="NAME", help="the lab's name, where the results do not have it")
+    parser.add_argument("--no-pdf", action="store_true", help="write no certificate.pdf")
+
+
+def folder_of(run: str) -> Path:
+    """Return the folder of a run, given as folder, as results.json, or as a name in reports/. Raises UsageError."""
+    given = Path(run)
+    for path in (given, given.parent if given.is_file() else given, Path("reports") / run):
+        if (path / "results.json").is_file():
+            return path
+    raise UsageError(f"{run}: there is no results.json; name a folder such as reports/latest")
+
+
+def _results(run: str) -> Results:
+    from channover.report.results import Results
+
+    given = Path(run)
+    path = given if given.is_file() else folder_of(run) / "results.json"
+    try:
+        return Results.from_json(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read: {error}") from None
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from None
+
+
+def _certificate(arguments: argparse.Namespace) -> int:
+    from channover.report.signoff import certificate
+
+    made = certificate.write(
+        folder_of(arguments.reported), waivers=arguments.waivers, lab=arguments.lab, pdf=not arguments.no_pdf
+    )
+    _say(f"{made.decision.text}: {made.decision.rule}")
+    for reason in made.decision.reasons:
+        _say(f"  {reason}")
+    if made.kept:
+        _say(f"the former certificate is kept: {made.kept}")
+    _say(f"certificate: {made.page}")
+    if made.pdf:
+        _say(f"printable: {made.pdf}")
+    elif not arguments.no_pdf:
+        _say(made.note)
+    return 1 if made.decision.verdict == "NOT ACCEPTED" else 0
+
+
+def _sign_off(arguments: argparse.Namespace) -> int:
+    from channover.report.signoff import bundle
+
+    made = bundle.sign_off(
+        folder_of(arguments.reported),
+        arguments.key,
+        waivers=arguments.waivers,
+        identity=arguments.identity,
+        lab=arguments.lab,
+        out=arguments.output,
+        pdf=not arguments.no_pdf,
+        anyway=arguments.anyway,
+    )
+    if made.certificate.kept:
+        _say(f"the former certificate is kept: {made.certificate.kept}")
+    if made.certificate.note and not arguments.no_pdf:
+        _say(made.certificate.note)
+    _say(f"{made.certificate.decision.text}: certificate {made.certificate.id}")
+    _say(f"signed by {made.identity}, key {made.fingerprint}")
+    _say(f"bundle: {made.path}")
+    _say(f"SHA-256: {made.sha256}")
+    return 0
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from channover.report.signoff import bundle
+
+    found = bundle.verify(arguments.bundle, arguments.allowed_signers)
+    for finding in found.findings:
+        _say(f"{finding.place}: {finding.what}")
+    if not found.good:
+        if found.decision:
+            _say(f"decided again from its results and waivers: {found.decision}")
+        _say(f"NOT good: {arguments.bundle}")
+        return 1
+    about = found.about
+    _say(f"all {found.members} files are as they were signed, key {found.fingerprint}")
+    said = [f"{name} {about[name]}" for name in ("run", "target", "certificate", "decision") if name in about]
+    _say("it holds: " + ", ".join(said))
+    _say("decided again from its results and waivers: the same, and the certificate says no more")
+    if "signed" in about:
+        _say(f"signed at {about['signed']} by the signer's clock")
+    if found.principal:
+        _say(f"signed by {found.principal}, an allowed signer")
+    else:
+        _say(
+            f"it says that {found.claimed or 'somebody'} signed it. Warning: this shows integrity, not identity: anybody can"
+        )
+        _say("make such a key. Give --allowed-signers with the keys that you know.")
+    return 0
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from channover.report.comparison import compare
+    from channover.report.comparison import table as comparison
+
+    if arguments.least is not None and not 0 <= arguments.least <= 100:
+        raise UsageError("--least: a number of percent from 0 to 100")
+    first, second = arguments.runs
+    found = compare.compare(
+        [_results(run) for run in (first, *arguments.before)],
+        [_results(run) for run in (second, *arguments.after)],
+        None if arguments.least is None else arguments.least / 100,
+    )
+    if arguments.json:
+        sys.stdout.write(comparison.to_json(found))
+    else:
+        terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+        width = min(shutil.get_terminal_size((100, 24)).columns, 140) if terminal else 100
+        _say(comparison.render(found, width=width, colour=terminal and not os.environ.get("NO_COLOR")), raw=True)
+    return 1 if found.significant else 0
+
+
+def _say(text: str, *, raw: bool = False) -> None:
+    """Print text that the terminal's encoding may lack signs of; names in it may come from anywhere."""
+    encoding = sys.stdout.encoding or "utf-8"
+    shown = text if raw else printable(text) + "\n"
+    sys.stdout.write(shown.encode(encoding, "replace").decode(encoding))

@@ -1,0 +1,30 @@
+"""Which behaviours the suites state, and the topologies that their tests ask for: what a lab is good for is told by these.
+
+The suites do not come with the package, so it stands here; a test holds it against what pytest collects of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from channover.model.topology import Topology, gateway, pair, trio, two_switches
+
+STATED: Mapping[str, tuple[Topology, ...]] = MappingProxyType(
+    {
+        **{f"LAG-{number}": (pair(),) for number in (1, 2, 3, 4)},
+        "LAG-6": (two_switches(1),),
+        "LAG-7": (two_switches(8),),
+        "MP-1": (pair(), trio()),
+        "MP-2": (trio(),),
+        **{f"MP-{number}": (pair(),) for number in (3, 4, 6, 7)},
+        **{f"TUN-{number}": (pair(),) for number in (1, 2, 3, 4, 5)},
+        "TUN-6": (gateway(),),
+    }
+)
+"""Topologies by the behaviour's id; a behaviour that is not here has no test yet."""
+
+
+def asked_for() -> tuple[Topology, ...]:
+    """Return every topology that the suites ask for, once."""
+    return tuple(dict.fromkeys(topology for topologies in STATED.values() for topology in topologies))

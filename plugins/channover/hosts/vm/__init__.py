@@ -1,0 +1,1 @@
+"""Micro-VMs: their kernels, their boot files, and how they run."""

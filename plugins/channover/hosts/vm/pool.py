@@ -1,0 +1,301 @@
+"""A rig of micro-VMs: machines with a kernel of their own over this machine's root file system, joined by a patch panel.
+
+The rig is a lab (:mod:`channover.hosts.netns.supervisor`): its emulators are processes of the lab's PID namespace, so that they
+die with the controller however it ends; its files lie on the lab's tmpfs, which the kernel frees with the lab, and the
+controller reaches them by a descriptor, ``/proc/PID/fd/N``. Nothing is left on a disk. A guest sees the root read-only,
+and writes into its own memory.
+
+A test NIC is a tap in the panel. A cable is a crossover of two taps with a shaper each way, as between namespaces; emulated
+NICs have no offloads, so that each frame is counted by itself. Management is user networking of the emulator, cut off from
+the world, with one port on 127.0.0.1 that leads to the guest's sshd.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+from channover import isolated
+from channover.errors import ChannoverError, RigError
+from channover.hosts import privileges
+from channover.hosts.netns.client import LabProcess, Nursery
+from channover.hosts.netns.supervisor import ENVIRONMENT
+from channover.hosts.vm import accelerators
+from channover.hosts.vm import initramfs as bootfiles
+from channover.hosts.vm.initramfs import BootFiles
+from channover.hosts.vm.kernel_images import Kernel, in_use, renewed
+from channover.hosts.vm.vm import QEMU, Frame, Machine, MachineSpec
+from channover.model.topology import Cable
+
+__all__ = ["Machine", "MachineSpec", "PatchCable", "Patching", "Rig", "unmet"]
+
+BOOT = 60.0
+"""How long (seconds) a machine may take to boot; with several, a third of it more for each one beyond the processors."""
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class PatchCable:
+    """A cable between two machines: at each end its name and the position of the test NIC (from 0); the rate in bit/s."""
+
+    a: str
+    a_nic: int
+    b: str
+    b_nic: int
+    rate: int
+
+    @property
+    def ends(self) -> tuple[tuple[str, int], tuple[str, int]]:
+        """Both ends."""
+        return (self.a, self.a_nic), (self.b, self.b_nic)
+
+
+def unmet() -> str | None:
+    """Say why no rig can be had here, with the remedy, if so; the kernel apart."""
+    if os.geteuid() != 0:
+        return "micro-VMs need root (taps, and a management port beside namespaces): run as root"
+    if reason := privileges.lacking(privileges.status(), root=True):
+        return f"micro-VMs cannot be had: {reason}"
+    if shutil.which(QEMU, path=ENVIRONMENT["PATH"]) is None:
+        return f"there is no {QEMU} here: apt-get install qemu-system-x86"
+    if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
+        return "micro-VMs need /dev/net/tun: modprobe tun"
+    if shutil.which("sshd", path="/usr/sbin:/usr/local/sbin") is None:
+        return "there is no sshd here for the guests: apt-get install openssh-server"
+    return bootfiles.unmet()
+
+
+@dataclass
+class Patching:
+    """The rig's cables as they lie (:class:`channover.targets.base.Cabling`), by what they are called in a topology."""
+
+    rig: Rig
+    cables: Mapping[Cable, PatchCable]
+
+    def cut(self, cable: Cable) -> None:
+        """Pull a cable: both ends lose their carrier. Raises RigError."""
+        self._set(cable, up=False)
+
+    def restore(self, cable: Cable) -> None:
+        """Plug it in again. Raises RigError."""
+        self._set(cable, up=True)
+
+    def _set(self, cable: Cable, up: bool) -> None:
+        for name, nic in self.cables[cable].ends:
+            machine = self.rig.machines[name]
+            if up:
+                self.rig.lab.call("port", machine.ports[nic], True)
+            machine.link(nic, up)
+            if not up:
+                self.rig.lab.call("port", machine.ports[nic], False)
+
+
+@dataclass
+class Rig:
+    """Micro-VMs of one kernel, for the length of a block. ``accelerator`` is kvm, tcg, or None: find out.
+
+    ``key`` is the client's private key, ``known_hosts`` what its SSH client should know: both are files that are gone
+    with the rig. Log in as root on 127.0.0.1 at a machine's ``ssh_port``.
+    """
+
+    kernel: Kernel
+    accelerator: str | None = None
+    machines: dict[str, Machine] = field(default_factory=dict)
+    _nursery: Nursery | None = None
+    _lab: LabProcess | None = None
+    _folder: int = -1
+    _frame: Frame | None = None
+    _host_keys: dict[str, bytes] = field(default_factory=dict)
+    _files: BootFiles | None = None
+    _held: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+
+    @property
+    def lab(self) -> LabProcess:
+        """The lab that the machines live in."""
+        assert self._lab is not None
+        return self._lab
+
+    @property
+    def folder(self) -> Path:
+        """The rig's files, as the controller and its children see them."""
+        return Path(f"/proc/{os.getpid()}/fd/{self._folder}")
+
+    @property
+    def key(self) -> Path:
+        """The client's private key."""
+        return self.folder / "client"
+
+    @property
+    def known_hosts(self) -> Path:
+        """The machines' host keys, as ``ssh -o UserKnownHostsFile`` reads them."""
+        return self.folder / "known_hosts"
+
+    def __enter__(self) -> Rig:
+        """Make an empty rig. Raises RigError."""
+        if reason := unmet():
+            raise RigError(reason)
+        try:
+            self._held.enter_context(in_use(self.kernel))
+            self.kernel = renewed(self.kernel)
+            self._nursery = Nursery()
+            self._lab = self._nursery.lab()
+            self._folder = self._lab.folder("/run/rig")
+            self._keygen("client")
+            self.known_hosts.touch(0o600)
+            self._files = files = bootfiles.boot_files(self.kernel)
+            if self.accelerator is None:
+                self.accelerator = accelerators.remembered(self.kernel.release) or self._trial()
+            self._frame = Frame(self._lab, "/run/rig", self.folder, files.kernel, self.accelerator)
+        except OSError as error:
+            self.close()
+            raise RigError(f"cannot make a rig of micro-VMs: {error}") from None
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """End it."""
+        self.close()
+
+    def close(self) -> None:
+        """Switch every machine off: the kernel kills their emulators and frees all that they had."""
+        self.machines.clear()
+        if self._lab is not None:
+            self._lab.close()
+            self._lab = None
+        if self._nursery is not None:
+            self._nursery.close()
+            self._nursery = None
+        if self._folder >= 0:
+            os.close(self._folder)
+            self._folder = -1
+        self._held.close()
+
+    def boot(
+        self, specs: Sequence[MachineSpec], progress: Progress = lambda _: None, timeout: float | None = None
+    ) -> list[Machine]:
+        """Boot machines side by side and wait until their sshds answer. Raises RigError with what a console said last.
+
+        A machine that did not boot stays in the rig, to be looked at or rebooted.
+        ``timeout`` (seconds) is for all of them together; without it, see ``BOOT``.
+        """
+        assert self._frame is not None
+        return self._boot(self._frame, specs, progress, timeout)
+
+    def _boot(
+        self, frame: Frame, specs: Sequence[MachineSpec], progress: Progress, timeout: float | None
+    ) -> list[Machine]:
+        for spec in specs:
+            if spec.name in self.machines:
+                raise RigError(f"there is a machine {spec.name} already")
+        for spec in specs:
+            self._keygen(f"{spec.name}.key")
+            self._host_keys[spec.name] = (self.folder / f"{spec.name}.key").read_bytes()
+        assert self._files is not None
+        client = (self.folder / "client.pub").read_bytes()
+        fresh = self.folder / "initrd.new"
+        fresh.write_bytes(bootfiles.initrd(self._files, self.kernel, client, self._host_keys))
+        fresh.replace(self.folder / "initrd")
+        started = time.monotonic()
+        extra = max(0, len(specs) - (os.cpu_count() or 1))
+        deadline = started + (timeout if timeout is not None else BOOT + extra * BOOT / 3)
+        made = []
+        for spec in specs:
+            machine = Machine(spec, len(self.machines) + 1, frame, self.lab.call("tap", spec.nics))
+            self.machines[spec.name] = machine
+            made.append(machine)
+        progress(f"booting {len(made)} machines with Linux {self.kernel.release} ({frame.accelerator})")
+
+        def up(machine: Machine) -> None:
+            machine.start()
+            machine.wait(deadline)
+            progress(f"{machine.name} is up after {time.monotonic() - started:.1f} s")
+
+        with ThreadPoolExecutor(max(1, len(made))) as pool:
+            done = [pool.submit(up, machine) for machine in made]
+        self.record_hosts()
+        for result in done:
+            result.result()
+        return made
+
+    def retire(self, count: int) -> list[str]:
+        """Switch off all machines but the first ``count``; return their names. Even an idle one takes processor time."""
+        names = [name for name, machine in self.machines.items() if machine.number > count]
+        for name in names:
+            self.machines.pop(name).stop()
+            self._host_keys.pop(name)
+            for file in (f"{name}.key", f"{name}.key.pub"):
+                (self.folder / file).unlink(missing_ok=True)
+        return names
+
+    def record_hosts(self) -> None:
+        """Write ``known_hosts`` anew."""
+        lines = []
+        for name, machine in self.machines.items():
+            kind, value = (self.folder / f"{name}.key.pub").read_text().split()[:2]
+            lines.append(f"[127.0.0.1]:{machine.ssh_port} {kind} {value}\n")
+        self.known_hosts.write_text("".join(lines))
+
+    def patch(self, cables: Mapping[Cable, PatchCable]) -> Patching:
+        """Take all cables away and lay these. A NIC without one has no carrier. Raises RigError."""
+        ends = [end for cable in cables.values() for end in cable.ends]
+        for name, nic in ends:
+            if name not in self.machines or not 0 <= nic < self.machines[name].spec.nics:
+                raise RigError(f"no cable can end in NIC {nic} of {name}: there is none")
+            if ends.count((name, nic)) > 1:
+                raise RigError(f"NIC {nic} of {name} has more than one cable")
+        self._links((end for end in self._all_ends() if end not in ends), up=False)
+        panel = [
+            (self.machines[cable.a].ports[cable.a_nic], self.machines[cable.b].ports[cable.b_nic], cable.rate)
+            for cable in cables.values()
+        ]
+        try:
+            self.lab.call("patch", panel)
+        except OSError as error:
+            raise RigError(f"the panel refused a cable: {error.strerror}") from None
+        self._links(ends, up=True)
+        return Patching(self, dict(cables))
+
+    def _all_ends(self) -> list[tuple[str, int]]:
+        return [(name, nic) for name, machine in self.machines.items() for nic in range(machine.spec.nics)]
+
+    def _links(self, ends: Iterable[tuple[str, int]], up: bool) -> None:
+        for name, nic in ends:
+            self.machines[name].link(nic, up)
+
+    def _keygen(self, name: str) -> None:
+        path = self.folder / name
+        words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "channover", "-f", str(path)]
+        environment = isolated.environment()
+        done = subprocess.run(
+            words, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, env=environment
+        )
+        if done.returncode != 0:
+            raise RigError(f"ssh-keygen made no key: {done.stderr.strip()[-200:]}")
+
+    def _trial(self) -> str:
+        """Find out, by booting once, whether KVM boots this kernel here, and remember it until this machine reboots."""
+        found = "tcg"
+        if accelerators.kvm_is_there():
+            assert self._files is not None
+            frame = Frame(self.lab, "/run/rig", self.folder, self._files.kernel, "kvm")
+            with contextlib.suppress(ChannoverError):
+                self._boot(frame, [MachineSpec("trial", nics=0)], lambda _: None, accelerators.TRIAL)
+                found = "kvm"
+            if trial := self.machines.pop("trial", None):
+                trial.stop()
+            self._host_keys.clear()
+        accelerators.remember(self.kernel.release, found)
+        return found

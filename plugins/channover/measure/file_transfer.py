@@ -1,0 +1,204 @@
+"""File copies under measurement: real servers and clients, the NICs sampled beside them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field, replace
+
+import allure
+
+from channover.errors import RigError
+from channover.hosts.host import Host, each
+from channover.measure.activity import End, Measuring, Waiting
+from channover.measure.cpu_lock import measuring_slot
+from channover.measure.nic_usage import NicUse
+from channover.network.programs.file_servers import Copy, Copying, FileProtocol, FileServer, serve, start_copy
+from channover.network.programs.provenance import Program, running
+from channover.observe.counters import counters
+from channover.observe.nics import Sampler
+from channover.observe.own_connections import own_connections
+from channover.observe.sockets import MPTCP_COMMAND, TCP_COMMAND
+from channover.observe.trace import Trace
+from channover.verdict.expectation import Measured, count
+from channover.verdict.several import Each
+from channover.verdict.statistics import Estimate
+
+TYPICAL = 1.5
+"""How long (seconds) a copy over one link should take: long enough that its start does not show."""
+SMALLEST = 5_000_000
+"""Bytes of the smallest file: a shaper's bucket lets 16 kB through at once (``tc-tbf(8)``), which must not show."""
+
+
+LOOK = 0.3
+"""Seconds between two looks at the sockets of a copy by MPTCP."""
+
+
+@dataclass(frozen=True)
+class Copied:
+    """A copy that has ended. ``trace`` is what the last look at its sockets showed, ``programs`` are client and server."""
+
+    copy: Copy
+    nics: NicUse
+    measuring: Measuring = field(repr=False)
+    hosts: Sequence[Host] = field(repr=False)
+    port: int = 0
+    trace: Trace = field(default_factory=Trace, repr=False)
+    programs: Sequence[Program] = ()
+
+    @property
+    def name(self) -> str:
+        """What was copied, in a few words: ``copy by HTTP, right→left``."""
+        client, server = self.nics.ends
+        return _title(self.copy.protocol, client, server)
+
+    @property
+    def goodput(self) -> Measured:
+        """The file's bytes over the time from the request to the last byte, in bit/s."""
+        known = Estimate(self.copy.goodput, 0.0, 1)
+        name = f"{self.copy.protocol.name} goodput"
+        return Measured(name, known=known, record=self.measuring.record, explain=self._explain, about=self)
+
+    @property
+    def nics_used(self) -> Each:
+        """On how many NICs the file travelled, at each end."""
+        return self.nics.used_count
+
+    def _count(self, name: str, number: float, unit: str = "1") -> Measured:
+        return replace(count(name, number, self.measuring.record, unit), explain=self._explain)
+
+    @property
+    def fallen_back(self) -> Measured:
+        """How many of its own connections are MPTCP no more, or never were, by their sockets at either end."""
+        return self._count("connections that fell back to TCP", len(self.fallbacks()))
+
+    def fallbacks(self) -> tuple[str, ...]:
+        """Say which of its connections fell back to TCP, and why, if any did. Raises RigError where none was seen."""
+        if not self.trace.evidence:
+            raise RigError(
+                f"{self.name}: its connection was not looked at, as it was no copy by MPTCP, or a very short one"
+            )
+        return tuple(self.trace.fallen([(host.name, self.port, 1) for host in self.nics.ends]))
+
+    @property
+    def packaged(self) -> Measured:
+        """How many of its two programs are files of their distribution's packages, unchanged. Raises RigError."""
+        names = [program.package() for program in self._seen]
+        found = self._count("programs as their distribution made them", sum(map(bool, names)))
+        return replace(found, explain=lambda: "\n".join(map(_told, self._seen, names)))
+
+    @property
+    def mptcp_words(self) -> Measured:
+        """How many words of its programs' command lines and settings ask for MPTCP."""
+        words = [word for program in self._seen for word in program.about_mptcp]
+        return replace(
+            self._count("words for MPTCP in commands and settings", len(words)), explain=lambda: "\n".join(words)
+        )
+
+    @property
+    def addresses_named(self) -> Measured:
+        """How many addresses its client's command line names."""
+        named = self._seen[0].addresses
+        return replace(self._count("addresses that the client names", len(named)), explain=lambda: "\n".join(named))
+
+    @property
+    def _seen(self) -> Sequence[Program]:
+        if not self.programs:
+            raise RigError(
+                f"{self.name}: its programs were not looked at, as it was no copy by MPTCP, or a very short one"
+            )
+        return self.programs
+
+    def _explain(self) -> str:
+        lines = [f"{self.copy.size:,} bytes in {self.copy.seconds:.2f} s, after {self.copy.setup:.2f} s of set-up"]
+        if self.trace.evidence:
+            lines[:0] = [f"most likely: the connection fell back to TCP: {why}" for why in self.fallbacks()]
+        lines += [f"{host.name}: {self.nics.carried(host)} bytes by NIC" for host in self.nics.ends]
+        return "\n".join(lines)
+
+
+def _title(protocol: FileProtocol, client: Host, server: Host) -> str:
+    return f"copy by {protocol.name}, {server.name}→{client.name}"
+
+
+def _told(program: Program, package: str) -> str:
+    return f"{program.host.name}: {program.path} is " + (
+        f"of {package}" if package else "of no package, or was changed"
+    )
+
+
+@dataclass(frozen=True)
+class Copies:
+    """What a test calls to copy a file: ``copies(FileProtocol.HTTP, client, server)``."""
+
+    measuring: Measuring
+    closed: Callable[[Copied], None] = field(repr=False)
+
+    def __call__(
+        self, protocol: FileProtocol, client: End, server: End, *, mptcp: bool = False, watched: Sequence[Host] = ()
+    ) -> Copied:
+        """Copy a file from server to client, to its end; both speak MPTCP if asked to. Raises RigError."""
+        links = 4 if mptcp else 1  # two links, for twice as long: the start of an MPTCP connection is slower
+        rate = self.measuring.link.rate
+        seconds = self.measuring.duration or max(TYPICAL, SMALLEST * 8 / rate)
+        size = int(rate * links * seconds / 8)
+        hosts = {host.name: host for host in (client.host, server.host, *watched)}
+        trace = Trace()
+        with (
+            serve(server.host, protocol, str(server.address.ip), size, mptcp=mptcp) as serving,
+            measuring_slot(self.measuring),
+            ExitStack() as stack,
+        ):
+            each(trace.begin, [client.host, server.host])
+            samplers = {name: stack.enter_context(Sampler(host)) for name, host in hosts.items()}
+            with allure.step(f"copy {size:,} bytes by {protocol.name} from {server.host.name} to {client.host.name}"):
+                copying = start_copy(client.host, serving)
+                stack.callback(copying.abandon)
+                programs = self._watch(copying, Waiting(f"copy by {protocol.name}", size * 8 / rate * 5 + 10), trace)
+                done = copying.wait(1.0)
+            series = {name: sampler.stop() for name, sampler in samplers.items()}
+        for flow in self.measuring.under_way:
+            flow.beside.append(_title(protocol, client.host, server.host))
+        use = NicUse(
+            series,
+            [client.host, server.host],
+            self.measuring.link,
+            lambda name, number, unit: count(name, number, self.measuring.record, unit),
+            {client.host.name: ["rx"], server.host.name: ["tx"]},
+            [flow.name for flow in self.measuring.under_way],
+        )
+        copied = Copied(done, use, self.measuring, list(hosts.values()), serving.port, trace, programs)
+        self.closed(copied)
+        return copied
+
+    def _watch(self, copying: Copying, waiting: Waiting, trace: Trace) -> list[Program]:
+        """Wait for a copy's end, and look at its sockets and programs meanwhile where it is by MPTCP."""
+        server: FileServer = copying.server
+        hosts = [copying.client, server.host]
+        programs: list[Program] = []
+        looked = 0.0
+        while copying.running and waiting.elapsed < waiting.limit:
+            self.measuring.progress(waiting)
+            if server.mptcp and waiting.elapsed > looked + LOOK:
+                looked = waiting.elapsed
+                seen = dict(zip((host.name for host in hosts), each(_look, hosts), strict=True))
+                if all(own_connections(sections, server.port, 1) for sections in seen.values()):
+                    trace.evidence = seen
+                if not programs:
+                    with suppress(RigError):  # it has just begun, or just ended: whoever asks for them is told
+                        programs = [
+                            running(copying.client, copying.process, command=copying.command),
+                            running(server.host, server.process, server.settings),
+                        ]
+            time.sleep(0.05)
+        waiting.seconds = waiting.elapsed
+        self.measuring.progress(waiting)
+        return programs
+
+
+def _look(host: Host) -> dict[str, str]:
+    """Return what a host says of its sockets now, and has counted, as the sections of its evidence. Raises RigError."""
+    counted = "\n".join(f"{name} {value}" for name, value in counters(host).items())
+    tcp, mptcp = (host.run(*command, quiet=True).stdout for command in (TCP_COMMAND, MPTCP_COMMAND))
+    return {"sockets": tcp, "connections": mptcp, "counters": counted}

@@ -1,0 +1,57 @@
+"""What one test leaves for the report: comparisons, flows, spans of time, notes; and how it goes live."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from channover.hosts.host import Journal
+from channover.measure.flow import Flow
+from channover.model.catalogue import Behaviour
+from channover.observe.bond import LagStatus
+from channover.report.results import NicBytes
+from channover.verdict.expectation import Reading
+
+
+@dataclass
+class Record:
+    """One test. ``plots`` are titles, each with its attachment's file; ``lags`` what each end of a LAG said of itself, last.
+
+    ``told`` counts the comparisons of the phases that are over (set-up, call). ``converging`` and ``waiting`` are seconds
+    spent on protocols and on the measuring slot.
+    """
+
+    behaviour: Behaviour | None
+    journal: Journal
+    readings: list[Reading] = field(default_factory=list)
+    flows: list[Flow] = field(default_factory=list)
+    plots: list[tuple[str, str]] = field(default_factory=list)
+    lags: dict[str, LagStatus] = field(default_factory=dict)
+    nics: list[NicBytes] = field(default_factory=list)
+    told: int = 0
+    traffic: float = 0.0
+    converging: float = 0.0
+    waiting: float = 0.0
+    lag_driver: str | None = None
+    congestion_control: str | None = None
+    failed: bool = False
+
+    @contextmanager
+    def converges(self) -> Iterator[None]:
+        """Count the block's time as a protocol converging."""
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self.converging += time.monotonic() - start
+
+    @contextmanager
+    def transfers(self) -> Iterator[None]:
+        """Count the block's time as traffic."""
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self.traffic += time.monotonic() - start

@@ -1,0 +1,113 @@
+"""Guards: nftables tables that keep a tunnel's carrier out of the tunnel.
+
+Two are told. *source* is the article's: output, source = the tunnel's own address, destination port = the carrier's,
+reject. It leaves the way towards the far end's tunnel address open, and a loop that is there already goes on: an ICMP
+error does not end an established subflow. *both* resets whatever of the carrier would go into the tunnel, leave with a
+tunnel address, or head for one; it ends a loop that is there. A guard that was never hit looks just like one that
+works: :func:`hits` reads its counters. Sources: ``nft(8)``; MPTCP's TCP option kind 30, RFC 8684, 3.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from channover.errors import RigError
+from channover.hosts.host import Host
+from channover.model.plan import Plan, TableAdd
+from channover.network.tunnel import Tunnel
+
+SOURCE = "channover_guard_source"
+BOTH = "channover_guard_both"
+
+
+@dataclass(frozen=True)
+class Guard:
+    """A guard for one host: its table's name, the rules' counters, and the plan that loads it."""
+
+    name: str
+    counters: tuple[str, ...]
+    plan: Plan
+
+
+@dataclass(frozen=True)
+class Hits:
+    """What a guard has met so far: packets by counter."""
+
+    packets: tuple[tuple[str, int], ...]
+
+    @property
+    def total(self) -> int:
+        """All packets that it rejected."""
+        return sum(count for _, count in self.packets)
+
+    def __bool__(self) -> bool:
+        return self.total > 0
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {count}" for name, count in self.packets)
+
+
+def source_guard(tunnel: Tunnel, host: Host) -> Guard:
+    """Return the article's guard for one end: it rejects the carrier's packets *from* the tunnel's own address only."""
+    own = tunnel.end(host).address.ip
+    rules = {"by_source": f"ip saddr {own} tcp dport {tunnel.port}"}
+    return _guard(SOURCE, f"keep the carrier from leaving with {own} (the article's guard)", rules, "reject")
+
+
+def both_guard(tunnel: Tunnel, host: Host, *, option: bool = True) -> Guard:
+    """Return the guard that closes both sides at one end: source, destination, and the tunnel's device.
+
+    ``option`` says that nft and kernel can match MPTCP's option (:func:`matches_mptcp`): then no MPTCP connection at all
+    enters the tunnel, an application's neither. Without it the carrier's port must do. It resets: an ICMP error does
+    not end a subflow that is established already, a reset does, and the kernel resends its data on the others.
+    """
+    end, network = tunnel.end(host), tunnel.network
+    side = "dport" if end is tunnel.client else "sport"
+    match = "tcp option mptcp exists" if option else f"tcp {side} {tunnel.port}"
+    rules = {
+        "by_source": f"ip saddr {network} {match}",
+        "by_destination": f"ip daddr {network} {match}",
+        "by_device": f'oifname "{end.device}" {match}',
+    }
+    return _guard(BOTH, f"keep the carrier out of {end.device}, on both sides", rules, "reject with tcp reset")
+
+
+def _guard(name: str, purpose: str, rules: dict[str, str], verdict: str) -> Guard:
+    counters = [f"  counter {counter} {{ }}" for counter in rules]
+    chain = [f"    {match} counter name {counter} {verdict}" for counter, match in rules.items()]
+    # A reset that a rule here makes leaves by this very chain, towards the socket that it is to end.
+    head = [
+        "  chain output {",
+        "    type filter hook output priority filter; policy accept;",
+        "    tcp flags & rst == rst accept",
+    ]
+    text = "\n".join([*counters, *head, *chain, "  }"])
+    return Guard(name, tuple(rules), Plan(purpose, (TableAdd(name, text),)))
+
+
+def matches_mptcp(host: Host) -> bool:
+    """Whether nft and kernel of a host can match on MPTCP's TCP option (nftables 1.0.2, Linux 5.16).
+
+    The kernel is asked as well: ``nft --check`` prepares the rule there and then drops it.
+    """
+    probe = TableAdd(
+        "channover_probe", "chain c { type filter hook output priority 0; tcp option mptcp exists counter; }"
+    )
+    return host.run("nft", "--check", "-f", "-", input=probe.ruleset, check=False, quiet=True).returncode == 0
+
+
+def hits(host: Host, guard: Guard) -> Hits:
+    """Return what a loaded guard has met. Raises RigError where its table is not loaded: unloaded is not quiet."""
+    found = host.run("nft", "-j", "list", "table", "inet", guard.name, check=False, quiet=True)
+    if found.returncode != 0:
+        raise RigError(f"{host.name}: the guard {guard.name} is not loaded: {found.stderr.strip()[-200:]}")
+    counters = {
+        entry["counter"]["name"]: int(entry["counter"]["packets"])
+        for entry in json.loads(found.stdout)["nftables"]
+        if "counter" in entry
+    }
+    missing = [name for name in guard.counters if name not in counters]
+    if missing:
+        raise RigError(f"{host.name}: the guard {guard.name} has no counter {', '.join(missing)}: somebody replaced it")
+    return Hits(tuple((name, counters[name]) for name in guard.counters))

@@ -1,0 +1,1 @@
+"""Programs that send and serve real traffic, and what they achieved."""

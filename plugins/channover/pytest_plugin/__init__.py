@@ -1,0 +1,1 @@
+"""The glue: the only room that knows pytest and Allure."""

@@ -1,0 +1,194 @@
+"""The fixtures that suites are written with: ``lab``, ``lag``, ``switched``, ``multipath``, ``tunnels``, ``tcp``…."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import TypeVar
+
+import pytest
+
+from channover.errors import UsageError
+from channover.measure.activity import Measuring
+from channover.measure.file_transfer import Copies
+from channover.measure.record import Record
+from channover.measure.traffic import Traffic
+from channover.model.topology import Topology, pair
+from channover.network import lag as lags
+from channover.network.lag import HashPolicy, Lag
+from channover.network.programs.iperf import Protocol
+from channover.observe.counters import own_processors
+from channover.pytest_plugin.allure import evidence as evidencing
+from channover.run.environment import Session
+from channover.scenarios import labs as paths
+from channover.scenarios.labs import Multipath, Switched
+from channover.scenarios.loop_lab import LoopLab
+from channover.scenarios.loop_lab import loop_lab as make_loop_lab
+from channover.scenarios.tunnels import Tunnels
+from channover.targets.base import Lab
+from channover.verdict.expectation import Measured, count
+from channover.verdict.several import Listed
+
+SESSION = pytest.StashKey[Session]()
+RECORD = pytest.StashKey[Record]()
+Counted = Callable[[str, float], Measured]
+"""Makes a value of a name and a number that is known exactly."""
+Listing = Callable[[str, Collection[object]], Listed]
+"""Makes a value of a name and things that were found."""
+LoopLabs = Callable[..., AbstractContextManager[LoopLab]]
+"""Makes a tunnel that can be made to feed on itself, for the length of a block."""
+
+
+_Value = TypeVar("_Value")
+
+
+def marked(item: pytest.Item, name: str, kind: type[_Value]) -> _Value | None:
+    """Return what a test's marker of that name holds, None where it has none. Raises UsageError for another kind of thing."""
+    mark = item.get_closest_marker(name)
+    if mark is None:
+        return None
+    if not mark.args or not isinstance(mark.args[0], kind):
+        raise UsageError(f"{item.nodeid}: the marker {name} takes a {kind.__name__}: see channover.testing")
+    return mark.args[0]
+
+
+@pytest.fixture
+def channover_record(request: pytest.FixtureRequest) -> Record:
+    """Give the test's record: what it leaves for the report."""
+    record: Record = request.node.stash[RECORD]
+    return record
+
+
+@pytest.fixture
+def lab(request: pytest.FixtureRequest, channover_record: Record) -> Iterator[Lab]:
+    """Bring up a topology: a pair, or what ``@on(…)`` asks for. Hosts have no addresses yet."""
+    session = request.config.stash[SESSION]
+    topology = marked(request.node, "topology", Topology) or pair()
+    with session.target.lab(topology, session.settings.link_for(topology), channover_record.journal) as made:
+        yield made
+        if channover_record.failed and not channover_record.flows and not session.settings.place.dry_run:
+            evidencing.of_lab(made)
+
+
+@pytest.fixture
+def forming_lag(request: pytest.FixtureRequest, lab: Lab, channover_record: Record) -> Iterator[Lag]:
+    """Make all cables between ``left`` and ``right``, or between two switches, one LAG; LACP may still be at work."""
+    session = request.config.stash[SESSION]
+    policy = marked(request.node, "hash_policy", HashPolicy) or HashPolicy.LAYER2
+    driver = session.driver
+    if policy not in driver.policies:
+        raise UsageError(f"the LAG driver {driver.name} has no hash policy {policy.value}")
+    channover_record.lag_driver = driver.name
+    if "west" in lab.hosts:
+        making = lags.between_switches(driver, lab.hosts["west"], lab.hosts["east"], lab.link, policy=policy)
+    else:
+        making = lags.between_hosts(driver, lab.left, lab.right, lab.link, policy=policy)
+    with channover_record.converges():
+        made = making.__enter__()
+    try:
+        yield made
+        for end in made.ends:
+            status = channover_record.lags[end.host.name] = end.status()
+            evidencing.attach_text(f"{end.host.name}: bond state", status.text)
+    finally:
+        with channover_record.converges():
+            making.__exit__(None, None, None)
+
+
+@pytest.fixture
+def lag(request: pytest.FixtureRequest, forming_lag: Lag, channover_record: Record) -> Lag:
+    """Give a LAG on which LACP has converged; where it does not, the rig is broken."""
+    if request.config.stash[SESSION].settings.place.dry_run:
+        return forming_lag
+    with channover_record.converges():
+        forming_lag.wait_converged()
+    return forming_lag
+
+
+@pytest.fixture
+def switched(lab: Lab, lag: Lag) -> Switched:
+    """Hosts behind two switches with a LAG between them (``@on(two_switches(n))``), with an address each."""
+    return paths.attach(lab, lag)
+
+
+@pytest.fixture
+def multipath(lab: Lab) -> Multipath:
+    """Two multihomed hosts with source rules and MPTCP endpoints on every cable between them."""
+    return paths.configure(lab)
+
+
+@pytest.fixture
+def tunnels(multipath: Multipath, channover_record: Record, measuring: Measuring) -> Tunnels:
+    """Make tunnels over the paths: ``with tunnels.ssh() as tunnel``."""
+    return Tunnels(multipath, channover_record, measuring, lambda one: evidencing.of_load(channover_record, one))
+
+
+@pytest.fixture
+def loop_lab(tunnels: Tunnels) -> LoopLabs:
+    """Make tunnels that can be made to feed on themselves, each for the length of a block."""
+    return partial(make_loop_lab, tunnels)
+
+
+@pytest.fixture
+def measuring(request: pytest.FixtureRequest, lab: Lab, channover_record: Record) -> Iterator[Measuring]:
+    """How this test measures; flows that a test leaves open are ended with it."""
+    session = request.config.stash[SESSION]
+    progress: Callable[..., None] = request.config.stash[evidencing.LIVE]
+    made = Measuring(
+        link=lab.link,
+        duration=session.settings.duration,
+        limit=session.settings.limit,
+        native_mptcp=session.native_mptcp,
+        processors=own_processors if session.settings.target != "physical" else None,
+        on_this_machine=session.settings.target != "physical" and not session.settings.place.dry_run,
+        record=channover_record.readings.append,
+        opened=channover_record.flows.append,
+        progress=lambda flow: progress(channover_record, flow),
+        closed=lambda flow: evidencing.of_flow(channover_record, flow),
+        explain=evidencing.explain,
+    )
+    yield made
+    try:
+        for flow in channover_record.flows:
+            if not channover_record.failed:
+                flow.leave()
+    finally:
+        for flow in channover_record.flows:
+            flow.abandon()
+
+
+@pytest.fixture
+def tcp(measuring: Measuring) -> Traffic:
+    """Send TCP from one end to another: a flow that is measured while it runs."""
+    return Traffic(Protocol.TCP, measuring)
+
+
+@pytest.fixture
+def udp(measuring: Measuring) -> Traffic:
+    """Send UDP at an offered rate (bit/s) from one end to another."""
+    return Traffic(Protocol.UDP, measuring)
+
+
+@pytest.fixture
+def mptcp(measuring: Measuring) -> Traffic:
+    """Send over Multipath TCP from one end to another."""
+    return Traffic(Protocol.MPTCP, measuring)
+
+
+@pytest.fixture
+def counted(channover_record: Record) -> Counted:
+    """Make a count a value that the report shows with what was expected: ``counted("ports", 2) == 2``."""
+    return lambda name, number: count(name, number, channover_record.readings.append)
+
+
+@pytest.fixture
+def listed(channover_record: Record) -> Listing:
+    """Make a set a value that the report shows with what was expected: ``listed("address pairs", pairs) == mesh``."""
+    return lambda name, found: Listed(name, found, channover_record.readings.append)
+
+
+@pytest.fixture
+def copies(measuring: Measuring, channover_record: Record) -> Copies:
+    """Copy a file from one end to another, as in ``copies(FileProtocol.HTTP, client, server)``."""
+    return Copies(measuring, lambda copied: evidencing.of_copy(channover_record, copied))

@@ -1,0 +1,1 @@
+"""From what pytest reports to the results of a run."""

@@ -1,0 +1,156 @@
+"""How a run's results begin: with the plan, in the process that reports, and not before there is something to measure.
+
+xdist's workers collect, and leave their plans in the run's folder for the controller, which collects nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from channover.errors import ChannoverError, UsageError
+from channover.pytest_plugin import option_names as words
+from channover.pytest_plugin.allure import evidence as evidencing
+from channover.pytest_plugin.allure.files import MASKER, AllureFiles
+from channover.pytest_plugin.fixtures import SESSION
+from channover.pytest_plugin.results import collector as collecting
+from channover.pytest_plugin.results import planning
+from channover.pytest_plugin.results.collector import Collected
+from channover.pytest_plugin.results.planning import Plan, Planning
+from channover.report.results import planned_folder
+from channover.run.revision import revision
+
+COLLECTED = pytest.StashKey[Collected]()
+USAGE = "channover_usage"
+"""What a worker has to say about the command line."""
+LOST = "channover_lost"
+"""What a worker has to say about evidence that it could not keep."""
+_FOLDER = "channover_folder"
+
+
+def is_worker(config: pytest.Config) -> bool:
+    """Say whether this process is one of xdist's workers."""
+    return hasattr(config, "workerinput")
+
+
+def shows_fixtures(config: pytest.Config) -> bool:
+    """Say whether pytest only lists fixtures."""
+    return any(getattr(config.option, option, False) for option in ("showfixtures", "show_fixtures_per_test"))
+
+
+def refuse(config: pytest.Config, items: list[pytest.Item], error: ChannoverError) -> None:
+    """End a run, in one line, that cannot be had as it was asked for. Raises pytest.UsageError."""
+    said = words.usable(config, collecting.one_line(error))
+    if not is_worker(config):
+        raise pytest.UsageError(said) from None
+    # xdist takes an exception of a worker for a crash; so it ends without tests, and the controller says why.
+    output: dict[str, object] = getattr(config, "workeroutput", {})
+    output[USAGE] = said
+    items.clear()
+
+
+class Beginning:
+    """Begins the results of a run that measures; who only looks at tests, fixtures or commands leaves none."""
+
+    def __init__(self, config: pytest.Config, planning: Planning) -> None:
+        self._config = config
+        self._planning = planning
+
+    def _plan(self, session: pytest.Session) -> Plan | None:
+        """Return the plan of a process that is about to run tests of behaviours, else None."""
+        config = self._config
+        looks = config.option.collectonly or shows_fixtures(config) or config.stash[SESSION].settings.place.dry_run
+        if looks or (session.testsfailed and not config.option.continue_on_collection_errors):
+            return None
+        plan = self._planning.plan(session.items)
+        return plan if any(test.behaviour for test in plan.planned) else None
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> None:
+        """Make the run's folder and begin its results. Raises pytest.UsageError."""
+        if not is_worker(self._config) and (plan := self._plan(session)):
+            self._begin(plan)
+            try:
+                self._evidence(self._collected.folder)
+            except UsageError as error:
+                refuse(self._config, session.items, error)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """In a worker, leave the plan in the run's folder before xdist tells the controller what was collected."""
+        if is_worker(self._config) and (plan := self._plan(session)):
+            told: dict[str, Any] = getattr(self._config, "workerinput", {})
+            folder = Path(told[_FOLDER])
+            try:
+                masked = replace(self._config.stash[MASKER].of(plan), files=plan.files)
+                planning.save(folder, told["workerid"], masked)
+                self._evidence(folder)
+            except UsageError as error:
+                refuse(self._config, session.items, error)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Tell an xdist worker where the run's folder is."""
+        node.workerinput[_FOLDER] = str(self._collected.folder)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, node: Any) -> None:
+        """Begin the results as soon as a worker has found behaviours, and go on with a further worker's plan."""
+        plan = planning.take(self._collected.folder, node.gateway.id)
+        if plan is not None:
+            self._begin(plan)
+
+    def _begin(self, plan: Plan) -> None:
+        collected = self._collected
+        each = getattr(self._config.option, "dist", "no") == "each"
+        collected.plan = collected.plan.joined(plan, each=each) if collected.plan else plan
+        collected.revision, collected.changes = revision(self._config.rootpath, collected.plan.files)
+        collected.open()
+
+    @property
+    def _collected(self) -> Collected:
+        config = self._config
+        if COLLECTED not in config.stash:
+            start = datetime.now(timezone.utc)
+            settings = config.stash[SESSION].settings
+            config.stash[COLLECTED] = Collected(
+                settings,
+                planned_folder(settings.reports, start),
+                start,
+                command=("pytest", *map(str, config.invocation_params.args)),
+                options=planning.options_in_force(config),
+                lab=settings.place.lab.name if settings.place.lab else "",
+                masker=config.stash[MASKER],
+            )
+        return config.stash[COLLECTED]
+
+    def _evidence(self, folder: Path) -> None:
+        """Have Allure write into the run's folder unless the user named another. Raises UsageError."""
+        config = self._config
+        if not getattr(config.option, "allure_report_dir", None):
+            from allure_pytest import plugin as allure_plugin
+
+            config.option.allure_report_dir = str(folder / "allure-results")
+            try:
+                allure_plugin.pytest_configure(config)
+            except OSError as error:
+                raise UsageError(f"evidence cannot be kept in {folder}: {error.strerror or error}") from None
+        place = Path(os.path.abspath(config.option.allure_report_dir))
+        files = AllureFiles(place, config.stash[MASKER], partial(self._not_kept, place))
+        files.register()
+        config.add_cleanup(files.unregister)
+        evidencing.plots_into(place, config.stash[MASKER])
+
+    def _not_kept(self, place: Path, error: OSError) -> None:
+        said = f"evidence cannot be kept in {place}: {error.strerror or error}"
+        if is_worker(self._config):
+            output: dict[str, object] = getattr(self._config, "workeroutput", {})
+            output.setdefault(LOST, said)
+        else:
+            self._collected.lost = self._collected.lost or said

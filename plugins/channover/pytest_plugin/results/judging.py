@@ -1,0 +1,73 @@
+"""What a test's comparisons come to: each of them is a verdict, asserted or not, and a test that measures makes one."""
+
+from __future__ import annotations
+
+import unittest
+from collections.abc import Generator, Sequence
+
+import pytest
+
+from channover.errors import NotAllowed, RigError
+from channover.measure.record import Record
+from channover.pytest_plugin.fixtures import RECORD
+from channover.verdict.expectation import Reading, explanation
+
+WANTED = "it was compared, so it counts, without an assert too; where that is wanted, write != or == anything_but(…)"
+INSTEAD = 'compare what shows it, as in assert flow.goodput == near(…) or assert counted("ports", 2) == 2'
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Judge a test whose body has ended without a failure of its own: what it compared counts, and it has to compare.
+
+    Raises ``pytest.fail.Exception``, and RigError where the test hid one.
+    """
+    record = item.stash.get(RECORD, None)
+    try:
+        done = yield
+    except (pytest.skip.Exception, unittest.SkipTest, NotAllowed):
+        if record is not None:
+            _require_held(record.readings)
+        raise
+    if record is not None:
+        _require_held(record.readings)
+        _require_compared(record)
+    return done
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
+    """Judge what was compared while fixtures were torn down. Raises as :func:`pytest_runtest_call` does."""
+    done = yield
+    if (record := item.stash.get(RECORD, None)) is not None:
+        _require_held(record.readings[record.told :])
+    return done
+
+
+def missed(record: Record) -> bool:
+    """Say whether a comparison of the phase that has just ended did not hold; its comparisons are told of then."""
+    found = any(reading.missed for reading in record.readings[record.told :])
+    record.told = len(record.readings)
+    return found
+
+
+def _require_held(readings: Sequence[Reading]) -> None:
+    for reading in readings:
+        if reading.undecided:
+            raise RigError(reading.undecided)
+    if lines := explanation(readings):
+        pytest.fail("\n".join([*lines, WANTED]), pytrace=False)
+
+
+def _require_compared(record: Record) -> None:
+    """Fail a test that states a behaviour, or has measured, and compared nothing; and each flow that was not compared.
+
+    One that ran at once with something that was compared is its load: it may be left alone.
+    """
+    if not record.readings and (record.behaviour is not None or record.flows or record.nics):
+        what = record.behaviour.id if record.behaviour is not None else "what was measured"
+        pytest.fail(f"compared nothing: nothing shows {what}; {INSTEAD}", pytrace=False)
+    about = [reading.about for reading in record.readings if reading.about is not None]
+    for flow in record.flows:
+        if not any(one is flow for one in about) and not (flow.beside and about):
+            pytest.fail(f"compared nothing of {flow.name}: it was measured for nothing; {INSTEAD}", pytrace=False)

@@ -1,0 +1,67 @@
+"""The behaviour that a test states, read from its marks, and what is wrong with a mark that names none."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import pytest
+
+from channover.errors import UsageError
+from channover.model.catalogue import CATALOGUE, Behaviour, behaviour
+
+_ID = re.compile(r"\s*(LAG|MP|TUN|APP)[-_ ]?\d+\s*", re.IGNORECASE)
+
+
+def stated(item: pytest.Item) -> Behaviour | None:
+    """Return the behaviour that a test states; other suites may have a marker of the same name for ends of their own."""
+    found = list(item.iter_markers("behaviour"))
+    return CATALOGUE[found[0].args[0]] if len(found) == 1 and _good(found[0]) else None
+
+
+def _good(mark: pytest.Mark) -> bool:
+    return len(mark.args) == 1 and not mark.kwargs and isinstance(mark.args[0], str) and mark.args[0] in CATALOGUE
+
+
+def wrong(items: Sequence[pytest.Item]) -> dict[pytest.Item, str]:
+    """Return the tests whose marks name no behaviour, or several, each with what is wrong.
+
+    A mark is channover's where any test that was collected states a behaviour of the catalogue, where it names something
+    like one, or where its test uses what channover offers; else it is another project's, and left alone.
+    """
+    ours = any(stated(item) for item in items)
+    found = {}
+    for item in items:
+        marks = list(item.iter_markers("behaviour"))
+        if marks and stated(item) is None and (ours or any(map(_meant, marks)) or _uses(item)):
+            found[item] = _fault(marks)
+    return found
+
+
+def _meant(mark: pytest.Mark) -> bool:
+    return any(isinstance(word, str) and _ID.fullmatch(word) for word in (*mark.args, *mark.kwargs.values()))
+
+
+def _uses(item: pytest.Item) -> bool:
+    """Say whether a test takes a fixture of channover, or its file imports from it."""
+    fixtures = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
+    makers = [definition.func for definitions in fixtures.values() for definition in definitions]
+    names = vars(item.module).values() if isinstance(item, pytest.Function) and item.module else ()
+    return any(str(getattr(one, "__module__", "")).startswith("channover.") for one in (*makers, *names))
+
+
+def _fault(marks: Sequence[pytest.Mark]) -> str:
+    if len(marks) > 1:
+        return f"{len(marks)} behaviour marks ({', '.join(map(_shown, marks))}): a test states one behaviour"
+    (mark,) = marks
+    if len(mark.args) == 1 and not mark.kwargs and isinstance(mark.args[0], str):
+        try:
+            behaviour(mark.args[0])
+        except UsageError as error:
+            return f"behaviour mark: {error}"
+    return f'{_shown(mark)}: a behaviour mark has one argument, an id of the catalogue such as "LAG-1"'
+
+
+def _shown(mark: pytest.Mark) -> str:
+    words = [*map(repr, mark.args), *(f"{name}={value!r}" for name, value in mark.kwargs.items())]
+    return f"@behaviour({', '.join(words)})"

@@ -1,0 +1,211 @@
+"""The plan of a run: what was collected to be run, what lay there and was left out, what could not be collected."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from collections import Counter
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+
+from channover.errors import UsageError
+from channover.pytest_plugin.results import marks
+from channover.report.facts import LeftOut, Planned, Uncollected
+from channover.report.results import write_whole
+
+_NEVER = ("__pycache__", "*.egg", ".*", "_darcs", "build", "CVS", "dist", "node_modules", "venv", "{arch}")
+"""Folders that pytest passes over by default (``norecursedirs``): nobody has left them out."""
+_REASON = 300
+
+
+@dataclass(frozen=True)
+class Plan:
+    """``planned`` holds a test as often as it is to be run; ``files`` are the Python files that were loaded for the run."""
+
+    planned: tuple[Planned, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    uncollected: tuple[Uncollected, ...] = ()
+    files: tuple[str, ...] = ()
+
+    def joined(self, other: Plan, *, each: bool) -> Plan:
+        """Return the plan of two workers together; ``each``: each of them runs all of its own."""
+        mine, theirs = Counter(self.planned), Counter(other.planned)
+        planned = mine + theirs if each else mine | theirs
+        names = {test.nodeid for test in planned}
+        return Plan(
+            tuple(planned.elements()),
+            tuple(one for one in dict.fromkeys((*self.left_out, *other.left_out)) if one.nodeid not in names),
+            tuple(dict.fromkeys((*self.uncollected, *other.uncollected))),
+            tuple(dict.fromkeys((*self.files, *other.files))),
+        )
+
+
+class Planning:
+    """Notes what pytest collects and passes over, in the process that collects."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._items: list[pytest.Item] = []
+        self._children: dict[pytest.Collector, list[pytest.Item | pytest.Collector]] = {}
+        self._uncollected: dict[str, Uncollected] = {}
+        self._ignored: list[str] = []
+
+    def pytest_itemcollected(self, item: pytest.Item) -> None:
+        """Note a test before anything can take it out again."""
+        self._items.append(item)
+
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_make_collect_report(
+        self, collector: pytest.Collector
+    ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+        """Note what a file or class holds, before ``--lf`` leaves out a part of it."""
+        report = yield
+        if report.passed and isinstance(collector, (pytest.File, pytest.Class)):
+            self._children[collector] = list(report.result)
+        return report
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Note what could not be collected."""
+        if not report.passed:
+            self._uncollected[report.nodeid] = uncollected(report)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_ignore_collect(self, collection_path: Path) -> Generator[None, bool | None, bool | None]:
+        """Note files and folders of tests that pytest was told to pass over."""
+        ignored = yield
+        if ignored and self._holds_tests(collection_path):
+            self._ignored.append(os.path.relpath(collection_path, self._config.rootpath))
+        return ignored
+
+    def _holds_tests(self, path: Path) -> bool:
+        patterns = self._config.getini("python_files")
+        if path.is_dir():
+            if any(fnmatch(path.name, never) for never in _NEVER) or (path / "pyvenv.cfg").exists():
+                return False
+            return any(self._holds_tests(file) for file in path.rglob("*.py"))
+        return any(fnmatch(path.name, pattern) for pattern in patterns)
+
+    def plan(self, items: Sequence[pytest.Item]) -> Plan:
+        """Return the plan of the tests that are left to be run."""
+        kept = set(map(id, items))
+        left = [*self._deselected(kept), *self._unasked()]
+        return Plan(
+            tuple(_planned(item) for item in items),
+            tuple({one.nodeid: one for one in left}.values())
+            + tuple(LeftOut(path, None, "ignored") for path in dict.fromkeys(self._ignored)),
+            tuple(self._uncollected.values()),
+            tuple(self._files()),
+        )
+
+    def _deselected(self, kept: set[int]) -> Iterator[LeftOut]:
+        for item in self._items:
+            if id(item) not in kept and item.nodeid not in self._uncollected:
+                yield LeftOut(item.nodeid, _identifier(item), "deselected")
+
+    def _unasked(self) -> Iterator[LeftOut]:
+        known = {item.nodeid for item in self._items}
+        for collector, children in self._children.items():
+            for nodeid, behaviour in self._leaves(collector, children):
+                if nodeid not in known:
+                    yield LeftOut(nodeid, behaviour, "not asked for")
+
+    def _leaves(
+        self, collector: pytest.Collector, children: Sequence[pytest.Item | pytest.Collector]
+    ) -> Iterator[tuple[str, str | None]]:
+        """Yield the tests of a file or class; what pytest did not look into is looked into now."""
+        if not children and isinstance(collector, pytest.File):
+            children = _looked_into(collector)
+        for child in children:
+            if isinstance(child, pytest.Item):
+                yield child.nodeid, _identifier(child)
+            elif isinstance(child, pytest.Collector) and child not in self._children:
+                yield from self._leaves(child, _looked_into(child))
+
+    def _files(self) -> Iterator[str]:
+        """Yield the Python files of pytest's root folder that were loaded, but for installed packages."""
+        root = self._config.rootpath
+        loaded = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
+        loaded += [getattr(plugin, "__file__", None) for plugin in self._config.pluginmanager.get_plugins()]
+        loaded += [str(item.path) for item in self._items]
+        for name in dict.fromkeys(filter(None, loaded)):
+            path = Path(name)
+            if path.is_relative_to(root) and not path.is_relative_to(sys.prefix) and "site-packages" not in path.parts:
+                yield str(path.relative_to(root))
+
+
+def _planned(item: pytest.Item) -> Planned:
+    return Planned(item.nodeid, _identifier(item), xfail=item.get_closest_marker("xfail") is not None)
+
+
+def _identifier(item: pytest.Item) -> str | None:
+    found = marks.stated(item)
+    return found.id if found else None
+
+
+def _looked_into(collector: pytest.Collector) -> list[pytest.Item | pytest.Collector]:
+    try:
+        return list(collector.collect())
+    except Exception:  # whatever it is, it belongs to a file that was not asked for
+        return []
+
+
+def uncollected(report: pytest.CollectReport) -> Uncollected:
+    """Return what a report says of a file that could not be collected, or skipped itself; the reason is one line."""
+    if report.skipped:
+        text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        text = text.removeprefix("Skipped: ")
+    else:
+        lines = [line for line in report.longreprtext.splitlines() if line.strip()]
+        errors = [line.removeprefix("E").strip() for line in lines if line.startswith("E  ")]
+        text = (errors or lines or ["no reason given"])[-1]
+    return Uncollected(report.nodeid or ".", " ".join(text.split())[:_REASON], report.skipped)
+
+
+def options_in_force(config: pytest.Config) -> Mapping[str, tuple[str, ...]]:
+    """Return the options beside the command line, by where they come from."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTEST_DISABLE_PLUGIN_AUTOLOAD"):
+        if value := os.environ.get(name):
+            found[name] = tuple(shlex.split(value))
+    if config.inipath is not None and (words := config.getini("addopts")):
+        found[f"addopts of {os.path.relpath(config.inipath, config.rootpath)}"] = tuple(words)
+    return found
+
+
+def _place(folder: Path, worker: str) -> Path:
+    return folder / f"plan-{worker}.json"
+
+
+def save(folder: Path, worker: str, plan: Plan) -> None:
+    """Leave a worker's plan in the run's folder, which is made: xdist's workers collect, and a lost one can tell nothing.
+
+    Raises UsageError where it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(_place(folder, worker), json.dumps(asdict(plan)) + "\n")
+    except OSError as error:
+        raise UsageError(f"the plan cannot be kept in {folder}: {error.strerror or error}") from None
+
+
+def take(folder: Path, worker: str) -> Plan | None:
+    """Return the plan that a worker left in a run's folder, and remove it; None where there is none."""
+    path = _place(folder, worker)
+    try:
+        plain = json.loads(path.read_text("utf-8"))
+        plan = Plan(
+            tuple(Planned(**one) for one in plain["planned"]),
+            tuple(LeftOut(**one) for one in plain["left_out"]),
+            tuple(Uncollected(**one) for one in plain["uncollected"]),
+            tuple(plain["files"]),
+        )
+        path.unlink()
+        return plan
+    except (OSError, ValueError, TypeError, KeyError):
+        return None

@@ -1,0 +1,201 @@
+"""What a run does about its rig, hook by hook: dry runs, labs that are kept, machines that died, hosts at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Generator
+from typing import Any, Protocol, runtime_checkable
+
+import allure
+import pytest
+from _pytest.runner import runtestprotocol
+
+from channover.errors import RigError, UsageError
+from channover.pytest_plugin import live_line as live
+from channover.pytest_plugin.allure.pages import CAPTURES, FAULTS, LAB, MACHINES, PHASES
+from channover.pytest_plugin.fixtures import RECORD, SESSION
+from channover.pytest_plugin.results.collector import REPEATED
+from channover.pytest_plugin.results.witness import WITNESSED
+from channover.run import target_choice as choices
+from channover.targets.dry_run import DryTarget
+
+_REMARKS = "channover_remarks"
+_NOTES = "channover_notes"
+RESTORED = 60.0
+"""Seconds after which hosts are free again whose run has died, however slow they are (docs/safety.md)."""
+_OF_A_TRY: tuple[Any, ...] = (PHASES, LAB, MACHINES, FAULTS, CAPTURES)
+"""What a test leaves behind that its second try must not find."""
+
+
+@runtime_checkable
+class Mortal(Protocol):
+    """A target whose machines can die by themselves."""
+
+    def dead(self) -> list[str]: ...
+
+    def revive(self) -> None: ...
+
+
+@runtime_checkable
+class Talking(Protocol):
+    """A target that says, in a line, what the user should know meanwhile."""
+
+    say: Callable[[str], None]
+
+
+@runtime_checkable
+class Interruptible(Protocol):
+    """A target that takes back a test's changes otherwise where Ctrl-C ends the run."""
+
+    def interrupt(self) -> None: ...
+
+
+class Rigging:
+    """Looks after the rig of one process's tests."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._session = config.stash[SESSION]
+        self._remarks: list[str] = []
+        self._notes: list[str] = []
+        self._place = self._session.settings.place
+        self._free = list(self._place.labs)
+        self._used: set[str] = set()
+        if isinstance(self._session.target, Talking):
+            self._session.target.say = self._say
+
+    def _say(self, text: str) -> None:
+        """Show a line at once; a worker has no terminal, and its lines are shown at the end."""
+        if not self._config.pluginmanager.has_plugin("terminalreporter") or hasattr(self._config, "workerinput"):
+            self._notes.append(text)
+        else:
+            live.write_line(self._config, text)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+        """Try a test once more where a machine of its lab died: that is no verdict on anything."""
+        target = self._session.target
+        if not isinstance(target, Mortal):
+            return None
+        item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+        reports = runtestprotocol(item, nextitem=nextitem, log=False)
+        words = target.dead()
+        for number, text in enumerate(words, start=1):  # now, since a second try may not come to an end
+            allure.attach(text, f"console of a machine that died ({number})", allure.attachment_type.TEXT)
+        if words:
+            with contextlib.suppress(RigError):  # then the second try says so
+                target.revive()
+            if any(report.failed for report in reports):
+                reports = self._again(item, nextitem)
+                for report in reports:
+                    report.user_properties.append((REPEATED, words[0].splitlines()[0]))
+        for report in reports:
+            item.ihook.pytest_runtest_logreport(report=report)
+        item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+        return True
+
+    def _again(self, item: Any, nextitem: pytest.Item | None) -> list[pytest.TestReport]:
+        """Run a test a second time, as if there had been no first."""
+        dynamic: Any = allure.dynamic
+        dynamic.label(REPEATED, "a machine died")
+        for key in _OF_A_TRY:
+            if key in item.stash:
+                del item.stash[key]
+        self._config.stash[WITNESSED].pop(item.nodeid, None)
+        item._initrequest()
+        return runtestprotocol(item, nextitem=nextitem, log=False)
+
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Skip every test of a dry run, with what it noted; what would stop a real run stays an error."""
+        report = yield
+        target = self._session.target
+        if isinstance(target, DryTarget) and item.stash.get(RECORD, None) is not None:
+            error = call.excinfo.value if call.excinfo else None
+            stays = isinstance(error, UsageError) or (isinstance(error, RigError) and not target.guesses)
+            if report.when == "teardown":
+                if not stays:
+                    report.outcome, report.longrepr = "passed", None
+                self._show(item.nodeid, target)
+            elif not stays and (report.when == "call" or report.failed):
+                report.outcome = "skipped"
+                report.longrepr = (str(item.path), 0, "dry run: nothing was changed")
+        return report
+
+    def _show(self, nodeid: str, target: DryTarget) -> None:
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None:
+            reporter.ensure_newline()
+            reporter.write_line(nodeid, bold=True)
+            for line in target.said:
+                reporter.write_line(f"  {line}")
+        target.said.clear()
+        target.guesses.clear()
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_teardown(
+        self, item: pytest.Item, nextitem: pytest.Item | None
+    ) -> Generator[None, object, object]:
+        """Keep the lab that was asked for, until Ctrl-C."""
+        record, lab = item.stash.get(RECORD, None), item.stash.get(LAB, None)
+        if self._place.keep_lab and lab is not None and record is not None and (record.failed or nextitem is None):
+            from channover.run import kept_labs as kept  # here, since hosts behind SSH take long to import
+
+            reporter: Any = self._config.pluginmanager.get_plugin("terminalreporter")
+            with kept.offered(lab) as hosts:
+                reporter.ensure_newline()
+                reporter.write_line(
+                    f"the lab of {item.nodeid} stands: channover shell {'|'.join(hosts)}; Ctrl-C ends it"
+                )
+                with contextlib.suppress(KeyboardInterrupt):
+                    while True:
+                        time.sleep(3600)
+            item.session.shouldstop = "the lab was kept, and is given back"
+        return (yield)
+
+    def pytest_keyboard_interrupt(self) -> None:
+        """Tell the target before fixtures are torn down."""
+        if isinstance(self._session.target, Interruptible):
+            self._session.target.interrupt()
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Give hosts back once the last fixture is torn down; one that is not as it was makes the run fail."""
+        self._session.target.close()
+        self._remarks += self._session.target.remarks
+        output = getattr(self._config, "workeroutput", None)
+        if output is not None:
+            output[_REMARKS], output[_NOTES] = self._remarks, self._notes
+        elif self._remarks and session.exitstatus == 0:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Give an xdist worker a lab of its own; one that stands in for a dead worker waits until the hosts are restored."""
+        if self._free:
+            name = node.workerinput[choices.LAB] = self._free.pop(0)
+            node.workerinput[choices.WAIT] = RESTORED if name in self._used else 0.0
+            self._used.add(name)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Take what a worker has to say about its hosts, and its lab back."""
+        told = getattr(node, "workeroutput", {})
+        self._remarks += told.get(_REMARKS, [])
+        self._notes += told.get(_NOTES, [])
+        if choices.LAB in node.workerinput:
+            self._free.append(node.workerinput[choices.LAB])
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """Say what workers found about hosts, and which hosts were not as they had been."""
+        if self._notes:
+            terminalreporter.section("noted about hosts", sep="=")
+            for note in dict.fromkeys(self._notes):
+                terminalreporter.write_line(note)
+        if self._remarks:
+            terminalreporter.section("hosts", sep="=", red=True)
+            for remark in self._remarks:
+                terminalreporter.write_line(remark)

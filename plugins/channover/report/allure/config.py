@@ -1,0 +1,178 @@
+"""What Allure is told of a run beside its tests: where and by what it ran, categories, metrics, the quality gate."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import channover
+from channover.model.catalogue import CATALOGUE
+from channover.report.decision import State, ended
+from channover.report.results import Measurement, Results
+
+LOST = "unknown"
+"""Allure's word for a test that was collected and never gave a verdict."""
+STATUS: Mapping[State, str] = {
+    "passed": "passed",
+    "failed": "failed",
+    "error": "broken",
+    "skipped": "skipped",
+    "not reported": LOST,
+}
+"""Allure's words: *failed* is a broken behaviour, *broken* a broken rig."""
+NODEID = "nodeid"
+"""The label that ties a result of Allure to a test of results.json; the report does not show it."""
+
+OPTIONS: Mapping[str, Any] = {
+    "singleFile": True,
+    "reportLanguage": "en",
+    "theme": "light",
+    "groupBy": ["epic", "feature", "story"],
+    "sections": ["charts", "timeline", "metrics"],
+    "charts": [
+        {"type": "currentStatus", "title": "Results"},
+        {"type": "statusDynamics", "title": "Results, run by run"},
+        {
+            "type": "testResultSeverities",
+            "title": "Results by severity",
+            "levels": ["blocker", "critical", "normal"],
+            "statuses": ["passed", "failed", "broken", "skipped", LOST],
+            "includeUnset": True,
+        },
+        {"type": "problemsDistribution", "title": "Problems by target", "by": "environment"},
+        {"type": "durationDynamics", "title": "Durations, run by run"},
+        {"type": "durations", "title": "Durations by layer", "groupBy": "layer"},
+    ],
+}
+CATEGORIES: Mapping[str, Any] = {
+    "rules": [
+        {"id": "rig", "name": "Broken rig: no verdict", "matchers": {"statuses": ["broken"]}},
+        {"id": "lost", "name": "Collected and not reported", "matchers": {"statuses": [LOST]}},
+        {
+            "id": "loop",
+            "name": "The tunnel feeds on itself",
+            "matchers": {"statuses": ["failed"], "message": "feeds on itself|inside the loop|tunnel loop"},
+        },
+        {
+            "id": "fallback",
+            "name": "MPTCP fell back to TCP",
+            "matchers": {"statuses": ["failed"], "message": "fell back to TCP"},
+        },
+        {
+            "id": "unsettled",
+            "name": "Not settled at the deadline",
+            "matchers": {"statuses": ["failed"], "message": "had not settled"},
+        },
+        {"id": "behaviour", "name": "Broken behaviour", "matchers": {"statuses": ["failed"]}},
+        {"id": "skipped", "name": "Not tried here", "matchers": {"statuses": ["skipped"]}},
+    ]
+}
+
+_RULES: Mapping[State, tuple[str, str]] = {
+    "failed": ("behaviours", "failed"),
+    "error": ("rig", "met a broken rig"),
+    "skipped": ("tried", "were skipped"),
+    "not reported": ("complete", "were collected and not reported"),
+}
+
+
+def seconds(moment: str) -> float:
+    """Return a moment of results.json as seconds since the epoch."""
+    return datetime.fromisoformat(moment.replace("Z", "+00:00")).timestamp()
+
+
+def environment(results: Results) -> str:
+    """Return ``environment.properties``: what the run was of."""
+    run = results.run
+    rows = {
+        "target": run.target,
+        "lab": run.lab,
+        "kernel": run.kernel,
+        "link rate": ", ".join(f"{rate / 1e6:g} Mbit/s" for rate in run.link_rates),
+        "LAG driver": run.lag_driver or "",
+        "congestion control": run.congestion_control,
+        "suites' revision": run.revision,
+        "channover": channover.__version__,
+        "Python": platform.python_version(),
+        **{f"tool {name}": version for name, version in sorted(run.tools.items())},
+        **{f"host {host.name}": host.kernel for host in run.hosts if host.kernel},
+    }
+    return "".join(
+        f"{_escaped(key).replace(' ', chr(92) + ' ')} = {_escaped(value)}\n" for key, value in rows.items() if value
+    )
+
+
+def _escaped(text: str) -> str:
+    return "".join(f"\\{one}" if one in "\\=:#!" else " " if one in "\r\n" else one for one in text)
+
+
+def executor(results: Results) -> dict[str, Any]:
+    """Return ``executor.json``."""
+    return {"name": "channover", "type": "channover", "buildName": results.run.id, "reportName": results.run.id}
+
+
+def metrics(results: Results) -> list[dict[str, Any]]:
+    """Return every measured rate and time as a metric of Allure, whose trend it shows."""
+    found = []
+    start, stop = (int(seconds(moment) * 1000) for moment in (results.run.start, results.run.end))
+    for test in results.tests:
+        known = CATALOGUE.get(test.behaviour or "")
+        for number, one in enumerate(test.measurements):
+            if one.value is None or one.unit not in ("bit/s", "s"):
+                continue
+            value = one.value / 1e6 if one.unit == "bit/s" else one.value
+            found.append(
+                {
+                    "id": f"{test.nodeid} {number}",
+                    "key": f"{results.run.target} {test.nodeid} {one.name} {number}",
+                    "title": f"{test.behaviour or test.nodeid}: {one.name} ({test.nodeid.rpartition('::')[2]})",
+                    "value": round(value, 6),
+                    "unit": "Mbit/s" if one.unit == "bit/s" else "s",
+                    "group": known.epic if known else "other",
+                    "groupTitle": known.epic if known else "Other",
+                    "better": _better(one),
+                    "start": start,
+                    "stop": stop,
+                }
+            )
+    return found
+
+
+def _better(one: Measurement) -> str:
+    if one.rule == "outside":
+        return "neutral"
+    if one.low is not None and one.high is None:
+        return "higher"
+    return "lower" if one.high is not None and (one.low is None or one.low <= 0) else "neutral"
+
+
+def result_id(uuid: str) -> str:
+    """Return the id that Allure gives a result."""
+    return hashlib.md5(uuid.encode(), usedforsecurity=False).hexdigest()
+
+
+def gate(results: Results, uuids: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return the quality gate's results: Allure's own rules would let a skipped mandatory behaviour pass.
+
+    Only mandatory tests count, as in the decision. ``uuids`` are those of Allure's results, by nodeid.
+    """
+    ends = [end for plan, end in ended(results).values() if plan.mandatory]
+    found = []
+    for state, (name, what) in _RULES.items():
+        nodeids = sorted(end.nodeid for end in ends if end.state == state)
+        shown = ", ".join(nodeid.rpartition("::")[2] for nodeid in nodeids[:5]) + (", …" if len(nodeids) > 5 else "")
+        found.append(
+            {
+                "rule": name,
+                "success": not nodeids,
+                "actual": len(nodeids),
+                "expected": 0,
+                "message": f"mandatory tests that {what}: {len(nodeids)}" + (f" ({shown})" if nodeids else ""),
+                "environment": results.run.target,
+                "testResults": [result_id(uuids[nodeid]) for nodeid in nodeids if nodeid in uuids],
+            }
+        )
+    return found

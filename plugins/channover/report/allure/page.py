@@ -1,0 +1,234 @@
+"""The page of one test in the HTML report: what was stated, on which topology, what was measured, and how it went.
+
+It is HTML without scripts, styles in attributes, pictures as ``data:``: the report's viewer drops all else. Whatever is
+said with a colour is said with a word or a mark too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from html import escape
+
+from channover.model.catalogue import Behaviour
+from channover.observe.bond import STATE_BITS, MemberStatus
+from channover.observe.sockets import Subflow
+from channover.report.results import printable
+from channover.verdict.expectation import Reading, quantity
+
+PLOT = "plot:"
+"""What begins the address of a picture that is an attachment of the test; the report holds it in the page itself."""
+RED, GREEN, GREY = "#b3001b", "#1b6e3c", "#555555"
+_CELL = "border:1px solid #bbbbbb;padding:3px 8px;text-align:left;vertical-align:top;white-space:normal"
+_NUMBER = f"{_CELL};white-space:nowrap"
+_TABLE = "border-collapse:collapse;font-size:12px;margin:4px 0 14px;max-width:100%;overflow-wrap:break-word"
+_HEAD = "font-size:15px;margin:14px 0 4px"
+_TEXT = "background:#ffffff;font-family:sans-serif;font-size:13px;line-height:1.45;color:#111111;overflow-wrap:anywhere"
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A picture of NICs' rates: what it is of, and the attachment that holds it."""
+
+    title: str
+    file: str
+
+
+@dataclass(frozen=True)
+class Subflows:
+    """The subflows of one host just before a flow was ended; ``devices`` are its NICs by address."""
+
+    flow: str
+    host: str
+    rows: Sequence[Subflow]
+    devices: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Members:
+    """What one end of a LAG said of its members when the test was over: each with its NIC's label."""
+
+    host: str
+    policy: str
+    rows: Sequence[tuple[str, MemberStatus]]
+
+
+@dataclass(frozen=True)
+class Story:
+    """What a page tells. ``reason`` is why the test did not pass, empty where it did; ``topology`` an SVG or empty."""
+
+    behaviour: Behaviour
+    readings: Sequence[Reading] = ()
+    topology: str = ""
+    plots: Sequence[Plot] = ()
+    subflows: Sequence[Subflows] = ()
+    members: Sequence[Members] = ()
+    reason: str = ""
+    verdict: str = "passed"
+    notes: Sequence[str] = ()
+
+
+def page(story: Story) -> str:
+    """Return the page as HTML."""
+    parts = [*_statement(story), *_reason(story), *_verdicts(story), *_topology(story), *_plots(story)]
+    parts += [*_members(story.members), *(part for found in story.subflows for part in _subflows(found))]
+    parts += [f"<p>{_said(note)}</p>" for note in story.notes]
+    return f'<div style="{_TEXT}">{"".join(parts)}</div>'
+
+
+def _said(text: object) -> str:
+    """Return a text as HTML: the browser finds out its direction, line ends stay."""
+    lines = printable(str(text)).split("\n")
+    return "<br>".join(f'<bdi dir="auto">{escape(line)}</bdi>' for line in lines)
+
+
+def _head(text: str) -> str:
+    return f'<h4 style="{_HEAD}">{escape(text)}</h4>'
+
+
+def _statement(story: Story) -> Iterator[str]:
+    one = story.behaviour
+    yield f'<p style="font-size:15px;margin:4px 0"><b>{escape(one.id)}</b> {_said(one.statement)}</p>'
+    article = f"<br>Article: {_said(one.article_note)}" if one.article_note else ""
+    yield f'<p style="margin:4px 0 10px;color:{GREY}">Source: {_said(one.source)}{article}</p>'
+
+
+_KINDS = {
+    "failed": "The behaviour did not show",
+    "error": "The rig broke: no verdict on the behaviour",
+    "skipped": "Not tried here",
+}
+
+
+def _reason(story: Story) -> Iterator[str]:
+    kind = _KINDS.get(story.verdict)
+    if kind is None:
+        return
+    causes = [line for line in story.reason.splitlines() if line.startswith("most likely: ")]
+    rest = [line for line in story.reason.splitlines() if line not in causes]
+    colour = RED if story.verdict == "failed" else GREY
+    yield f'<div style="border-left:4px solid {colour};padding:2px 10px;margin:8px 0"><b>{kind}.</b><br>'
+    yield _said("\n".join(rest[:40]))
+    for cause in causes:
+        yield f"<br><b>Most likely</b>: {_said(cause.removeprefix('most likely: '))}"
+    yield "</div>"
+
+
+def _verdicts(story: Story) -> Iterator[str]:
+    if not story.readings:
+        return
+    yield _head("Measured and expected")
+    yield _table("what", "measured", "expected", "why", "article", "margin", "verdict")
+    article = story.behaviour.article
+    for reading in story.readings:
+        shown = ""
+        if article is not None and reading.unit == "bit/s":
+            shown, article = quantity(article, "bit/s"), None
+        yield from _row(reading, shown, no_verdict=bool(reading.undecided))
+    yield "</table>"
+
+
+def _row(reading: Reading, article: str, *, no_verdict: bool) -> Iterator[str]:
+    found, expected = reading.estimate, reading.expectation
+    measured = quantity(found.mean, reading.unit)
+    if 0 < found.half < math.inf:
+        measured += f" ± {quantity(found.half, reading.unit)}"
+    bare = replace(expected, why="")
+    verdict = f'<b style="color:{GREEN}">✓ holds</b>' if reading.held else f'<b style="color:{RED}">✗ does not hold</b>'
+    if no_verdict:
+        verdict = "– no verdict"
+    elif not reading.settled:
+        verdict += "<br>not settled"
+    cells = [(_CELL, _said(reading.name)), (_CELL, measured), (_CELL, bare.text(reading.unit))]
+    cells += [(_CELL, _said(expected.why)), (_CELL, article), (_NUMBER, margin(reading)), (_NUMBER, verdict)]
+    yield "<tr>" + "".join(f'<td style="{style}">{text}</td>' for style, text in cells) + "</tr>"
+
+
+def margin(reading: Reading) -> str:
+    """Return how far the mean is from the nearer bound, negative beyond it; rates and sizes in per cent of the bound."""
+    mean, low, high = reading.estimate.mean, reading.expectation.low, reading.expectation.high
+    outside = reading.expectation.rule == "outside"
+    rooms = [(mean - low, low)] if math.isfinite(low) else []
+    rooms += [(high - mean, high)] if math.isfinite(high) else []
+    if not rooms or not math.isfinite(mean) or (low == high and not outside):
+        return "" if low != high or mean == low else f"{mean - low:+g}"
+    room, bound = min(rooms)
+    room = -room if outside else room
+    if reading.unit == "1" or bound == 0:
+        return f"{room:+g}"
+    return f"{100 * room / abs(bound):+.1f} %"
+
+
+def _table(*heads: str) -> str:
+    cells = "".join(f'<th style="{_CELL};background:#eeeeee">{escape(head)}</th>' for head in heads)
+    return f'<table style="{_TABLE}"><tr>{cells}</tr>'
+
+
+def _topology(story: Story) -> Iterator[str]:
+    if story.topology:
+        yield _head("Topology")
+        yield f'<img alt="topology" style="max-width:100%" src="{data_address(story.topology)}">'
+
+
+def _plots(story: Story) -> Iterator[str]:
+    if story.plots:
+        yield _head("Rate of each NIC")
+    for plot in story.plots:
+        title = escape(printable(plot.title), quote=True)
+        yield f'<p style="margin:2px 0"><img alt="{title}" style="max-width:100%" src="{PLOT}{plot.file}"></p>'
+
+
+def _members(ends: Sequence[Members]) -> Iterator[str]:
+    if not ends:
+        return
+    yield _head("The LAG at the end of the test")
+    yield _table("end", "NIC", "aggregator", "keys", "partner", "state of the actor", "used")
+    for end in ends:
+        for label, one in end.rows:
+            cells = [end.host, f"{label} ({one.device})" if label else one.device]
+            cells += ["none" if one.aggregator is None else str(one.aggregator), f"{one.actor.key} / {one.partner.key}"]
+            cells += [one.partner.system, ", ".join(bit for bit in STATE_BITS if bit in one.actor.state)]
+            cells += ["✗ no link" if not one.mii_up else "yes" if one.enabled else f"✗ no {one.note}"]
+            yield "<tr>" + "".join(f'<td style="{_CELL}">{_said(text)}</td>' for text in cells) + "</tr>"
+    policies = ", ".join(dict.fromkeys(escape(end.policy) for end in ends))
+    yield f"</table><p>Keys: actor / partner. Transmit hash policy: {policies}.</p>"
+
+
+def _subflows(found: Subflows) -> Iterator[str]:
+    yield _head(f"Subflows of {found.flow} at {found.host}")
+    yield _table("connection", "from", "NIC of it", "to", "state", "sent", "received", "sent again", "RTT", "kind")
+    moved: dict[str, int] = {}
+    for one in found.rows:
+        moved[one.token or ""] = moved.get(one.token or "", 0) + one.bytes_sent + one.bytes_received
+    order = sorted(moved, key=lambda token: -moved[token])
+    for one in sorted(found.rows, key=lambda each: (order.index(each.token or ""), each.local_id, each.remote_id)):
+        kind = "joined" if one.join else "first"
+        kind += ", backup" if one.backup else ""
+        nic = one.device or found.devices.get(one.source, "")
+        cells = [
+            (_CELL, str(order.index(one.token or "") + 1)),
+            (_NUMBER, f"{one.source}:{one.source_port}"),
+            (_CELL, nic),
+            (_NUMBER, f"{one.destination}:{one.destination_port}"),
+            (_CELL, one.state),
+            (_NUMBER, _size(max(one.bytes_sent, one.bytes_acked))),
+            (_NUMBER, _size(one.bytes_received)),
+            (_NUMBER, f"{one.retransmissions} segments"),
+            (_NUMBER, f"{one.rtt * 1000:.1f} ms"),
+            (_CELL, kind),
+        ]
+        yield "<tr>" + "".join(f'<td style="{style}">{escape(text)}</td>' for style, text in cells) + "</tr>"
+    yield "</table>"
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB" if size >= 1_000_000 else f"{size:,} bytes"
+
+
+_ESCAPES = str.maketrans({character: f"%{ord(character):02X}" for character in "%\"#<>&'\n\r\t\\^`{|}"})
+
+
+def data_address(svg: str) -> str:
+    """Return an SVG as an address that holds it whole (``data:``, RFC 2397), fit for an attribute of HTML."""
+    return "data:image/svg+xml;charset=utf-8," + svg.translate(_ESCAPES)

@@ -1,0 +1,211 @@
+"""Plots as SVG text that stands alone: no script, no reference to anything outside.
+
+matplotlib draws them. Letters stay text, in the viewer's font, on a white ground of the plot's own, so that they are read
+on a dark page as well; the same data gives the same text, byte by byte.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import cycle
+from typing import TYPE_CHECKING, Any
+
+from channover.report.results import printable
+from channover.report.topology_diagram import fitted
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Series = tuple[str, Sequence[float], Sequence[float]]
+"""A label such as ``left.a rx``, times (s) and rates (bit/s), equally many, the times ascending."""
+Phase = tuple[str, float, float]
+"""A label, and when it begins and ends (s). One whose label begins with ``fault`` is hatched."""
+
+WIDTH, HEIGHT = 640, 276
+"""Of a plot, in CSS pixels."""
+_FRAME = (60 / WIDTH, 38 / HEIGHT, 436 / WIDTH, 188 / HEIGHT)
+"""Where the axes stand: left, bottom, width and height as shares of the plot. Right of them is the key."""
+_POINTS = 1600
+"""Of all series together: what keeps a plot below 40 kB."""
+_MOST_TIME, _MOST_RATE = 1e12, 1e15
+"""Beyond, a sample is a mistake, and is left out."""
+_INK, _GREY, _START, _HATCH = "#222222", "#666666", "#ececec", "#9a9a9a"
+_STARTS = ("warm-up", "set-up")
+"""Phases that no figure rests on."""
+# Okabe and Ito's colours, told apart by most colour-blind readers; ordered so that neighbours differ in grey as well
+_STROKES: tuple[tuple[str, tuple[float, ...]], ...] = (
+    ("#0072b2", ()),
+    ("#e69f00", (5, 2)),
+    ("#000000", (1.5, 1.5)),
+    ("#cc79a7", (7, 2, 1.5, 2)),
+    ("#009e73", (10, 3)),
+    ("#d55e00", (3, 1)),
+    ("#56b4e9", (7, 2, 1, 2, 1, 2)),
+    ("#7f7f7f", (1, 3)),
+)
+"""Colour and dashes of one series after the other."""
+_LABEL, _TITLE = 18, 72
+"""Letters that there is room for; a letter of Chinese or Japanese, or an emoji, takes the room of two."""
+_LEVELS, _LETTER = (1.095, 1.03), 5.5
+"""Where the names of phases stand, in heights of the axes, and the width of one of their letters (pixels)."""
+_STYLE: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "channover",
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial", "Helvetica"],
+    "font.size": 10,
+    "text.parse_math": False,
+    "text.usetex": False,
+    "text.color": _INK,
+    "axes.edgecolor": _INK,
+    "axes.labelcolor": _GREY,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "axes.titlesize": 12,
+    "axes.titleweight": "bold",
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.7,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "ytick.left": False,
+    "legend.frameon": False,
+    "legend.handlelength": 2.8,
+    "legend.borderaxespad": 0,
+    "hatch.linewidth": 1.0,
+    "lines.linewidth": 1.4,
+    "lines.markersize": 3,
+}
+
+
+def nic_rates_svg(series: Sequence[Series], *, title: str, link_rate: float, phases: Sequence[Phase] = ()) -> str:
+    """Return a plot of NICs' rates over time as an SVG text of 640 x 276 pixels.
+
+    ``link_rate`` (bit/s) is drawn as a dashed line, each phase as a vertical band. Samples that are not finite are
+    left out, as are phases that end before they begin; long series are thinned to their extremes, so that a short
+    stall stays visible. Raises ValueError where a series has not as many times as rates, or the link rate is not
+    between 1 and 1e15.
+    """
+    if not 1 <= link_rate <= _MOST_RATE:
+        raise ValueError(f"a link rate of {link_rate} bit/s cannot be drawn")
+    lines = [(label, *_usable(label, times, rates)) for label, times, rates in series]
+    most = max(2, _POINTS // max(len(lines), 1))
+    lines = [(label, *_thinned(times, rates, most)) for label, times, rates in lines]
+    phases = [(label, begin, end) for label, begin, end in phases if begin <= end]
+
+    import matplotlib  # here: its import takes longer than most tests
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # the text stays text: the viewer has the glyph
+        figure = Figure(figsize=(WIDTH / 72, HEIGHT / 72), dpi=72)
+        FigureCanvasSVG(figure)
+        axes = figure.add_axes(_FRAME)
+        _scale(axes, lines, link_rate, phases)
+        _draw_phases(axes, phases)
+        _draw_rates(axes, lines, link_rate)
+        axes.set_title(fitted(title, _TITLE), loc="left", y=1.0, pad=31)
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    return _alone(buffer.getvalue(), title)
+
+
+def _usable(label: str, times: Sequence[float], rates: Sequence[float]) -> tuple[list[float], list[float]]:
+    """Return times (s) and rates (Mbit/s) that can be drawn."""
+    if len(times) != len(rates):
+        raise ValueError(f"series {label} has {len(times)} times and {len(rates)} rates")
+    pairs = [
+        (time, rate / 1e6)
+        for time, rate in zip(times, rates, strict=True)
+        if abs(time) < _MOST_TIME and abs(rate) < _MOST_RATE
+    ]
+    return [time for time, _ in pairs], [rate for _, rate in pairs]
+
+
+def _thinned(times: list[float], rates: list[float], most: int) -> tuple[list[float], list[float]]:
+    """Return about ``most`` samples: both ends, and the lowest and highest of each of ``most`` / 2 equal stretches."""
+    if len(times) <= most:
+        return times, rates
+    stretches = max(most // 2, 1)
+    width = (times[-1] - times[0]) / stretches
+    kept: list[int] = []
+    start = 0
+    for number in range(1, stretches + 1):
+        end = len(times) if number == stretches else bisect_right(times, times[0] + number * width)
+        if end > start:
+            indices = range(start, end)
+            kept += sorted({min(indices, key=rates.__getitem__), max(indices, key=rates.__getitem__)})
+        start = end
+    kept = sorted({0, *kept, len(times) - 1})
+    return [times[index] for index in kept], [rates[index] for index in kept]
+
+
+def _scale(
+    axes: Axes, lines: Sequence[tuple[str, list[float], list[float]]], link_rate: float, phases: Sequence[Phase]
+) -> None:
+    """Set what the axes span, and their ticks: seconds and Mbit/s in plain figures."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    moments = [moment for _, times, _ in lines for moment in times]
+    edges = [edge for _, begin, end in phases for edge in (begin, end) if abs(edge) < _MOST_TIME]
+    begin, end = (min(moments), max(moments)) if moments else (min(edges, default=0.0), max(edges, default=1.0))
+    top = max([link_rate / 1e6, *(rate for _, _, rates in lines for rate in rates)])
+    axes.set(xlim=(begin, end if end - begin > 1e-3 else begin + 1.0), ylim=(-0.01 * top, 1.06 * top))
+    axes.set(xlabel="seconds", ylabel="Mbit/s")
+    for axis, about in ((axes.xaxis, 6), (axes.yaxis, 4)):
+        axis.set_major_locator(MaxNLocator(about, steps=[1, 2, 2.5, 5, 10]))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{round(value, 9):g}"))
+
+
+def _draw_phases(axes: Axes, phases: Sequence[Phase]) -> None:
+    """Mark phases: a start is grey, a fault hatched; each begins with a line up to its name, neighbours in two rows."""
+    left, right = axes.get_xlim()
+    spans = [(label, min(max(begin, left), right), min(max(end, left), right)) for label, begin, end in phases]
+    places = [axes.transData.transform((begin, 0))[0] for _, begin, _ in spans]
+    ends = [*places[2:], WIDTH, WIDTH]  # a name may go on until the next one in its row
+    for number, (label, begin, end) in enumerate(spans):
+        if label in _STARTS:
+            axes.axvspan(begin, end, facecolor=_START, linewidth=0, zorder=0)
+        elif label.startswith("fault"):
+            axes.axvspan(begin, end, facecolor="none", edgecolor=_HATCH, hatch="////", linewidth=0, zorder=0)
+        level = _LEVELS[number % 2]
+        axes.axvline(begin, ymax=level + 0.03, color=_INK, linewidth=0.6, dashes=(2, 2), clip_on=False, zorder=1)
+        name = fitted(label, max(int((ends[number] - places[number]) / _LETTER), 4))
+        beside: Any = {"xycoords": ("data", "axes fraction"), "xytext": (3, 0), "textcoords": "offset points"}
+        axes.annotate(name, (begin, level), fontsize=9, va="center_baseline", **beside)
+
+
+def _draw_rates(axes: Axes, lines: Sequence[tuple[str, list[float], list[float]]], link_rate: float) -> None:
+    """Draw the link rate and each series, and the key beside them."""
+    drawn = [axes.axhline(link_rate / 1e6, color=_INK, linewidth=1.0, dashes=(4, 3))]
+    labels = [f"link rate {link_rate / 1e6:g}"]
+    for (label, times, rates), (colour, dashes) in zip(lines, cycle(_STROKES), strict=False):
+        # one sample alone has no extent: a marker shows it
+        marker = "o" if len(times) == 1 else ""
+        drawn += axes.plot(times, rates, color=colour, linestyle=(0, dashes) if dashes else "-", marker=marker)
+        labels.append(fitted(label, _LABEL))
+    size = min(10.0, 150 / len(labels))  # a long key ends within the plot, too
+    axes.legend(drawn, labels, loc="upper left", bbox_to_anchor=(1.02, 1.0), fontsize=size, labelspacing=0.45)
+
+
+def _alone(svg: str, title: str) -> str:
+    """Return the SVG without its document type and metadata (they name outside addresses), shorter, and in pixels."""
+    from xml.sax.saxutils import escape
+
+    svg = re.sub(r"<!DOCTYPE[^>]*>\s*|<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'<path [^>]*?\bd="[^"]*"', _shorter, svg)
+    svg = svg.replace(f'width="{WIDTH}pt" height="{HEIGHT}pt"', f'width="{WIDTH}" height="{HEIGHT}" role="img"', 1)
+    head, opening, body = svg.partition("<svg ")
+    attributes, end, content = body.partition(">\n")
+    return f"{head}{opening}{attributes}{end} <title>{escape(printable(title))}</title>\n{content}"
+
+
+def _shorter(path: re.Match[str]) -> str:
+    return re.sub(r"(\d\.\d)\d+", r"\1", path[0].replace("\n", ""))

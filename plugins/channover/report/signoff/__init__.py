@@ -1,0 +1,1 @@
+"""What is signed off: the certificate, the bundle, and what proves them."""

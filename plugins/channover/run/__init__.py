@@ -1,0 +1,1 @@
+"""One run: its settings, its target, its labs; no pytest is known here."""

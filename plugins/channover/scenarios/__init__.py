@@ -1,0 +1,1 @@
+"""Labs and tunnels made ready for a test."""

@@ -1,0 +1,142 @@
+"""Labs made ready for a test: hosts joined by several paths with MPTCP, and hosts behind two switches."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from ipaddress import IPv4Interface
+
+from channover.hosts.host import Host
+from channover.model.link import Link
+from channover.model.plan import AddressAdd, Plan
+from channover.model.topology import Port, Role
+from channover.network import addressing, mptcp
+from channover.network.lag import Lag
+from channover.targets.base import Lab
+
+
+@dataclass(frozen=True)
+class HostEnd:
+    """A host, and the one address by which the other end asks for it."""
+
+    host: Host
+    address: IPv4Interface
+
+
+@dataclass(frozen=True)
+class Multipath:
+    """Two multihomed hosts: ``left`` connects, ``right`` listens, ``paths`` cables lie between them."""
+
+    lab: Lab
+    left: HostEnd
+    right: HostEnd
+    paths: int
+
+    @property
+    def link(self) -> Link:
+        """One of its links."""
+        return self.lab.link
+
+    @property
+    def nics(self) -> list[str]:
+        """The NICs of the paths, by label."""
+        return [cable.a.nic for cable in self.lab.topology.between("left", "right")]
+
+    def address(self, host: str, nic: str) -> str:
+        """Return the address of a NIC of ``left`` or ``right``."""
+        return str(self.lab.address(Port(host, nic)).ip)
+
+    def mesh(self, host: Host) -> set[tuple[str, str]]:
+        """Return the pairs of addresses of the full mesh as a host sees them: each of its own with each of the other's."""
+        own: dict[Port, str] = {}
+        others: dict[Port, str] = {}
+        for port in (port for cable in self.lab.topology.between("left", "right") for port in cable.ports):
+            (own if port.node == host.name else others)[port] = str(self.lab.address(port).ip)
+        return {(near, far) for near in own.values() for far in others.values()}
+
+    @contextmanager
+    def off(self, nics: Collection[str]) -> Iterator[None]:
+        """Take these NICs' endpoints away for the length of a block: the article's ``multipath off``."""
+        with ExitStack() as stack:
+            for end in (self.left, self.right):
+                doomed = [
+                    endpoint
+                    for nic in nics
+                    for endpoint in end.host.state().endpoints.values()
+                    if endpoint.address == str(self.lab.address(Port(end.host.name, nic)).ip)
+                ]
+                stack.enter_context(end.host.applied(mptcp.without(doomed)))
+            yield
+
+    @contextmanager
+    def one_server_address(self) -> Iterator[None]:
+        """Have the server announce nothing for the length of a block: every subflow goes to the address asked for."""
+        host = self.right.host
+        with host.applied(mptcp.without(host.state().endpoints.values())):
+            yield
+
+    @contextmanager
+    def without_source_rules(self) -> Iterator[None]:
+        """Take the rules that tie each source address to its NIC away, for the length of a block."""
+        with ExitStack() as stack:
+            for end in (self.left, self.right):
+                stack.enter_context(end.host.applied(addressing.no_source_rules(self.lab, end.host)))
+            yield
+
+
+@dataclass(frozen=True)
+class Switched:
+    """Hosts behind two switches that a LAG joins: ``left[i]`` and ``right[i]`` stand at opposite ends."""
+
+    lab: Lab
+    lag: Lag
+    left: tuple[HostEnd, ...]
+    right: tuple[HostEnd, ...]
+
+    @property
+    def switches(self) -> tuple[Host, Host]:
+        """Both switches."""
+        return self.lag.left.host, self.lag.right.host
+
+    @property
+    def pairs(self) -> list[tuple[HostEnd, HostEnd]]:
+        """Each host on the left with the one that stands opposite."""
+        return list(zip(self.left, self.right, strict=True))
+
+
+def attach(lab: Lab, lag: Lag) -> Switched:
+    """Give the hosts behind the switches an address each, all in one network. Raises RigError."""
+    hosts = [node for node in lab.topology.nodes if node.role is Role.HOST]
+    ends = {
+        node.name: HostEnd(lab.hosts[node.name], IPv4Interface(f"10.92.{number // 200}.{1 + number % 200}/16"))
+        for number, node in enumerate(hosts)
+    }
+    plans = {
+        name: Plan.of("one network for all hosts", [AddressAdd(end.host.nic("a").device, str(end.address))])
+        for name, end in ends.items()
+    }
+    each(lab, plans)
+    left, right = (tuple(end for name, end in ends.items() if name.startswith(side)) for side in ("left", "right"))
+    return Switched(lab, lag, left, right)
+
+
+def each(lab: Lab, plans: dict[str, Plan]) -> None:
+    """Apply a plan to each host named, side by side. Raises RigError."""
+    with ThreadPoolExecutor(max(len(plans), 1)) as pool:
+        for done in [pool.submit(lab.hosts[name].apply, plan) for name, plan in plans.items()]:
+            done.result()
+
+
+def configure(lab: Lab) -> Multipath:
+    """Give every host addresses, and ``left`` and ``right`` source rules and MPTCP endpoints. Raises RigError."""
+    plans = {name: addressing.addresses(lab, host) for name, host in lab.hosts.items()}
+    for name in ("left", "right"):
+        host = lab.hosts[name]
+        endpoints = mptcp.client_endpoints if name == "left" else mptcp.server_endpoints
+        plans[name] += addressing.source_rules(lab, host) + mptcp.enable() + endpoints(lab, host)
+    each(lab, plans)
+    cables = list(lab.topology.between("left", "right"))
+    left, right = (HostEnd(lab.hosts[port.node], lab.address(port)) for port in cables[0].ports)
+    return Multipath(lab, left, right, len(cables))

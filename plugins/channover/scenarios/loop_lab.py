@@ -1,0 +1,332 @@
+"""A laboratory for the tunnel loop: a tunnel over MPTCP is made to feed on itself, watched, and guarded.
+
+The loop is the subflow of the tunnel's carrier that goes through the tunnel. Data on it waits for later data of the very
+connection that is to carry it. Not every kernel opens that subflow by itself, or
+keeps using it: :class:`LoopLab` says what it does about that, step by step.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from statistics import fmean
+
+import allure
+
+from channover.errors import RigError
+from channover.hosts.host import Host, until
+from channover.measure.activity import Waiting
+from channover.model.plan import EndpointAdd, EndpointChange, Operation, Plan, RouteAdd, SysctlSet
+from channover.network.loop_guard import Guard, both_guard, hits, matches_mptcp, source_guard
+from channover.network.openvpn import join_listener
+from channover.network.tunnel import Tunnel, TunnelEnd
+from channover.observe.nics import Sampler
+from channover.observe.sockets import subflows
+from channover.scenarios.tunnels import LoopSigns, Tunnels, all_applied
+from channover.verdict.expectation import Measured
+from channover.verdict.loop import Form
+
+LOOP_ENDPOINT = 40
+"""The id of the endpoint that a tool adds for the tunnel's address: above those of the lab's NICs."""
+INNER_WAIT = 8.0
+"""Seconds that the subflow within the tunnel may take: its SYN is sent again after 1, 3 and 7 s (RFC 6298, 2.1 and 5.5)."""
+INNER_TRIES = 4
+COLLAPSE = 12.0
+"""Seconds that the rate of a tunnel that feeds on itself may take to collapse, and to stay so for five of them."""
+COLLAPSES = 3
+RECOVERY = 20.0
+"""Seconds that a tunnel may take to come back behind its guard, where the loop was shorter."""
+STEADY = 2
+"""Seconds that a rate has to last before a tunnel counts as recovered."""
+REFUSING = 15.0
+"""Seconds in which a guard has to meet the carrier: OpenVPN sends something after 10 s of silence (``keepalive``)."""
+
+
+@dataclass
+class LoopLab:
+    """A tunnel that can be made to feed on itself."""
+
+    tunnels: Tunnels = field(repr=False)
+    tunnel: Tunnel = field(repr=False)
+    began: float = 0.0
+    """When the load in the loop began (``time.monotonic()``)."""
+    _tries: int = 0
+
+    @contextmanager
+    def load(self) -> Iterator[None]:
+        """Send datagrams through the tunnel for the length of a block, more than one link carries."""
+        with self.tunnels.load(self.tunnel):
+            yield
+
+    def rate(self, name: str) -> Measured:
+        """Measure what comes out of the tunnel at the server, in bit/s of IP packets, while a load runs."""
+        return self.tunnels.rate(self.tunnel, name)
+
+    def signs(self, *ends: TunnelEnd) -> LoopSigns:
+        """Return every sign of the loop at these ends (none named: at both)."""
+        return self.tunnels.signs(self.tunnel, *ends)
+
+    @property
+    def programs(self) -> Measured:
+        """How many of the tunnel's two programs run."""
+        return self.tunnels.running(self.tunnel)
+
+    @property
+    def tries(self) -> Measured:
+        """How often the loop was closed until the rate collapsed; one more than was tried where it never did."""
+        return self.tunnels.counted("tries until the rate collapsed", self._tries)
+
+    @contextmanager
+    def closed(self, ceiling: float) -> Iterator[None]:
+        """Have the tunnel feed on itself under a load, until less than ``ceiling`` bit/s leaves it for five seconds.
+
+        What was sent before the loop closed comes out first. A kernel may leave the looped subflows idle, for good or by
+        turns: the tunnel's own address is preferred, and the loop is closed ``COLLAPSES`` times at most. The last one
+        counts, whatever becomes of it.
+        """
+        for number in range(1, COLLAPSES + 1):
+            with self.route_into_tunnel(), self.close_loop(), self.load(), self.prefer_tunnel():
+                self.began = time.monotonic()
+                fell = self._collapses(ceiling)
+                self._tries = number if fell else number + 1
+                if fell or number == COLLAPSES:
+                    yield
+                    return
+            with allure.step(f"the loop did no lasting harm in {COLLAPSE:g} s: it is closed anew"):
+                pass
+
+    def _collapses(self, ceiling: float) -> bool:
+        device = self.tunnel.server.device
+        with Sampler(self.tunnel.server.host, [device]) as sampler:
+            found = self._until("collapse", sampler, COLLAPSE, 5, lambda rate: rate < ceiling)
+        return found is not None
+
+    def _until(
+        self, title: str, sampler: Sampler, limit: float, seconds: int, holds: Callable[[float], bool]
+    ) -> float | None:
+        """Wait until each of some consecutive ``seconds`` has a rate (bit/s) as wanted; None where ``limit`` is over.
+
+        Returns when those began, in seconds from the sampler's first sample.
+        """
+        waiting = Waiting(title, limit)
+        found: float | None = None
+        with self.tunnels.record.converges():
+            while found is None and waiting.elapsed < limit:
+                self.tunnels.measuring.progress(waiting)
+                time.sleep(0.1)
+                series = sampler.so_far()
+                rates = series.rate(self.tunnel.server.device, "rx")
+                for first in range(len(rates) - 10 * seconds + 1):
+                    parts = [rates[first + 10 * part : first + 10 * part + 10] for part in range(seconds)]
+                    if all(holds(fmean(part)) for part in parts):
+                        found = series.times[first] - series.times[0]
+                        break
+        waiting.seconds = waiting.elapsed
+        self.tunnels.measuring.progress(waiting)
+        return found
+
+    @contextmanager
+    def close_loop(self) -> Iterator[None]:
+        """Have MPTCP carry the tunnel within itself: with a subflow from its own address to its far one.
+
+        Both are offered as paths, as tools do that add every address they see. Which subflows a kernel opens then hangs
+        on which address it hears of first, and none opens that one always: both orders are tried in turn. A load comes
+        after it: closed behind a full queue, the loop may stay harmless. Raises RigError where the lab could not be made
+        to loop.
+        """
+        offers = [self.announced, self.offered]
+        waiting = Waiting("loop", INNER_TRIES * INNER_WAIT)
+        seen: list[str] = []
+        for attempt in range(INNER_TRIES):
+            with ExitStack() as stack:
+                for offer in offers[:: (-1) ** attempt]:
+                    stack.enter_context(offer())
+                if self._inner(waiting, (attempt + 1) * INNER_WAIT):
+                    self.tunnels.show(self.signs())
+                    yield
+                    return
+                seen += [f"try {attempt + 1}: {one}" for one in self.signs(self.tunnel.client).findings]
+        near, far = (end.address.ip for end in self.tunnel.ends)
+        raise RigError(
+            f"the lab could not be made to loop: no subflow from {near} to {far} was established in {INNER_TRIES} tries of "
+            f"{INNER_WAIT:g} s:\n" + ("\n".join(seen) or "no sign of one")
+        )
+
+    def _inner(self, waiting: Waiting, limit: float) -> bool:
+        """Wait for the subflow between the tunnel's own addresses, until ``limit`` seconds of the waiting are over.
+
+        Both ends must have it: one that the server refuses is established at the client for a moment.
+        """
+        near, far = (str(end.address.ip) for end in self.tunnel.ends)
+        ways = (self.tunnel.client.host, near, far), (self.tunnel.server.host, far, near)
+        with self.tunnels.record.converges():
+            while True:
+                self.tunnels.measuring.progress(waiting)
+                if all(
+                    any(
+                        (one.source, one.destination, one.state) == (source, destination, "ESTAB")
+                        for one in subflows(host)
+                    )
+                    for host, source, destination in ways
+                ):
+                    waiting.seconds = waiting.elapsed
+                    self.tunnels.measuring.progress(waiting)
+                    return True
+                if waiting.elapsed > limit:
+                    return False
+                time.sleep(0.05)
+
+    @contextmanager
+    def offered(self, *, bound: bool = False) -> Iterator[None]:
+        """Offer the client's tunnel address as a path, as tools that add every address they see do.
+
+        ``bound`` ties it to the tunnel's device as well.
+        """
+        end = self.tunnel.client
+        device = end.device if bound else None
+        endpoint = EndpointAdd(LOOP_ENDPOINT, str(end.address.ip), ("subflow", "fullmesh"), device)
+        with end.host.applied(Plan("the tunnel's own address as a path", (endpoint,))):
+            yield
+
+    @contextmanager
+    def announced(self) -> Iterator[None]:
+        """Have the server announce its tunnel address, so that the client opens subflows towards it."""
+        end = self.tunnel.server
+        endpoint = EndpointAdd(LOOP_ENDPOINT, str(end.address.ip), ("signal",))
+        with end.host.applied(Plan("announce the tunnel's own address", (endpoint,))):
+            yield
+
+    @contextmanager
+    def route_into_tunnel(self) -> Iterator[None]:
+        """Have the routes of the client's NICs lead into the tunnel where its far address is meant.
+
+        A mesh has paths from each NIC to that address; by a NIC's own table they go round the tunnel, unharmed.
+        """
+        end = self.tunnel.client
+        tables = sorted({rule.table for rule in end.host.state().rules if rule.source != "all"}, key=str)
+        routes = [RouteAdd(str(end.address.network), end.device, table=table) for table in tables]
+        with end.host.applied(Plan.of("the tunnel's network by the tunnel, from each NIC", routes)):
+            yield
+
+    @contextmanager
+    def prefer_tunnel(self) -> Iterator[None]:
+        """Have the client prefer its tunnel address, come what may.
+
+        Its NICs' paths become backups (RFC 8684, 3.3.8), and the kernel takes none for stale: it would soon send nothing
+        by a subflow that waits for what it carries (``Documentation/networking/mptcp-sysctl.rst``, ``stale_loss_cnt``).
+        """
+        host = self.tunnel.client.host
+        known = [one for one in host.state().endpoints.values() if one.id != LOOP_ENDPOINT]
+        changes: list[Operation] = [SysctlSet("net/mptcp/stale_loss_cnt", "0")]
+        changes += [EndpointChange(one.id, ("backup", *{"fullmesh"}.intersection(one.flags))) for one in known]
+        with host.applied(Plan.of("the tunnel's own address preferred", changes)):
+            yield
+
+    def wait_for(self, form: Form, timeout: float = 10.0) -> LoopSigns:
+        """Wait for at most ``timeout`` seconds until the loop shows in a form; return every sign that there is then."""
+        self._wait(lambda: any(one.form is form for one in self.signs().findings), form.value, timeout)
+        found = self.signs()
+        self.tunnels.show(found)
+        return found
+
+    def wait_clear(self, timeout: float = 10.0) -> LoopSigns:
+        """Give the client's looped subflows time (seconds) to end; return the signs that are left there.
+
+        The server's may stay for longer: one on which nothing is sent meets no guard, and carries nothing.
+        """
+        harmless = {Form.PENDING, Form.ENDPOINT}
+        client = self.tunnel.client
+        self._wait(lambda: {one.form for one in self.signs(client).findings} <= harmless, "none", timeout)
+        return self.signs(client)
+
+    def _wait(self, condition: Callable[[], bool], form: str, timeout: float) -> None:
+        with self.tunnels.record.converges(), suppress(RigError):  # what is there then is for the test to judge
+            until(condition, f"signs of a loop: {form}", timeout, 0.05)
+
+    @contextmanager
+    def guarded_at_both_ends(self) -> Iterator[Guarded]:
+        """Load, at both ends, the guard that covers both directions, for the length of a block."""
+        ends = self.tunnel.ends
+        guards = [(end.host, both_guard(self.tunnel, end.host, option=matches_mptcp(end.host))) for end in ends]
+        with self._guarded(guards) as guarded:
+            yield guarded
+
+    @contextmanager
+    def guarded_at_the_source(self) -> Iterator[Guarded]:
+        """Load the article's guard for the length of a block: the client rejects the carrier from the tunnel's own address."""
+        client = self.tunnel.client.host
+        with self._guarded([(client, source_guard(self.tunnel, client))]) as guarded:
+            yield guarded
+
+    @contextmanager
+    def _guarded(self, guards: Sequence[tuple[Host, Guard]]) -> Iterator[Guarded]:
+        lasted = time.monotonic() - self.began if self.began else 0.0
+        with (
+            Sampler(self.tunnel.server.host, [self.tunnel.server.device]) as sampler,
+            all_applied([(host, guard.plan) for host, guard in guards]),
+        ):
+            yield Guarded(self, guards, sampler, max(RECOVERY, lasted))
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """A tunnel behind guards, from the moment at which they were loaded."""
+
+    lab: LoopLab = field(repr=False)
+    guards: Sequence[tuple[Host, Guard]] = field(repr=False)
+    sampler: Sampler = field(repr=False)
+    longest_timer: float
+    """How long (seconds) a retransmission timer may still run that the loop has wound up.
+
+    It doubles each time (RFC 6298, 5.5), so it runs for as long again as the loop has lasted. ``RECOVERY`` at least.
+    """
+
+    @property
+    def refused(self) -> list[Measured]:
+        """How many packets of the carrier each end's guard has refused; waits for the first of each.
+
+        Raises RigError where a guard is not loaded.
+        """
+        return [self._refused(host, guard) for host, guard in self.guards]
+
+    def _refused(self, host: Host, guard: Guard) -> Measured:
+        with self.lab.tunnels.record.converges(), suppress(RigError):
+            until(lambda: hits(host, guard).total > 0, f"the guard of {host.name} to meet the carrier", REFUSING, 0.1)
+        met = hits(host, guard)
+        value = self.lab.tunnels.counted(f"packets that the guard of {host.name} refused", met.total)
+        return replace(value, explain=lambda: f"{host.name}: {met}\n{self.lab.signs()}")
+
+    def time_to_recover(self, floor: float) -> Measured:
+        """Return how long (seconds) after the guards traffic left the tunnel above ``floor``, and did so for two seconds.
+
+        What was queued in the loop comes out in a burst, and the carrier may stall once more behind it. Where it does not
+        recover while the longest timer runs, the time is that and a second more.
+        """
+        longest = self.longest_timer + STEADY + 1
+        found = self.lab._until("recovery", self.sampler, longest, STEADY, lambda rate: rate > floor)
+        value = self.lab.tunnels.counted("time to recover", longest - STEADY if found is None else found, "s")
+        return replace(value, explain=self._explain)
+
+    def _explain(self) -> str:
+        met = [f"{host.name}: {guard.name} met {hits(host, guard)}" for host, guard in self.guards]
+        recent = self.sampler.so_far().rate(self.lab.tunnel.server.device, "rx")[-10:]
+        rate = (
+            f"in the last second {fmean(recent) / 1e6:.1f} Mbit/s left the tunnel" if recent else "nothing was sampled"
+        )
+        return "\n".join([rate, *met, str(self.lab.signs())])
+
+
+@contextmanager
+def loop_lab(tunnels: Tunnels, *, joins: bool = True) -> Iterator[LoopLab]:
+    """Bring up an OpenVPN tunnel that can be made to feed on itself, for the length of a block.
+
+    Eight subflows can be added, and Linux 6.1 opens some of a mesh twice: with one server address, few of them leave room
+    for the loop's. With ``joins`` the server goes on taking subflows, as the article's kernel did: OpenVPN stops listening
+    once its client is there.
+    """
+    with tunnels.multipath.one_server_address(), tunnels.openvpn() as tunnel, ExitStack() as stack:
+        if joins:
+            stack.enter_context(join_listener(tunnel))
+        yield LoopLab(tunnels, tunnel)

@@ -1,0 +1,250 @@
+"""Tunnels over the paths of a test: ``ssh -w`` and OpenVPN, each for the length of a block, and what they carry."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
+
+import allure
+
+from channover.errors import RigError
+from channover.hosts.host import Host
+from channover.measure.activity import End, Measuring
+from channover.measure.cpu_lock import measuring_slot
+from channover.measure.device_rate import DeviceRate
+from channover.measure.flow import Flow
+from channover.measure.record import Record
+from channover.model.link import Link
+from channover.model.plan import Plan
+from channover.model.topology import Port
+from channover.network.openvpn import openvpn_tunnel
+from channover.network.programs.iperf import PORTS
+from channover.network.ssh_tunnel import ssh_login, ssh_server, ssh_tunnel
+from channover.network.tunnel import Tunnel, TunnelEnd, through, way_back
+from channover.observe.nics import NicSeries, Sampler
+from channover.observe.sockets import subflows
+from channover.scenarios.labs import HostEnd, Multipath
+from channover.verdict.expectation import Measured, count
+from channover.verdict.loop import Form, LoopFinding, loops
+
+LOAD_PORT = PORTS[-1]
+"""TCP and UDP port of a background load."""
+LOAD = 1.5
+"""Links' worth of datagrams that a background load offers: more than one link carries, less than two."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What the NICs of a tunnel's hosts carried under a load that ``began`` at a moment (seconds since the epoch)."""
+
+    title: str
+    hosts: Sequence[Host]
+    series: Mapping[str, NicSeries]
+    link: Link
+    began: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class LoopSigns:
+    """Every sign, at one moment, that a tunnel's carrier rides within the tunnel."""
+
+    where: str
+    findings: tuple[LoopFinding, ...]
+    count: Callable[[str, float, str], Measured] = field(repr=False)
+
+    def of(self, form: Form) -> Measured:
+        """Return how many signs there are of a form."""
+        found = [one for one in self.findings if one.form is form]
+        return self._counted(f"signs of a loop by {form.value} at {self.where}", found)
+
+    @property
+    def all(self) -> Measured:
+        """How many signs there are, of whatever form."""
+        return self._counted(f"signs of a loop at {self.where}", self.findings)
+
+    @property
+    def carrying(self) -> Measured:
+        """How many subflows there are that carry the tunnel within itself: an endpoint, or an attempt, carries nothing."""
+        found = [one for one in self.findings if one.form not in (Form.PENDING, Form.ENDPOINT)]
+        return self._counted(f"subflows within the tunnel at {self.where}", found)
+
+    def _counted(self, name: str, found: Sequence[LoopFinding]) -> Measured:
+        return replace(self.count(name, len(found), "1"), explain=self.__str__)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.findings)) or "no sign of a loop"
+
+
+@dataclass(frozen=True)
+class Tunnels:
+    """Tunnels from ``left`` to ``right`` that MPTCP carries, each for the length of a block."""
+
+    multipath: Multipath
+    record: Record
+    measuring: Measuring
+    loaded: Callable[[Loaded], None] = field(default=lambda _: None, repr=False)
+
+    @contextmanager
+    def ssh(self, *, compression: bool = False, mptcp: bool = True) -> Iterator[Tunnel]:
+        """Bring up ``ssh -w`` (article, stage 3, round 1)."""
+        left, right = self.multipath.left, self.multipath.right
+        with ssh_server(right.host, mptcp=mptcp) as server:
+            login = ssh_login(left.host, server, str(right.address.ip))
+            making = ssh_tunnel(login, compression=compression, mptcp=mptcp)
+            with self.record.converges():
+                made = making.__enter__()
+            try:
+                yield made
+            finally:
+                making.__exit__(None, None, None)
+
+    @contextmanager
+    def openvpn(self, *, mptcp: bool = True) -> Iterator[Tunnel]:
+        """Bring up OpenVPN over TCP without cipher (article, stage 3, round 2)."""
+        left, right = self.multipath.left, self.multipath.right
+        making = openvpn_tunnel(left.host, right.host, str(right.address.ip), mptcp=mptcp)
+        with self.record.converges():
+            made = making.__enter__()
+        try:
+            yield made
+        finally:
+            making.__exit__(None, None, None)
+
+    def counted(self, name: str, number: float, unit: str = "1") -> Measured:
+        """Return a value that is known exactly, whose comparisons the report shows."""
+        return count(name, number, self.record.readings.append, unit)
+
+    def processor_time(self, tunnel: Tunnel) -> float:
+        """Return the processor time (seconds) that the client's end of a tunnel has used so far (``proc(5)``, stat: utime).
+
+        What the kernel does for it is left out: that is the same for whatever it computes.
+        """
+        fields = tunnel.client.host.read(f"/proc/{tunnel.client.process.pid}/stat").rpartition(") ")[2].split()
+        return int(fields[11]) / os.sysconf("SC_CLK_TCK")
+
+    def cost(self, tunnel: Tunnel, flow: Flow, since: float, name: str) -> Measured:
+        """Return the processor time (seconds) that the client's end has used for each Gbit of a flow's goodput.
+
+        ``since`` is what it had used before the flow: the exchange of keys is not the flow's.
+        """
+        gigabits = flow.goodput.value * flow.seconds / 1e9
+        return self.counted(name, (self.processor_time(tunnel) - since) / gigabits, "s")
+
+    def answered(self, tunnel: Tunnel) -> Measured:
+        """Send three ICMP echo requests through a tunnel; return how many were answered."""
+        far = str(tunnel.server.address.ip)
+        done = tunnel.client.host.run("ping", "-n", "-c", "3", "-i", "0.2", "-W", "2", far, check=False)
+        match = re.search(r"(\d+) received", done.stdout)
+        return self.counted("echo requests answered, of three", int(match[1]) if match else 0)
+
+    def carrier_subflows(self, tunnel: Tunnel, end: TunnelEnd) -> Measured:
+        """Return how many established subflows a tunnel's carrier has at an end: none where it is no MPTCP connection.
+
+        One that fell back to TCP has a single one.
+        """
+        found = [
+            one
+            for one in subflows(end.host)
+            if one.mptcp and one.state == "ESTAB" and tunnel.port in (one.source_port, one.destination_port)
+        ]
+        explained = "\n".join(map(str, found)) or "the carrier is no MPTCP connection, or fell back to TCP"
+        value = self.counted(f"subflows of the carrier at {end.host.name}", len(found))
+        return replace(value, explain=lambda: explained)
+
+    @contextmanager
+    def load(self, tunnel: Tunnel) -> Iterator[None]:
+        """Send through the tunnel, in the background, for the length of a block: more than one link's rate.
+
+        TCP goes through ``ssh -w``, UDP through OpenVPN. Less than the links carry together: behind a full queue a loop's own
+        packets are lost, and MPTCP sends what they held by the other paths. iperf3's own figures are not asked for: a loop
+        stops its control connection too.
+        """
+        server = tunnel.server.host.spawn("iperf3", "-s", "-p", str(LOAD_PORT), "--forceflush")
+        words = ["iperf3", "-c", str(tunnel.server.address.ip), "-p", str(LOAD_PORT), "-t", "300"]
+        if tunnel.kind == "openvpn":
+            words += ["-u", "-l", "1390", "-b", f"{LOAD * self.multipath.link.rate:.0f}"]
+        with ExitStack() as stack:
+            stack.callback(server.stop, 1.0)
+            server.wait_for("Server listening", 5.0)
+            self.record.waiting += stack.enter_context(measuring_slot(self.measuring))
+            stack.enter_context(self._watched(tunnel))
+            client = tunnel.client.host.spawn(*words)
+            stack.callback(client.stop, 1.0)
+            server.wait_for("connected to", 10.0)
+            yield
+
+    @contextmanager
+    def _watched(self, tunnel: Tunnel) -> Iterator[None]:
+        """Sample the NICs of both hosts for the length of a block, and tell what they carried, whatever became of it."""
+        hosts = [end.host for end in tunnel.ends]
+        began = time.time()
+        samplers = [Sampler(host) for host in hosts]
+        try:
+            yield
+        finally:
+            with suppress(RigError):  # a host that is gone is what the test has failed of
+                series = {one.host.name: one.stop() for one in samplers}
+                title = f"load through {tunnel.kind}, {hosts[0].name}→{hosts[1].name}"
+                link = self.multipath.link
+                self.loaded(Loaded(title, hosts, series, link, began, time.time() - began))
+
+    def rate(self, tunnel: Tunnel, name: str) -> Measured:
+        """Measure what comes out of the tunnel's device at the server, in bit/s of IP packets, while a load runs."""
+        device = tunnel.server.device
+        return Measured(
+            name,
+            source=DeviceRate(name, Sampler(tunnel.server.host, [device]), device, self.measuring, self.record),
+            record=self.record.readings.append,
+            explain=lambda: str(self.signs(tunnel)),
+        )
+
+    def running(self, tunnel: Tunnel) -> Measured:
+        """Return how many of the two programs that hold a tunnel still run: without them nothing is a loop's doing."""
+        alive = [end.process.poll() is None for end in tunnel.ends]
+        words = "\n".join(
+            f"{end.host.name}: {end.process.argv[0]} ended with code {end.process.poll()}"
+            for end, runs in zip(tunnel.ends, alive, strict=True)
+            if not runs
+        )
+        return replace(self.counted("the tunnel's programs that run", sum(alive)), explain=lambda: words)
+
+    def signs(self, tunnel: Tunnel, *ends: TunnelEnd) -> LoopSigns:
+        """Return every sign that the carrier rides within the tunnel, at these ends of it (none named: at both)."""
+        looked = ends or tunnel.ends
+        found: list[LoopFinding] = []
+        for end in looked:
+            found += loops(subflows(end.host), end.host.state().endpoints.values(), [tunnel.inner(end.host)])
+        return LoopSigns(" and ".join(end.host.name for end in looked), tuple(found), self.counted)
+
+    def show(self, signs: LoopSigns) -> None:
+        """Attach signs of a loop to the test's report."""
+        allure.attach(str(signs), "the loop, as it was detected", allure.attachment_type.TEXT)
+
+    @contextmanager
+    def to_beyond(self, tunnel: Tunnel) -> Iterator[End]:
+        """Route from ``left`` through the tunnel to ``beyond``, behind ``right``; gives the far end."""
+        lab = self.multipath.lab
+        (cable,) = lab.topology.between("right", "beyond")
+        near, far = cable.ports
+        address = lab.address(far)
+        beyond = lab.hosts["beyond"]
+        gateway: TunnelEnd = tunnel.server
+        plans = [(lab.hosts[name], plan) for name, plan in through(tunnel, gateway, f"{address.ip}/32").items()]
+        device = beyond.nic(far.nic).device
+        plans.append((beyond, way_back(tunnel, device, str(lab.address(Port(near.node, near.nic)).ip))))
+        with all_applied(plans):
+            yield HostEnd(beyond, address)
+
+
+@contextmanager
+def all_applied(plans: Sequence[tuple[Host, Plan]]) -> Iterator[None]:
+    """Apply plans for the length of a block."""
+    with ExitStack() as stack:
+        for host, plan in plans:
+            stack.enter_context(host.applied(plan))
+        yield

@@ -1,0 +1,1 @@
+"""The lab file: its schema, its fields, and its faults in words."""

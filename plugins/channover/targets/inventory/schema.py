@@ -1,0 +1,286 @@
+"""Labs of real hosts, as one YAML file describes them: hosts, their SSH addresses and test NICs, and the cables.
+
+``load`` reads and checks such a file; no host is contacted. ``schema`` is its JSON Schema, for editors. Rates are bit/s.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+from pydantic.config import JsonDict
+
+from channover.errors import UsageError
+from channover.model.topology import Port, Role
+from channover.targets.inventory import strict_yaml as yaml_lines
+from channover.targets.inventory.faults import Fault, InventoryError, worded
+from channover.targets.inventory.fields import (
+    Address,
+    Device,
+    DeviceOrMac,
+    End,
+    File,
+    JumpHost,
+    KeyFile,
+    Label,
+    Number,
+    Rate,
+    User,
+    is_mac,
+)
+from channover.targets.inventory.strict_yaml import Where
+
+_NAMES_ONLY: JsonDict = {"additionalProperties": False}
+_STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Ssh(BaseModel):
+    """How a host is reached. Secrets never stand here: keys are files, or an SSH agent's."""
+
+    model_config = _STRICT
+    address: Address
+    """IP address or host name that SSH connects to."""
+    port: Number = 22
+    """TCP port of the host's SSH server."""
+    user: User = "root"
+    """User to log in as."""
+    key: KeyFile = None
+    """Private key's file; a relative path is relative to this file. Without it the SSH agent and the usual keys serve."""
+    known_hosts: File = None
+    """File with the host keys that are trusted; without it the user's own known_hosts."""
+    jump: JumpHost = None
+    """Host to go through, as USER@HOST:PORT."""
+
+
+class HostEntry(BaseModel):
+    """A Linux machine of the lab."""
+
+    model_config = _STRICT
+    ssh: Ssh
+    """How the host is reached."""
+    sudo: bool = False
+    """Whether commands need sudo: true where the user is not root."""
+    role: Role = Role.HOST
+    """host, or switch: a Linux machine that bridges between its NICs."""
+    management: Device
+    """Interface that carries the SSH connection. It is never changed."""
+    nics: Annotated[Mapping[Label, DeviceOrMac], Field(min_length=1, json_schema_extra=_NAMES_ONLY)]
+    """Test NICs: a label for each, and its device's name or its MAC address. Nothing else is ever changed."""
+
+    _name: str = PrivateAttr(default="")
+
+    @property
+    def name(self) -> str:
+        """The host's name in its lab."""
+        return self._name
+
+
+class CableEntry(BaseModel):
+    """A cable between two NICs, or between a NIC and a port of a switch."""
+
+    model_config = _STRICT
+    ends: tuple[End, End]
+    """Both ends, as HOST.NIC or SWITCH.PORT."""
+    rate: Rate
+    """Rate of the link, such as 100mbit or 1gbit."""
+
+    @property
+    def ports(self) -> tuple[Port, Port]:
+        """Both ends."""
+        a, b = (Port(*end.split(".")) for end in self.ends)
+        return a, b
+
+
+class SwitchEntry(BaseModel):
+    """A switch that is only cabled: it is not logged in to."""
+
+    model_config = _STRICT
+    description: str = ""
+    """Make, model, place: whatever helps who stands in front of it."""
+    ports: Annotated[tuple[Label, ...], Field(min_length=1)]
+    """Names of the ports that cables end in."""
+
+
+class Allows(BaseModel):
+    """What a run may do beside configuring the test NICs."""
+
+    model_config = _STRICT
+    nics_down: bool = True
+    """Whether test NICs may be set down, as when a cable is pulled."""
+    reboot: bool = False
+    """Whether hosts may be rebooted."""
+
+
+class LabEntry(BaseModel):
+    """One lab: hosts and the cables between them. One run at a time takes it."""
+
+    model_config = _STRICT
+    allows: Allows = Field(default_factory=Allows)
+    """What the lab allows."""
+    hosts: Annotated[Mapping[Label, HostEntry], Field(min_length=1, json_schema_extra=_NAMES_ONLY)]
+    """The hosts by name."""
+    cables: tuple[CableEntry, ...] = ()
+    """The cables; each NIC has at most one."""
+    switches: Mapping[Label, SwitchEntry] = Field(default_factory=dict, json_schema_extra=_NAMES_ONLY)
+    """Switches that are not logged in to, by name."""
+
+    _name: str = PrivateAttr(default="")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_empty(cls, data: object) -> object:
+        """Leave out what was left empty, so that all of its lines can be comments."""
+        return {key: value for key, value in data.items() if value is not None} if isinstance(data, dict) else data
+
+    @property
+    def name(self) -> str:
+        """The lab's name in its inventory."""
+        return self._name
+
+
+class Inventory(BaseModel):
+    """Labs of real hosts for channover. Secrets never stand here."""
+
+    model_config = _STRICT
+    labs: Annotated[Mapping[Label, LabEntry], Field(min_length=1, json_schema_extra=_NAMES_ONLY)]
+    """The labs by name. They share no host."""
+
+    def model_post_init(self, _context: object) -> None:
+        """Tell each lab and each host its name."""
+        for name, lab in self.labs.items():
+            lab._name = name
+            for label, host in lab.hosts.items():
+                host._name = label
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of an inventory."""
+    found = Inventory.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": "urn:channover:inventory:1", **found}
+
+
+def load(path: Path) -> Inventory:
+    """Read and check an inventory; no host is contacted.
+
+    Raises InventoryError, a UsageError of one line that names file, line, field and remedy.
+    """
+    try:
+        document = yaml_lines.parse(yaml_lines.read(path))
+    except yaml_lines.Unreadable as error:
+        raise InventoryError.at(path, error.line, error.where, str(error)) from None
+    if not isinstance(document.value, dict):
+        what = "is empty" if document.value is None else "is no mapping of names"
+        raise InventoryError.at(path, 0, (), f"{what}; begin with 'labs:', as inventory/example.yaml does")
+    try:
+        found = Inventory.model_validate(document.value, context={"folder": path.parent})
+    except ValidationError as error:
+        raise InventoryError.of(path, document, worded(error.errors(include_url=False), _fields)) from None
+    faults = list(_faults(found))
+    if faults:
+        raise InventoryError.of(path, document, faults)
+    return found
+
+
+def ssh_from(text: str, **options: str | None) -> Ssh:
+    """Return how to reach what a text such as ``root@host:22`` names. ``options`` are further fields.
+
+    Relative paths are relative to the working folder. Raises UsageError.
+    """
+    user, at, rest = text.rpartition("@")
+    match = re.fullmatch(r"(\[[^]]*\]|[^:]*)(?::(.*))?", rest)
+    host, port = (match[1], match[2]) if match else (rest, None)
+    given = {"address": host, "port": port, "user": user if at else None, **options}
+    try:
+        data = {name: value for name, value in given.items() if value is not None}
+        return Ssh.model_validate(data, context={"folder": Path.cwd()})
+    except ValidationError as error:
+        (fault, *_) = worded(error.errors(include_url=False), lambda _: tuple(Ssh.model_fields))
+        raise UsageError(f"{yaml_lines.shown(fault.where)}: {fault.what}") from None
+
+
+def _fields(where: Where) -> Sequence[str]:
+    """Return the names of the fields that may stand at a place."""
+    models: dict[int, Any] = {0: Inventory, 2: LabEntry}
+    if len(where) > 2:
+        within = {"allows": Allows, "hosts": HostEntry, "cables": CableEntry, "switches": SwitchEntry}
+        models |= {3: within[str(where[2])], 4: within[str(where[2])], 5: Ssh}
+    return tuple(models[len(where)].model_fields)
+
+
+def _faults(inventory: Inventory) -> Iterator[Fault]:
+    """Yield what no single value shows: names, NICs and addresses that stand twice, cables that end nowhere."""
+    hosts: dict[tuple[str, int], list[tuple[Where, HostEntry]]] = {}
+    macs: dict[str, Where] = {}
+    for name, lab in inventory.labs.items():
+        top = ("labs", name)
+        for clash in lab.hosts.keys() & lab.switches.keys():
+            yield Fault((*top, "switches", clash), f"a host of this lab is called '{clash}' too; rename one of them")
+        for label, host in lab.hosts.items():
+            where = (*top, "hosts", label)
+            yield from _nic_faults(where, host, macs)
+            yield from _twins(where, host, hosts.setdefault((host.ssh.address, host.ssh.port), []))
+        for label, switch in lab.switches.items():
+            for position, port in enumerate(switch.ports):
+                if port in switch.ports[:position]:
+                    place = (*top, "switches", label, "ports", position)
+                    yield Fault(place, f"port '{port}' is there twice; remove one")
+        yield from _cable_faults(top, lab)
+
+
+def _nic_faults(where: Where, host: HostEntry, macs: dict[str, Where]) -> Iterator[Fault]:
+    devices: dict[str, str] = {}
+    for label, device in host.nics.items():
+        place = (*where, "nics", label)
+        if device == host.management:
+            yield Fault(place, f"{device} is the management interface, which is never a test NIC; name another device")
+        elif device in devices:
+            yield Fault(place, f"NIC '{devices[device]}' is {device} too; name each device once")
+        elif is_mac(device) and device in macs:
+            yield Fault(
+                place, f"{yaml_lines.shown(macs[device])} has {device} too; a MAC address is one NIC's, correct one"
+            )
+        devices.setdefault(device, label)
+        if is_mac(device):
+            macs.setdefault(device, place)
+
+
+def _twins(where: Where, host: HostEntry, others: list[tuple[Where, HostEntry]]) -> Iterator[Fault]:
+    """Yield a fault where an earlier host has the same address and port, unless each is behind a jump host of its own."""
+    for other_where, other in others:
+        if host.ssh.jump is None or other.ssh.jump is None or host.ssh.jump == other.ssh.jump:
+            what = f"is port {host.ssh.port} of {yaml_lines.shown(other_where)} too"
+            same_lab = other_where[1] == where[1]
+            rule = "name each host once" if same_lab else "a host belongs to one lab: remove it from one of the two"
+            yield Fault((*where, "ssh", "address"), f"{host.ssh.address} {what}; {rule}")
+            break
+    others.append((where, host))
+
+
+def _cable_faults(top: Where, lab: LabEntry) -> Iterator[Fault]:
+    taken: dict[Port, int] = {}
+    known = {name: switch.ports for name, switch in lab.switches.items()}
+    known |= {name: tuple(host.nics) for name, host in lab.hosts.items()}
+    for number, cable in enumerate(lab.cables):
+        where = (*top, "cables", number, "ends")
+        a, b = cable.ports
+        if a.node == b.node:
+            yield Fault(where, f"both ends are at {a.node}; a cable joins two hosts or switches")
+            continue
+        for position, port in enumerate((a, b)):
+            place = (*where, position)
+            if port.node not in known:
+                yield Fault(place, f"there is no host or switch '{port.node}' in this lab; there is: {_some(known)}")
+            elif port.nic not in known[port.node]:
+                has = _some(known[port.node])
+                yield Fault(place, f"'{port.node}' has no NIC or port '{port.nic}'; it has: {has}")
+            elif port in taken:
+                yield Fault(place, f"{port} has a cable already (cables.{taken[port]}); a NIC has at most one")
+            taken.setdefault(port, number)
+
+
+def _some(names: Mapping[str, object] | Sequence[str]) -> str:
+    found = list(names)
+    return ", ".join(found[:8]) + (", …" if len(found) > 8 else "")

@@ -1,0 +1,1 @@
+"""Labs of real hosts: leases, placement, cabling, checks before and after."""

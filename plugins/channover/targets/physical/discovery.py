@@ -1,0 +1,284 @@
+"""Writes the beginning of an inventory from a live host: its NICs, what they are, and the interface that SSH came by.
+
+Everything is read with ``ip`` (iproute2) and from ``/sys/class/net`` (kernel, Documentation/ABI/testing/sysfs-class-net);
+nothing is changed, and no privilege is needed. A NIC is a device that sysfs ties to a device of a bus.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from string import ascii_lowercase
+from typing import Any
+
+from channover.errors import RigError
+from channover.hosts.guardian.facts import carriers, speed_of
+from channover.hosts.host import Host
+from channover.targets.inventory.fields import LABEL, device_or_mac
+
+_FACTS = r"""
+cd /sys/class/net || exit 1
+for device in *; do
+    [ -e "$device/device" ] || continue
+    driver=$(readlink "$device/device/driver")
+    driver=${driver##*/}
+    speed=$(cat "$device/speed" 2> /dev/null)
+    duplex=$(cat "$device/duplex" 2> /dev/null)
+    kind=wired
+    if [ -e "$device/wireless" ] || [ -e "$device/phy80211" ]; then kind=wireless; fi
+    printf '%s %s %s %s %s\n' "$device" "${driver:-unknown}" "${speed:--1}" "${duplex:-unknown}" "$kind"
+done
+"""
+
+
+@dataclass(frozen=True)
+class _Device:
+    """A NIC as the host shows it; ``speed`` is bit/s, None where it is not known."""
+
+    name: str
+    driver: str
+    speed: int | None
+    duplex: str
+    wireless: bool
+
+
+@dataclass(frozen=True)
+class _Interface:
+    """What ``ip`` tells of any interface."""
+
+    name: str
+    mac: str
+    up: bool
+    carrier: bool
+    kind: str
+    master: str
+    below: str
+    addresses: tuple[str, ...]
+
+
+def discovered(
+    host: Host,
+    address: str,
+    user: str,
+    port: int,
+    *,
+    connection: str = "",
+    key: str = "",
+    known_hosts: str = "",
+    jump: str = "",
+) -> str:
+    """Return commented YAML of a lab that has this one host; its cables are left to fill in.
+
+    ``address``, ``user``, ``port``, ``key``, ``known_hosts`` and ``jump`` are written down as they are. ``connection`` is
+    what sshd sets as SSH_CONNECTION (``ssh(1)``): the client's address and port, the server's address and port. It tells
+    the management interface; without it that is the one with ``address``, or else the one of the default route. Raises
+    RigError where the host does not answer, or shows none.
+    """
+    interfaces = {each.name: each for each in _interfaces(host)}
+    devices = [device for device in _devices(host) if device.name in interfaces]
+    devices.sort(key=lambda device: list(interfaces).index(device.name))
+    defaults = _default_devices(host)
+    management = _management(host, interfaces, address, connection, defaults)
+    stacked = {name: (each.master, each.below) for name, each in interfaces.items()}
+    kept = carriers({management, *defaults}, stacked)
+    ours = [device for device in devices if device.name not in kept and not device.wireless]
+    busy = [device for device in ours if _uses(interfaces[device.name], interfaces)]
+    free = [device for device in ours if device not in busy]
+    label = re.sub(r"[^A-Za-z0-9_-]", "-", host.name)[:32]
+    label = label if re.match(LABEL, label) else "left"
+    options = {"key": key, "known_hosts": known_hosts, "jump": jump}
+    lines = [
+        "# yaml-language-server: $schema=inventory.schema.json",
+        f"# Read from {_printable(address)} by 'channover inventory discover'. Still to do: the other hosts, and the cables.",
+        "# Then: channover inventory validate FILE. Every field is explained in inventory/example.yaml.",
+        "labs:",
+        "  lab: # the lab's name",
+        "    hosts:",
+        f"      {label}: # the host's name; nodes of topologies are called left, right, beyond, …",
+        "        ssh:",
+        f"          address: {_scalar(address)}",
+        f"          port: {port}",
+        f"          user: {_scalar(user)}",
+        *(f"          {name}: {_scalar(value)}" for name, value in options.items() if value),
+        *([] if user == "root" else ["        sudo: true # without a password"]),
+        f"        management: {_scalar(management)} # carries the SSH connection; never changed",
+        "        # Remove what must not be touched: each NIC that stands here may be taken down and given other addresses.",
+        *(["        # Those that the host uses are comments."] if busy else []),
+        "        nics:",
+        *_nic_lines(free, busy, interfaces),
+        *_left_out(interfaces, devices, kept, management),
+        *_cable_lines(label, free),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _nic_lines(free: Sequence[_Device], busy: Sequence[_Device], interfaces: Mapping[str, _Interface]) -> Iterator[str]:
+    macs = [interface.mac for interface in interfaces.values()]
+    for label, device in zip(_labels(len(free) + len(busy)), (*free, *busy), strict=True):
+        interface = interfaces[device.name]
+        unique = _usable(interface.mac) and macs.count(interface.mac) == 1
+        named, also = (interface.mac, device.name) if unique else (device.name, interface.mac)
+        about = [also, device.driver, _link(device, interface), *_uses(interface, interfaces)]
+        mark = "# " if device in busy else ""
+        yield f"          {mark}{label}: {_scalar(named)} # {_printable(', '.join(about))}"
+    if not free:
+        yield "          # No NIC is free on this host: it needs one beside the management interface."
+
+
+def _uses(interface: _Interface, interfaces: Mapping[str, _Interface]) -> list[str]:
+    """Return what else the host uses a NIC for."""
+    above = sorted(other.name for other in interfaces.values() if other.below == interface.name)
+    found = [f"in use: it belongs to {interface.master}"] if interface.master else []
+    found += [f"in use: it has {', '.join(interface.addresses)}"] if interface.addresses else []
+    return found + ([f"in use: {', '.join(above)} is on it"] if above else [])
+
+
+def _left_out(
+    interfaces: Mapping[str, _Interface], devices: Sequence[_Device], kept: frozenset[str], management: str
+) -> Iterator[str]:
+    wireless = {device.name for device in devices if device.wireless}
+    real = {device.name for device in devices}
+    for name, interface in interfaces.items():
+        if name == "lo" or (name in real and name not in kept | wireless):
+            continue
+        if name == management:
+            why = "the management interface"
+        elif name in kept:
+            why = f"the management interface {management} or a default route needs it"
+        else:
+            why = "wireless" if name in wireless else f"no NIC: {interface.kind or 'virtual'}"
+        yield f"        # left out: {_printable(name)}, {_printable(why)}"
+
+
+def _cable_lines(label: str, free: Sequence[_Device]) -> Iterator[str]:
+    yield "    # One entry a cable: its two ends, and the rate of its link."
+    yield "    # cables:"
+    for name, device in zip(_labels(len(free)), free, strict=True):
+        yield f"    #   - ends: [{label}.{name}, HOST.NIC]"
+        yield f"    #     rate: {_rate(device.speed) or 'RATE'}"
+
+
+def _labels(number: int) -> list[str]:
+    return [ascii_lowercase[each] if each < 26 else f"n{each + 1}" for each in range(number)]
+
+
+def _link(device: _Device, interface: _Interface) -> str:
+    if not interface.up:
+        return "set down: carrier and speed are not known"
+    if not interface.carrier:
+        return "no carrier"
+    return (
+        f"carrier, {_rate(device.speed)} {device.duplex} duplex" if _rate(device.speed) else "carrier, speed not known"
+    )
+
+
+def _rate(speed: int | None) -> str:
+    """Return a speed (bit/s) as a rate in tc's notation, or nothing where it is not known."""
+    if speed is None:
+        return ""
+    return f"{speed / 10**9:g}gbit" if speed >= 10**9 else f"{speed // 10**6}mbit"
+
+
+def _usable(mac: str) -> bool:
+    try:
+        return ":" in device_or_mac(mac)
+    except ValueError:
+        return False
+
+
+def _scalar(text: str) -> str:
+    """Return a text as it may stand in YAML: quoted unless it is a word in every version of it."""
+    plain = re.fullmatch(r"[A-Za-z~/][A-Za-z0-9_./@-]*", text) and text.lower() not in _RESERVED
+    return text if plain else json.dumps(text)
+
+
+_RESERVED = frozenset(("y", "n", "yes", "no", "true", "false", "on", "off", "null", "~"))
+
+
+def _printable(text: str) -> str:
+    return "".join(sign if sign.isprintable() else "?" for sign in text)
+
+
+def _management(
+    host: Host, interfaces: Mapping[str, _Interface], address: str, connection: str, defaults: Sequence[str]
+) -> str:
+    """Return the interface with the address that SSH came to, or the one that answers leave by."""
+    words = connection.split()
+    for own in (*words[2:3], address):
+        for interface in interfaces.values():
+            if interface.name != "lo" and any(_same(own, each.partition("/")[0]) for each in interface.addresses):
+                return interface.name
+    if words and _is_address(words[0]):
+        routes = _json(host, "ip", "-j", "route", "get", words[0].partition("%")[0], check=False)
+        for route in routes:
+            if route.get("dev") in interfaces and route["dev"] != "lo":
+                return str(route["dev"])
+    if defaults:
+        return defaults[0]
+    raise RigError(
+        f"{host.name}: no interface has the address {address}, and there is no default route: "
+        "name the management interface in an inventory written by hand"
+    )
+
+
+def _is_address(text: str) -> bool:
+    return _same(text, text)
+
+
+def _same(one: str, other: str) -> bool:
+    try:
+        return ip_address(one.partition("%")[0]) == ip_address(other.partition("%")[0])
+    except ValueError:
+        return False
+
+
+def _default_devices(host: Host) -> list[str]:
+    """Return the devices of the default routes, IPv4's first."""
+    routes = _json(host, "ip", "-j", "route", "show", "default") + _json(
+        host, "ip", "-j", "-6", "route", "show", "default", check=False
+    )
+    hops = [hop for route in routes for hop in (route, *route.get("nexthops", ()))]
+    return list(dict.fromkeys(str(hop["dev"]) for hop in hops if "dev" in hop))
+
+
+def _interfaces(host: Host) -> Iterator[_Interface]:
+    for entry in _json(host, "ip", "-j", "-d", "address", "show"):
+        flags = entry.get("flags", ())
+        yield _Interface(
+            name=entry["ifname"],
+            mac=str(entry.get("permaddr") or entry.get("address", "")).lower(),
+            up="UP" in flags,
+            carrier="LOWER_UP" in flags,
+            kind=entry.get("linkinfo", {}).get("info_kind", ""),
+            master=entry.get("master", ""),
+            below=entry.get("link") or "",
+            addresses=tuple(
+                f"{each['local']}/{each['prefixlen']}"
+                for each in entry.get("addr_info", ())
+                if each.get("scope") != "link" and "local" in each
+            ),
+        )
+
+
+def _devices(host: Host) -> Iterator[_Device]:
+    for line in host.run("sh", "-c", _FACTS, quiet=True).stdout.splitlines():
+        match line.split():
+            case [name, driver, speed, duplex, kind]:
+                yield _Device(name, driver, speed_of(speed), duplex, kind == "wireless")
+
+
+def _json(host: Host, *argv: str, check: bool = True) -> list[dict[str, Any]]:
+    done = host.run(*argv, check=False, quiet=True)
+    words = " ".join(done.stderr.split())[:200]
+    if check and done.returncode != 0 and "-j" not in words and "BusyBox" not in words:
+        raise RigError(f"{host.name}: '{' '.join(argv)}' ended with code {done.returncode}: {words}")
+    try:
+        found = json.loads(done.stdout or ("[]" if done.returncode == 0 or not check else ""))
+    except ValueError:
+        raise RigError(
+            f"{host.name}: '{' '.join(argv)}' did not answer in JSON: install iproute2 5.0 or newer"
+        ) from None
+    return [entry for entry in found if isinstance(entry, dict) and entry]

@@ -1,0 +1,279 @@
+"""Lays a topology on a lab of real hosts: which host is which node, which NIC is which, at which rate.
+
+Nodes go to hosts of the same role, each topology cable to a cable of the lab between the same two hosts. What the lab has
+beside that is left alone. Cables of one ``speedup`` all have one rate, and those of a higher speedup are not slower; how
+many times faster they are is not looked at, since an access link has only to be no bottleneck.
+
+The search is depth first with forward checking: a node's candidates are the hosts with enough cables to the neighbours
+already placed, and the open nodes must all find different hosts (a bipartite matching). The same question always has the
+same answer; equal names come first.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+
+from channover.model.topology import Cable, Node, Port, Role, Topology
+from channover.targets.inventory.schema import CableEntry, LabEntry
+
+STEPS = 20_000
+"""The most placements that are tried at one rate before the search gives up: some seconds."""
+
+Pair = frozenset[str]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A topology laid on a lab: hosts by node, NICs by topology port, and the rate of the cables of speedup 1."""
+
+    nodes: Mapping[str, str]
+    """The lab's host for each node."""
+    nics: Mapping[Port, Port]
+    """The lab's NIC for each NIC of a node."""
+    rate: int
+    """Rate (bit/s) of the cables of speedup 1; where there are none, of the slowest ones."""
+    rates: Mapping[float, int]
+    """Rate (bit/s) of the lab's cables for each speedup of the topology's."""
+
+
+def fit(topology: Topology, lab: LabEntry) -> Fit | str:
+    """Return how a topology lies on a lab, or what the lab lacks for it, in one line."""
+    lacking = _lacking(topology, lab)
+    if lacking:
+        return lacking
+    speedups = sorted({cable.speedup for cable in topology.cables})
+    have = _have(lab)
+    gave_up = False
+    for rates in _ascending(_rates(lab), len(speedups)):
+        by_speedup = dict(zip(speedups, rates, strict=True))
+        search = _Search(topology, lab, by_speedup, have)
+        nodes = search.placed()
+        if nodes is not None:
+            base = by_speedup.get(1.0, min(rates, default=0))
+            return Fit(nodes, _nics(topology, lab, nodes, by_speedup), base, by_speedup)
+        gave_up = gave_up or search.steps > STEPS
+    if gave_up:
+        return (
+            f"no way was found, in {STEPS} steps, to lay the topology {topology.name} on lab {lab.name}; "
+            "call its hosts as the topology's nodes are called"
+        )
+    return _uncabled(topology, lab)
+
+
+def _host_cables(lab: LabEntry) -> list[CableEntry]:
+    """Return the cables between hosts: a switch that is not ours keeps LACP frames (IEEE 802.1Q, 8.6.3) to itself."""
+    return [cable for cable in lab.cables if all(port.node in lab.hosts for port in cable.ports)]
+
+
+def _pair(cable: Cable | CableEntry) -> Pair:
+    a, b = cable.ports
+    return frozenset((a.node, b.node))
+
+
+def _have(lab: LabEntry) -> dict[Pair, Counter[int]]:
+    """Return how many cables there are between two hosts, by rate."""
+    found: dict[Pair, Counter[int]] = {}
+    for entry in _host_cables(lab):
+        found.setdefault(_pair(entry), Counter())[entry.rate] += 1
+    return found
+
+
+def _rates(lab: LabEntry) -> list[int]:
+    """Return the rates of the lab's cables in the order in which they are first named."""
+    return list(dict.fromkeys(cable.rate for cable in _host_cables(lab)))
+
+
+def _ascending(rates: Sequence[int], length: int, least: int = 0) -> Iterator[tuple[int, ...]]:
+    """Yield each way to give ``length`` classes of cables a rate, none slower than the one before."""
+    if length == 0:
+        yield ()
+        return
+    for rate in rates:
+        if rate >= least:
+            for rest in _ascending(rates, length - 1, rate):
+                yield rate, *rest
+
+
+@dataclass
+class _Search:
+    """The search for hosts at given rates. ``need`` and ``have`` count cables by pair of nodes, then by rate."""
+
+    topology: Topology
+    lab: LabEntry
+    by_speedup: Mapping[float, int]
+    have: Mapping[Pair, Counter[int]]
+    need: dict[Pair, Counter[int]] = field(default_factory=dict)
+    steps: int = 0
+
+    def __post_init__(self) -> None:
+        for cable in self.topology.cables:
+            self.need.setdefault(_pair(cable), Counter())[self.by_speedup[cable.speedup]] += 1
+        self.order = self._ordered()
+
+    def placed(self) -> dict[str, str] | None:
+        """Return a host for every node, or None."""
+        return self._placed({}, {node.name: self._candidates(node) for node in self.topology.nodes})
+
+    def _placed(self, nodes: dict[str, str], domains: Mapping[str, list[str]]) -> dict[str, str] | None:
+        if len(nodes) == len(self.order):
+            return {node.name: nodes[node.name] for node in self.topology.nodes}
+        node = self.order[len(nodes)]
+        for host in domains[node.name]:
+            self.steps += 1
+            if self.steps > STEPS:
+                return None
+            left = self._narrowed(node.name, host, {**nodes, node.name: host}, domains)
+            if left is not None:
+                found = self._placed({**nodes, node.name: host}, left)
+                if found is not None:
+                    return found
+        return None
+
+    def _narrowed(
+        self, name: str, host: str, nodes: Mapping[str, str], domains: Mapping[str, list[str]]
+    ) -> dict[str, list[str]] | None:
+        """Return the candidates that are left for the open nodes, or None where they cannot all have one."""
+        left = {
+            other: [one for one in hosts if one != host and self._enough(name, other, host, one)]
+            for other, hosts in domains.items()
+            if other not in nodes
+        }
+        return left if _all_different(left) else None
+
+    def _enough(self, name: str, other: str, host: str, other_host: str) -> bool:
+        need = self.need.get(frozenset((name, other)))
+        return need is None or need <= self.have.get(frozenset((host, other_host)), Counter())
+
+    def _candidates(self, node: Node) -> list[str]:
+        """Return the hosts that a node may be, by its role, its NICs and its cables: its namesake first."""
+        names = {other.name for other in self.topology.nodes}
+        needed = self._degree(node.name, self.need)
+        found = [
+            name
+            for name, host in self.lab.hosts.items()
+            if host.role == node.role and len(host.nics) >= len(node.nics) and needed <= self._degree(name, self.have)
+        ]
+        return sorted(found, key=lambda name: (name != node.name, name in names))
+
+    @staticmethod
+    def _degree(name: str, cables: Mapping[Pair, Counter[int]]) -> Counter[int]:
+        total: Counter[int] = Counter()
+        for pair, rates in cables.items():
+            if name in pair:
+                total += rates
+        return total
+
+    def _ordered(self) -> list[Node]:
+        """Return the nodes so that each, if it can, follows a neighbour, and those with most cables come first."""
+        rest, found = list(self.topology.nodes), list[Node]()
+        neighbours: set[str] = set()
+        while rest:
+            ends = {node.name: self._degree(node.name, self.need).total() for node in rest}
+            node = max(rest, key=lambda one: (one.name in neighbours, ends[one.name]))  # the first of equals
+            rest.remove(node)
+            found.append(node)
+            neighbours |= {name for pair in self.need if node.name in pair for name in pair}
+        return found
+
+
+def _all_different(domains: Mapping[str, list[str]]) -> bool:
+    """Say whether every node can have a host of its own (bipartite matching by augmenting paths)."""
+    taken: dict[str, str] = {}
+
+    def seat(node: str, seen: set[str]) -> bool:
+        for host in domains[node]:
+            if host not in seen:
+                seen.add(host)
+                if host not in taken or seat(taken[host], seen):
+                    taken[host] = node
+                    return True
+        return False
+
+    return all(seat(node, set()) for node in domains)
+
+
+def _nics(
+    topology: Topology, lab: LabEntry, nodes: Mapping[str, str], by_speedup: Mapping[float, int]
+) -> dict[Port, Port]:
+    """Return a NIC for each NIC of the topology: cables whose ends have the same names first, then any."""
+    free = _host_cables(lab)
+    laid: dict[Port, Port] = {}
+    for equal in (2, 1, 0):
+        for cable in topology.cables:
+            if cable.a in laid:
+                continue
+            for entry in free:
+                ends = {port.node: port for port in entry.ports}
+                a, b = ends.get(nodes[cable.a.node]), ends.get(nodes[cable.b.node])
+                if not a or not b or entry.rate != by_speedup[cable.speedup]:
+                    continue
+                if (a.nic == cable.a.nic) + (b.nic == cable.b.nic) >= equal:
+                    laid |= {cable.a: a, cable.b: b}
+                    free.remove(entry)
+                    break
+    wired = {port for entry in lab.cables for port in entry.ports}
+    for node in topology.nodes:  # NICs that the topology leaves without a cable
+        for nic in node.nics:
+            if Port(node.name, nic) not in laid:
+                host = nodes[node.name]
+                spare = [Port(host, other) for other in lab.hosts[host].nics if Port(host, other) not in laid.values()]
+                laid[Port(node.name, nic)] = min(spare, key=lambda port: (port in wired, port.nic != nic))
+    return {Port(node.name, nic): laid[Port(node.name, nic)] for node in topology.nodes for nic in node.nics}
+
+
+def _lacking(topology: Topology, lab: LabEntry) -> str | None:
+    """Say what a lab lacks by mere numbers: hosts, switches, cables between two of them."""
+    for role, word, hint in ((Role.SWITCH, "switches", "mark hosts that bridge with 'role: switch'"), _HOSTS):
+        needed = sum(node.role == role for node in topology.nodes)
+        there = sum(host.role == role for host in lab.hosts.values())
+        if there < needed:
+            return f"lab {lab.name} has {word}: {there}, and the topology {topology.name} needs {needed}; {hint}"
+    have = _have(lab)
+    for one, other in combinations(topology.nodes, 2):
+        drawn = list(topology.between(one.name, other.name))
+        roles = sorted((one.role.value, other.role.value))
+        fitting = [
+            rates for pair, rates in have.items() if sorted(lab.hosts[name].role.value for name in pair) == roles
+        ]
+        words = _roles_word(roles)
+        if drawn and max((rates.total() for rates in fitting), default=0) < len(drawn):
+            return (
+                f"no {words} in lab {lab.name} has {_cables(len(drawn))} between them; {_needs(topology, len(drawn))}"
+            )
+        alike = max(Counter(cable.speedup for cable in drawn).values(), default=0)
+        if max((count for rates in fitting for count in rates.values()), default=0) < alike:
+            return (
+                f"no {words} in lab {lab.name} has {alike} cables of one rate between them; {_needs(topology, alike)}"
+            )
+    return None
+
+
+_HOSTS = (Role.HOST, "hosts", "add hosts to the inventory, or choose another lab")
+
+
+def _roles_word(roles: Sequence[str]) -> str:
+    return {"hosthost": "pair of hosts", "hostswitch": "host and switch"}.get("".join(roles), "pair of switches")
+
+
+def _cables(number: int) -> str:
+    return f"{number} cable{'s' if number > 1 else ''}"
+
+
+def _needs(topology: Topology, number: int) -> str:
+    return f"the topology {topology.name} needs {'it' if number == 1 else 'them'}"
+
+
+def _uncabled(topology: Topology, lab: LabEntry) -> str:
+    """Say what a lab would have to be, where each thing is there but not together."""
+    wanted = []
+    for one, other, speedup in dict.fromkeys((cable.a.node, cable.b.node, cable.speedup) for cable in topology.cables):
+        number = sum(cable.speedup == speedup for cable in topology.between(one, other))
+        wanted.append(f"{one}–{other} {_cables(number)}{' no slower' if speedup > 1 else ''}")
+    more = ", …" if len(wanted) > 4 else ""
+    return (
+        f"the hosts of lab {lab.name} are not cabled as the topology {topology.name} needs: {', '.join(wanted[:4])}{more}, "
+        "those of a kind at one rate; cable them so, and name the cables in the inventory"
+    )

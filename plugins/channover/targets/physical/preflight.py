@@ -1,0 +1,270 @@
+"""What speaks against using a host, or its cables, before anything of the kind is done. Every finding has its remedy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from channover.errors import RigError
+from channover.hosts.guardian.facts import Facts, NicFacts, speed_of
+from channover.hosts.host import Host, Nic
+from channover.hosts.ssh.shell import PACKAGES
+from channover.model.drivers import VIRTUAL
+from channover.model.plan import AddressAdd, Plan
+from channover.model.topology import Cable, Port
+from channover.network import bonding, lag
+from channover.network.addressing import FIRST_TABLE
+from channover.observe.nics import nic_counters
+from channover.targets.base import Lab
+from channover.targets.capabilities import CAPABILITIES
+from channover.targets.inventory.schema import HostEntry, LabEntry
+
+TAKEN_NAMES = {lag.DEVICE, bonding.BRIDGE}
+"""Devices that tests make."""
+CLOCK_TOLERANCE = 2.0
+"""Seconds that a host's clock may be off before its timeline misleads."""
+BASH = (5, 0)
+"""The oldest bash that the sampler and the guardian run on."""
+
+PORTS = ("", "bridge", "bond", "vrf")
+"""Kinds of masters that a NIC can be taken from and given back to."""
+EXCLUSIVE = ("macvlan", "macvtap", "ipvlan", "ipvtap", "macsec")
+"""Kinds of devices that take all that a NIC receives, as a LAG and a bridge do: a NIC is for one of them
+(``netdev_rx_handler_register`` in ``net/core/dev.c``)."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is not as it should be; ``fatal``: nothing can be tried before it is mended."""
+
+    host: str
+    what: str
+    remedy: str
+    fatal: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.host}: {self.what}: {self.remedy}"
+
+
+def of_host(name: str, host: HostEntry, lab: LabEntry, facts: Facts) -> Iterator[Finding]:
+    """Yield what speaks against a host."""
+    if facts.uid != 0:
+        yield Finding(name, f"commands run as user {facts.uid}", "log in as root, or set sudo: true in the inventory")
+    if facts.bash < BASH:
+        found = ".".join(map(str, facts.bash)) if facts.bash > (0, 0) else "none"
+        yield Finding(name, f"bash is {found}", "install bash 5.0 or newer")
+    if facts.lacks:
+        packages = " ".join(sorted({PACKAGES.get(program, program) for program in facts.lacks}))
+        what = f"{', '.join(facts.lacks)} there is missing, or knows too little (BusyBox's does)"
+        yield Finding(name, what, f"install {packages}")
+    yield from _way(name, host, facts)
+    for label, device in host.nics.items():
+        found_nic = facts.device(device)
+        if found_nic is None:
+            names = ", ".join(one for one, nic in facts.devices.items() if nic.physical) or "none"
+            yield Finding(
+                name, f"there is no NIC {device} (nics.{label})", f"name one of its NICs ({names}) or a MAC address"
+            )
+        else:
+            yield from _nic(name, label, found_nic, rate_of(lab, Port(name, label)))
+            yield from _use(name, f"{found_nic.device} (nics.{label})", found_nic, facts)
+    if abs(facts.clock) > CLOCK_TOLERANCE:
+        yield Finding(
+            name, f"the clock is off by {facts.clock:+.1f} s", "let chrony or systemd-timesyncd set it", fatal=False
+        )
+
+
+def _use(name: str, what: str, nic: NicFacts, facts: Facts) -> Iterator[Finding]:
+    """Yield what somebody uses a NIC for that could not be given back, or that a run takes for its length."""
+    if nic.port not in PORTS:
+        own = f"'ovs-vsctl del-port {nic.device}'" if nic.port == "openvswitch" else f"take it out of {nic.master}"
+        yield Finding(
+            name, f"{what} is a port of {nic.master} ({nic.port}), which could not have it back as it was", own
+        )
+    elif nic.port == "bridge" and (nic.static or (nic.master in facts.devices and facts.devices[nic.master].filtering)):
+        kept = "forwarding entries" if nic.static else "VLANs"
+        remedy = f"take it out before a run: 'ip link set {nic.device} nomaster'"
+        yield Finding(name, f"{what} is a port of the bridge {nic.master}, whose {kept} would be lost", remedy)
+    for device in facts.above(nic.device):
+        kind = facts.devices[device].kind or "device"
+        if kind in EXCLUSIVE:
+            words = f"{device} ({kind}) is stacked on {what}, and no LAG or bridge could have the NIC"
+            yield Finding(name, words, f"delete it, or give it another NIC: 'ip link delete {device}'")
+        else:
+            words = f"{device} ({kind}) is stacked on {what}, and is without it while a run lasts"
+            yield Finding(name, words, "give it another NIC where it is needed meanwhile", fatal=False)
+    if nic.xdp:
+        words = f"an XDP program on {what} sees the lab's frames first, and may drop them"
+        yield Finding(name, words, f"unload it: 'ip link set {nic.device} xdp off'", fatal=False)
+
+
+def _way(name: str, host: HostEntry, facts: Facts) -> Iterator[Finding]:
+    own = host.management
+    if own not in facts.devices:
+        yield Finding(
+            name, f"there is no interface {own} (management)", "name the interface that carries the SSH connection"
+        )
+        return
+    seen = facts.management.device if facts.management else own
+    carriers = facts.beneath({own, seen} - {"lo"})
+    for label, device in host.nics.items():
+        found = facts.device(device)
+        if found is not None and found.device in carriers:
+            yield Finding(
+                name, f"the SSH connection goes through {found.device} (nics.{label})", "a test NIC must not carry it"
+            )
+    for device in sorted(TAKEN_NAMES & facts.devices.keys()):
+        what = f"it has a device {device} of its own, and the lab's LAGs or bridges would have that name"
+        yield Finding(name, what, f"rename it: 'ip link set {device} name ...'", fatal=False)
+    for number in sorted(facts.tables & {FIRST_TABLE + position for position in range(len(host.nics))}):
+        what = f"its routing table {number} is in use, and the lab would use that number"
+        yield Finding(name, what, "give its own routes another table", fatal=False)
+    if facts.endpoints:
+        numbers = ", ".join(map(str, facts.endpoints))
+        what = f"it has MPTCP endpoints of its own (id {numbers}), and the lab's would meet their numbers and paths"
+        yield Finding(name, what, "take them away while a run lasts: 'ip mptcp endpoint flush'", fatal=False)
+    if seen not in (own, "lo"):
+        remedy = "correct 'management', unless this is meant: both are left alone"
+        yield Finding(name, f"the SSH connection goes through {seen}, not {own}", remedy, fatal=False)
+
+
+def rate_of(lab: LabEntry, port: Port) -> int | None:
+    """Return the rate (bit/s) of the cable at a port; None where it has none."""
+    return next((cable.rate for cable in lab.cables if port in cable.ports), None)
+
+
+def _nic(name: str, label: str, nic: NicFacts, rate: int | None) -> Iterator[Finding]:
+    what = f"{nic.device} (nics.{label})"
+    if nic.carrier and nic.driver not in VIRTUAL:
+        yield from _link(name, what, nic.speed, nic.duplex, rate)
+    if nic.up and not nic.carrier and rate is not None:
+        yield Finding(name, f"{what} has no carrier", "plug its cable in at both ends", fatal=False)
+    if nic.manager:
+        remedies = {
+            "NetworkManager": f"nmcli device set {nic.device} managed no",
+            "systemd-networkd": f"mark it Unmanaged=yes in a .network file for {nic.device}",
+            "ifupdown": f"take {nic.device} out of /etc/network/interfaces, or leave it alone while a run lasts",
+        }
+        yield Finding(name, f"{nic.manager} also configures {what}", remedies[nic.manager], fatal=False)
+
+
+def _link(name: str, what: str, speed: int | None, duplex: str, rate: int | None) -> Iterator[Finding]:
+    if rate is not None and speed is not None and speed != rate:
+        yield Finding(
+            name,
+            f"{what} runs at {speed / 1e6:g} Mbit/s, and its cable's rate is {rate / 1e6:g} Mbit/s",
+            "correct the cable's rate in the inventory, or set the speed (ethtool -s)",
+        )
+    if duplex == "half":
+        yield Finding(name, f"{what} runs at half duplex", "let both ends negotiate, or set the same duplex on both")
+
+
+def negotiated(host: Host, label: str, rate: int | None) -> None:
+    """See that a NIC which is up runs at its cable's rate (bit/s), in full duplex. Raises RigError.
+
+    A NIC that was down has no speed before: sysfs tells it only of a running one.
+    """
+    nic = host.nic(label)
+    if nic.driver in VIRTUAL or not nic.driver:  # one that is on no bus has no driver
+        return
+    read = 'cd "/sys/class/net/$1" && for n in speed duplex; do cat $n 2>/dev/null || echo; done; echo'
+    said = host.run("sh", "-c", read, "sh", nic.device, check=False, quiet=True).stdout
+    speed, duplex, *_ = f"{said}\n\n".split("\n")
+    fatal(list(_link(host.name, f"{nic.device} ({label})", speed_of(speed), duplex, rate)))
+
+
+def fatal(findings: list[Finding]) -> None:
+    """Raise RigError where something must be mended first."""
+    bad = [finding for finding in findings if finding.fatal]
+    if bad:
+        more = f" (and {len(bad) - 1} more: 'channover doctor --target physical' lists them)" if len(bad) > 1 else ""
+        raise RigError(f"{bad[0]}{more}")
+
+
+def prove(lab: Lab, cable: Cable, number: int, rate: int | None = None) -> str | None:
+    """See that both ends of a cable run at its rate (bit/s), and that frames come from the NIC that the inventory names.
+
+    Both ends have an address of a network of their own meanwhile (RFC 3927 keeps it off other networks). ARP alone proves
+    the cable (RFC 826): what is returned then says that pings are not answered; None where they are. Raises RigError.
+    """
+    for port in cable.ports:
+        if gap := CAPABILITIES["ping"].unmet(lab.hosts[port.node]):
+            raise RigError(f"the cabling cannot be proved: {gap}")
+    for port in cable.ports:
+        negotiated(lab.hosts[port.node], port.nic, rate)
+    network = f"169.254.{7 + number % 240}"
+    (host, nic), (other, peer) = ((lab.hosts[port.node], lab.hosts[port.node].nic(port.nic)) for port in cable.ports)
+    with (
+        host.applied(Plan("prove the cabling", (AddressAdd(nic.device, f"{network}.1/30"),))),
+        other.applied(Plan("prove the cabling", (AddressAdd(peer.device, f"{network}.2/30"),))),
+    ):
+        there = _Way(lab, host, nic, other, peer, f"{network}.2")
+        back = _Way(lab, other, peer, host, nic, f"{network}.1")
+        remarks = [there.proved(), back.proved()]
+        return remarks[1] or remarks[0]
+
+
+@dataclass(frozen=True)
+class _Way:
+    """From a host's NIC to another's, which has an address meanwhile."""
+
+    lab: Lab
+    host: Host
+    nic: Nic
+    other: Host
+    peer: Nic
+    address: str
+
+    def proved(self) -> str | None:
+        """Return that pings are not answered, or nothing. Raises RigError where frames do not arrive where they should."""
+        if self._answered():
+            return None
+        if self._resolved():
+            return (
+                f"{self.other.name} answers ARP on its NIC {self.peer.name} ({self.peer.device}), and no ping: where a "
+                "firewall drops it, let all of the lab's networks through on test NICs"
+            )
+        before = _received(self.lab)
+        self._answered()
+        seen = _grown(before, _received(self.lab), Port(self.host.name, self.nic.name))
+        where = f"they were seen at {seen}" if seen else "no NIC of the lab saw them"
+        raise RigError(
+            f"frames from {self.host.name}'s NIC {self.nic.name} ({self.nic.device}) do not reach {self.other.name}'s NIC "
+            f"{self.peer.name} ({self.peer.device}) as the inventory says: {where}; correct the cabling, or 'cables' in the "
+            "inventory"
+        )
+
+    def _answered(self) -> bool:
+        """Send pings; whether one was answered, by the NIC that should. Raises RigError where none could be sent."""
+        words = ("ping", "-c", "4", "-i", "0.2", "-W", "2", "-I", self.nic.device, self.address)
+        ping = self.host.run(*words, check=False, quiet=True)
+        if ping.returncode not in (0, 1):  # of ping(8) itself: it could not be tried
+            raise RigError(f"{self.host.name}: ping cannot be used: {(ping.stderr or ping.stdout).strip()[-200:]}")
+        return ping.returncode == 0 and self._resolved()
+
+    def _resolved(self) -> bool:
+        """Whether the address was found at the NIC that should have it."""
+        found = _neighbours(self.host, self.nic.device).get(self.address, "")
+        return found.lower() == self.peer.mac.lower()
+
+
+def _neighbours(host: Host, device: str) -> dict[str, str]:
+    found = json.loads(host.run("ip", "-j", "neigh", "show", "dev", device, quiet=True).stdout or "[]")
+    return {entry["dst"]: entry.get("lladdr", "") for entry in found}
+
+
+def _received(lab: Lab) -> Mapping[Port, int]:
+    found = {}
+    for name, host in lab.hosts.items():
+        counters = nic_counters(host)
+        for label, nic in host.nics.items():
+            if nic.device in counters:
+                found[Port(name, label)] = counters[nic.device].rx_packets
+    return found
+
+
+def _grown(before: Mapping[Port, int], after: Mapping[Port, int], sender: Port) -> str:
+    grown = {port: after[port] - before.get(port, 0) for port in after if port != sender}
+    best = max(grown, key=lambda port: grown[port], default=None)
+    return str(best) if best is not None and grown[best] >= 3 else ""

@@ -1,0 +1,277 @@
+"""Target ``physical``: real hosts of an inventory, over SSH. Target ``vm`` reaches its machines through the same code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from ipaddress import ip_interface
+
+from channover.errors import ChannoverError, NotAllowed, RigError
+from channover.hosts.guardian.lease import ROOT, Seat
+from channover.hosts.host import Host, Journal, Nic, until
+from channover.hosts.ssh.host import RemoteHost
+from channover.model.link import Link
+from channover.model.plan import AddressDelete, LinkSet, Operation, Plan
+from channover.model.state import State
+from channover.model.topology import Cable, Port, Topology
+from channover.targets.base import Cabling, Lab
+from channover.targets.gate import gate
+from channover.targets.inventory.schema import HostEntry, LabEntry
+from channover.targets.physical import preflight
+from channover.targets.physical.lease_pool import Seats, each
+from channover.targets.physical.placement import Fit, fit
+
+CARRIER_TIMEOUT = 15.0
+"""Seconds that NICs may take to agree on a speed (IEEE 802.3, clause 28) once they are up."""
+MTU = 1500
+"""Bytes: what every lab starts with."""
+
+
+@dataclass
+class HostCabling:
+    """Cables that nobody can pull from here: setting both NICs down comes closest (:class:`Cabling`)."""
+
+    hosts: Mapping[str, Host]
+    allowed: bool
+    _pulled: dict[Cable, list[tuple[Host, Plan]]] = field(default_factory=dict)
+
+    def cut(self, cable: Cable) -> None:
+        """Set both ends down. Raises NotAllowed where the inventory forbids it."""
+        if not self.allowed:
+            raise NotAllowed(f"the cable {cable} cannot be pulled: the inventory says allows.nics_down: false")
+        for port in cable.ports:
+            host = self.hosts[port.node]
+            undo = host.apply(Plan(f"pull {port}", (LinkSet(host.nic(port.nic).device, up=False),)))
+            self._pulled.setdefault(cable, []).append((host, undo))
+
+    def restore(self, cable: Cable) -> None:
+        """Set both ends up, with the routes that they had."""
+        for host, undo in self._pulled.pop(cable, ()):
+            host.apply(undo)
+
+
+@dataclass
+class PhysicalTarget:
+    """Labs of one lab of an inventory (:class:`channover.targets.base.Target`)."""
+
+    entry: LabEntry
+    seats: Seats = field(default_factory=Seats)
+    name: str = "physical"
+    cabling: Cabling | None = None
+    """What pulls cables; None: only the hosts themselves can."""
+    prove: bool = True
+    """Whether to send frames over each cable before it is used, to see that it lies where the inventory says."""
+    remarks: list[str] = field(default_factory=list)
+    """What is to be said at the end of the run."""
+    proven: set[tuple[Port, Port]] = field(default_factory=set)
+    """The cables that were seen to lie where the inventory says."""
+    say: Callable[[str], None] = lambda _: None
+    """Told, in a line, what the user should know meanwhile."""
+    _found: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.seats.say = lambda text: self.say(text)
+        self.seats.nics_down = self.entry.allows.nics_down
+
+    def unmet(self, topology: Topology) -> str | None:
+        """Say what the inventory lacks for a topology; no host is asked."""
+        found = fit(topology, self.entry)
+        return found if isinstance(found, str) else None
+
+    def take(self, names: Iterable[str]) -> dict[str, Seat]:
+        """Take hosts, once nothing speaks against them. Raises RigError, Taken."""
+        wanted = {name: self.entry.hosts[name] for name in names}
+        if new := {name: host for name, host in wanted.items() if not self.seats.at(name, host).held}:
+            findings = self.findings(new)
+            preflight.fatal(findings)
+            for words in map(str, findings):
+                if words not in self._found:
+                    self._found.add(words)
+                    self.say(words)
+        return self.seats.take(wanted)
+
+    def findings(self, hosts: Mapping[str, HostEntry]) -> list[preflight.Finding]:
+        """Connect to hosts, and return what speaks against them; nothing is changed. Raises RigError."""
+        found = self.seats.open(hosts)
+        return [
+            finding
+            for name, host in hosts.items()
+            if (facts := found[name].facts) is not None
+            for finding in preflight.of_host(name, host, self.entry, facts)
+        ]
+
+    @contextmanager
+    def lab(self, topology: Topology, link: Link, journal: Journal) -> Iterator[Lab]:
+        """Lay a topology on the lab for the length of a block. Afterwards each host is as it was, or RigError names why."""
+        found = fit(topology, self.entry)
+        if isinstance(found, str):
+            raise RigError(found)
+        with ExitStack() as stack:
+            taken = self.take(found.nodes.values())
+            for seat in taken.values():
+                seat.check()
+            hosts = {node: self._host(node, taken[name], found, journal) for node, name in found.nodes.items()}
+            stripped: set[str] = set()
+            stack.callback(self._compare, list(taken.values()), stripped, journal)
+            clashes(hosts, found, topology)
+            stack.callback(self._unwind, hosts.values())
+            self._prepare(hosts, {node: taken[name] for node, name in found.nodes.items()}, topology, stripped)
+            cabling = self.cabling or HostCabling(hosts, self.entry.allows.nics_down)
+            made = Lab(topology, hosts, Link(found.rate) if topology.cables else link, cabling, journal, found.rates)
+            self._prove(made, found)
+            yield made
+
+    def looked_at(self, topology: Topology) -> dict[str, RemoteHost]:
+        """Return the hosts of a topology to look at: nothing is taken, and nothing may be changed. Raises RigError."""
+        found = fit(topology, self.entry)
+        if isinstance(found, str):
+            raise RigError(found)
+        seats = self.seats.open({name: self.entry.hosts[name] for name in found.nodes.values()})
+        return {node: self._host(node, seats[name], found, Journal()) for node, name in found.nodes.items()}
+
+    def _prove(self, lab: Lab, found: Fit) -> None:
+        """See that each cable lies where the inventory says, once a run. Raises RigError."""
+        for number, cable in enumerate(lab.topology.cables if self.prove else ()):
+            ends = (found.nics[cable.a], found.nics[cable.b])
+            if ends not in self.proven:
+                if remark := preflight.prove(lab, cable, number, preflight.rate_of(self.entry, ends[0])):
+                    self.say(remark)
+                self.proven.add(ends)
+
+    def _host(self, node: str, seat: Seat, found: Fit, journal: Journal) -> RemoteHost:
+        nics = {}
+        assert seat.facts is not None
+        for ours, theirs in found.nics.items():
+            if ours.node == node:
+                device = seat.device(theirs.nic)
+                one = seat.facts.devices[device]
+                nics[ours.nic] = Nic(ours.nic, device, one.mac, one.driver, one.firmware, one.speed, one.bus)
+        folder = f"{ROOT}/{seat.run_id}"
+        lease = f"{folder}/beat" if seat.held else ""
+        return RemoteHost(
+            node, nics, seat.link, seat.run_id, f"{folder}/files", seat.permission, journal, lease, seat.patience
+        )
+
+    def _prepare(
+        self, hosts: Mapping[str, RemoteHost], seats: Mapping[str, Seat], topology: Topology, stripped: set[str]
+    ) -> None:
+        """Make NICs bare and up, and wait for the carrier of each that has a cable. Raises RigError.
+
+        What that takes from NICs goes to ``stripped``, in words: the guardian puts it back.
+        """
+        cabled = {port for cable in topology.cables for port in cable.ports}
+
+        def prepare(host: RemoteHost) -> None:
+            devices = [nic.device for nic in host.nics.values()]
+            host.run("mkdir", "-p", host.folder, quiet=True)
+            before = host.state()
+            lent = seats[host.name].lent
+            if (plan := bare(before, devices, lent, down=host.permission.nics_down)).operations:
+                host.strip(plan)
+                stripped.update(f"{seats[host.name].name}: {words}" for words in seats[host.name].differences())
+            seat = seats[host.name]
+            assert seat.facts is not None
+            foreign = seat.permission.foreign - {"lo"}
+            host.apply(gate(host, seat.run_id, devices, foreign) + raised(before, devices, plan))
+            wanted = [nic.device for label, nic in host.nics.items() if Port(host.name, label) in cabled]
+
+            def ready() -> bool:
+                links = host.state().links
+                return all(links[device].carrier for device in wanted)
+
+            until(
+                ready, f"{host.name}: a carrier on {', '.join(wanted)}; is its cable plugged in", CARRIER_TIMEOUT, 0.2
+            )
+
+        each(hosts.values(), prepare)
+
+    @property
+    def _ending(self) -> bool:
+        """Whether Ctrl-C ends this run, or is about to."""
+        return self.seats.interrupted or isinstance(sys.exc_info()[1], KeyboardInterrupt)
+
+    def interrupt(self) -> None:
+        """Note that Ctrl-C ends the run: what differs is still put back, and is no error of a test."""
+        self.seats.interrupted = True
+
+    def _unwind(self, hosts: Iterable[RemoteHost]) -> None:
+        """Undo what stands. Raises RigError, unless Ctrl-C ends the run: the hosts then put back what is left."""
+        ending = self._ending
+        try:
+            each(hosts, RemoteHost.unwind)
+        except ChannoverError:
+            if not ending:
+                raise
+
+    def _compare(self, seats: list[Seat], stripped: set[str], journal: Journal) -> None:
+        """Have each host put back what differs. Raises RigError that names what a test left behind."""
+        words: list[str] = []
+        ending = self._ending
+
+        def heal(seat: Seat) -> None:
+            with journal.step(seat.name, "compare with the saved state"):
+                above = tuple(f"{device}: " for device in seat.above)  # follows its NIC, whatever a test does
+                words.extend(f"{seat.name}: {change}" for change in seat.heal() if not change.startswith(above))
+
+        try:
+            each(seats, heal)
+        except RigError as error:
+            if not ending:
+                raise
+            self.remarks.append(str(error))
+        if ending:
+            return
+        if left := [change for change in words if change not in stripped]:
+            raise RigError(f"the test left changes behind, which were put back: {'; '.join(left)}")
+
+    def close(self) -> None:
+        """Release every host."""
+        self.remarks += self.seats.end()
+
+
+def bare(before: State, devices: list[str], lent: Collection[str] = (), *, down: bool = True) -> Plan:
+    """Return the plan that takes addresses, masters and routes from NICs and gives them an MTU of 1500 bytes.
+
+    A NIC that has any of these, or is one of ``lent``, ends ``down``, where that is allowed: the kernel then drops IPv6
+    addresses, neighbours and what is left of the routes (``addrconf_ifdown`` in ``net/ipv6/addrconf.c``), as it would when a
+    bond takes the NIC. Addresses go last one first, since secondary ones go with their primary one (``inet_del_ifa`` in
+    ``net/ipv4/devinet.c``).
+    """
+    steps: list[Operation] = []
+    for device in devices:
+        link = before.links[device]
+        own: list[Operation] = []
+        if link.master:
+            own.append(LinkSet(device, master=""))
+        own += [AddressDelete(device, address) for address in reversed(link.addresses) if ":" not in address]
+        if link.mtu != MTU:
+            own.append(LinkSet(device, mtu=MTU))
+        if down and link.up and (own or link.addresses or before.routes_lost_with(device) or device in lent):
+            own.append(LinkSet(device, up=False))
+        steps += own
+    return Plan.of("bare NICs", steps)
+
+
+def raised(before: State, devices: list[str], stripping: Plan) -> Plan:
+    """Return the plan that sets NICs up, once :func:`bare` has been applied."""
+    down = {step.device for step in stripping if isinstance(step, LinkSet) and step.up is False}
+    return Plan.of(
+        "set NICs up",
+        [LinkSet(device, up=True) for device in devices if device in down or not before.links[device].up],
+    )
+
+
+def clashes(hosts: Mapping[str, RemoteHost], found: Fit, topology: Topology) -> None:
+    """Raise RigError where a network of the lab lies on the way to a host."""
+    planned = Lab(topology, hosts, Link(found.rate), HostCabling(hosts, False))
+    for cable in topology.cables:
+        address = planned.address(cable.a)
+        for host in hosts.values():
+            known = host.permission.management.overlaps(str(ip_interface(address).network))
+            if known:
+                raise RigError(
+                    f"{host.name}: the lab's network {ip_interface(address).network} covers the way to the host ({known}); "
+                    "give the management network another range"
+                )

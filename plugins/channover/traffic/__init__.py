@@ -1,1 +1,0 @@
-"""Real traffic, and what it achieved."""
