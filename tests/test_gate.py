@@ -82,6 +82,32 @@ def test_a_port_of_the_owner_s_own_server_stays_open(wired: Lab) -> None:
     assert all(server.poll() is None for server in servers)
 
 
+@pytest.mark.parametrize("own", ["10.10.0.77/24", "10.101.3.4/16", "10.92.1.1 peer 10.92.1.2/32"])
+def test_an_address_of_the_owner_s_in_the_lab_s_ranges_goes_on(wired: Lab, own: str) -> None:
+    """The way to a host, of all things, may lie there: 10.10.0.0/24 is many a management network."""
+    left, right = wired.left, wired.right
+    address = own.split("/")[0].split()[0]
+    right.apply(Plan("the owner's", (AddressAdd("eth2", own),)))
+    left.run("ip", "route", "replace", f"{address}/32", "via", "192.168.77.2", "dev", "eth2")
+    servers = [listen(right, port=4000), listen(right)]
+    with right.applied(gate(right, "run-1", ["eth1"], ["eth2"])):
+        assert reaches(left, address, port=4000)
+        assert reaches(left, "10.93.93.2")
+        left.run("ip", "route", "add", "10.93.93.2/32", "via", "192.168.77.2", "dev", "eth2")
+        assert not reaches(left, "10.93.93.2", port=4000)
+        left.run("ip", "route", "del", "10.93.93.2/32", "via", "192.168.77.2", "dev", "eth2")
+    assert all(server.poll() is None for server in servers)
+
+
+def test_the_owner_s_clients_go_on_whatever_port_they_have(wired: Lab) -> None:
+    left, right = wired.left, wired.right
+    server = listen(left, port=4000)
+    with right.applied(GATE):
+        assert reaches(right, "192.168.77.1", "--cport", "5301", port=4000)
+        assert reaches(right, "192.168.77.1", "--cport", "2022", port=4000)
+    assert server.poll() is None
+
+
 def test_every_port_of_the_lab_s_servers_is_refused(wired: Lab) -> None:
     known = " ".join(ports())
     for port in (openvpn.PORT, ssh.PORT, *files.PORTS.values()):

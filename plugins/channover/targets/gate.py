@@ -3,14 +3,16 @@
 A server that is bound to an address answers whoever reaches that address, by whichever NIC; and one that takes the joins of
 further subflows has to listen on every address (MP_JOIN, RFC 8684, 3.2). So each host refuses, on every interface but the
 lab's and the loopback device: what is meant for an address of the lab, and the ports of the lab's servers. It is a change as
-any other: in a plan, with its inverse, and the guardian takes it away with the lease. Sources: ``nft(8)``; RFC 1122, 3.3.4.2,
-for hosts that answer on any interface for any of their addresses.
+any other: in a plan, with its inverse, and the guardian takes it away with the lease. What is the owner's goes on: addresses of
+the host itself that lie in the lab's ranges, and replies to its own clients, whatever port they have. Sources: ``nft(8)``;
+RFC 1122, 3.3.4.2, for hosts that answer on any interface for any of their addresses.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from ipaddress import ip_address, ip_interface, ip_network
 
 from channover.errors import RigError
 from channover.hosts.host import Host
@@ -32,15 +34,25 @@ def ports() -> tuple[str, ...]:
     return (*map(str, single), f"{iperf.PORTS[0]}-{iperf.PORTS[-1]}")
 
 
-def table(run: str, nics: Collection[str], others: Collection[str] = (), taken: Collection[int] = ()) -> TableAdd:
+def table(
+    run: str,
+    nics: Collection[str],
+    others: Collection[str] = (),
+    taken: Collection[int] = (),
+    addresses: Collection[str] = (),
+) -> TableAdd:
     """Return the table of a run for a host with these test NICs (devices).
 
     ``others`` are the devices that the host had before: none of them is the lab's, whatever its name. ``taken`` are the TCP
     and UDP ports on which programs of the host's owner listen: they go on, and a server of the run's cannot have them.
+    ``addresses`` are those of the other devices: what is meant for them goes on, where they lie in the lab's ranges too.
     """
     inside = ", ".join(f'"{device}"' for device in ("lo", *nics, *(made for made in MADE if made not in others)))
     kept = ", ".join(word for word in ports() if not word.isdigit() or int(word) not in taken)
     own = [str(port) for port in sorted(taken) if port in iperf.PORTS]
+    ranges = [ip_network(network) for network in NETWORKS]
+    theirs = sorted(each for each in set(addresses) if any(ip_address(each) in network for network in ranges))
+    but = f"ip daddr != {{ {', '.join(theirs)} }} " if theirs else ""
     spare = (
         [f"    tcp dport {{ {', '.join(own)} }} accept", f"    udp dport {{ {', '.join(own)} }} accept"] if own else []
     )
@@ -48,9 +60,9 @@ def table(run: str, nics: Collection[str], others: Collection[str] = (), taken: 
         "  chain input {",
         "    type filter hook input priority -10; policy accept;",
         f"    iifname {{ {inside} }} accept",
-        f"    ip daddr {{ {', '.join(NETWORKS)} }} reject",
+        f"    {but}ip daddr {{ {', '.join(NETWORKS)} }} reject",
         *spare,
-        f"    tcp dport {{ {kept} }} reject with tcp reset",
+        f"    tcp flags & (syn | ack) == syn tcp dport {{ {kept} }} reject with tcp reset",
         f"    udp dport {{ {kept} }} reject",
         "  }",
     ]
@@ -66,4 +78,7 @@ def gate(host: Host, run: str, nics: Collection[str], others: Collection[str]) -
             "apt-get install nftables"
         )
     taken = {int(port) for port in re.findall(r"^\S+\s+\S+\s+\d+\s+\d+\s+\S+:(\d+)\s", found.stdout, re.MULTILINE)}
-    return Plan("refuse the run's servers to others", (table(run, nics, others, taken),))
+    links = host.state().links
+    addresses = [ip_interface(a.split()[0]).ip for device in others if device in links for a in links[device].addresses]
+    own = [str(address) for address in addresses if address.version == 4]
+    return Plan("refuse the run's servers to others", (table(run, nics, others, taken, own),))
