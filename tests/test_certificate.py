@@ -26,7 +26,7 @@ from channover.pytest_plugin.results.planning import Plan, save, take
 from channover.report.decision import MEANING, RULES, decide
 from channover.report.facts import CableFacts, HostFacts, LeftOut, NicFacts, Planned, Uncollected
 from channover.report.figures import lines_of, with_uncertainty
-from channover.report.results import Measurement, Outcome, Results
+from channover.report.results import Measurement, Outcome, Results, TestResult
 from channover.report.signoff import certificate
 from channover.report.signoff import pdf as printing
 from channover.report.signoff.hardware_table import in_short, items, parts
@@ -184,8 +184,35 @@ def test_a_test_counts_as_its_worst_report_and_is_to_be_reported_as_often_as_it_
     once = runs.test("LAG-1")
     (judged,) = decide(runs.results(once, more_planned=[Planned(once.nodeid, "LAG-1")])).behaviours
     assert (judged.state, judged.tests[0].reason) == ("not reported", "to be run 2 times, and reported 1 times")
+    apart = runs.results(runs.test("LAG-1", "failed", "no"), once)
+    assert decide(apart).verdict == "NOT ACCEPTED", "two results of one test are two reports of it"
+    assert decide(replace(apart, tests=apart.tests[::-1])).verdict == "NOT ACCEPTED"
     both = replace(once, outcomes=("passed", "passed"))
     assert decide(runs.results(both, more_planned=[Planned(once.nodeid, "LAG-1")])).verdict == "ACCEPTED"
+
+
+@pytest.mark.parametrize(
+    ("result", "state", "reason"),
+    [
+        (
+            runs.test(measurements=[replace(runs.RATE, value=61.2e6), runs.NICS]),
+            "failed",
+            "given as passed, and not as expected: goodput",
+        ),
+        (runs.test(measurements=[replace(runs.RATE, value=None)]), "failed", "not as expected: goodput"),
+        (runs.test(measurements=[replace(runs.NICS, rule="outside")]), "failed", "not as expected: NICs used"),
+        (runs.test(measurements=[replace(runs.NICS, low=2.0)]), "failed", "not as expected: NICs used"),
+        (replace(runs.test(), outcomes=("error", "passed")), "error", "one of its reports is 'error'"),
+        (replace(runs.test(), outcomes=("passed", "failed")), "failed", "one of its reports is 'failed'"),
+    ],
+)
+def test_results_that_say_passed_beside_what_did_not_are_not_accepted(
+    result: TestResult, state: str, reason: str
+) -> None:
+    found = decide(runs.results(result))
+    (judged,) = found.behaviours
+    assert (found.verdict, judged.state) == ("NOT ACCEPTED", state)
+    assert reason in judged.tests[0].reason
 
 
 def test_what_is_not_mandatory_is_told_and_does_not_decide() -> None:

@@ -113,8 +113,13 @@ def test_made_up(lab, counted):
     )
     done = run(user, option)
     assert done.ret in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
-    assert " failed" not in done.stdout.str() and "compared nothing" not in done.stdout.str()
-    assert (" error" in done.stdout.str()) == option.startswith("--setup")  # no body ran: that is no verdict
+    said = done.stdout.str()
+    assert " failed" not in said and "compared nothing" not in said
+    if option == "--dry-run":
+        assert " error" not in said
+    else:
+        words = ("error", "only set up and torn down: its body did not run")
+        assert outcomes(user) == {"test_nothing": words, "test_made_up": words}
 
 
 NO_ASSERT = (
@@ -233,7 +238,7 @@ def test_a_comparison_that_did_not_hold_fails_its_test_without_an_assert(
         + wanted,
     )
     assert found["test_broken_afterwards"] == ("error", "left: sshd died")
-    assert found["test_known"][0] == "failed"  # an expected failure is one all the same
+    assert found["test_known"][0] == "failed", "what was expected to fail and did has failed"
     for name in ("test_asserted_early", "test_asserted_late"):
         assert found[name][0] == "failed" and ports in found[name][1]
     assert found["test_negated"] == ("passed", "")
@@ -261,6 +266,12 @@ def test_a_test_of_no_behaviour_that_compared_is_judged_as_well(user: pytest.Pyt
         def test_has_nothing_to_compare(counted):
             pass
 
+        def test_made_and_not_compared(counted):
+            counted("ports", 1)
+
+        def test_listed_and_not_compared(listed):
+            listed("ports", {1})
+
         def test_a_set(listed):
             listed("ports", {"a"}) == {"a", "b"}
 
@@ -273,7 +284,8 @@ def test_a_test_of_no_behaviour_that_compared_is_judged_as_well(user: pytest.Pyt
     assert said.count("ports of 1, expected exactly 2") >= 3
     assert "missing: b" in said
     assert "NICs used of 0 has no truth value: compare it, as in == 2" in said
-    assert re.search(r"= 4 failed, 2 passed", said), said
+    assert said.count("compared nothing: nothing shows what was measured") == 2
+    assert re.search(r"= 6 failed, 2 passed", said), said
     assert not (user.path / "reports").exists()
 
 

@@ -19,8 +19,9 @@ from channover.verdict.expectation import Reading
 class Record:
     """One test. ``plots`` are titles, each with its attachment's file; ``lags`` what each end of a LAG said of itself, last.
 
-    ``told`` counts the comparisons of the phases that are over (set-up, call). ``converging`` and ``waiting`` are seconds
-    spent on protocols and on the measuring slot.
+    ``made`` are the values that the test made itself (``counted``, ``listed``), by name. ``told`` counts the comparisons of
+    the phases that are over (set-up, call). ``converging`` and ``waiting`` are seconds spent on protocols and on the
+    measuring slot.
     """
 
     behaviour: Behaviour | None
@@ -30,6 +31,7 @@ class Record:
     plots: list[tuple[str, str]] = field(default_factory=list)
     lags: dict[str, LagStatus] = field(default_factory=dict)
     nics: list[NicBytes] = field(default_factory=list)
+    made: list[str] = field(default_factory=list)
     told: int = 0
     traffic: float = 0.0
     converging: float = 0.0

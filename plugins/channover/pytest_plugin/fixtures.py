@@ -179,13 +179,23 @@ def mptcp(measuring: Measuring) -> Traffic:
 @pytest.fixture
 def counted(channover_record: Record) -> Counted:
     """Make a count a value that the report shows with what was expected: ``counted("ports", 2) == 2``."""
-    return lambda name, number: count(name, number, channover_record.readings.append)
+
+    def make(name: str, number: float) -> Measured:
+        channover_record.made.append(name)
+        return count(name, number, channover_record.readings.append)
+
+    return make
 
 
 @pytest.fixture
 def listed(channover_record: Record) -> Listing:
     """Make a set a value that the report shows with what was expected: ``listed("address pairs", pairs) == mesh``."""
-    return lambda name, found: Listed(name, found, channover_record.readings.append)
+
+    def make(name: str, found: Collection[object]) -> Listed:
+        channover_record.made.append(name)
+        return Listed(name, found, channover_record.readings.append)
+
+    return make
 
 
 @pytest.fixture

@@ -257,26 +257,42 @@ def decide(results: Results, waivers: Sequence[Waiver] = ()) -> Decision:
 
 def ended(results: Results) -> dict[str, tuple[Planned, Ended]]:
     """Return every test that was planned or reported, by nodeid, with its behaviour and how it ended."""
-    reported = {test.nodeid: test for test in results.tests}
+    reported: dict[str, list[TestResult]] = {}
+    for test in results.tests:
+        reported.setdefault(test.nodeid, []).append(test)
     planned = {test.nodeid: test for test in results.run.planned or ()}
     times = Counter(test.nodeid for test in results.run.planned or ())
     found: dict[str, tuple[Planned, Ended]] = {}
     for nodeid in dict.fromkeys([*planned, *reported]):
-        result = reported.get(nodeid)
-        plan = planned.get(nodeid) or Planned(nodeid, result.behaviour if result else None)
-        found[nodeid] = (plan, _ended(nodeid, result, times[nodeid], results.run))
+        of_it = reported.get(nodeid, [])
+        plan = planned.get(nodeid) or Planned(nodeid, of_it[0].behaviour)
+        found[nodeid] = (plan, _ended(nodeid, of_it, times[nodeid], results.run))
     return found
 
 
-def _ended(nodeid: str, result: TestResult | None, times: int, run: Run) -> Ended:
-    if result is None:
+def _ended(nodeid: str, results: Sequence[TestResult], times: int, run: Run) -> Ended:
+    if not results:
         why = "the run was stopped before the test ended" if run.interrupted else "nothing was reported of it"
         return Ended(nodeid, "not reported", why, None)
-    state = state_of(result.outcome, unknown=result.lost or result.unrun)
-    reports = len(result.outcomes) or 1
+    state, reason, result = min((_shown(one) for one in results), key=lambda one: STATES.index(one[0]))
+    reports = sum(len(one.outcomes) or 1 for one in results)
     if reports < times and STATES.index(state) > STATES.index("not reported"):
         return Ended(nodeid, "not reported", f"to be run {times} times, and reported {reports} times", result)
-    return Ended(nodeid, state, result.reason, result)
+    return Ended(nodeid, state, reason, result)
+
+
+def _shown(result: TestResult) -> tuple[State, str, TestResult]:
+    """Return the state of a result and why: none that says *passed* may hold anything else."""
+    state = state_of(result.outcome, unknown=result.lost or result.unrun)
+    if state != "passed":
+        return state, result.reason, result
+    if worst := min(result.outcomes, key=STATES.index, default=None):
+        state = worst
+    if state != "passed":
+        return state, f"one of its reports is '{state}', though it is given as passed", result
+    if missed := [one.name for one in result.measurements if not one.held]:
+        return "failed", f"given as passed, and not as expected: {', '.join(missed)}", result
+    return state, result.reason, result
 
 
 def state_of(outcome: Outcome, *, unknown: bool) -> State:

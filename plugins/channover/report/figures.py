@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from channover.report.results import Measurement, TestResult, Unit, readable
 from channover.report.terminal import expectation, figure, scale
-from channover.verdict.expectation import Expectation
 
 
 @dataclass(frozen=True)
@@ -65,15 +64,6 @@ def _margins(measurement: Measurement) -> tuple[str, str]:
     return f"{plain} ({share})" if bound else plain, share
 
 
-def inside(measurement: Measurement) -> bool:
-    """Say whether the value lies in the expected range; one that is not there lies outside."""
-    value, low, high = measurement.value, measurement.low, measurement.high
-    if value is None:
-        return False
-    bounds = -math.inf if low is None else low, math.inf if high is None else high
-    return Expectation(*bounds, rule=measurement.rule).holds(value)
-
-
 def lines_of(test: TestResult) -> list[Line]:
     """Return a test's measurements in words, in their order."""
     return [
@@ -86,7 +76,7 @@ def lines_of(test: TestResult) -> list[Line]:
             each.why,
             f"{figure(each.article, each.unit)} {scale(each.unit)}".rstrip() if each.article is not None else "",
             *_margins(each),
-            inside(each),
+            each.held,
         )
         for each in test.measurements
     ]

@@ -23,7 +23,7 @@ from typing import Any, Literal, NoReturn
 
 from channover.errors import UsageError
 from channover.report.facts import CableFacts, HostFacts, LeftOut, Planned, Uncollected, host_facts
-from channover.verdict.expectation import Rule
+from channover.verdict.expectation import Expectation, Rule
 
 Unit = Literal["bit/s", "s", "1", "bytes"]
 Outcome = Literal["passed", "failed", "error", "skipped"]
@@ -62,6 +62,15 @@ class Measurement:
     def __post_init__(self) -> None:
         for key in ("value", "expected", "low", "high", "article", "uncertainty"):
             object.__setattr__(self, key, _finite(getattr(self, key)))
+
+    @property
+    def held(self) -> bool:
+        """Whether the value is as expected: one that is not there is not, nor is any where the range has no values."""
+        low = -math.inf if self.low is None else self.low
+        high = math.inf if self.high is None else self.high
+        if self.value is None or low > high:
+            return False
+        return low == -high == -math.inf or Expectation(low, high, rule=self.rule).holds(self.value)
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,10 @@ Rule = Literal["within", "strictly", "outside"]
 
 @dataclass(frozen=True)
 class Expectation:
-    """The range in which a value must lie, the value that theory gives (or None), why, and how it must lie to the range."""
+    """The range in which a value must lie, the value that theory gives (or None), why, and how it must lie to the range.
+
+    Raises ValueError where every value would be as expected, or none: a comparison with that compares nothing.
+    """
 
     low: float
     high: float
@@ -37,9 +40,17 @@ class Expectation:
     why: str = ""
     rule: Rule = "within"
 
+    def __post_init__(self) -> None:
+        if not self.low <= self.high:
+            raise ValueError(f"from {self.low:g} to {self.high:g} lies no value that could be expected")
+        if self.low == self.high and math.isinf(self.low):
+            raise ValueError("a value without an end is none that could be expected")
+        if math.isinf(self.low) and math.isinf(self.high):
+            raise ValueError("an expectation without a bound is none: whatever is measured would be as expected")
+
     def holds(self, value: float) -> bool:
-        """Say whether a value is as expected."""
-        return self.admits(value, value)
+        """Say whether a value is as expected; one that is not finite is not known."""
+        return math.isfinite(value) and self.admits(value, value)
 
     def admits(self, low: float, high: float) -> bool:
         """Say whether every value of an interval is as expected."""
@@ -84,7 +95,8 @@ class Expectation:
 
 def near(value: float, within: float = 0.01, why: str = "") -> Expectation:
     """Expect ``value``, give or take the fraction ``within``."""
-    return Expectation(value * (1 - within), value * (1 + within), value, why)
+    spread = abs(value) * within
+    return Expectation(value - spread, value + spread, value, why)
 
 
 def at_least(low: float, why: str = "", *, theory: float | None = None) -> Expectation:

@@ -6,7 +6,7 @@ import operator
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, TypeGuard
 
 from channover.verdict.expectation import Expectation, Measured, Reading, at_least, count, exactly
 
@@ -64,7 +64,8 @@ class Listed:
     """What was found of things that have no order, such as address pairs, to compare with what must be there.
 
     ``==`` expects these and no others, ``>=`` these at least, ``<=`` none but these, ``!=`` anything else. Recorded are how
-    many of the expected ones were found, and how many others.
+    many of the expected ones were found, and how many others. Raises TypeError where what was found is no collection:
+    a text has parts that are no things, and a generator is empty after the first look.
     """
 
     name: str
@@ -72,15 +73,21 @@ class Listed:
     record: Callable[[Reading], None] = field(repr=False)
     last: tuple[Reading, ...] = ()
 
+    def __post_init__(self) -> None:
+        if not _is_collection(self.found):
+            raise TypeError(f"{self.name}: {self.found!r} is no collection of things that were found: give a set")
+
     def _compare(self, other: object, *, lacking: bool, others: bool) -> bool:
         wanted = self._collection(other)
+        if not wanted and not others:
+            raise ValueError(f"{self.name}: anything has all of nothing; to expect nothing, write == set()")
         there = [one for one in wanted if one in self.found]
         lack = [one for one in wanted if one not in self.found]
         more = [one for one in self.found if one not in wanted]
         words = [f"missing: {_listing(lack)}"] if lacking and lack else []
         words += [f"not expected: {_listing(more)}"] if others and more else []
         parts = []
-        if lacking and (wanted or not others):
+        if lacking and wanted:
             parts.append((self.name, len(there), exactly(len(wanted))))
         if others:
             parts.append((f"{self.name}, others" if wanted else self.name, len(more), exactly(0)))
@@ -94,7 +101,7 @@ class Listed:
         return all(reading.held for reading in self.last)
 
     def _collection(self, other: object) -> Collection[object]:
-        if isinstance(other, Collection) and not isinstance(other, (str, bytes)):
+        if _is_collection(other):
             return other
         raise TypeError(f"{self.name} cannot be compared with {other!r}: write a set, as in == {{…}}")
 
@@ -120,6 +127,10 @@ class Listed:
 
     def __repr__(self) -> str:
         return f"{self.name}: {_listing(self.found) or 'none'}"
+
+
+def _is_collection(one: object) -> TypeGuard[Collection[object]]:
+    return isinstance(one, Collection) and not isinstance(one, (str, bytes))
 
 
 def _listing(things: Iterable[object]) -> str:

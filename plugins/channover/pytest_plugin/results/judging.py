@@ -60,11 +60,11 @@ def _require_held(readings: Sequence[Reading]) -> None:
 
 
 def _require_compared(record: Record) -> None:
-    """Fail a test that states a behaviour, or has measured, and compared nothing; and each flow that was not compared.
+    """Fail a test that states a behaviour, has measured or made values, and compared nothing; and each flow not compared.
 
     One that ran at once with something that was compared is its load: it may be left alone.
     """
-    if not record.readings and (record.behaviour is not None or record.flows or record.nics):
+    if not record.readings and (record.behaviour is not None or record.flows or record.nics or record.made):
         what = record.behaviour.id if record.behaviour is not None else "what was measured"
         pytest.fail(f"compared nothing: nothing shows {what}; {INSTEAD}", pytrace=False)
     about = [reading.about for reading in record.readings if reading.about is not None]
