@@ -21,8 +21,8 @@ from channover.verdict.statistics import estimate
 
 
 def run_of(rate: float, half: float | None = 3e5, **changes: Any) -> Results:
-    close = {"expected": rate, "low": 0.99 * rate, "high": 1.01 * rate}
-    measured = replace(runs.RATE, value=rate, uncertainty=half, **close)
+    low, high = 0.99 * rate, 1.01 * rate
+    measured = replace(runs.RATE, value=rate, uncertainty=half, expected=rate, low=low, high=high)
     return runs.results(runs.test("MP-1", measurements=[measured, runs.NICS]), **changes)
 
 
