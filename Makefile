@@ -4,7 +4,7 @@ ARGS ?=
 KERNEL ?= 6.1
 BIN := .venv/bin
 
-.PHONY: help lab lab-vm test bench clean setup
+.PHONY: help lab lab-vm test test-unit bench clean setup
 .DEFAULT_GOAL := help
 
 help: ## say what there is
@@ -12,6 +12,7 @@ help: ## say what there is
 	@echo '                    as in: make lab ARGS="suites/mptcp -k mesh --link-rate 1gbit"'
 	@echo 'make lab-vm         the same in micro-VMs with the kernel KERNEL (6.1); needs root'
 	@echo 'make test           check style and types, then run the tests of the plugin itself'
+	@echo 'make test-unit      only those that take no lab and no run of pytest: less than a minute'
 	@echo 'make bench          compare speed with other tools; needs root'
 	@echo 'make setup          only do the set-up that the others do first'
 	@echo 'make clean          remove .venv and caches; reports stay'
@@ -43,6 +44,7 @@ lab-vm:
 
 # As root, micro-VMs are tested too; where no kernel can be fetched their tests are skipped with the reason.
 # The tests come last, so that pytest's summary is the last word; whatever failed counts.
+# Their layers stand in the order of tests/conftest.py: the quick ones first, micro-VMs last.
 test:
 	@tools/setup $(if $(filter 0,$(shell id -u)),--tests --vm)
 	@if [ "$$(id -u)" = 0 ]; then $(BIN)/channover kernel fetch '$(KERNEL)' || true; fi
@@ -52,6 +54,10 @@ test:
 	done; \
 	echo '== pytest tests/'; $(BIN)/pytest tests/ $(ARGS) || status=$$?; \
 	exit $$status
+
+# Without root, labs and runs of pytest.
+test-unit: setup
+	@$(BIN)/pytest tests/unit $(ARGS)
 
 bench:
 	@tools/setup --bench

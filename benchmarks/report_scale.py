@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests import runs
+from tests.support import runs
 
 from channover.report.comparison.compare import compare
 from channover.report.comparison.table import render

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import os
-import re
-import time
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
-from channover.errors import RigError
 from channover.hosts.host import Journal
 from channover.hosts.vm import kernel_images as kernels
 from channover.hosts.vm import pool as machines
 from channover.model.link import Link
 from channover.model.topology import pair
-from channover.observe.counters import own_processors
 from channover.targets.base import Lab
 from channover.targets.netns import NetnsTarget
 
@@ -31,6 +28,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.import_plugin("tests.support.timed")
     config.addinivalue_line("markers", "slow: takes minutes; skipped without --slow")
     config.addinivalue_line("markers", "lab: needs network namespaces; skipped, with the remedy, where there are none")
     config.addinivalue_line(
@@ -47,6 +45,24 @@ def _no_namespaces() -> str | None:
         target.close()
 
 
+HERE = Path(__file__).parent
+LAYERS = ("unit", "plugin", "lab", "vm")
+"""Folders of tests in the order in which they are run: the quickest ones tell first of a mistake."""
+
+
+def _layer(item: pytest.Item) -> int:
+    folder = item.path.relative_to(HERE).parts[0] if item.path.is_relative_to(HERE) else ""
+    return LAYERS.index(folder) if folder in LAYERS else len(LAYERS)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=_layer)
+    for item in items:
+        if _layer(item) == 0 and any(item.get_closest_marker(name) for name in ("lab", "vm")):
+            raise pytest.UsageError(f"{item.nodeid} takes a lab: its place is tests/lab, tests/plugin or tests/vm")
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("slow") and not item.config.getoption("--slow"):
         pytest.skip("takes minutes: pytest tests/ --slow runs it")
@@ -58,45 +74,6 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 # Runs that tests start make no HTML report, unless a test is about that.
 os.environ["PYTEST_ADDOPTS"] = f"{os.environ.get('PYTEST_ADDOPTS', '')} --no-report".strip()
-
-TIMED = ("test_cleanup", "test_faults", "test_files", "test_iperf", "test_without_root")
-"""Modules whose tests rest on time: only these may be tried again, since a second try hides a fault of anything else."""
-ATTEMPTS = 3
-PATIENCE = 90.0
-"""Seconds that a run of the tests may lose to other machines before it tries no test a second time."""
-_lost: list[float] = []
-INCONCLUSIVE = re.compile(r"no verdict, since [^\n]*|went to other machines|other work took what the lab needed")
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Judge a lab by nothing that it did while its processors were taken from it.
-
-    A test of a lab that fails is tried again where the machine's processors were another machine's, or busy without a
-    pause, or where the product said that for this very reason there is no verdict. Only where other machines never leave
-    off, as the kernel counts it, is it skipped with the reason. On a machine that has its processors a failure fails.
-    """
-    if not pyfuncitem.get_closest_marker("lab") or pyfuncitem.path.stem not in TIMED:
-        return None
-    arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
-    for attempt in range(ATTEMPTS):
-        before, start = own_processors(), time.monotonic()
-        try:
-            pyfuncitem.obj(**arguments)
-        except (AssertionError, RigError) as error:
-            said = INCONCLUSIVE.search(str(error))
-            stolen = own_processors().starved_since(before, least_idle=-1, most_stolen=0.02)
-            busy = own_processors().starved_since(before, least_idle=0.1) or (said and said[0])
-            if not stolen and (not busy or attempt == ATTEMPTS - 1):
-                raise
-            cause = stolen or busy
-            _lost.append(time.monotonic() - start)
-            if stolen and sum(_lost) > PATIENCE:
-                break
-        else:
-            return True
-        time.sleep(attempt)
-    pytest.skip(f"tried {attempt + 1} times: {cause}; run it on a machine whose processors are its own")
 
 
 @pytest.fixture(scope="session")

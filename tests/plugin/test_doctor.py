@@ -1,0 +1,54 @@
+"""``channover doctor`` beside runs of pytest."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from channover.cli.stated import STATED
+
+PLUGINS = Path(__file__).parents[2] / "plugins"
+
+
+COLLECTED = """
+import json
+from pathlib import Path
+
+def pytest_collection_finish(session):
+    asked = []
+    for item in session.items:
+        behaviour, topology = (item.get_closest_marker(name) for name in ("behaviour", "topology"))
+        asked.append((behaviour.args[0], topology.args[0].name if topology else "pair"))
+    Path("collected.json").write_text(json.dumps(asked))
+"""
+
+
+def test_what_the_suites_state_is_what_the_doctor_knows_of_them(tmp_path: Path) -> None:
+    (tmp_path / "collecting.py").write_text(COLLECTED)
+    environment = {**os.environ, "PYTHONPATH": f"{PLUGINS}:{tmp_path}"}
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "channover.pytest_plugin.hooks",
+        "-p",
+        "collecting",
+        "-p",
+        "no:cacheprovider",
+    ]
+    done = subprocess.run(
+        [*command, "--collect-only", str(PLUGINS.parent / "suites")],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    asked: dict[str, set[str]] = {}
+    for behaviour, topology in json.loads((tmp_path / "collected.json").read_text()):
+        asked.setdefault(behaviour, set()).add(topology)
+    assert {name: {one.name for one in topologies} for name, topologies in STATED.items()} == asked

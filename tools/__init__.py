@@ -1,0 +1,1 @@
+"""Programs that one runs by hand."""
