@@ -363,6 +363,9 @@ def test_a_mark_alone_is_channovers_where_it_names_something_alike_or_its_test_u
             ("test_good.py::test_one", "test_class.py::TestIt::test_a"),
             "2 not asked for (node ids): test_good.py: test_other; test_class.py: TestIt::test_b",
         ),
+        (("-qk", "one", "test_good.py"), "1 deselected (-k one): test_good.py: test_other"),
+        (("-vxkone", "test_good.py"), "1 deselected (-kone): test_good.py: test_other"),
+        (("@words", "test_good.py"), "1 deselected (-k one of @words): test_good.py: test_other"),
         (("--ignore=test_class.py",), "1 ignored (--ignore=test_class.py): test_class.py"),
         (("--ignore-glob=*class*",), "1 ignored (--ignore-glob=*class*): test_class.py"),
     ],
@@ -379,6 +382,7 @@ def test_what_was_left_out_is_named_on_the_first_sheet(
 
 def made_three_files(user: pytest.Pytester) -> None:
     user.makeini("[pytest]\nmarkers = slow\n")
+    (user.path / "words").write_text("-k\none\n")
     user.makepyfile(
         test_good=GOOD,
         test_slow="import pytest\nfrom channover.testing import behaviour\n@pytest.mark.slow\n@behaviour('LAG-1')\n"
@@ -493,6 +497,18 @@ def test_other_options_that_change_what_pytest_does_are_told(user: pytest.Pytest
     found = decided(user, "-p", "no:doctest", "-o", "python_functions=test_one", "--import-mode=importlib")
     assert "options that change what pytest does: -p no:doctest, -o python_functions=test_one" in found.deviations
     assert found.text == "ACCEPTED: 1 of 27 behaviours for the emulated lab only"
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "workers"])
+@pytest.mark.parametrize("part", ["judging", "witness", "planning", "beginning", "reporter", "reporting", "rigging"])
+def test_no_part_that_verdicts_rest_on_can_be_taken_away(
+    user: pytest.Pytester, part: str, workers: tuple[str, ...]
+) -> None:
+    user.makepyfile(test_good=GOOD)
+    done = run(user, "-p", f"no:channover_{part}", *workers)
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    assert f"ERROR: -p no:channover_{part} takes away a part of channover that verdicts rest on" in done.stderr.str()
+    assert not (user.path / "reports").exists()
 
 
 @pytest.mark.parametrize("option", ["-x", "--maxfail=1"])

@@ -284,7 +284,7 @@ def test_a_test_of_no_behaviour_that_compared_is_judged_as_well(user: pytest.Pyt
     assert said.count("ports of 1, expected exactly 2") >= 3
     assert "missing: b" in said
     assert "NICs used of 0 has no truth value: compare it, as in == 2" in said
-    assert said.count("compared nothing: nothing shows what was measured") == 2
+    assert said.count("compared nothing: nothing shows what was measured") >= 2
     assert re.search(r"= 6 failed, 2 passed", said), said
     assert not (user.path / "reports").exists()
 

@@ -345,19 +345,26 @@ class _Reporter:
             terminalreporter.write_line(collected.lost, red=True)
 
 
+def _register(config: pytest.Config, part: object, name: str) -> None:
+    """Register a part of this plugin. Raises pytest.UsageError where it was taken away: verdicts rest on each of them."""
+    if config.pluginmanager.is_blocked(name):
+        raise pytest.UsageError(f"-p no:{name} takes away a part of channover that verdicts rest on: leave it out")
+    config.pluginmanager.register(part, name)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Collect results in the reporting process only: alone, or the controller of xdist's workers."""
+    """Collect results in the reporting process only: alone, or the controller of xdist's workers. Raises pytest.UsageError."""
     if not is_worker(session.config):
-        session.config.pluginmanager.register(_Reporter(session.config), "channover_reporter")
+        _register(session.config, _Reporter(session.config), "channover_reporter")
     reporting = Reporting(session.config, COLLECTED, reports=not is_worker(session.config))
-    session.config.pluginmanager.register(reporting, "channover_reporting")
-    session.config.pluginmanager.register(judging, "channover_judging")
-    session.config.pluginmanager.register(Rigging(session.config), "channover_rigging")
+    _register(session.config, reporting, "channover_reporting")
+    _register(session.config, judging, "channover_judging")
+    _register(session.config, Rigging(session.config), "channover_rigging")
     planning = Planning(session.config)
-    session.config.pluginmanager.register(planning, "channover_planning")
-    session.config.pluginmanager.register(Beginning(session.config, planning), "channover_beginning")
-    session.config.pluginmanager.register(Witness(session.config), "channover_witness")
+    _register(session.config, planning, "channover_planning")
+    _register(session.config, Beginning(session.config, planning), "channover_beginning")
+    _register(session.config, Witness(session.config), "channover_witness")
 
 
 def pytest_assertrepr_compare(config: pytest.Config, left: object, right: object) -> list[str] | None:

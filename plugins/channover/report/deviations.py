@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from channover.report.facts import How
@@ -23,6 +24,8 @@ _SELECTING: dict[How, tuple[str, ...]] = {
     "ignored": ("--ignore", "--ignore-glob"),
 }
 """The options that leave tests out, by how these are left out."""
+_FLAGS = re.compile(r"^-[hlqsvVx]+(?=[a-zA-Z])")
+"""Flags that stand before another option in one word, as in ``-qk mesh``."""
 _CHANGING = (
     "-p",
     "-o",
@@ -94,7 +97,8 @@ def _options(run: Run) -> Iterator[str]:
 def _in_force(run: Run, options: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Yield where each of these options stood (empty: on the command line), and its words: ``-k mesh``."""
     for origin, words in (("", run.command[1:]), *run.options.items()):
-        for number, word in enumerate(words):
+        for number, one in enumerate(words):
+            word = _FLAGS.sub("-", one)
             name = next((one for one in options if _is(word, one)), None)
             if name is None:
                 continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
@@ -175,6 +176,10 @@ def options_in_force(config: pytest.Config) -> Mapping[str, tuple[str, ...]]:
             found[name] = tuple(shlex.split(value))
     if config.inipath is not None and (words := config.getini("addopts")):
         found[f"addopts of {os.path.relpath(config.inipath, config.rootpath)}"] = tuple(words)
+    for word in (*config.invocation_params.args, *(word for words in found.values() for word in words)):
+        if str(word).startswith("@"):  # argparse takes each line of such a file as a word
+            with contextlib.suppress(OSError, ValueError):
+                found[str(word)] = tuple(Path(str(word)[1:]).read_text("utf-8").splitlines())
     return found
 
 
