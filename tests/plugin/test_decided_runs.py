@@ -499,6 +499,22 @@ def test_other_options_that_change_what_pytest_does_are_told(user: pytest.Pytest
     assert found.text == "ACCEPTED: 1 of 27 behaviours for the emulated lab only"
 
 
+def test_what_a_late_conftest_hides_of_a_test_that_compared_nothing_does_not_count(user: pytest.Pytester) -> None:
+    user.mkpydir("sub")
+    (user.path / "sub" / "conftest.py").write_text(
+        "import pytest\n@pytest.hookimpl(wrapper=True)\ndef pytest_runtest_call():\n    try:\n        return (yield)\n"
+        "    except BaseException:\n        return None\n"
+    )
+    (user.path / "sub" / "test_it.py").write_text(
+        "from channover.testing import behaviour\n@behaviour('LAG-1')\ndef test_nothing(): pass\n"
+        "@behaviour('LAG-2')\ndef test_missed(counted): counted('ports', 1) == 2\n"
+    )
+    found = decided(user)
+    assert found.verdict == "NOT ACCEPTED"
+    reasons = [judged.tests[0].reason for judged in found.behaviours]
+    assert reasons == ["given as passed, and compared nothing", "given as passed, and not as expected: ports"]
+
+
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "workers"])
 @pytest.mark.parametrize("part", ["judging", "witness", "planning", "beginning", "reporter", "reporting", "rigging"])
 def test_no_part_that_verdicts_rest_on_can_be_taken_away(

@@ -198,6 +198,7 @@ def test_a_test_counts_as_its_worst_report_and_is_to_be_reported_as_often_as_it_
         (runs.test(measurements=[replace(runs.RATE, value=None)]), "failed", "not as expected: goodput"),
         (runs.test(measurements=[replace(runs.NICS, rule="outside")]), "failed", "not as expected: NICs used"),
         (runs.test(measurements=[replace(runs.NICS, low=2.0)]), "failed", "not as expected: NICs used"),
+        (runs.test(measurements=[]), "failed", "given as passed, and compared nothing"),
         (replace(runs.test(), outcomes=("error", "passed")), "error", "one of its reports is 'error'"),
         (replace(runs.test(), outcomes=("passed", "failed")), "failed", "one of its reports is 'failed'"),
     ],

@@ -266,23 +266,26 @@ def ended(results: Results) -> dict[str, tuple[Planned, Ended]]:
     for nodeid in dict.fromkeys([*planned, *reported]):
         of_it = reported.get(nodeid, [])
         plan = planned.get(nodeid) or Planned(nodeid, of_it[0].behaviour)
-        found[nodeid] = (plan, _ended(nodeid, of_it, times[nodeid], results.run))
+        found[nodeid] = (plan, _ended(plan, of_it, times[nodeid], results.run))
     return found
 
 
-def _ended(nodeid: str, results: Sequence[TestResult], times: int, run: Run) -> Ended:
+def _ended(plan: Planned, results: Sequence[TestResult], times: int, run: Run) -> Ended:
+    nodeid, states_one = plan.nodeid, plan.behaviour is not None
     if not results:
         why = "the run was stopped before the test ended" if run.interrupted else "nothing was reported of it"
         return Ended(nodeid, "not reported", why, None)
-    state, reason, result = min((_shown(one) for one in results), key=lambda one: STATES.index(one[0]))
+    state, reason, result = min(
+        (_shown(one, states_one=states_one) for one in results), key=lambda one: STATES.index(one[0])
+    )
     reports = sum(len(one.outcomes) or 1 for one in results)
     if reports < times and STATES.index(state) > STATES.index("not reported"):
         return Ended(nodeid, "not reported", f"to be run {times} times, and reported {reports} times", result)
     return Ended(nodeid, state, reason, result)
 
 
-def _shown(result: TestResult) -> tuple[State, str, TestResult]:
-    """Return the state of a result and why: none that says *passed* may hold anything else."""
+def _shown(result: TestResult, *, states_one: bool) -> tuple[State, str, TestResult]:
+    """Return the state of a result and why: what says *passed* may hold nothing else, and shows the behaviour it states."""
     state = state_of(result.outcome, unknown=result.lost or result.unrun)
     if state != "passed":
         return state, result.reason, result
@@ -292,6 +295,8 @@ def _shown(result: TestResult) -> tuple[State, str, TestResult]:
         return state, f"one of its reports is '{state}', though it is given as passed", result
     if missed := [one.name for one in result.measurements if not one.held]:
         return "failed", f"given as passed, and not as expected: {', '.join(missed)}", result
+    if states_one and not result.measurements:
+        return "failed", "given as passed, and compared nothing", result
     return state, result.reason, result
 
 
