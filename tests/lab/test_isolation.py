@@ -197,6 +197,16 @@ def test_no_lab_is_offered_where_somebody_else_could_change_it(
         pass
 
 
+@ROOT
+def test_root_is_not_told_to_set_what_root_s_folder_does_not_depend_on() -> None:
+    """As the command line says it, in a /run of its own."""
+    plant = 'mount -t tmpfs none /run && mkdir -m 777 /run/channover && exec "$0" shell left'
+    words = ["unshare", "--mount", "--propagation", "private", "sh", "-c", plant, str(BIN / "channover")]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.endswith("since /run/channover can be written by others: remove it\n")
+
+
 def test_a_file_of_a_stranger_or_a_link_in_the_own_folder_is_no_offer(place: Path) -> None:
     offer(place)
     assert kept.shell("left") == ["sh", "-c", "echo planted"]

@@ -141,6 +141,7 @@ def test_start_up_files_of_other_shells_hinder_nothing(server: Server, name: str
             "/bin/rbash",
             r"the login shell of root runs no command: it says 'rbash: .*restricted.*'; give root another one",
         ),
+        ("/bin/true", r"the login shell of root runs no command: it ends with code 0; give root another one"),
         ("/usr/bin/git-shell", r"the login shell of root runs no command: it says 'fatal: .*'; give root"),
     ],
 )

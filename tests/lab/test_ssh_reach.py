@@ -289,6 +289,14 @@ def test_without_an_algorithm_in_common_both_lists_and_the_option_are_named(
     assert re.search(f"cannot reach lab port 22: {words}", said), said
 
 
+@lab
+def test_a_server_without_a_host_key_that_it_may_use_is_up_and_its_port_is_right(server: Server) -> None:
+    server.configure("HostKeyAlgorithms rsa-sha2-512")
+    said = refused(server.link())
+    assert "it speaks SSH, and ends the connection" in said and "HostKeyAlgorithms (ssh-keygen -A)" in said
+    assert "is the host up" not in said
+
+
 # first words
 
 

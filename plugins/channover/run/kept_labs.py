@@ -18,14 +18,12 @@ from channover.hosts.netns.process import NamespaceProcess
 from channover.hosts.ssh.host import RemoteHost
 from channover.targets.base import Lab
 
-_REMEDY = "remove it, or set XDG_RUNTIME_DIR to a folder of your own"
-
 
 @contextmanager
 def offered(lab: Lab) -> Iterator[list[str]]:
     """Offer a lab's hosts to ``channover shell`` for the length of a block; give their names. Raises UsageError."""
     place, file = ownership.runtime(), f"{os.getpid()}.json"
-    with ownership.own_folder(place, _REMEDY, make=True) as folder:
+    with ownership.own_folder(place, _remedy(place), make=True) as folder:
         assert folder is not None
         ownership.write_own(folder, file, json.dumps({name: _command(host) for name, host in lab.hosts.items()}))
         try:
@@ -37,6 +35,12 @@ def offered(lab: Lab) -> Iterator[list[str]]:
                 place.rmdir()
                 if place.parent.name == "channover":
                     place.parent.rmdir()
+
+
+def _remedy(place: Path) -> str:
+    """Say what helps where the folder of kept labs is not one's own: root's is the same whatever the environment says."""
+    more = "" if place.is_relative_to("/run/channover") else ", or set XDG_RUNTIME_DIR to a folder of your own"
+    return f"remove it{more}"
 
 
 def _command(host: Host) -> list[str]:
@@ -60,7 +64,8 @@ def _command(host: Host) -> list[str]:
 def shell(host: str) -> list[str]:
     """Return the command that opens a shell on a host of a lab that is kept. Raises UsageError where there is none."""
     offers: dict[str, list[str]] = {}
-    with ownership.own_folder(ownership.runtime(), _REMEDY) as folder:
+    place = ownership.runtime()
+    with ownership.own_folder(place, _remedy(place)) as folder:
         for file in sorted(os.listdir(folder)) if folder is not None else ():
             if not re.fullmatch(r"\d+\.json", file):
                 continue

@@ -270,4 +270,9 @@ def _unreached(error: Exception, wire: object, place: str, access: str) -> tuple
         return f"it says '{wire.words}', and no SSH", f"where this is another server's: {remedy}"
     if not wire.spoke and not wire.heard:
         return "it ends the connection without a word", f"see MaxStartups in its sshd_config, its firewall; or {remedy}"
+    if wire.spoke and not isinstance(error, TimeoutError):
+        return (
+            f"it speaks SSH, and ends the connection before any key is agreed on ({words})",
+            "see sshd's log there (journalctl -u ssh): it may have no host key for its HostKeyAlgorithms (ssh-keygen -A)",
+        )
     return words, remedy

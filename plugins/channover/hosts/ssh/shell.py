@@ -145,7 +145,7 @@ def refused(user: str, sudo: bool, said: str, code: int | None) -> str:
             if re.search(pattern, words):
                 return f"{words}; {remedy.format(user=user)}"
         return f"{words}; see sudo(8) there, or log in as root"
-    kind = "as nologin(8) does" if "not available" in words else "as false(1) does" if not words else ""
+    kind = "as nologin(8) does" if "not available" in words else "as false(1) does" if not words and code == 1 else ""
     how = f"it says '{words}'" if words else f"it ends with code {code}"
     return (
         f"the login shell of {user} runs no command: {how}{f', {kind}' if kind else ''}; give {user} another one there "
