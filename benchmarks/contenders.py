@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import IO, Protocol, cast
 
 from channover.hosts.host import Journal
+from channover.hosts.lab import Lab
 from channover.hosts.netns.client import Nursery
 from channover.hosts.netns.process import NamespaceProcess
 from channover.model.link import Link
 from channover.model.topology import LETTERS, Cable, Node, Port, Topology
 from channover.network import addressing
 from channover.scenarios import labs as paths
-from channover.targets.base import Lab
 from channover.targets.netns import NetnsTarget
 
 HERE = Path(__file__).parent

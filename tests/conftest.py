@@ -11,11 +11,11 @@ import pytest
 from hypothesis import settings
 
 from channover.hosts.host import Journal
+from channover.hosts.lab import Lab
 from channover.hosts.vm import kernel_images as kernels
 from channover.hosts.vm import pool as machines
 from channover.model.link import Link
 from channover.model.topology import pair
-from channover.targets.base import Lab
 from channover.targets.netns import NetnsTarget
 
 # A busy machine is slow, and a failure must come back when it is looked for.

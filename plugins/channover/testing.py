@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import pytest
 
+from channover.hosts.lab import Lab
 from channover.measure.file_transfer import Copied, Copies
 from channover.measure.flow import Flow
 from channover.measure.traffic import Traffic, require_multipath
@@ -22,7 +23,6 @@ from channover.pytest_plugin.fixtures import Counted, Listing, LoopLabs
 from channover.scenarios.labs import HostEnd, Multipath, Switched
 from channover.scenarios.loop_lab import Guarded, LoopLab
 from channover.scenarios.tunnels import LoopSigns, Tunnels
-from channover.targets.base import Lab
 from channover.verdict.expectation import Expectation, Measured, anything_but, at_least, at_most, between, exactly, near
 from channover.verdict.loop import Form
 

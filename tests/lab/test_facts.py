@@ -16,9 +16,9 @@ from channover.hosts.change_policy import Management, Permission
 from channover.hosts.guardian.facts import Facts, NicFacts, parse, speed_of
 from channover.hosts.guardian.lease import Seat
 from channover.hosts.host import Journal
+from channover.hosts.lab import Lab
 from channover.hosts.netns.host import NamespaceHost
 from channover.hosts.ssh.host import RemoteHost
-from channover.targets.base import Lab
 from channover.targets.inventory.schema import LabEntry, load
 from channover.targets.physical import preflight
 from channover.targets.physical.discovery import discovered

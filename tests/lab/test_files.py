@@ -8,12 +8,12 @@ import pytest
 
 from channover.errors import RigError, UsageError
 from channover.hosts.host import Journal
+from channover.hosts.lab import Lab
 from channover.model.link import Link
 from channover.model.plan import AddressAdd, LinkSet, Plan
 from channover.model.topology import Port, parallel
 from channover.network.programs.file_servers import FileProtocol, copy, serve, start_copy
 from channover.observe.sockets import connections
-from channover.targets.base import Lab
 from channover.targets.netns import NetnsTarget
 
 pytestmark = [pytest.mark.lab, pytest.mark.timed]

@@ -8,6 +8,7 @@ import pytest
 
 from channover.errors import RigError
 from channover.hosts.host import Host, Journal, Process
+from channover.hosts.lab import Lab
 from channover.model.link import Link
 from channover.model.plan import AddressAdd, LinkSet, Plan
 from channover.model.topology import Cable, Node, Port, Topology, pair
@@ -16,7 +17,6 @@ from channover.network import ssh_tunnel as ssh
 from channover.network.programs import file_servers as files
 from channover.network.programs import iperf
 from channover.network.programs.file_servers import FileProtocol
-from channover.targets.base import Lab
 from channover.targets.gate import gate, ports, table
 from channover.targets.netns import NetnsTarget
 from tests.lab.test_physical import Bench

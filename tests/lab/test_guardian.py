@@ -13,7 +13,7 @@ import pytest
 from channover.errors import RigError
 from channover.hosts.guardian.differences import GRACE, SCRIPT, Lease, changes, differences, parse_end, parse_show
 from channover.hosts.host import Completed, Host, Process, until
-from channover.targets.base import Lab
+from channover.hosts.lab import Lab
 
 pytestmark = pytest.mark.lab
 

@@ -12,6 +12,7 @@ import pytest
 
 from channover.errors import RigError
 from channover.hosts.host import Journal, until
+from channover.hosts.lab import Lab
 from channover.hosts.netns.process import NamespaceProcess
 from channover.hosts.netns.supervisor import PRIORITY
 from channover.model import plan
@@ -38,7 +39,6 @@ from channover.model.plan import (
 )
 from channover.model.state import COMMAND, QUERY, State
 from channover.model.topology import gateway, pair
-from channover.targets.base import Lab
 from channover.targets.netns import NetnsTarget
 
 pytestmark = pytest.mark.lab

@@ -10,6 +10,7 @@ import pytest
 
 from channover.errors import RigError
 from channover.hosts.host import until
+from channover.hosts.lab import Lab
 from channover.measure.activity import Measuring
 from channover.measure.traffic import Traffic
 from channover.model.link import Link
@@ -22,7 +23,6 @@ from channover.network.programs.iperf import (
 )
 from channover.observe.sockets import subflows
 from channover.scenarios.labs import HostEnd
-from channover.targets.base import Lab
 from channover.verdict.expectation import near
 from tests.support.iperf_output import Ended, told
 

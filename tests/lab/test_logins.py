@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from channover.errors import RigError
+from channover.hosts.lab import Lab
 from channover.hosts.netns.host import NamespaceHost
 from channover.hosts.ssh.connection import SshLink
 from channover.hosts.ssh.process import RemoteProcess, connection_of
 from channover.hosts.ssh.shell import PATH, refused
-from channover.targets.base import Lab
 from tests.support.sshd import Server
 
 pytestmark = pytest.mark.lab

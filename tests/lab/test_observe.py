@@ -9,6 +9,7 @@ import pytest
 
 from channover.errors import RigError
 from channover.hosts.host import Journal, until
+from channover.hosts.lab import Lab
 from channover.model.link import Link
 from channover.model.plan import AddressAdd, LinkSet, Plan
 from channover.model.topology import Port, pair
@@ -16,7 +17,6 @@ from channover.observe import evidence, nics
 from channover.observe.counters import counters
 from channover.observe.nics import Sampler, nic_counters, parse_dev, parse_samples
 from channover.observe.sockets import connections, parse_tcp, subflows
-from channover.targets.base import Lab
 from channover.targets.netns import NetnsTarget
 
 

@@ -27,6 +27,7 @@ from channover.hosts.guardian.differences import SCRIPT, differences
 from channover.hosts.guardian.facts import Facts, NicFacts
 from channover.hosts.guardian.lease import Taken
 from channover.hosts.host import Host, Journal, until
+from channover.hosts.lab import Lab
 from channover.hosts.netns.host import NamespaceHost
 from channover.hosts.ssh.connection import SshLink
 from channover.hosts.ssh.shell import command_line
@@ -38,7 +39,6 @@ from channover.pytest_plugin.allure.pages import machines, rig_of
 from channover.run.environment import Session
 from channover.run.settings import Settings
 from channover.run.target_choice import Place
-from channover.targets.base import Lab
 from channover.targets.capabilities import CAPABILITIES, Capability, lag_driver
 from channover.targets.dry_run import DryTarget
 from channover.targets.inventory.schema import Allows, HostEntry, load

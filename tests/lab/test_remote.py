@@ -18,6 +18,7 @@ import pytest
 from channover.errors import NotAllowed, RigError, UsageError
 from channover.hosts.change_policy import Management, Permission
 from channover.hosts.host import Journal, Nic, until
+from channover.hosts.lab import Lab
 from channover.hosts.netns.host import NamespaceHost
 from channover.hosts.ssh.connection import Login, SshLink
 from channover.hosts.ssh.host import RemoteHost
@@ -36,7 +37,6 @@ from channover.model.plan import (
     TableAdd,
     TableDelete,
 )
-from channover.targets.base import Lab
 from tests.support.sshd import Server
 
 pytestmark = pytest.mark.lab

@@ -20,11 +20,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
 
 from channover.errors import RigError
+from channover.hosts.lab import Lab
 from channover.hosts.netns.host import NamespaceHost
 from channover.hosts.ssh.connection import Login, SshLink
 from channover.hosts.ssh.keys import KeyFault, opened
 from channover.hosts.ssh.process import connection_of
-from channover.targets.base import Lab
 from tests.support.sshd import Server
 
 lab = pytest.mark.lab

@@ -24,6 +24,7 @@ import channover
 from channover.cli.allure import folder_of
 from channover.errors import RigError, UsageError
 from channover.hosts.host import Step
+from channover.hosts.lab import Lab
 from channover.model.catalogue import CATALOGUE
 from channover.observe.captures import Captures
 from channover.pytest_plugin.allure.evidence import phases
@@ -38,7 +39,6 @@ from channover.report.allure.plot_process import PLACEHOLDER, SAMPLES
 from channover.report.allure.plots import nic_rates_svg
 from channover.report.facts import Planned
 from channover.report.results import Results
-from channover.targets.base import Lab
 from channover.verdict.expectation import Expectation, Reading, at_least, between
 from channover.verdict.statistics import Estimate
 from tests.support import runs

@@ -11,8 +11,8 @@ import pytest
 
 import channover
 from channover.errors import RigError
+from channover.hosts.lab import Lab
 from channover.report.results import Results, validate
-from channover.targets.base import Lab
 from channover.targets.capabilities import bonding
 
 PLUGINS = str(Path(channover.__file__).parent.parent)

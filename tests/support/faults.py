@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from channover.hosts.host import Host, Journal
+from channover.hosts.lab import Lab
 from channover.measure import flow
 from channover.measure.file_transfer import Copies
 from channover.model.link import Link
@@ -27,7 +28,6 @@ from channover.network.openvswitch import OpenVSwitchDriver
 from channover.network.tunnel import Tunnel
 from channover.scenarios import labs as paths
 from channover.scenarios import loop_lab as looplab
-from channover.targets.base import Lab
 from channover.targets.netns import NetnsTarget
 
 

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 
 from channover.hosts.host import Nic
+from channover.hosts.lab import Lab
 from channover.model.link import Link
 from channover.model.state import Limits, State
 from channover.model.topology import Cable, Node, Port, Role, Topology, gateway, pair, parallel, trio, two_switches
 from channover.pytest_plugin.allure.pages import rig_of
 from channover.run.settings import Settings, link_of
 from channover.run.target_choice import Place
-from channover.targets.base import Lab
 from channover.targets.dry_run import DryCabling, DryHost
 from channover.targets.inventory.schema import Inventory, LabEntry
 from channover.targets.physical.placement import Fit, fit

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from channover.hosts.lab import subnet
 from channover.model.topology import Cable, Node, Port, Role, Topology, gateway, pair, parallel, trio, two_switches
-from channover.targets.base import subnet
 
 
 def test_the_pair_is_the_article_s_mini_lab() -> None:

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from channover.hosts.host import Host
+from channover.hosts.lab import Lab
 from channover.model.plan import AddressAdd, LinkSet, Operation, Plan, RouteAdd, RuleAdd, RuleDelete, SysctlSet
 from channover.model.topology import Port
-from channover.targets.base import Lab
 
 FIRST_TABLE = 101
 FIRST_PRIORITY = 101

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from channover.hosts.host import Host
+from channover.hosts.lab import Lab
 from channover.model.plan import EndpointAdd, EndpointDelete, LimitsSet, Operation, Plan, SysctlSet
 from channover.model.state import Endpoint
 from channover.network.addressing import cabled
-from channover.targets.base import Lab
 
 MAX_EXTRA_SUBFLOWS = 8
 """The most subflows that the path manager adds to the first one (``MPTCP_PM_ADDR_MAX``, ``net/mptcp/pm_netlink.c``)."""

@@ -10,6 +10,7 @@ from typing import TypeVar
 import pytest
 
 from channover.errors import UsageError
+from channover.hosts.lab import Lab
 from channover.measure.activity import Measuring
 from channover.measure.file_transfer import Copies
 from channover.measure.record import Record
@@ -26,7 +27,6 @@ from channover.scenarios.labs import Multipath, Switched
 from channover.scenarios.loop_lab import LoopLab
 from channover.scenarios.loop_lab import loop_lab as make_loop_lab
 from channover.scenarios.tunnels import Tunnels
-from channover.targets.base import Lab
 from channover.verdict.expectation import Measured, count
 from channover.verdict.several import Listed
 

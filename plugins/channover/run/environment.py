@@ -12,6 +12,7 @@ from functools import cached_property
 
 from channover.errors import ChannoverError, RigError, UsageError
 from channover.hosts.host import Host, Journal
+from channover.hosts.lab import Lab
 from channover.model.catalogue import Behaviour
 from channover.model.topology import Topology, pair
 from channover.network.bonding import BondingDriver
@@ -19,7 +20,7 @@ from channover.network.lag import LagDriver
 from channover.network.openvswitch import OpenVSwitchDriver
 from channover.run.settings import Settings
 from channover.run.target_choice import Place
-from channover.targets.base import Lab, Target
+from channover.targets.base import Target
 from channover.targets.capabilities import CAPABILITIES, lag_driver, likely_lag_driver
 from channover.targets.dry_run import DryTarget
 from channover.targets.netns import NetnsTarget

@@ -13,10 +13,10 @@ from pathlib import Path
 from channover import ownership
 from channover.errors import UsageError
 from channover.hosts.host import Host
+from channover.hosts.lab import Lab
 from channover.hosts.netns.host import NamespaceHost
 from channover.hosts.netns.process import NamespaceProcess
 from channover.hosts.ssh.host import RemoteHost
-from channover.targets.base import Lab
 
 
 @contextmanager

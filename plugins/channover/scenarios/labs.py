@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from ipaddress import IPv4Interface
 
 from channover.hosts.host import Host
+from channover.hosts.lab import Lab
 from channover.model.link import Link
 from channover.model.plan import AddressAdd, Plan
 from channover.model.topology import Port, Role
 from channover.network import addressing, mptcp
 from channover.network.lag import Lag
-from channover.targets.base import Lab
 
 
 @dataclass(frozen=True)

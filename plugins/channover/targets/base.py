@@ -2,76 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
-from ipaddress import IPv4Interface, IPv4Network
 from typing import Protocol
 
-from channover.hosts.host import Host, Journal
+from channover.hosts.host import Journal
+from channover.hosts.lab import Lab
 from channover.model.link import Link
-from channover.model.topology import Cable, Port, Topology
-
-
-class Cabling(Protocol):
-    """What can be done to a cable while the lab runs."""
-
-    def cut(self, cable: Cable) -> None:
-        """Pull a cable: both ends lose their carrier. Raises RigError."""
-        ...
-
-    def restore(self, cable: Cable) -> None:
-        """Plug it in again. Raises RigError."""
-        ...
-
-
-SUBNETS = ("10.93.93.0/30", "10.94.94.0/30", "10.10.0.0/24")
-"""The article's networks on its first, second and third link."""
-
-
-def subnet(number: int) -> IPv4Network:
-    """Return the network of the lab's cable with that number: the article's three, then 10.101.1.0/30 and so on."""
-    return IPv4Network(SUBNETS[number] if number < len(SUBNETS) else f"10.101.{number}.0/30")
-
-
-@dataclass(frozen=True)
-class Lab:
-    """A topology come alive: its hosts by name, its cables, the link that its cables are."""
-
-    topology: Topology
-    hosts: Mapping[str, Host]
-    link: Link
-    cabling: Cabling
-    journal: Journal = field(default_factory=Journal)
-    rates: Mapping[float, int] = field(default_factory=dict)
-    """Rates (bit/s) of real cables, by the topology's speedup; emulated ones are what it asks for."""
-
-    @property
-    def left(self) -> Host:
-        """The host that connects: the article's host 1."""
-        return self.hosts["left"]
-
-    @property
-    def right(self) -> Host:
-        """The host that listens: the article's host 2."""
-        return self.hosts["right"]
-
-    def rate(self, cable: Cable) -> float:
-        """Return a cable's rate in bit/s."""
-        return self.rates.get(cable.speedup, self.link.rate * cable.speedup)
-
-    def links_between(self, one: str, other: str) -> int:
-        """Return how many cables run between two nodes."""
-        return len(list(self.topology.between(one, other)))
-
-    def address(self, port: Port) -> IPv4Interface:
-        """Return the address that the lab plans for a port: the cable's network, first host for its first end."""
-        for number, cable in enumerate(self.topology.cables):
-            if port in cable.ports:
-                network = subnet(number)
-                offset = 1 + cable.ports.index(port)
-                return IPv4Interface(f"{network[offset]}/{network.prefixlen}")
-        raise KeyError(str(port))
+from channover.model.topology import Topology
 
 
 class Target(Protocol):

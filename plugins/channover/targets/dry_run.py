@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 
 from channover.errors import ChannoverError, RigError
 from channover.hosts.host import Completed, Host, Journal, Nic, shown
+from channover.hosts.lab import Lab
 from channover.model.link import Link
 from channover.model.plan import Plan
 from channover.model.state import Limits, LinkState, State
 from channover.model.topology import Cable, Topology
-from channover.targets.base import Lab, Target
+from channover.targets.base import Target
 from channover.targets.netns import device_name
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ class DryHost:
 
 @dataclass
 class DryCabling:
-    """Notes what would be pulled (:class:`channover.targets.base.Cabling`)."""
+    """Notes what would be pulled (:class:`channover.hosts.lab.Cabling`)."""
 
     said: list[str]
 

@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from channover.errors import ChannoverError, RigError
 from channover.hosts import privileges
 from channover.hosts.host import Journal, Nic
+from channover.hosts.lab import Lab
 from channover.hosts.netns.client import LabProcess, Nursery
 from channover.hosts.netns.host import NamespaceHost
 from channover.hosts.netns.supervisor import ENVIRONMENT, PanelCable
 from channover.model.link import Link
 from channover.model.topology import Cable, Topology
-from channover.targets.base import Lab
 
 FIRST_INDEX = 10
 """Interface index of a host's first NIC; those below are left to the kernel (loopback, tunnels)."""
@@ -34,7 +34,7 @@ def device_name(position: int) -> str:
 
 @dataclass
 class Panel:
-    """The patch panel's ports of each cable (:class:`channover.targets.base.Cabling`)."""
+    """The patch panel's ports of each cable (:class:`channover.hosts.lab.Cabling`)."""
 
     process: LabProcess
     journal: Journal

@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 
 from channover.errors import ChannoverError, RigError
 from channover.hosts.host import Journal
+from channover.hosts.lab import Lab
 from channover.hosts.vm import kernel_images as kernels
 from channover.hosts.vm import pool as machines
 from channover.hosts.vm.pool import Machine, MachineSpec, PatchCable, Rig
 from channover.model.link import Link
 from channover.model.topology import Port, Topology
-from channover.targets.base import Lab
 from channover.targets.inventory.schema import LabEntry
 from channover.targets.physical.lease_pool import Seats
 from channover.targets.physical.placement import Fit, fit

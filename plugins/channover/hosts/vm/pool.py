@@ -76,7 +76,7 @@ def unmet() -> str | None:
 
 @dataclass
 class Patching:
-    """The rig's cables as they lie (:class:`channover.targets.base.Cabling`), by what they are called in a topology."""
+    """The rig's cables as they lie (:class:`channover.hosts.lab.Cabling`), by what they are called in a topology."""
 
     rig: Rig
     cables: Mapping[Cable, PatchCable]

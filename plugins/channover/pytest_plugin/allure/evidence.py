@@ -16,6 +16,7 @@ import allure_commons
 import pytest
 
 from channover.hosts.host import Host, Step
+from channover.hosts.lab import Lab
 from channover.measure.activity import UnderWay
 from channover.measure.file_transfer import Copied
 from channover.measure.flow import Flow
@@ -30,7 +31,6 @@ from channover.report.results import NicBytes
 from channover.report.signoff.masking import Masker
 from channover.scenarios.loop_lab import LOOP_ENDPOINT
 from channover.scenarios.tunnels import Loaded
-from channover.targets.base import Lab
 from channover.verdict.diagnosis import HostView, NicView, causes, per_nic
 from channover.verdict.statistics import settled_part
 

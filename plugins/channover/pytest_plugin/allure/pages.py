@@ -13,6 +13,7 @@ import allure
 import pytest
 
 from channover.errors import ChannoverError, RigError
+from channover.hosts.lab import Lab
 from channover.measure.flow import Flow
 from channover.measure.nic_usage import used_at
 from channover.measure.record import Record
@@ -31,7 +32,6 @@ from channover.report.allure.page import Members, Plot, Story, Subflows
 from channover.report.facts import CableFacts, HostFacts, NicFacts
 from channover.report.signoff import certificate
 from channover.report.topology_diagram import topology_svg
-from channover.targets.base import Lab
 
 LAB = pytest.StashKey[Lab]()
 MACHINES = pytest.StashKey[Mapping[str, tuple[str, str]]]()

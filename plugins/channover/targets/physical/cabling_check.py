@@ -12,10 +12,10 @@ from channover.hosts.change_policy import Management, Permission
 from channover.hosts.guardian import facts
 from channover.hosts.guardian.facts import Facts
 from channover.hosts.host import Host, Journal, until
+from channover.hosts.lab import Lab
 from channover.hosts.ssh.host import NOWHERE, RemoteHost
 from channover.model.link import Link
 from channover.model.topology import Cable, Node, Port, Topology
-from channover.targets.base import Lab
 from channover.targets.inventory.schema import LabEntry
 from channover.targets.physical import preflight
 from channover.targets.physical.lease_pool import each

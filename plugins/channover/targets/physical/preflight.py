@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from channover.errors import RigError
 from channover.hosts.guardian.facts import Facts, NicFacts, speed_of
 from channover.hosts.host import Host, Nic
+from channover.hosts.lab import Lab
 from channover.hosts.ssh.shell import PACKAGES
 from channover.model.drivers import VIRTUAL
 from channover.model.plan import AddressAdd, Plan
@@ -16,7 +17,6 @@ from channover.model.topology import Cable, Port
 from channover.network import bonding, lag
 from channover.network.addressing import FIRST_TABLE
 from channover.observe.nics import nic_counters
-from channover.targets.base import Lab
 from channover.targets.capabilities import CAPABILITIES
 from channover.targets.inventory.schema import HostEntry, LabEntry
 

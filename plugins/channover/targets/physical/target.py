@@ -11,12 +11,12 @@ from ipaddress import ip_interface
 from channover.errors import ChannoverError, NotAllowed, RigError
 from channover.hosts.guardian.lease import ROOT, Seat
 from channover.hosts.host import Host, Journal, Nic, until
+from channover.hosts.lab import Cabling, Lab
 from channover.hosts.ssh.host import RemoteHost
 from channover.model.link import Link
 from channover.model.plan import AddressDelete, LinkSet, Operation, Plan
 from channover.model.state import State
 from channover.model.topology import Cable, Port, Topology
-from channover.targets.base import Cabling, Lab
 from channover.targets.gate import gate
 from channover.targets.inventory.schema import HostEntry, LabEntry
 from channover.targets.physical import preflight
