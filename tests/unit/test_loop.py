@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from channover.errors import RigError
 from channover.hosts.host import Completed, Host
+from channover.model.inner_network import Inner, inner_network
 from channover.model.plan import Plan, RouteAdd, SysctlSet, TableAdd
 from channover.model.state import Endpoint
 from channover.network.loop_guard import BOTH, SOURCE, both_guard, hits, matches_mptcp, source_guard
-from channover.network.tunnel import Inner, Tunnel, TunnelEnd, inner_network, through, way_back
+from channover.network.tunnel import Tunnel, TunnelEnd, through, way_back
 from channover.observe.sockets import Subflow
 from channover.verdict.loop import PENDING, SENDING, Form, LoopFinding, loops
 

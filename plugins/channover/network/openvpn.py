@@ -13,7 +13,8 @@ from ipaddress import IPv4Interface
 
 from channover.errors import RigError
 from channover.hosts.host import Host, Process
-from channover.network.tunnel import MPTCPIZE, Tunnel, TunnelEnd, absent, inner_network, wait_gone, wait_up
+from channover.model.inner_network import inner_network
+from channover.network.tunnel import MPTCPIZE, Tunnel, TunnelEnd, absent, wait_gone, wait_up
 
 PORT = 1200
 DEVICE = "ptp"

@@ -7,23 +7,15 @@ sum of the links. IP within TCP is not sound in general; here it is what the art
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Interface, IPv4Network
 
 from channover.errors import RigError
 from channover.hosts.host import Host, Process, until
+from channover.model.inner_network import Inner
 from channover.model.plan import LinkDelete, Plan, RouteAdd, SysctlSet
 
 MPTCPIZE = ("mptcpize", "run")
 """Turns every TCP socket of an unchanged program into an MPTCP socket (``mptcpize(8)``)."""
-
-
-@dataclass(frozen=True)
-class Inner:
-    """What there is to know of a tunnel at one host: its device there, the network inside, the carrier's TCP port."""
-
-    device: str
-    network: IPv4Network
-    port: int
 
 
 @dataclass(frozen=True)
@@ -78,18 +70,6 @@ class Tunnel:
                     f"{end.host.name}: the {self.kind} tunnel's process ended with code {code}; "
                     f"its last words: {_words(end.process)}"
                 )
-
-
-def inner_network(one: str, other: str) -> IPv4Network:
-    """Return the smallest network that holds both point-to-point addresses and no other pair's: a /30 as a rule.
-
-    Raises ValueError where a /24 does not hold both.
-    """
-    for length in range(30, 23, -1):
-        network = IPv4Interface(f"{one}/{length}").network
-        if IPv4Address(other) in network:
-            return network
-    raise ValueError(f"{one} and {other} are too far apart for the two ends of a tunnel")
 
 
 def present(host: Host, device: str) -> bool:

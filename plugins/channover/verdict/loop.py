@@ -22,8 +22,8 @@ from enum import Enum
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Protocol
 
+from channover.model.inner_network import Inner
 from channover.model.state import Endpoint
-from channover.network.tunnel import Inner
 
 SENDING = frozenset({"ESTAB", "CLOSE-WAIT"})
 """States, in ``ss``'s words, in which a subflow takes new data."""
