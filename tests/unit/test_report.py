@@ -30,19 +30,9 @@ from channover.report import figures
 from channover.report import results as results_module
 from channover.report.allure.plots import Series, nic_rates_svg
 from channover.report.facts import CableFacts
-from channover.report.results import (
-    Measurement,
-    NicBytes,
-    Results,
-    Run,
-    TestResult,
-    Unit,
-    moment,
-    printable,
-    readable,
-    run_folder,
-)
+from channover.report.results import Measurement, NicBytes, Results, Run, TestResult, Unit, moment, run_folder
 from channover.report.terminal import LiveLine, expectation, figure, progress, render, show
+from channover.text import printable, readable
 from channover.verdict.expectation import Expectation, Reading, anything_but, at_least, between, less_than, more_than
 from channover.verdict.statistics import Estimate
 from tests.support import runs as made

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from channover.cli.doctor_findings import HOSTS, NICS, Findings, Prospect
-from channover.report.results import printable
 from channover.report.terminal import text_console, written
+from channover.text import printable
 
 if TYPE_CHECKING:
     from rich.table import Table

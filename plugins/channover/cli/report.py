@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from channover.errors import UsageError
-from channover.report.results import printable
+from channover.text import printable
 
 if TYPE_CHECKING:
     from channover.report.results import Results

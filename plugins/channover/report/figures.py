@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from channover.report.results import Measurement, TestResult, Unit, readable
+from channover.report.results import Measurement, TestResult, Unit
 from channover.report.terminal import expectation, figure, scale
+from channover.text import readable
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 import secrets
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from datetime import datetime, timezone
@@ -292,36 +290,6 @@ def _utc(at: datetime) -> datetime:
     if at.tzinfo is None:
         raise ValueError(f"{at} names no time zone")
     return at.astimezone(timezone.utc)
-
-
-def printable(text: str) -> str:
-    """Return text with control characters and lone surrogates spelt out, so that terminals and XML can hold it.
-
-    Line ends and tabs stay; directional overrides and isolates (Unicode, UAX 9) are spelt out as well.
-    """
-    return "".join(
-        character
-        if character in "\n\t" or not (_hidden(character) or unicodedata.category(character) in ("Cc", "Cs"))
-        else character.encode("unicode-escape").decode("ascii")
-        for character in text
-    )
-
-
-_ESCAPED = re.compile(r"\\u([0-9a-f]{4})|\\U([0-9a-f]{8})|\\x([0-9a-f]{2})")
-
-
-def readable(nodeid: str) -> str:
-    """Return a test's name as it was written: pytest spells out what is not ASCII in the values of parameters."""
-    return printable(_ESCAPED.sub(_written, nodeid))
-
-
-def _written(match: re.Match[str]) -> str:
-    code = int(match[1] or match[2] or match[3], 16)
-    return chr(code) if 0xA1 <= code < 0x110000 else match[0]
-
-
-def _hidden(character: str) -> bool:
-    return "\u202a" <= character <= "\u202e" or "\u2066" <= character <= "\u2069" or character in "\ufffe\uffff"
 
 
 def write_whole(path: Path, content: str | bytes) -> None:

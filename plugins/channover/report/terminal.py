@@ -16,7 +16,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
 from channover.model.catalogue import CATALOGUE
-from channover.report.results import Measurement, Outcome, Results, TestResult, Unit, printable, readable
+from channover.report.results import Measurement, Outcome, Results, TestResult, Unit
+from channover.text import printable, readable
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from html import escape
 
 from channover.report.facts import CableFacts, HostFacts
-from channover.report.results import printable
+from channover.text import printable
 
 _BOX, _GAP, _PITCH, _HEAD, _ROW = 132, 136, 22, 34, 20
 """Width of a node, room between columns, height per NIC, of a node's head, between nodes; CSS pixels."""

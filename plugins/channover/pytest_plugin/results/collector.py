@@ -20,19 +20,10 @@ from channover.pytest_plugin.results.planning import Plan
 from channover.pytest_plugin.results.witness import against
 from channover.report.decision import STATES, state_of
 from channover.report.facts import CableFacts, HostFacts, Uncollected, host_facts
-from channover.report.results import (
-    Measurement,
-    NicBytes,
-    Outcome,
-    Results,
-    Run,
-    TestResult,
-    moment,
-    open_folder,
-    printable,
-)
+from channover.report.results import Measurement, NicBytes, Outcome, Results, Run, TestResult, moment, open_folder
 from channover.report.signoff.masking import Masker
 from channover.run.settings import Settings
+from channover.text import printable
 from channover.verdict.expectation import Reading
 from channover.verdict.statistics import CONFIDENCE
 

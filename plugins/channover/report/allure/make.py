@@ -27,7 +27,8 @@ from channover.report.allure.generator import GeneratorMissing
 from channover.report.allure.page import PLOT, data_address
 from channover.report.decision import Ended, ended
 from channover.report.facts import Planned
-from channover.report.results import Results, TestResult, printable, readable
+from channover.report.results import Results, TestResult
+from channover.text import printable, readable
 
 NAME = "report.html"
 _PLOT = re.compile(rf'src="{PLOT}([0-9a-f-]+-attachment\.svg)"')

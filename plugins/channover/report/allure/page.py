@@ -14,7 +14,7 @@ from html import escape
 from channover.model.catalogue import Behaviour
 from channover.observe.bond import STATE_BITS, MemberStatus
 from channover.observe.sockets import Subflow
-from channover.report.results import printable
+from channover.text import printable
 from channover.verdict.expectation import Reading, quantity
 
 PLOT = "plot:"

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
-from channover.report.results import printable
 from channover.report.topology_diagram import fitted
+from channover.text import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from channover.report.comparison.compare import Comparison, Difference, Value, by_behaviour
 from channover.report.figures import with_uncertainty
-from channover.report.results import Unit, printable, readable
+from channover.report.results import Unit
 from channover.report.terminal import text_console, written
+from channover.text import printable, readable
 
 if TYPE_CHECKING:
     from rich.text import Text

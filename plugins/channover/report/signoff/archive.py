@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from channover.errors import UsageError
-from channover.report.results import printable
+from channover.text import printable
 
 MOST_BYTES, MOST_MEMBERS = 1 << 31, 60_000
 """Of all members unpacked (bytes), and how many: less than where ZIP needs its 64-bit fields."""
