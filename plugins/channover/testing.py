@@ -10,6 +10,7 @@ import pytest
 from channover.hosts.lab import Lab
 from channover.measure.file_transfer import Copied, Copies
 from channover.measure.flow import Flow
+from channover.measure.own_values import Counted, Listing
 from channover.measure.traffic import Traffic, require_multipath
 from channover.model.catalogue import behaviour as find
 from channover.model.link import Link
@@ -19,9 +20,8 @@ from channover.network.programs.file_servers import FileProtocol
 from channover.network.tunnel import Tunnel, TunnelEnd
 from channover.observe.bond import LagStatus
 from channover.observe.captures import Listening
-from channover.pytest_plugin.fixtures import Counted, Listing, LoopLabs
 from channover.scenarios.labs import HostEnd, Multipath, Switched
-from channover.scenarios.loop_lab import Guarded, LoopLab
+from channover.scenarios.loop_lab import Guarded, LoopLab, LoopLabs
 from channover.scenarios.tunnels import LoopSigns, Tunnels
 from channover.verdict.expectation import Expectation, Measured, anything_but, at_least, at_most, between, exactly, near
 from channover.verdict.loop import Form

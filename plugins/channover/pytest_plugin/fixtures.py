@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TypeVar
 
@@ -11,8 +10,10 @@ import pytest
 
 from channover.errors import UsageError
 from channover.hosts.lab import Lab
+from channover.measure import own_values
 from channover.measure.activity import Measuring
 from channover.measure.file_transfer import Copies
+from channover.measure.own_values import Counted, Listing
 from channover.measure.record import Record
 from channover.measure.traffic import Traffic
 from channover.model.topology import Topology, pair
@@ -24,20 +25,12 @@ from channover.pytest_plugin.allure import evidence as evidencing
 from channover.run.environment import Session
 from channover.scenarios import labs as paths
 from channover.scenarios.labs import Multipath, Switched
-from channover.scenarios.loop_lab import LoopLab
+from channover.scenarios.loop_lab import LoopLabs
 from channover.scenarios.loop_lab import loop_lab as make_loop_lab
 from channover.scenarios.tunnels import Tunnels
-from channover.verdict.expectation import Measured, count
-from channover.verdict.several import Listed
 
 SESSION = pytest.StashKey[Session]()
 RECORD = pytest.StashKey[Record]()
-Counted = Callable[[str, float], Measured]
-"""Makes a value of a name and a number that is known exactly."""
-Listing = Callable[[str, Collection[object]], Listed]
-"""Makes a value of a name and things that were found."""
-LoopLabs = Callable[..., AbstractContextManager[LoopLab]]
-"""Makes a tunnel that can be made to feed on itself, for the length of a block."""
 
 
 _Value = TypeVar("_Value")
@@ -179,23 +172,13 @@ def mptcp(measuring: Measuring) -> Traffic:
 @pytest.fixture
 def counted(channover_record: Record) -> Counted:
     """Make a count a value that the report shows with what was expected: ``counted("ports", 2) == 2``."""
-
-    def make(name: str, number: float) -> Measured:
-        channover_record.made.append(name)
-        return count(name, number, channover_record.readings.append)
-
-    return make
+    return own_values.counting(channover_record)
 
 
 @pytest.fixture
 def listed(channover_record: Record) -> Listing:
     """Make a set a value that the report shows with what was expected: ``listed("address pairs", pairs) == mesh``."""
-
-    def make(name: str, found: Collection[object]) -> Listed:
-        channover_record.made.append(name)
-        return Listed(name, found, channover_record.readings.append)
-
-    return make
+    return own_values.listing(channover_record)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from statistics import fmean
 
@@ -330,3 +330,7 @@ def loop_lab(tunnels: Tunnels, *, joins: bool = True) -> Iterator[LoopLab]:
         if joins:
             stack.enter_context(join_listener(tunnel))
         yield LoopLab(tunnels, tunnel)
+
+
+LoopLabs = Callable[..., AbstractContextManager[LoopLab]]
+"""Makes a tunnel that can be made to feed on itself, for the length of a block: :func:`loop_lab` of a test's tunnels."""
