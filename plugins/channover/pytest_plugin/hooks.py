@@ -17,6 +17,7 @@ from channover.measure.record import Record
 from channover.model.topology import Topology, pair
 from channover.pytest_plugin import live_line as live
 from channover.pytest_plugin import option_names as words
+from channover.pytest_plugin import options
 from channover.pytest_plugin.allure import evidence as evidencing
 from channover.pytest_plugin.allure import labels as labelling
 from channover.pytest_plugin.allure.files import MASKER
@@ -59,7 +60,6 @@ from channover.pytest_plugin.results.witness import Witness
 from channover.pytest_plugin.testbed import Rigging
 from channover.report.signoff.masking import Masker
 from channover.report.terminal import show
-from channover.run import settings
 from channover.run.environment import Session, target_of
 from channover.verdict.expectation import Measured, Reading, explanation, quantity
 from channover.verdict.several import Each, Listed
@@ -90,7 +90,7 @@ EXPLAINED = pytest.StashKey[str]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add channover's options."""
-    settings.add_options(parser)
+    options.add_options(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -101,7 +101,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "topology(topology): the topology that a test asks for (default: a pair)")
     config.addinivalue_line("markers", "hash_policy(policy): the transmit hash policy of a test's LAGs")
     try:
-        wanted = settings.read(config)
+        wanted = options.read(config)
     except UsageError as error:
         raise pytest.UsageError(words.usable(config, str(error))) from None
     if is_worker(config):

@@ -13,11 +13,11 @@ from _pytest.runner import runtestprotocol
 
 from channover.errors import RigError, UsageError
 from channover.pytest_plugin import live_line as live
+from channover.pytest_plugin import options
 from channover.pytest_plugin.allure.pages import CAPTURES, FAULTS, LAB, MACHINES, PHASES
 from channover.pytest_plugin.fixtures import RECORD, SESSION
 from channover.pytest_plugin.results.collector import REPEATED
 from channover.pytest_plugin.results.witness import WITNESSED
-from channover.run import target_choice as choices
 from channover.targets.dry_run import DryTarget
 
 _REMARKS = "channover_remarks"
@@ -176,8 +176,8 @@ class Rigging:
     def pytest_configure_node(self, node: Any) -> None:
         """Give an xdist worker a lab of its own; one that stands in for a dead worker waits until the hosts are restored."""
         if self._free:
-            name = node.workerinput[choices.LAB] = self._free.pop(0)
-            node.workerinput[choices.WAIT] = RESTORED if name in self._used else 0.0
+            name = node.workerinput[options.LAB] = self._free.pop(0)
+            node.workerinput[options.WAIT] = RESTORED if name in self._used else 0.0
             self._used.add(name)
 
     @pytest.hookimpl(optionalhook=True)
@@ -186,8 +186,8 @@ class Rigging:
         told = getattr(node, "workeroutput", {})
         self._remarks += told.get(_REMARKS, [])
         self._notes += told.get(_NOTES, [])
-        if choices.LAB in node.workerinput:
-            self._free.append(node.workerinput[choices.LAB])
+        if options.LAB in node.workerinput:
+            self._free.append(node.workerinput[options.LAB])
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Say what workers found about hosts, and which hosts were not as they had been."""

@@ -1,0 +1,229 @@
+"""channover's options on pytest's command line: what they are called and say, and the settings that they make.
+
+They are checked before anything is done. Every run of pytest reads this, also one without a test of channover's.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from channover.errors import UsageError
+from channover.observe.captures import SLICE
+from channover.pytest_plugin import option_names as words
+from channover.run.settings import LAG_DRIVERS, LINK_RATES, MACHINES, PCAP, Settings, link_of
+from channover.run.target_choice import KERNEL, OWNERS, TARGETS, Place, check_owners, chosen
+
+if TYPE_CHECKING:
+    from channover.targets.inventory.schema import LabEntry
+
+LAB, WAIT = "channover_lab", "channover_wait"
+"""What xdist's controller tells a worker: the name of its lab, and the least seconds to wait for the hosts."""
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Add channover's options to pytest's command line."""
+    group = parser.getgroup(words.GROUP, "channover: documented behaviours of aggregated links")
+    _add_target(group)
+    words.add(
+        group,
+        "--link-rate",
+        default=None,
+        metavar="RATE",
+        help="rate of a lab's cables in tc's notation: 100mbit, 1gbit, … (default: "
+        + ", ".join(f"{rate} for {target}" for target, rate in LINK_RATES.items())
+        + f" (more than {MACHINES} machines: less in proportion); physical: the inventory's)",
+    )
+    words.add(
+        group,
+        "--lag-driver",
+        default="auto",
+        metavar="NAME",
+        help="what makes LAGs: bonding (the kernel's), openvswitch, or auto: bonding where the kernel has it",
+    )
+    words.add(
+        group,
+        "--duration",
+        default=None,
+        metavar="SECONDS",
+        help="measure each flow for so long; without it a flow ends when its verdict is settled, at 99 %% confidence",
+    )
+    words.add(
+        group,
+        "--measure-limit",
+        default="10",
+        metavar="SECONDS",
+        help="the longest that a flow is measured when its verdict does not settle (default: %(default)s); three times as "
+        "long where the verdict would be against the behaviour",
+    )
+    words.add(group, "--no-skips", action="store_true", help="what cannot be tried here fails instead of being skipped")
+    words.add(
+        group,
+        "--reports",
+        default=None,
+        metavar="FOLDER",
+        help="where runs leave their reports (default: reports/ in pytest's root folder)",
+    )
+    words.add(
+        group,
+        "--no-report",
+        action="store_true",
+        help="end without certificate and HTML report; 'channover report' and 'channover certificate' make them later",
+    )
+    words.add(
+        group,
+        "--pcap",
+        default="never",
+        metavar="WHEN",
+        help="attach the packets of every NIC to a test's report: never, on-failure or always (default: %(default)s); "
+        "tcpdump runs beside the traffic and costs processor time",
+    )
+    words.add(
+        group,
+        "--pcap-size",
+        default=str(SLICE),
+        metavar="BYTES",
+        help="how much of each packet is kept, from its Ethernet header on (default: %(default)s)",
+    )
+
+
+def _add_target(group: pytest.OptionGroup) -> None:
+    """Add the options that choose where labs come from."""
+    words.add(
+        group,
+        "--target",
+        default="netns",
+        metavar="NAME",
+        help="where labs come from: netns, network namespaces of this machine; physical, hosts of an --inventory over SSH; "
+        "vm, virtual machines with a --kernel of their own (default: %(default)s)",
+    )
+    words.add(group, "--inventory", default=None, metavar="FILE", help="the YAML file that describes physical labs")
+    words.add(
+        group,
+        "--lab",
+        default=None,
+        metavar="NAME",
+        help="the lab of the inventory (default: its only one; -n N: each)",
+    )
+    words.add(
+        group,
+        "--lease-wait",
+        default=None,
+        metavar="SECONDS",
+        help="wait so long for a lab that another run holds (default: 0, which is not at all)",
+    )
+    words.add(
+        group,
+        "--kernel",
+        default=None,
+        metavar="NAME",
+        help="the kernel of virtual machines: a version that 'channover kernel fetch' brought, or a folder with a vmlinuz "
+        f"and its modules (default: {KERNEL})",
+    )
+    words.add(
+        group,
+        "--keep-lab",
+        action="store_true",
+        help="stop after the first test that fails, or the last one, and keep its lab until Ctrl-C: 'channover shell HOST' "
+        "opens a shell in it",
+    )
+    words.add(
+        group,
+        "--dry-run",
+        action="store_true",
+        help="print, test by test, the commands that each host would get and their undo; nothing is changed",
+    )
+
+
+def read(config: pytest.Config) -> Settings:
+    """Return the run's settings. Raises UsageError with one clear line; no host is contacted."""
+    place = _place(config)
+    driver = str(words.value(config, "--lag-driver"))
+    if driver not in LAG_DRIVERS:
+        raise UsageError(f"--lag-driver: there is no driver '{driver}'; there are: {', '.join(LAG_DRIVERS)}")
+    pcap = str(words.value(config, "--pcap"))
+    if pcap not in PCAP:
+        raise UsageError(f"--pcap: there is no '{pcap}'; there are: {', '.join(PCAP)}")
+    reports = words.value(config, "--reports")
+    return Settings(
+        place=place,
+        link=link_of(words.value(config, "--link-rate"), place),
+        asked=words.value(config, "--link-rate") is not None,
+        lag_driver=driver,
+        duration=_seconds(config, "--duration"),
+        limit=_seconds(config, "--measure-limit") or 10.0,
+        strict=bool(words.value(config, "--no-skips")),
+        reports=Path(str(reports)) if reports else config.rootpath / "reports",
+        pcap=pcap,
+        pcap_size=_bytes(config, "--pcap-size"),
+    )
+
+
+def _seconds(config: pytest.Config, option: str) -> float | None:
+    value = words.value(config, option)
+    if value is None:
+        return None
+    if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", str(value)) or not 1 <= float(value) <= 86_400:
+        raise UsageError(f"{option}: '{value}' is no number of seconds from 1 to 86400")
+    return float(value)
+
+
+def _bytes(config: pytest.Config, option: str) -> int:
+    value = str(words.value(config, option))
+    if not re.fullmatch(r"[0-9]{1,6}", value) or not 14 <= int(value) <= 262_144:
+        raise UsageError(f"{option}: '{value}' is no number of bytes from 14 to 262144")
+    return int(value)
+
+
+def _place(config: pytest.Config) -> Place:
+    """Return where labs come from. Raises UsageError; no host is contacted."""
+    target = str(words.value(config, "--target"))
+    if target not in TARGETS:
+        raise UsageError(f"--target: there is no target '{target}'; there are: {', '.join(TARGETS)}")
+    check_owners(target, {option: words.value(config, option) for option in OWNERS})
+    for option in ("--keep-lab", "--dry-run"):
+        if words.value(config, option) and _workers(config):
+            raise UsageError(f"{option} shows what a single process does, and workers cannot be seen: use -n 0")
+    lab, labs = _labs(config) if target == "physical" else (None, ())
+    wait = str(words.value(config, "--lease-wait") or 0)
+    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", wait):
+        raise UsageError(f"--lease-wait: '{wait}' is no number of seconds")
+    return Place(
+        target=target,
+        lab=lab,
+        labs=labs,
+        lease_wait=max(float(wait), getattr(config, "workerinput", {}).get(WAIT, 0.0)),
+        kernel=str(words.value(config, "--kernel") or KERNEL),
+        keep_lab=bool(words.value(config, "--keep-lab")),
+        dry_run=bool(words.value(config, "--dry-run")),
+    )
+
+
+def _labs(config: pytest.Config) -> tuple[LabEntry, tuple[str, ...]]:
+    """Return this process's lab of the inventory, and the names of all: each xdist worker has one of its own."""
+    path = words.value(config, "--inventory")
+    if path is None:
+        raise UsageError("--target=physical needs --inventory FILE: 'channover inventory discover' begins one")
+    from channover.targets.inventory.schema import load  # here, since every run of pytest reads the options
+
+    labs = load(Path(str(path))).labs
+    name, workers = getattr(config, "workerinput", {}).get(LAB, words.value(config, "--lab")), _workers(config)
+    if name is not None:
+        labs = {name: chosen(labs, name, str(path))}
+    if workers > len(labs):
+        one = f"{len(labs)} lab{'s' if len(labs) > 1 else ''}"
+        raise UsageError(
+            f"-n {workers}: {path} has {one}, and each worker needs a lab of its own; -n {len(labs)} at most"
+        )
+    return (next(iter(labs.values())) if workers else chosen(labs, None, str(path))), tuple(labs)
+
+
+def _workers(config: pytest.Config) -> int:
+    """Return how many xdist workers this controller will start, ``--tx 2*popen`` being two; 0 without them."""
+    if hasattr(config, "workerinput") or getattr(config.option, "dist", "no") == "no":
+        return 0
+    found = [re.match(r"(\d+)\*", spec) for spec in config.option.tx]
+    return sum(int(many[1]) if many else 1 for many in found)
