@@ -17,9 +17,9 @@ import pytest
 from channover.errors import BehaviourFailed, RigError
 from channover.hosts.host import Journal, until
 from channover.measure import cpu_lock as slot
-from channover.measure.activity import Measuring, UnderWay
+from channover.measure.activity import UnderWay
 from channover.measure.cpu_lock import measuring_slot
-from channover.measure.flow import Flow
+from channover.measure.flow import Flow, Measuring
 from channover.measure.traffic import Traffic, require_multipath
 from channover.model.link import Link
 from channover.model.plan import EndpointDelete, Plan, TableAdd
@@ -365,16 +365,16 @@ def test_who_waits_to_measure_is_told_whom_for(monkeypatch: pytest.MonkeyPatch) 
             pytest.raises(
                 RigError, match=rf"^waited 1\.5 s for a turn to measure on this machine: {words}, is at it; wait"
             ),
-            measuring_slot(waits, timeout=1.5),
+            waits.turn(timeout=1.5),
         ):
             pass
         assert any(name.startswith(f"turn to measure, after process {other.pid}") for name, _ in told)
         assert len("".join(slot.holders().splitlines())) < 200
         began = time.monotonic()
-        with measuring_slot(measuring(on_this_machine=False)) as waited:
+        with measuring(on_this_machine=False).turn() as waited:
             assert waited == 0
         assert time.monotonic() - began < 0.5
-    with measuring_slot(waits) as waited, measuring_slot(waits) as again:
+    with waits.turn() as waited, waits.turn() as again:
         assert waited < 1 and again == 0
         assert f"process {os.getpid()} " in slot.holders()
     assert slot.holders() == "a measurement that does not tell its name"

@@ -11,7 +11,7 @@ import pytest
 from channover.errors import RigError
 from channover.hosts.host import until
 from channover.hosts.lab import Lab
-from channover.measure.activity import Measuring
+from channover.measure.flow import Measuring
 from channover.measure.traffic import Traffic
 from channover.model.link import Link
 from channover.model.plan import AddressAdd, EndpointAdd, LimitsSet, Plan, TableAdd

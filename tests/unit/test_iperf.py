@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from iperf3 import TestResult as Witness  # pytest would collect it by its own name
 
-from channover.measure.activity import Measuring
-from channover.measure.flow import Flow
+from channover.measure.flow import Flow, Measuring
 from channover.model.link import Link
 from channover.network.programs.iperf import (
     SLICE,

@@ -17,14 +17,15 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from channover.errors import RigError
-from channover.measure.activity import Measuring, Waiting
+from channover.measure.activity import UnderWay, Waiting
 
+Progress = Callable[[UnderWay], None]
 PATIENCE = 3600.0
 """How long (seconds) is waited for a slot: three times the long run that the article's LAG was given, 1200 s."""
 NAME = "channover/measuring"
@@ -45,17 +46,13 @@ _held = _Held()
 
 
 @contextmanager
-def measuring_slot(measuring: Measuring | None = None, timeout: float = PATIENCE) -> Iterator[float]:
+def measuring_slot(progress: Progress = lambda _: None, timeout: float = PATIENCE) -> Iterator[float]:
     """Hold one of the machine's slots for the length of a block; yields how long (seconds) it was waited for.
 
-    Who is waited for is told as the measuring test's progress; a test whose wires are not this machine's processors does
-    not wait. Raises RigError after ``timeout`` seconds.
+    Who is waited for is told as progress. Raises RigError after ``timeout`` seconds.
     """
-    if measuring is not None and not measuring.on_this_machine:
-        yield 0.0
-        return
     with _held.lock:
-        waited = 0.0 if _held.users else _wait(measuring, timeout)
+        waited = 0.0 if _held.users else _wait(progress, timeout)
         _held.users += 1
     try:
         yield waited
@@ -68,7 +65,7 @@ def measuring_slot(measuring: Measuring | None = None, timeout: float = PATIENCE
                 _held.sockets.clear()
 
 
-def _wait(measuring: Measuring | None, timeout: float) -> float:
+def _wait(progress: Progress, timeout: float) -> float:
     """Take a slot as soon as one is free; return how long (seconds) that took."""
     waiting = Waiting("turn to measure", timeout)
     asked = 0.0
@@ -81,12 +78,11 @@ def _wait(measuring: Measuring | None, timeout: float) -> float:
                 f"waited {timeout:g} s for a turn to measure on this machine: {holders()}, is at it; wait for its end, or "
                 "end it"
             )
-        if measuring is not None:
-            measuring.progress(waiting)
+        progress(waiting)
         time.sleep(0.02)
     waited = waiting.seconds = waiting.elapsed
-    if measuring is not None and asked:
-        measuring.progress(waiting)
+    if asked:
+        progress(waiting)
     return waited
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from channover.measure.activity import EXTENSION, Measuring
+from channover.measure.activity import EXTENSION
+from channover.measure.flow import Measuring
 from channover.measure.record import Record
 from channover.observe.counters import Processors, processors
 from channover.observe.nics import Sampler

@@ -11,8 +11,8 @@ import allure
 
 from channover.errors import RigError
 from channover.hosts.host import Host, each
-from channover.measure.activity import End, Measuring, Waiting
-from channover.measure.cpu_lock import measuring_slot
+from channover.measure.activity import End, Waiting
+from channover.measure.flow import Measuring
 from channover.measure.nic_usage import NicUse
 from channover.network.programs.file_servers import Copy, Copying, FileProtocol, FileServer, serve, start_copy
 from channover.network.programs.provenance import Program, running
@@ -147,7 +147,7 @@ class Copies:
         trace = Trace()
         with (
             serve(server.host, protocol, str(server.address.ip), size, mptcp=mptcp) as serving,
-            measuring_slot(self.measuring),
+            self.measuring.turn(),
             ExitStack() as stack,
         ):
             each(trace.begin, [client.host, server.host])

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from statistics import fmean, median
 
 from channover.errors import RigError
 from channover.hosts.host import Host, each
-from channover.measure.activity import EXTENSION, Measuring
-from channover.measure.cpu_lock import measuring_slot
+from channover.measure.activity import EXTENSION, UnderWay
+from channover.measure.cpu_lock import PATIENCE, measuring_slot
 from channover.measure.nic_usage import NicUse
-from channover.model.link import ETHERNET_HEADER, IPV4_HEADER, UDP_HEADER
-from channover.network.programs.iperf import SLICE, GaveUp, Load, Protocol, Transfer
+from channover.model.link import ETHERNET_HEADER, IPV4_HEADER, UDP_HEADER, Link
+from channover.network.programs.iperf import SLICE, GaveUp, Load, Protocol, Transfer, ports
 from channover.observe import evidence
 from channover.observe.counters import Counters, Processors, processors
 from channover.observe.nics import NicSeries, Sampler
 from channover.observe.sockets import Subflow
 from channover.observe.trace import Pair, Trace
-from channover.verdict.expectation import CALM, Measured, Source, count
+from channover.verdict.expectation import CALM, Measured, Reading, Source, count
 from channover.verdict.several import Each
 from channover.verdict.statistics import estimate, settled_part
 
@@ -32,6 +32,36 @@ MOST_WAITING = 20.0
 """How much longer (seconds) than its limit a flow is measured while its machine's processors are taken away."""
 EXACT = 0.005
 """How exact a rate is wanted that nothing was compared with yet: half of what ``near`` gives or takes."""
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """How a test measures: the run's settings, and what is told of each flow as it goes."""
+
+    link: Link
+    duration: float | None
+    limit: float
+    native_mptcp: bool = False
+    record: Callable[[Reading], None] = field(default=lambda _: None, repr=False)
+    opened: Callable[[Flow], None] = field(default=lambda _: None, repr=False)
+    progress: Callable[[UnderWay], None] = field(default=lambda _: None, repr=False)
+    closed: Callable[[Flow], None] = field(default=lambda _: None, repr=False)
+    explain: Callable[[Flow], str] = field(default=lambda _: "", repr=False)
+    processors: Callable[[], Processors] | None = field(default=None, repr=False)
+    """Reads the processors that the lab shares with other machines, as often as wanted; None where it shares none."""
+    on_this_machine: bool = True
+    """Whether this machine's processors are the wires: then one test measures at a time."""
+    ports: Iterator[int] = field(default_factory=ports, repr=False)
+    """TCP and UDP ports for what is measured at once: no two have the same."""
+    under_way: list[Flow] = field(default_factory=list, repr=False)
+    """The flows that have been started and not ended."""
+
+    def turn(self, timeout: float = PATIENCE) -> AbstractContextManager[float]:
+        """Wait for this machine's processors, and have them for the length of a block: :func:`measuring_slot`.
+
+        A test whose wires are not this machine's processors does not wait. Raises RigError after ``timeout`` seconds.
+        """
+        return measuring_slot(self.progress, timeout) if self.on_this_machine else nullcontext(0.0)
 
 
 @dataclass(eq=False)
@@ -409,7 +439,7 @@ class Flow:
         flow = cls(name, loads[0][2].protocol, measuring, [])
         hosts = {host.name: host for source, target, _ in loads for host in (source, target)}
         hosts |= {host.name: host for host in watched}
-        flow.waited = flow._held.enter_context(measuring_slot(measuring))
+        flow.waited = flow._held.enter_context(measuring.turn())
         try:
             each(flow._watch, hosts.values())
             flow._samplers = {host: flow._samplers[host] for host in hosts}

@@ -8,9 +8,9 @@ from functools import partial
 
 from channover.errors import BehaviourFailed
 from channover.hosts.host import Host
-from channover.measure.activity import End, Measuring
+from channover.measure.activity import End
 from channover.measure.file_transfer import Copied
-from channover.measure.flow import Flow
+from channover.measure.flow import Flow, Measuring
 from channover.network.programs.iperf import Load, Protocol
 from channover.verdict.expectation import exactly
 

@@ -11,8 +11,8 @@ import pytest
 from channover.errors import UsageError
 from channover.hosts.lab import Lab
 from channover.measure import own_values
-from channover.measure.activity import Measuring
 from channover.measure.file_transfer import Copies
+from channover.measure.flow import Measuring
 from channover.measure.own_values import Counted, Listing
 from channover.measure.record import Record
 from channover.measure.traffic import Traffic

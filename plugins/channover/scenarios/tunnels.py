@@ -13,10 +13,9 @@ import allure
 
 from channover.errors import RigError
 from channover.hosts.host import Host
-from channover.measure.activity import End, Measuring
-from channover.measure.cpu_lock import measuring_slot
+from channover.measure.activity import End
 from channover.measure.device_rate import DeviceRate
-from channover.measure.flow import Flow
+from channover.measure.flow import Flow, Measuring
 from channover.measure.record import Record
 from channover.model.link import Link
 from channover.model.plan import Plan
@@ -171,7 +170,7 @@ class Tunnels:
         with ExitStack() as stack:
             stack.callback(server.stop, 1.0)
             server.wait_for("Server listening", 5.0)
-            self.record.waiting += stack.enter_context(measuring_slot(self.measuring))
+            self.record.waiting += stack.enter_context(self.measuring.turn())
             stack.enter_context(self._watched(tunnel))
             client = tunnel.client.host.spawn(*words)
             stack.callback(client.stop, 1.0)
