@@ -7,8 +7,6 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 
-import allure
-
 from channover.errors import RigError
 from channover.hosts.host import Host, each
 from channover.measure.activity import End, Waiting
@@ -152,7 +150,9 @@ class Copies:
         ):
             each(trace.begin, [client.host, server.host])
             samplers = {name: stack.enter_context(Sampler(host)) for name, host in hosts.items()}
-            with allure.step(f"copy {size:,} bytes by {protocol.name} from {server.host.name} to {client.host.name}"):
+            with self.measuring.step(
+                f"copy {size:,} bytes by {protocol.name} from {server.host.name} to {client.host.name}"
+            ):
                 copying = start_copy(client.host, serving)
                 stack.callback(copying.abandon)
                 programs = self._watch(copying, Waiting(f"copy by {protocol.name}", size * 8 / rate * 5 + 10), trace)

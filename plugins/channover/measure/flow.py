@@ -47,6 +47,8 @@ class Measuring:
     progress: Callable[[UnderWay], None] = field(default=lambda _: None, repr=False)
     closed: Callable[[Flow], None] = field(default=lambda _: None, repr=False)
     explain: Callable[[Flow], str] = field(default=lambda _: "", repr=False)
+    step: Callable[[str], AbstractContextManager[object]] = field(default=nullcontext, repr=False)
+    """Wraps what a report is to show as a step (:attr:`channover.hosts.host.Journal.scope`)."""
     processors: Callable[[], Processors] | None = field(default=None, repr=False)
     """Reads the processors that the lab shares with other machines, as often as wanted; None where it shares none."""
     on_this_machine: bool = True

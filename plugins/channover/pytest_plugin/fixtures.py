@@ -114,7 +114,13 @@ def multipath(lab: Lab) -> Multipath:
 @pytest.fixture
 def tunnels(multipath: Multipath, channover_record: Record, measuring: Measuring) -> Tunnels:
     """Make tunnels over the paths: ``with tunnels.ssh() as tunnel``."""
-    return Tunnels(multipath, channover_record, measuring, lambda one: evidencing.of_load(channover_record, one))
+    return Tunnels(
+        multipath,
+        channover_record,
+        measuring,
+        loaded=lambda one: evidencing.of_load(channover_record, one),
+        attach=evidencing.attach_text,
+    )
 
 
 @pytest.fixture
@@ -140,6 +146,7 @@ def measuring(request: pytest.FixtureRequest, lab: Lab, channover_record: Record
         progress=lambda flow: progress(channover_record, flow),
         closed=lambda flow: evidencing.of_flow(channover_record, flow),
         explain=evidencing.explain,
+        step=channover_record.journal.scope,
     )
     yield made
     try:

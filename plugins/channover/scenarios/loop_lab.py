@@ -13,8 +13,6 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from dataclasses import dataclass, field, replace
 from statistics import fmean
 
-import allure
-
 from channover.errors import RigError
 from channover.hosts.host import Host, until
 from channover.measure.activity import Waiting
@@ -94,7 +92,7 @@ class LoopLab:
                 if fell or number == COLLAPSES:
                     yield
                     return
-            with allure.step(f"the loop did no lasting harm in {COLLAPSE:g} s: it is closed anew"):
+            with self.tunnels.measuring.step(f"the loop did no lasting harm in {COLLAPSE:g} s: it is closed anew"):
                 pass
 
     def _collapses(self, ceiling: float) -> bool:

@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
-import allure
-
 from channover.errors import RigError
 from channover.hosts.host import Host
 from channover.measure.activity import End
@@ -87,6 +85,8 @@ class Tunnels:
     record: Record
     measuring: Measuring
     loaded: Callable[[Loaded], None] = field(default=lambda _: None, repr=False)
+    attach: Callable[[str, str], None] = field(default=lambda _title, _text: None, repr=False)
+    """Attaches a text to the test's report, by its title."""
 
     @contextmanager
     def ssh(self, *, compression: bool = False, mptcp: bool = True) -> Iterator[Tunnel]:
@@ -222,7 +222,7 @@ class Tunnels:
 
     def show(self, signs: LoopSigns) -> None:
         """Attach signs of a loop to the test's report."""
-        allure.attach(str(signs), "the loop, as it was detected", allure.attachment_type.TEXT)
+        self.attach("the loop, as it was detected", str(signs))
 
     @contextmanager
     def to_beyond(self, tunnel: Tunnel) -> Iterator[End]:
