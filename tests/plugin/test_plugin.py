@@ -151,6 +151,7 @@ def test_what_cannot_be_tried_is_skipped_with_the_remedy_and_fails_without_skips
     done.assert_outcomes(skipped=1, passed=1)
     reason = "left has no no-such-program: apt-get install openvpn"
     assert reason in said(done)
+    assert "skipped: prerequisites missing: TUN-2\n" in said(done)
     outcome, told = outcomes(user)["test_vpn"]
     assert outcome == "skipped"
     assert told.startswith(reason)

@@ -18,7 +18,7 @@ ATTEMPTS = 3
 PATIENCE = 90.0
 """Seconds that a run of the tests may lose to other machines before it tries no test a second time."""
 _lost: list[float] = []
-INCONCLUSIVE = re.compile(r"no verdict, since [^\n]*|went to other machines|other work took what the lab needed")
+INCONCLUSIVE = re.compile(r"INCONCLUSIVE: [^\n]*|went to other machines|other work took what the lab needed")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -32,7 +32,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """Judge a lab by nothing that it did while its processors were taken from it.
 
     A test of a lab that fails is tried again where the machine's processors were another machine's, or busy without a
-    pause, or where the product said that for this very reason there is no verdict. Only where other machines never leave
+    pause, or where the product said `INCONCLUSIVE` for this very reason. Only where other machines never leave
     off, as the kernel counts it, is it skipped with the reason. On a machine that has its processors a failure fails.
     """
     if not pyfuncitem.get_closest_marker("timed"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import cycle
 
 import pytest
@@ -216,6 +216,8 @@ def test_a_value_on_the_border_is_measured_until_the_deadline() -> None:
     assert len(tape.taken) == 100
     assert not readings[0].settled
     assert held == (readings[0].estimate.mean >= 95e6), "the verdict is then the mean's"
+    missed = replace(readings[0], held=False)
+    assert explanation([missed])[1] == "inconclusive: decided by the mean"
 
 
 HALTS = {*range(3, 7), *range(9, 12), *range(16, 19), *range(28, 31), *range(60, 64)}
@@ -575,10 +577,10 @@ def test_samples_come_from_a_cycle() -> None:
 def test_an_unsettled_verdict_on_a_disturbed_rig_is_no_failure() -> None:
     tape = Tape(steady(92.8e6, 6e6), limit=60, disturbance="the processors had 0% of idle time")
     rate, readings = measured(tape)
-    with pytest.raises(RigError, match="no verdict, since the processors"):
+    with pytest.raises(RigError, match="INCONCLUSIVE: the processors"):
         _ = rate == near(94.15e6)
     assert not readings[0].held and not readings[0].settled
-    assert "no verdict, since the processors" in readings[0].undecided
+    assert "INCONCLUSIVE: the processors" in readings[0].undecided
     assert not readings[0].missed and explanation(readings) == []
 
 
@@ -606,7 +608,7 @@ def test_what_is_too_little_without_the_spoilt_samples_is_too_little() -> None:
 
 def test_more_than_the_wire_allows_is_no_verdict_however_long_it_is_measured() -> None:
     tape = Tape(steady(290e6))
-    with pytest.raises(RigError, match=r"290 Mbit/s ± .*, of the 188 Mbit/s that the wire allows: no verdict"):
+    with pytest.raises(RigError, match=r"290 Mbit/s ± .*, of the 188 Mbit/s that the wire allows: INCONCLUSIVE"):
         assert Measured("goodput", source=tape) == at_least(175e6, theory=188e6)
     assert len(tape.taken) == 100
 
@@ -628,6 +630,6 @@ def test_what_the_rig_was_to_do_and_did_not_is_no_verdict() -> None:
     readings: list[Reading] = []
     offered = Measured("offered", known=Estimate(9e8, 0.0, 1), record=readings.append, of_rig=True)
     assert offered >= 2e8
-    with pytest.raises(RigError, match=r"offered of 900 Mbit/s, expected at least 1 Gbit/s.*no verdict, since the lab"):
+    with pytest.raises(RigError, match=r"offered of 900 Mbit/s, expected at least 1 Gbit/s.*INCONCLUSIVE: the lab"):
         _ = offered >= 1e9
     assert [reading.missed for reading in readings] == [False, False]

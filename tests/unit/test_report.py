@@ -315,6 +315,11 @@ def test_table_fits_in_any_script(name: str, width: int) -> None:
     assert all(line == line.rstrip(" ") for line in text.splitlines())
 
 
+def test_a_value_that_had_not_settled_is_told_apart_and_why() -> None:
+    text = render(results(TestResult("t", "LAG-1", "passed", measurements=(replace(RATE, settled=False),))))
+    assert "?  inconclusive: decided by the mean" in text
+
+
 def test_digits_after_right_to_left_text_stay_in_their_column() -> None:
     text = render(results(TestResult("t", "LAG-1", "passed", measurements=(replace(RATE, name="المسار الأول"),))))
     assert re.search("المسار الأول *\u200e +94", text)

@@ -334,11 +334,11 @@ class _Reporter:
         for line in words.remarks(self.config):
             terminalreporter.write_line(line, yellow=True)
         show(collected.results(interrupted=False), terminalreporter._tw._file)
-        skipped = {test.behaviour for test in collected.tests.values() if test.outcome == "skipped"}
+        skipped = dict.fromkeys(
+            test.behaviour or test.nodeid for test in collected.tests.values() if test.outcome == "skipped"
+        )
         if skipped:
-            terminalreporter.write_line(
-                f"not shown here, for want of something: {len(skipped)} behaviours", yellow=True
-            )
+            terminalreporter.write_line(f"skipped: prerequisites missing: {', '.join(skipped)}", yellow=True)
         results = os.path.relpath(collected.folder / "results.json", self.config.invocation_params.dir)
         terminalreporter.write_line(collected.fault or f"results: {results}", red=bool(collected.fault))
         if collected.lost:

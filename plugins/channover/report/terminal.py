@@ -126,7 +126,7 @@ def render(results: Results, *, width: int = PLAIN_WIDTH, colour: bool = False) 
             table.add_row(_text(identifier), _text(name), *figures[: len(columns)], Text(verdict, style=style))
     console.print(table)
     if any(not each.settled for test in results.tests for each in test.measurements):
-        console.print("?  the verdict had not settled at the deadline: it is the mean's")
+        console.print("?  inconclusive: decided by the mean")
     if any(test.repeated for test in results.tests):
         console.print("repeated: a machine died in the first try; the second one counts")
     for heading, reason, outcome in _reasons(results):

@@ -215,7 +215,7 @@ def explanation(readings: Iterable[Reading]) -> list[str]:
     missed = [reading for reading in readings if reading.missed]
     lines = [str(reading) for reading in missed]
     if not all(reading.settled for reading in missed):
-        lines.append("the verdict had not settled at the deadline: it is the mean's")
+        lines.append("inconclusive: decided by the mean")
     return lines + list(dict.fromkeys(line for reading in missed for line in reading.explained))
 
 
@@ -275,14 +275,16 @@ class Measured:
     def _undecided(self, source: Source | None, found: Reading) -> str:
         """Say why what was found is no verdict, or nothing."""
         if self.of_rig and not found.held:
-            return f"{found}: no verdict, since the lab did not do what was asked of it"
+            return f"{found}: INCONCLUSIVE: the lab did not do what was asked of it"
         if source is None:
             return ""
         if not found.held and (cause := source.disturbed(found.settled)):
-            return f"{found}: no verdict, since {cause}"
+            return f"{found}: INCONCLUSIVE: {cause}"
         if not found.expectation.possible(found.estimate.mean):
             theory = quantity(found.expectation.value or 0.0, self.unit)
-            return f"{self!r}, of the {theory} that the wire allows: no verdict, since the receivers gave their figures late"
+            return (
+                f"{self!r}, of the {theory} that the wire allows: INCONCLUSIVE: the receivers gave their figures late"
+            )
         return ""
 
     def _explained(self) -> tuple[str, ...]:

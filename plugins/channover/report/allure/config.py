@@ -63,8 +63,8 @@ CATEGORIES: Mapping[str, Any] = {
         },
         {
             "id": "unsettled",
-            "name": "Not settled at the deadline",
-            "matchers": {"statuses": ["failed"], "message": "had not settled"},
+            "name": "Inconclusive: decided by the mean",
+            "matchers": {"statuses": ["failed"], "message": "inconclusive: decided by the mean"},
         },
         {"id": "behaviour", "name": "Broken behaviour", "matchers": {"statuses": ["failed"]}},
         {"id": "skipped", "name": "Not tried here", "matchers": {"statuses": ["skipped"]}},
