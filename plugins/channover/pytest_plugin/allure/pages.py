@@ -19,7 +19,9 @@ from channover.measure.nic_usage import used_at
 from channover.measure.record import Record
 from channover.model.topology import Role
 from channover.network.programs.iperf import Protocol
+from channover.observe.bond import STATE_BITS
 from channover.observe.captures import LIMIT, Captures
+from channover.observe.sockets import Subflow
 from channover.pytest_plugin import option_names as words
 from channover.pytest_plugin.allure import evidence as evidencing
 from channover.pytest_plugin.fixtures import RECORD, SESSION
@@ -28,7 +30,7 @@ from channover.pytest_plugin.results.collector import Collected
 from channover.report.allure import make as allure_report
 from channover.report.allure import page as story
 from channover.report.allure.generator import GeneratorMissing
-from channover.report.allure.page import Members, Plot, Story, Subflows
+from channover.report.allure.page import MemberRow, Members, Plot, Story, SubflowRow, Subflows
 from channover.report.facts import CableFacts, HostFacts, NicFacts
 from channover.report.signoff import certificate
 from channover.report.topology_diagram import topology_svg
@@ -234,7 +236,21 @@ def faults(lab: Lab, record: Record) -> dict[str, str]:
 def _members(lab: Lab, record: Record) -> Iterator[Members]:
     for name, status in record.lags.items():
         labels = {nic.device: nic.name for nic in lab.hosts[name].nics.values()}
-        yield Members(name, status.policy, [(labels.get(one.device, ""), one) for one in status.members])
+        rows = [
+            MemberRow(
+                label=labels.get(one.device, ""),
+                device=one.device,
+                aggregator=one.aggregator,
+                keys=(one.actor.key, one.partner.key),
+                partner=one.partner.system,
+                state=[bit for bit in STATE_BITS if bit in one.actor.state],
+                linked=one.mii_up,
+                used=one.enabled,
+                note=one.note,
+            )
+            for one in status.members
+        ]
+        yield Members(name, status.policy, rows)
 
 
 def _subflows(flows: list[Flow]) -> Iterator[Subflows]:
@@ -242,4 +258,24 @@ def _subflows(flows: list[Flow]) -> Iterator[Subflows]:
         for host in flow.hosts if flow.evidence else ():
             rows = [one for one in flow.subflows(host) if one.state != "CLOSE"]
             if rows:
-                yield Subflows(flow.name, host.name, rows[:_ROWS], evidencing.addresses(flow, host))
+                devices = evidencing.addresses(flow, host)
+                shown = [_subflow(one, one.device or devices.get(one.source, "")) for one in rows[:_ROWS]]
+                yield Subflows(flow.name, host.name, shown)
+
+
+def _subflow(one: Subflow, nic: str) -> SubflowRow:
+    return SubflowRow(
+        connection=one.token or "",
+        ids=(one.local_id, one.remote_id),
+        near=f"{one.source}:{one.source_port}",
+        nic=nic,
+        far=f"{one.destination}:{one.destination_port}",
+        state=one.state,
+        sent=one.bytes_sent,
+        acked=one.bytes_acked,
+        received=one.bytes_received,
+        again=one.retransmissions,
+        rtt=one.rtt,
+        joined=one.join,
+        backup=one.backup,
+    )

@@ -7,13 +7,11 @@ said with a colour is said with a word or a mark too.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 
 from channover.model.catalogue import Behaviour
-from channover.observe.bond import STATE_BITS, MemberStatus
-from channover.observe.sockets import Subflow
 from channover.text import printable
 from channover.verdict.expectation import Reading, quantity
 
@@ -36,22 +34,62 @@ class Plot:
 
 
 @dataclass(frozen=True)
+class SubflowRow:
+    """One subflow: ``connection`` tells its MPTCP connection from others, ``ids`` are those of its addresses.
+
+    ``near`` and ``far`` are its ends as ``address:port``, ``nic`` is what it leaves by. What was ``sent``, ``acked`` by the
+    other end and ``received`` is bytes, ``again`` segments that were sent again, ``rtt`` seconds.
+    """
+
+    connection: str
+    ids: tuple[int, int]
+    near: str
+    nic: str
+    far: str
+    state: str
+    sent: int
+    acked: int
+    received: int
+    again: int
+    rtt: float
+    joined: bool
+    backup: bool
+
+
+@dataclass(frozen=True)
 class Subflows:
-    """The subflows of one host just before a flow was ended; ``devices`` are its NICs by address."""
+    """The subflows of one host just before a flow was ended."""
 
     flow: str
     host: str
-    rows: Sequence[Subflow]
-    devices: Mapping[str, str]
+    rows: Sequence[SubflowRow]
+
+
+@dataclass(frozen=True)
+class MemberRow:
+    """One NIC of a LAG: by its ``label`` in the topology, if it has one, and its device; both ends' keys and the partner.
+
+    ``state`` names the bits that are set in the actor's state, lowest first; ``note`` says why it is not used.
+    """
+
+    label: str
+    device: str
+    aggregator: int | None
+    keys: tuple[int, int]
+    partner: str
+    state: Sequence[str]
+    linked: bool
+    used: bool
+    note: str
 
 
 @dataclass(frozen=True)
 class Members:
-    """What one end of a LAG said of its members when the test was over: each with its NIC's label."""
+    """What one end of a LAG said of its members when the test was over."""
 
     host: str
     policy: str
-    rows: Sequence[tuple[str, MemberStatus]]
+    rows: Sequence[MemberRow]
 
 
 @dataclass(frozen=True)
@@ -185,11 +223,11 @@ def _members(ends: Sequence[Members]) -> Iterator[str]:
     yield _head("The LAG at the end of the test")
     yield _table("end", "NIC", "aggregator", "keys", "partner", "state of the actor", "used")
     for end in ends:
-        for label, one in end.rows:
-            cells = [end.host, f"{label} ({one.device})" if label else one.device]
-            cells += ["none" if one.aggregator is None else str(one.aggregator), f"{one.actor.key} / {one.partner.key}"]
-            cells += [one.partner.system, ", ".join(bit for bit in STATE_BITS if bit in one.actor.state)]
-            cells += ["✗ no link" if not one.mii_up else "yes" if one.enabled else f"✗ no {one.note}"]
+        for one in end.rows:
+            cells = [end.host, f"{one.label} ({one.device})" if one.label else one.device]
+            cells += ["none" if one.aggregator is None else str(one.aggregator), " / ".join(map(str, one.keys))]
+            cells += [one.partner, ", ".join(one.state)]
+            cells += ["✗ no link" if not one.linked else "yes" if one.used else f"✗ no {one.note}"]
             yield "<tr>" + "".join(f'<td style="{_CELL}">{_said(text)}</td>' for text in cells) + "</tr>"
     policies = ", ".join(dict.fromkeys(escape(end.policy) for end in ends))
     yield f"</table><p>Keys: actor / partner. Transmit hash policy: {policies}.</p>"
@@ -200,21 +238,20 @@ def _subflows(found: Subflows) -> Iterator[str]:
     yield _table("connection", "from", "NIC of it", "to", "state", "sent", "received", "sent again", "RTT", "kind")
     moved: dict[str, int] = {}
     for one in found.rows:
-        moved[one.token or ""] = moved.get(one.token or "", 0) + one.bytes_sent + one.bytes_received
-    order = sorted(moved, key=lambda token: -moved[token])
-    for one in sorted(found.rows, key=lambda each: (order.index(each.token or ""), each.local_id, each.remote_id)):
-        kind = "joined" if one.join else "first"
+        moved[one.connection] = moved.get(one.connection, 0) + one.sent + one.received
+    order = sorted(moved, key=lambda connection: -moved[connection])
+    for one in sorted(found.rows, key=lambda each: (order.index(each.connection), each.ids)):
+        kind = "joined" if one.joined else "first"
         kind += ", backup" if one.backup else ""
-        nic = one.device or found.devices.get(one.source, "")
         cells = [
-            (_CELL, str(order.index(one.token or "") + 1)),
-            (_NUMBER, f"{one.source}:{one.source_port}"),
-            (_CELL, nic),
-            (_NUMBER, f"{one.destination}:{one.destination_port}"),
+            (_CELL, str(order.index(one.connection) + 1)),
+            (_NUMBER, one.near),
+            (_CELL, one.nic),
+            (_NUMBER, one.far),
             (_CELL, one.state),
-            (_NUMBER, _size(max(one.bytes_sent, one.bytes_acked))),
-            (_NUMBER, _size(one.bytes_received)),
-            (_NUMBER, f"{one.retransmissions} segments"),
+            (_NUMBER, _size(max(one.sent, one.acked))),
+            (_NUMBER, _size(one.received)),
+            (_NUMBER, f"{one.again} segments"),
             (_NUMBER, f"{one.rtt * 1000:.1f} ms"),
             (_CELL, kind),
         ]
