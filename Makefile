@@ -11,7 +11,7 @@ help: ## say what there is
 	@echo 'make lab            run the suites on this machine; ARGS="…" goes to pytest'
 	@echo '                    as in: make lab ARGS="suites/mptcp -k mesh --link-rate 1gbit"'
 	@echo 'make lab-vm         the same in micro-VMs with the kernel KERNEL (6.1); needs root'
-	@echo 'make test           check style and types, then run the tests of the plugin itself'
+	@echo 'make test           check style, types and the order of imports, then run the tests of the plugin itself'
 	@echo 'make test-unit      only those that take no lab and no run of pytest: less than a minute'
 	@echo 'make bench          compare speed with other tools; needs root'
 	@echo 'make setup          only do the set-up that the others do first'
@@ -49,7 +49,7 @@ test:
 	@tools/setup $(if $(filter 0,$(shell id -u)),--tests --vm)
 	@if [ "$$(id -u)" = 0 ]; then $(BIN)/channover kernel fetch '$(KERNEL)' || true; fi
 	@status=0; \
-	for check in 'ruff check' 'ruff format --check' mypy; do \
+	for check in 'ruff check' 'ruff format --check' mypy 'lint-imports --no-logo --cache-dir .cache/imports'; do \
 		echo "== $$check"; $(BIN)/$$check || status=1; \
 	done; \
 	echo '== pytest tests/'; $(BIN)/pytest tests/ $(ARGS) || status=$$?; \
