@@ -10,7 +10,8 @@ from channover.errors import RigError, UsageError
 from channover.hosts.host import Journal
 from channover.hosts.lab import Lab
 from channover.model.link import Link
-from channover.model.plan import AddressAdd, LinkSet, Plan
+from channover.model.operations.devices import AddressAdd, LinkSet
+from channover.model.plan import Plan
 from channover.model.topology import Port, parallel
 from channover.network.programs.file_servers import FileProtocol, copy, serve, start_copy
 from channover.observe.sockets import connections

@@ -22,7 +22,9 @@ from channover.measure.cpu_lock import measuring_slot
 from channover.measure.flow import Flow, Measuring
 from channover.measure.traffic import Traffic, require_multipath
 from channover.model.link import Link
-from channover.model.plan import EndpointDelete, Plan, TableAdd
+from channover.model.operations.kernel import TableAdd
+from channover.model.operations.mptcp import EndpointDelete
+from channover.model.plan import Plan
 from channover.model.topology import pair
 from channover.network.programs import iperf
 from channover.network.programs.iperf import Protocol

@@ -10,7 +10,8 @@ from channover.errors import RigError
 from channover.hosts.host import Host, Journal, Process
 from channover.hosts.lab import Lab
 from channover.model.link import Link
-from channover.model.plan import AddressAdd, LinkSet, Plan
+from channover.model.operations.devices import AddressAdd, LinkSet
+from channover.model.plan import Plan
 from channover.model.topology import Cable, Node, Port, Topology, pair
 from channover.network import openvpn
 from channover.network import ssh_tunnel as ssh

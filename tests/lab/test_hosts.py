@@ -15,28 +15,14 @@ from channover.hosts.host import Journal, until
 from channover.hosts.lab import Lab
 from channover.hosts.netns.process import NamespaceProcess
 from channover.hosts.netns.supervisor import PRIORITY
-from channover.model import plan
 from channover.model.link import Link
-from channover.model.plan import (
-    AddressAdd,
-    AddressDelete,
-    EndpointAdd,
-    EndpointChange,
-    EndpointDelete,
-    LimitsSet,
-    LinkAdd,
-    LinkDelete,
-    LinkSet,
-    Operation,
-    Plan,
-    RouteAdd,
-    RouteDelete,
-    RuleAdd,
-    RuleDelete,
-    SysctlSet,
-    TableAdd,
-    TableDelete,
-)
+from channover.model.operations import devices, kernel, mptcp, routing
+from channover.model.operations.devices import AddressAdd, AddressDelete, LinkAdd, LinkDelete, LinkSet
+from channover.model.operations.kernel import SysctlSet, TableAdd, TableDelete
+from channover.model.operations.mptcp import EndpointAdd, EndpointChange, EndpointDelete, LimitsSet
+from channover.model.operations.operation import Operation
+from channover.model.operations.routing import RouteAdd, RouteDelete, RuleAdd, RuleDelete
+from channover.model.plan import Plan
 from channover.model.state import COMMAND, QUERY, State
 from channover.model.topology import gateway, pair
 from channover.targets.netns import NetnsTarget
@@ -420,7 +406,9 @@ def test_a_plan_and_its_inverse_lead_back_to_what_was_there(two_hosts: Lab, name
 
 def test_every_operation_is_among_the_plans() -> None:
     used = {type(operation) for history, operations in PLANS.values() for operation in (*history, *operations)}
-    known = {kind for kind in vars(plan).values() if isinstance(kind, type) and hasattr(kind, "command")}
+    subjects = (devices, kernel, mptcp, routing)
+    values = [value for subject in subjects for value in vars(subject).values()]
+    known = {kind for kind in values if isinstance(kind, type) and hasattr(kind, "command")}
     assert known - used == {Operation, LinkDelete, TableDelete}, "these two undo what a plan made, and have no inverse"
 
 

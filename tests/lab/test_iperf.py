@@ -14,7 +14,10 @@ from channover.hosts.lab import Lab
 from channover.measure.flow import Measuring
 from channover.measure.traffic import Traffic
 from channover.model.link import Link
-from channover.model.plan import AddressAdd, EndpointAdd, LimitsSet, Plan, TableAdd
+from channover.model.operations.devices import AddressAdd
+from channover.model.operations.kernel import TableAdd
+from channover.model.operations.mptcp import EndpointAdd, LimitsSet
+from channover.model.plan import Plan
 from channover.model.topology import Port
 from channover.network.programs.iperf import (
     Load,

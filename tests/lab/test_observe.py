@@ -11,7 +11,8 @@ from channover.errors import RigError
 from channover.hosts.host import Journal, until
 from channover.hosts.lab import Lab
 from channover.model.link import Link
-from channover.model.plan import AddressAdd, LinkSet, Plan
+from channover.model.operations.devices import AddressAdd, LinkSet
+from channover.model.plan import Plan
 from channover.model.topology import Port, pair
 from channover.observe import evidence, nics
 from channover.observe.counters import counters

@@ -33,7 +33,10 @@ from channover.hosts.ssh.connection import SshLink
 from channover.hosts.ssh.shell import command_line
 from channover.model.catalogue import CATALOGUE
 from channover.model.link import Link
-from channover.model.plan import AddressAdd, LinkSet, Operation, Plan, RouteAdd, RuleAdd
+from channover.model.operations.devices import AddressAdd, LinkSet
+from channover.model.operations.operation import Operation
+from channover.model.operations.routing import RouteAdd, RuleAdd
+from channover.model.plan import Plan
 from channover.model.topology import Cable, Node, Port, Role, Topology, gateway, pair, trio, two_switches
 from channover.pytest_plugin.allure.pages import machines, rig_of
 from channover.run.environment import Session

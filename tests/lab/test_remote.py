@@ -23,20 +23,12 @@ from channover.hosts.netns.host import NamespaceHost
 from channover.hosts.ssh.connection import Login, SshLink
 from channover.hosts.ssh.host import RemoteHost
 from channover.hosts.ssh.process import connection_of
-from channover.model.plan import (
-    AddressAdd,
-    EndpointAdd,
-    LimitsSet,
-    LinkAdd,
-    LinkSet,
-    Operation,
-    Plan,
-    RouteAdd,
-    RuleAdd,
-    SysctlSet,
-    TableAdd,
-    TableDelete,
-)
+from channover.model.operations.devices import AddressAdd, LinkAdd, LinkSet
+from channover.model.operations.kernel import SysctlSet, TableAdd, TableDelete
+from channover.model.operations.mptcp import EndpointAdd, LimitsSet
+from channover.model.operations.operation import Operation
+from channover.model.operations.routing import RouteAdd, RuleAdd
+from channover.model.plan import Plan
 from tests.support.sshd import Server
 
 pytestmark = pytest.mark.lab

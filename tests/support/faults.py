@@ -17,7 +17,11 @@ from channover.hosts.lab import Lab
 from channover.measure import flow
 from channover.measure.file_transfer import Copies
 from channover.model.link import Link
-from channover.model.plan import AddressAdd, EndpointAdd, EndpointDelete, LimitsSet, Plan, RuleDelete, TableAdd
+from channover.model.operations.devices import AddressAdd
+from channover.model.operations.kernel import TableAdd
+from channover.model.operations.mptcp import EndpointAdd, EndpointDelete, LimitsSet
+from channover.model.operations.routing import RuleDelete
+from channover.model.plan import Plan
 from channover.model.state import State
 from channover.model.topology import Topology
 from channover.network.bonding import BondingDriver

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from channover.model.plan import LinkDelete, LinkSet, RouteAdd
+from channover.model.operations.devices import LinkDelete, LinkSet
+from channover.model.operations.routing import RouteAdd
 from channover.model.state import LinkState, Route, State
 from channover.network.bonding import host_plan, switch_plan
 from channover.network.lag import HashPolicy, LacpRate

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from channover.errors import RigError
 from channover.hosts.host import Completed, Host
 from channover.model.inner_network import Inner, inner_network
-from channover.model.plan import Plan, RouteAdd, SysctlSet, TableAdd
+from channover.model.operations.kernel import SysctlSet, TableAdd
+from channover.model.operations.routing import RouteAdd
+from channover.model.plan import Plan
 from channover.model.state import Endpoint
 from channover.network.loop_guard import BOTH, SOURCE, both_guard, hits, matches_mptcp, source_guard
 from channover.network.tunnel import Tunnel, TunnelEnd, through, way_back

@@ -9,26 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from channover.model.plan import (
-    AddressAdd,
-    AddressDelete,
-    EndpointAdd,
-    EndpointChange,
-    EndpointDelete,
-    LimitsSet,
-    LinkAdd,
-    LinkDelete,
-    LinkSet,
-    Operation,
-    Plan,
-    RouteAdd,
-    RouteDelete,
-    RuleAdd,
-    RuleDelete,
-    SysctlSet,
-    TableAdd,
-    TableDelete,
-)
+from channover.model.operations.devices import AddressAdd, AddressDelete, LinkAdd, LinkDelete, LinkSet
+from channover.model.operations.kernel import SysctlSet, TableAdd, TableDelete
+from channover.model.operations.mptcp import EndpointAdd, EndpointChange, EndpointDelete, LimitsSet
+from channover.model.operations.operation import Operation
+from channover.model.operations.routing import RouteAdd, RouteDelete, RuleAdd, RuleDelete
+from channover.model.plan import Plan
 from channover.model.state import Endpoint, Limits, LinkState, Route, Rule, State
 
 OPERATIONS: list[tuple[Operation, str]] = [

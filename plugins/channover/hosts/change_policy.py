@@ -11,8 +11,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from ipaddress import ip_interface, ip_network
 
-from channover.model import plan
-from channover.model.plan import Operation
+from channover.model.operations import devices, kernel, mptcp, routing
+from channover.model.operations.operation import Operation
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Permission:
     def forbidden(self, operations: Collection[Operation]) -> str | None:
         """Say which of these changes the owner of the host forbids, or None."""
         for operation in () if self.nics_down else operations:
-            if isinstance(operation, plan.LinkSet) and operation.up is False and operation.device in self.nics:
+            if isinstance(operation, devices.LinkSet) and operation.up is False and operation.device in self.nics:
                 return f"{self.host}: '{operation.command}' is not allowed: the inventory says allows.nics_down: false"
         return None
 
@@ -87,25 +87,25 @@ class Permission:
         for attribute in ("device", "master"):
             device = getattr(operation, attribute, None)
             if device and (
-                reason := self.refused_device(str(device), isinstance(operation, plan.LinkDelete | plan.LinkAdd))
+                reason := self.refused_device(str(device), isinstance(operation, devices.LinkDelete | devices.LinkAdd))
             ):
                 return reason
-        if isinstance(operation, plan.RouteAdd | plan.RouteDelete):
-            owned = operation.table in (plan.MAIN_TABLE, *self.tables) or isinstance(operation.table, str)
+        if isinstance(operation, routing.RouteAdd | routing.RouteDelete):
+            owned = operation.table in (routing.MAIN_TABLE, *self.tables) or isinstance(operation.table, str)
             return self._prefix(operation.destination) if owned else None
-        if isinstance(operation, plan.RuleAdd | plan.RuleDelete):
+        if isinstance(operation, routing.RuleAdd | routing.RuleDelete):
             return self._prefix(operation.source)
-        if isinstance(operation, plan.AddressAdd):
+        if isinstance(operation, devices.AddressAdd):
             parts = map(self._prefix, operation.address.split(" peer "))
             return next((reason for reason in parts if reason), None)
-        if isinstance(operation, plan.EndpointAdd) and self.management.holds(operation.address):
+        if isinstance(operation, mptcp.EndpointAdd) and self.management.holds(operation.address):
             return f"{operation.address} is the management interface's"
-        if isinstance(operation, plan.TableAdd | plan.TableDelete):
+        if isinstance(operation, kernel.TableAdd | kernel.TableDelete):
             if operation.name in self.filters:
                 return f"the table {operation.name} was there before the run"
-            if isinstance(operation, plan.TableAdd) and _DROPS.search(operation.text):
+            if isinstance(operation, kernel.TableAdd) and _DROPS.search(operation.text):
                 return "a chain that drops what it does not know would cut the way to the host"
-        if isinstance(operation, plan.SysctlSet):
+        if isinstance(operation, kernel.SysctlSet):
             return self._sysctl(operation)
         return None
 
@@ -124,7 +124,7 @@ class Permission:
         known = self.management.overlaps(prefix)
         return f"{prefix} covers the way to the host ({known})" if known else None
 
-    def _sysctl(self, operation: plan.SysctlSet) -> str | None:
+    def _sysctl(self, operation: kernel.SysctlSet) -> str | None:
         match = _SYSCTLS.fullmatch(operation.key)
         if match is None:
             return f"{operation.key} is no parameter that a lab may set"

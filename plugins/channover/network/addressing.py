@@ -11,7 +11,11 @@ from collections.abc import Iterator
 
 from channover.hosts.host import Host
 from channover.hosts.lab import Lab
-from channover.model.plan import AddressAdd, LinkSet, Operation, Plan, RouteAdd, RuleAdd, RuleDelete, SysctlSet
+from channover.model.operations.devices import AddressAdd, LinkSet
+from channover.model.operations.kernel import SysctlSet
+from channover.model.operations.operation import Operation
+from channover.model.operations.routing import RouteAdd, RuleAdd, RuleDelete
+from channover.model.plan import Plan
 from channover.model.topology import Port
 
 FIRST_TABLE = 101

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 
 from channover.errors import RigError
 from channover.hosts.host import Host
-from channover.model.plan import AddressAdd, LinkAdd, LinkSet, Operation, Plan
+from channover.model.operations.devices import AddressAdd, LinkAdd, LinkSet
+from channover.model.operations.operation import Operation
+from channover.model.plan import Plan
 from channover.model.state import State
 from channover.network import lag
 from channover.network.lag import HashPolicy, LacpRate

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 from channover.errors import RigError
 from channover.hosts.host import Host
-from channover.model.plan import Plan, TableAdd
+from channover.model.operations.kernel import TableAdd
+from channover.model.plan import Plan
 from channover.network.tunnel import Tunnel
 
 SOURCE = "channover_guard_source"

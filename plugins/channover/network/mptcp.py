@@ -6,7 +6,10 @@ from collections.abc import Collection, Iterable
 
 from channover.hosts.host import Host
 from channover.hosts.lab import Lab
-from channover.model.plan import EndpointAdd, EndpointDelete, LimitsSet, Operation, Plan, SysctlSet
+from channover.model.operations.kernel import SysctlSet
+from channover.model.operations.mptcp import EndpointAdd, EndpointDelete, LimitsSet
+from channover.model.operations.operation import Operation
+from channover.model.plan import Plan
 from channover.model.state import Endpoint
 from channover.network.addressing import cabled
 

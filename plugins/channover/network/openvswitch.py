@@ -29,7 +29,10 @@ from dataclasses import dataclass, field
 
 from channover.errors import RigError, UsageError
 from channover.hosts.host import Host, Process, until
-from channover.model.plan import AddressAdd, LinkDelete, LinkSet, Operation, Plan, SysctlSet
+from channover.model.operations.devices import AddressAdd, LinkDelete, LinkSet
+from channover.model.operations.kernel import SysctlSet
+from channover.model.operations.operation import Operation
+from channover.model.plan import Plan
 from channover.network import lag
 from channover.network.lag import HashPolicy, LacpRate
 from channover.observe.bond import OVS_POLICIES, LagStatus, parse_ovs, parse_placement

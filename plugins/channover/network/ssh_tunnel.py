@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Interface
 
 from channover.hosts.host import Host, Process
-from channover.model.plan import AddressAdd, LinkSet, Plan
+from channover.model.operations.devices import AddressAdd, LinkSet
+from channover.model.plan import Plan
 from channover.network.tunnel import MPTCPIZE, Tunnel, TunnelEnd, absent, wait_gone, wait_up
 
 SSHD = "/usr/sbin/sshd"

@@ -12,7 +12,10 @@ from ipaddress import IPv4Interface, IPv4Network
 from channover.errors import RigError
 from channover.hosts.host import Host, Process, until
 from channover.model.inner_network import Inner
-from channover.model.plan import LinkDelete, Plan, RouteAdd, SysctlSet
+from channover.model.operations.devices import LinkDelete
+from channover.model.operations.kernel import SysctlSet
+from channover.model.operations.routing import RouteAdd
+from channover.model.plan import Plan
 
 MPTCPIZE = ("mptcpize", "run")
 """Turns every TCP socket of an unchanged program into an MPTCP socket (``mptcpize(8)``)."""

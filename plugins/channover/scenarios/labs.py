@@ -11,7 +11,8 @@ from ipaddress import IPv4Interface
 from channover.hosts.host import Host
 from channover.hosts.lab import Lab
 from channover.model.link import Link
-from channover.model.plan import AddressAdd, Plan
+from channover.model.operations.devices import AddressAdd
+from channover.model.plan import Plan
 from channover.model.topology import Port, Role
 from channover.network import addressing, mptcp
 from channover.network.lag import Lag

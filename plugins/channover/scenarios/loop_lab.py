@@ -16,7 +16,11 @@ from statistics import fmean
 from channover.errors import RigError
 from channover.hosts.host import Host, until
 from channover.measure.activity import Waiting
-from channover.model.plan import EndpointAdd, EndpointChange, Operation, Plan, RouteAdd, SysctlSet
+from channover.model.operations.kernel import SysctlSet
+from channover.model.operations.mptcp import EndpointAdd, EndpointChange
+from channover.model.operations.operation import Operation
+from channover.model.operations.routing import RouteAdd
+from channover.model.plan import Plan
 from channover.network.loop_guard import Guard, both_guard, hits, matches_mptcp, source_guard
 from channover.network.openvpn import join_listener
 from channover.network.tunnel import Tunnel, TunnelEnd

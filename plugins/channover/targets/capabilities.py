@@ -10,7 +10,11 @@ from dataclasses import dataclass
 
 from channover.errors import RigError
 from channover.hosts.host import Host
-from channover.model.plan import LinkAdd, Operation, Plan, RuleAdd, TableAdd
+from channover.model.operations.devices import LinkAdd
+from channover.model.operations.kernel import TableAdd
+from channover.model.operations.operation import Operation
+from channover.model.operations.routing import RuleAdd
+from channover.model.plan import Plan
 from channover.network import openvpn
 
 Trial = Callable[[Host], "str | None"]

@@ -16,7 +16,8 @@ from ipaddress import ip_address, ip_interface, ip_network
 
 from channover.errors import RigError
 from channover.hosts.host import Host
-from channover.model.plan import Plan, TableAdd
+from channover.model.operations.kernel import TableAdd
+from channover.model.plan import Plan
 from channover.network import bonding, lag, openvpn
 from channover.network import ssh_tunnel as ssh
 from channover.network.programs import file_servers as files

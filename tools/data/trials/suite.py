@@ -9,18 +9,12 @@ from collections.abc import Iterator
 import pytest
 
 from channover.hosts.host import Host
-from channover.model.plan import (
-    AddressAdd,
-    LimitsSet,
-    LinkAdd,
-    LinkSet,
-    Operation,
-    Plan,
-    RouteAdd,
-    RuleAdd,
-    SysctlSet,
-    TableAdd,
-)
+from channover.model.operations.devices import AddressAdd, LinkAdd, LinkSet
+from channover.model.operations.kernel import SysctlSet, TableAdd
+from channover.model.operations.mptcp import LimitsSet
+from channover.model.operations.operation import Operation
+from channover.model.operations.routing import RouteAdd, RuleAdd
+from channover.model.plan import Plan
 from channover.testing import Counted, Lag, Multipath, behaviour
 
 SECONDS = float(os.environ.get("TRIAL_SECONDS", "60"))

@@ -38,7 +38,7 @@ from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from channover.hosts.netns.netlink import CREATE, IFF_UP, Netlink, encoded
-from channover.model import plan
+from channover.model.operations import devices, kernel, mptcp, routing
 from channover.model.state import ENDPOINT_FLAGS
 
 _UNICAST, _STATIC, _LINK_SCOPE, _NOWHERE = 1, 4, 253, 255
@@ -108,7 +108,7 @@ _RENAMED = {"lacp_rate": "ad_lacp_rate"}
 
 
 @told.register
-def _(operation: plan.LinkAdd, _session: Session) -> bytearray:
+def _(operation: devices.LinkAdd, _session: Session) -> bytearray:
     options = []
     for key, value in operation.options:
         number = _WORDS.get(key, {}).get(str(value), value)
@@ -123,14 +123,14 @@ def _(operation: plan.LinkAdd, _session: Session) -> bytearray:
 
 
 @told.register
-def _(operation: plan.LinkDelete, session: Session) -> bytearray:
+def _(operation: devices.LinkDelete, session: Session) -> bytearray:
     message = ifinfmsg()
     message["index"] = session.index_of(operation.device)
     return encoded(message, RTM_DELLINK)
 
 
 @told.register
-def _(operation: plan.LinkSet, session: Session) -> bytearray:
+def _(operation: devices.LinkSet, session: Session) -> bytearray:
     message = ifinfmsg()
     message["index"] = session.index_of(operation.device)
     if operation.up is not None:
@@ -146,7 +146,7 @@ def _family(address: str) -> int:
     return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
-def _addressed(operation: plan.AddressAdd | plan.AddressDelete, session: Session) -> ifaddrmsg:
+def _addressed(operation: devices.AddressAdd | devices.AddressDelete, session: Session) -> ifaddrmsg:
     text, length = operation.address.split("/")
     address, _, peer = text.partition(" peer ")
     message = ifaddrmsg()
@@ -157,12 +157,12 @@ def _addressed(operation: plan.AddressAdd | plan.AddressDelete, session: Session
 
 
 @told.register
-def _(operation: plan.AddressAdd, session: Session) -> bytearray:
+def _(operation: devices.AddressAdd, session: Session) -> bytearray:
     return encoded(_addressed(operation, session), RTM_NEWADDR, CREATE)
 
 
 @told.register
-def _(operation: plan.AddressDelete, session: Session) -> bytearray:
+def _(operation: devices.AddressDelete, session: Session) -> bytearray:
     return encoded(_addressed(operation, session), RTM_DELADDR)
 
 
@@ -182,7 +182,7 @@ def _tabled(table: int | str) -> tuple[int, int]:
     return table, table if table < 256 else 252
 
 
-def _routed(operation: plan.RouteAdd | plan.RouteDelete, session: Session) -> rtmsg:
+def _routed(operation: routing.RouteAdd | routing.RouteDelete, session: Session) -> rtmsg:
     family, address, length = _prefix(operation.destination, "default")
     message = rtmsg()
     message["family"] = _family(operation.via) if operation.via else family
@@ -197,21 +197,21 @@ def _routed(operation: plan.RouteAdd | plan.RouteDelete, session: Session) -> rt
 
 
 @told.register
-def _(operation: plan.RouteAdd, session: Session) -> bytearray:
+def _(operation: routing.RouteAdd, session: Session) -> bytearray:
     message = _routed(operation, session)
     message["proto"], message["scope"] = _STATIC, 0 if operation.via else _LINK_SCOPE
     return encoded(message, RTM_NEWROUTE, CREATE)
 
 
 @told.register
-def _(operation: plan.RouteDelete, session: Session) -> bytearray:
+def _(operation: routing.RouteDelete, session: Session) -> bytearray:
     # Whatever made a route, and however far it reaches, it can be deleted (``ip-route(8)`` does the same).
     message = _routed(operation, session)
     message["proto"], message["scope"] = 0, _NOWHERE
     return encoded(message, RTM_DELROUTE)
 
 
-def _ruled(operation: plan.RuleAdd | plan.RuleDelete) -> fibmsg:
+def _ruled(operation: routing.RuleAdd | routing.RuleDelete) -> fibmsg:
     family, address, length = _prefix(operation.source, "all")
     message = fibmsg()
     message["family"], message["src_len"] = family, length
@@ -224,12 +224,12 @@ def _ruled(operation: plan.RuleAdd | plan.RuleDelete) -> fibmsg:
 
 
 @told.register
-def _(operation: plan.RuleAdd, _session: Session) -> bytearray:
+def _(operation: routing.RuleAdd, _session: Session) -> bytearray:
     return encoded(_ruled(operation), RTM_NEWRULE, CREATE)
 
 
 @told.register
-def _(operation: plan.RuleDelete, _session: Session) -> bytearray:
+def _(operation: routing.RuleDelete, _session: Session) -> bytearray:
     return encoded(_ruled(operation), RTM_DELRULE)
 
 
@@ -250,7 +250,7 @@ def perform(operation: object, session: Session) -> None:
 
 
 @perform.register
-def _(operation: plan.LimitsSet, session: Session) -> None:
+def _(operation: mptcp.LimitsSet, session: Session) -> None:
     session.path_manager(
         MPTCP_PM_CMD_SET_LIMITS,
         [
@@ -261,7 +261,7 @@ def _(operation: plan.LimitsSet, session: Session) -> None:
 
 
 @perform.register
-def _(operation: plan.EndpointAdd, session: Session) -> None:
+def _(operation: mptcp.EndpointAdd, session: Session) -> None:
     family = _family(operation.address)
     fields: list[Any] = [
         ["MPTCP_PM_ADDR_ATTR_FAMILY", family],
@@ -278,13 +278,13 @@ def _(operation: plan.EndpointAdd, session: Session) -> None:
 
 
 @perform.register
-def _(operation: plan.EndpointDelete, session: Session) -> None:
+def _(operation: mptcp.EndpointDelete, session: Session) -> None:
     fields = [["MPTCP_PM_ADDR_ATTR_ID", operation.id]]
     session.path_manager(MPTCP_PM_CMD_DEL_ADDR, [["MPTCP_PM_ATTR_ADDR", {"attrs": fields}, _NESTED]])
 
 
 @perform.register
-def _(operation: plan.EndpointChange, session: Session) -> None:
+def _(operation: mptcp.EndpointChange, session: Session) -> None:
     fields = [
         ["MPTCP_PM_ADDR_ATTR_ID", operation.id],
         ["MPTCP_PM_ADDR_ATTR_FLAGS", _bits(operation.flags)],
@@ -293,6 +293,6 @@ def _(operation: plan.EndpointChange, session: Session) -> None:
 
 
 @perform.register
-def _(operation: plan.SysctlSet, _session: Session) -> None:
+def _(operation: kernel.SysctlSet, _session: Session) -> None:
     with open(operation.path, "w") as file:
         file.write(operation.value)

@@ -12,7 +12,9 @@ from channover.hosts.host import Completed, Journal, Nic, Process, finished, sho
 from channover.hosts.netns.client import LabProcess
 from channover.hosts.netns.process import NamespaceProcess
 from channover.model import state
-from channover.model.plan import Operation, Plan, TableAdd, TableDelete
+from channover.model.operations.kernel import TableAdd, TableDelete
+from channover.model.operations.operation import Operation
+from channover.model.plan import Plan
 
 
 @dataclass

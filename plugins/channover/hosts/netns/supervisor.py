@@ -27,7 +27,7 @@ from typing import Any
 from channover import syscalls as kernel
 from channover.hosts.netns import apply as operations
 from channover.hosts.netns import netlink, taps
-from channover.model.plan import Operation
+from channover.model.operations.operation import Operation
 
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",

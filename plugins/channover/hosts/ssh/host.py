@@ -20,7 +20,8 @@ from channover.hosts.ssh.connection import SshLink
 from channover.hosts.ssh.process import RemoteProcess
 from channover.hosts.ssh.shell import PATH
 from channover.model import state as states
-from channover.model.plan import Operation, Plan
+from channover.model.operations.operation import Operation
+from channover.model.plan import Plan
 from channover.model.state import State
 
 NOWHERE = "/nonexistent"

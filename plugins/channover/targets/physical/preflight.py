@@ -12,7 +12,8 @@ from channover.hosts.host import Host, Nic
 from channover.hosts.lab import Lab
 from channover.hosts.ssh.shell import PACKAGES
 from channover.model.drivers import VIRTUAL
-from channover.model.plan import AddressAdd, Plan
+from channover.model.operations.devices import AddressAdd
+from channover.model.plan import Plan
 from channover.model.topology import Cable, Port
 from channover.network import bonding, lag
 from channover.network.addressing import FIRST_TABLE

@@ -14,7 +14,9 @@ from channover.hosts.host import Host, Journal, Nic, until
 from channover.hosts.lab import Cabling, Lab
 from channover.hosts.ssh.host import RemoteHost
 from channover.model.link import Link
-from channover.model.plan import AddressDelete, LinkSet, Operation, Plan
+from channover.model.operations.devices import AddressDelete, LinkSet
+from channover.model.operations.operation import Operation
+from channover.model.plan import Plan
 from channover.model.state import State
 from channover.model.topology import Cable, Port, Topology
 from channover.targets.gate import gate

@@ -1,0 +1,109 @@
+"""Routes and policy rules (``ip-route(8)``, ``ip-rule(8)``)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from channover.model.operations.operation import Operation
+from channover.model.state import Route, Rule, State
+
+MAIN_TABLE = 254
+"""The routing table that the kernel looks up last but one: ``main`` (``ip-route(8)``)."""
+
+
+@dataclass(frozen=True)
+class RouteAdd:
+    """Add a route; ``via`` is the next hop, ``table`` a number (254: main), or a name that the host knows."""
+
+    destination: str
+    device: str
+    via: str | None = None
+    table: int | str = MAIN_TABLE
+
+    @classmethod
+    def of(cls, route: Route) -> RouteAdd:
+        """Return the operation that makes this route."""
+        return cls(route.destination, route.device, route.via, route.table)
+
+    @property
+    def words(self) -> str:
+        """The route in iproute2's words."""
+        via = f" via {self.via}" if self.via else ""
+        table = f" table {self.table}" if self.table != MAIN_TABLE else ""
+        return f"{self.destination}{via} dev {self.device}{table}"
+
+    @property
+    def command(self) -> str:
+        return f"ip route add {self.words}"
+
+    def inverse(self, before: State) -> tuple[Operation, ...]:
+        if any(RouteAdd.of(route) == self for route in before.routes):
+            return ()
+        return (RouteDelete(self.destination, self.device, self.via, self.table),)
+
+    def after(self, before: State) -> State:
+        route = Route(self.destination, self.device, self.via, self.table)
+        return replace(before, routes=(*before.without_routes((route,)).routes, route))
+
+
+@dataclass(frozen=True)
+class RouteDelete:
+    """Delete a route."""
+
+    destination: str
+    device: str
+    via: str | None = None
+    table: int | str = MAIN_TABLE
+
+    @property
+    def command(self) -> str:
+        return f"ip route delete {RouteAdd(self.destination, self.device, self.via, self.table).words}"
+
+    def inverse(self, before: State) -> tuple[Operation, ...]:
+        route = RouteAdd(self.destination, self.device, self.via, self.table)
+        return (route,) if any(RouteAdd.of(known) == route for known in before.routes) else ()
+
+    def after(self, before: State) -> State:
+        return before.without_routes((Route(self.destination, self.device, self.via, self.table),))
+
+
+@dataclass(frozen=True)
+class RuleAdd:
+    """Add a policy rule: packets from ``source`` (a prefix or an address) look up ``table``."""
+
+    source: str
+    table: int | str
+    priority: int
+
+    @property
+    def command(self) -> str:
+        return f"ip rule add from {self.source} table {self.table} priority {self.priority}"
+
+    def inverse(self, before: State) -> tuple[Operation, ...]:
+        known = Rule(self.priority, self.source, self.table) in before.rules
+        return () if known else (RuleDelete(self.source, self.table, self.priority),)
+
+    def after(self, before: State) -> State:
+        rule = Rule(self.priority, self.source, self.table)
+        return replace(before, rules=(*(known for known in before.rules if known != rule), rule))
+
+
+@dataclass(frozen=True)
+class RuleDelete:
+    """Delete a policy rule."""
+
+    source: str
+    table: int | str
+    priority: int
+
+    @property
+    def command(self) -> str:
+        return f"ip rule delete from {self.source} table {self.table} priority {self.priority}"
+
+    def inverse(self, before: State) -> tuple[Operation, ...]:
+        known = Rule(self.priority, self.source, self.table) in before.rules
+        return (RuleAdd(self.source, self.table, self.priority),) if known else ()
+
+    def after(self, before: State) -> State:
+        rule = Rule(self.priority, self.source, self.table)
+        return replace(before, rules=tuple(known for known in before.rules if known != rule))
