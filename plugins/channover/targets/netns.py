@@ -19,7 +19,7 @@ from channover.hosts.host import Journal, Nic
 from channover.hosts.lab import Lab
 from channover.hosts.netns.client import LabProcess, Nursery
 from channover.hosts.netns.host import NamespaceHost
-from channover.hosts.netns.supervisor import ENVIRONMENT, PanelCable
+from channover.hosts.netns.protocol import ENVIRONMENT, PanelCable
 from channover.model.link import Link
 from channover.model.topology import Cable, Topology
 

@@ -16,7 +16,7 @@ from typing import Any, cast
 
 from channover import isolated
 from channover.errors import RigError
-from channover.hosts.netns.supervisor import ENVIRONMENT, PanelCable, receive, send
+from channover.hosts.netns.protocol import ENVIRONMENT, PanelCable, receive, send
 
 
 class Nursery:

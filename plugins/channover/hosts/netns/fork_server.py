@@ -18,7 +18,8 @@ import subprocess
 import sys
 
 from channover import syscalls as kernel
-from channover.hosts.netns.supervisor import described, lab_init, receive, send
+from channover.hosts.netns.protocol import described, receive, send
+from channover.hosts.netns.supervisor import lab_init
 
 GRACE = 2
 """How long (seconds, whole) labs may take to end by themselves once the controller is gone."""

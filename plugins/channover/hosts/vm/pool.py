@@ -27,7 +27,7 @@ from channover import isolated
 from channover.errors import ChannoverError, RigError
 from channover.hosts import privileges
 from channover.hosts.netns.client import LabProcess, Nursery
-from channover.hosts.netns.supervisor import ENVIRONMENT
+from channover.hosts.netns.protocol import ENVIRONMENT
 from channover.hosts.vm import accelerators
 from channover.hosts.vm import initramfs as bootfiles
 from channover.hosts.vm.initramfs import BootFiles
