@@ -1,8 +1,7 @@
 """LAGs by Open vSwitch in its userspace datapath: real LACP on any kernel, without a module.
 
-Each host runs a database server and a switch daemon of its own, in the foreground, with all their files in the host's
-folder. Sources: ``ovs-vswitchd.conf.db(5)``, ``ovs-vswitchd(8)``, ``ovsdb-server(1)``; the Open vSwitch documentation,
-"Open vSwitch without Kernel Support".
+Each host runs daemons of its own (:mod:`channover.network.ovs_daemons`). Sources: ``ovs-vswitchd.conf.db(5)``; the Open
+vSwitch documentation, "Open vSwitch without Kernel Support".
 
 What it takes on a host beside the daemons:
 
@@ -10,10 +9,6 @@ What it takes on a host beside the daemons:
   packets twice. On members, then, ``arp_ignore`` 8 answers no ARP, ``rp_filter`` 1 refuses packets whose way back is
   the LAG's device, and IPv6 is off, as it is on the members of a kernel bond (``addrconf_notify``, ``IFF_SLAVE``).
 - A tap device has no checksum or segmentation hardware, so the LAG's device does both in software.
-- The daemon sends by one packet socket whatever the member, and drops what that socket's buffer has no room for
-  (``af_packet_sock`` in ``lib/netdev-linux.c``). With the default of 212992 bytes a full member takes the other one's
-  room: 16 flows over two links then reach 160 to 185 Mbit/s instead of 188. No option sets it, so the buffer is widened
-  from outside (``pidfd_getfd(2)``, ``SO_SNDBUFFORCE``).
 - Rebalancing is off: a flow stays on the link that its hash chose, as it does with the bonding driver. But Open vSwitch
   deals its 256 hash buckets out once, at random, to the members that are enabled then; in two of ten starts that was one
   member, and after a lost link it is the ones that were left. So the buckets are dealt anew, by another
@@ -28,136 +23,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from channover.errors import RigError, UsageError
-from channover.hosts.host import Host, Process, until
+from channover.hosts.host import Host, until
 from channover.model.operations.devices import AddressAdd, LinkDelete, LinkSet
 from channover.model.operations.kernel import SysctlSet
 from channover.model.operations.operation import Operation
 from channover.model.plan import Plan
 from channover.network import lag
 from channover.network.lag import HashPolicy, LacpRate
+from channover.network.ovs_daemons import Switch
 from channover.observe.bond import OVS_POLICIES, LagStatus, parse_ovs, parse_placement
 
 BRIDGE = "br0"
 """The bridge of a switch."""
-SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
 KEY = 1
 """LACP key of members: given, because the daemon would otherwise take a number that differs from host to host."""
-START_TIMEOUT = 15.0
-"""How long (seconds) a daemon may take to answer: on an idle core it takes 0.05 s."""
 
 MODES = {HashPolicy(policy): mode for mode, policy in OVS_POLICIES.items()}
 """Bond modes by policy. ``balance-slb`` hashes the source MAC address only: as ``layer2`` does for one pair of hosts.
 
 Of many hosts, ``layer2`` also tells the destinations apart, which ``balance-slb`` does not.
 """
-
-BUFFER = 4 << 20
-"""Send and receive buffer (bytes) of the daemon's packet sockets: above what two full cables' queues hold."""
-
-_WIDEN = """
-import ctypes, os, socket, sys, time
-pid, (size, wanted) = int(open(sys.argv[1]).read()), map(int, sys.argv[2:])
-daemon = os.pidfd_open(pid)
-library = ctypes.CDLL(None, use_errno=True)
-seen = {}
-deadline = time.monotonic() + 2
-while len(seen) < wanted and time.monotonic() < deadline:
-    for number in set(range(3, 1024)) - set(seen):
-        copy = library.syscall(438, daemon, number, 0)  # pidfd_getfd
-        if copy < 0:
-            continue
-        try:
-            found = socket.socket(fileno=copy)
-        except OSError:
-            os.close(copy)
-            continue
-        with found:
-            if found.family != socket.AF_PACKET:
-                continue
-            for forced, plain in ((32, socket.SO_SNDBUF), (33, socket.SO_RCVBUF)):
-                try:
-                    found.setsockopt(socket.SOL_SOCKET, forced, size)
-                except PermissionError:
-                    found.setsockopt(socket.SOL_SOCKET, plain, size)
-            seen[number] = found.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
-    time.sleep(0.005)
-print(min(seen.values(), default=0))
-"""
-
-_START = (
-    'mkdir -p "$1" && ovsdb-tool create "$1/conf.db" "$2" && '
-    'exec ovsdb-server "$1/conf.db" "--remote=punix:$1/db.sock" "--unixctl=$1/db.ctl" '
-    '-vsyslog:off -vfile:off -vconsole:warn --run="$3"'
-)
-
-
-@dataclass
-class Switch:
-    """Both daemons of one host. The database server runs the switch daemon, and ends when that ends."""
-
-    host: Host
-    process: Process | None = None
-    buffer: int = 0
-    """Send buffer (bytes, as the kernel counts) of the daemon's packet sockets; 0: it could not be widened."""
-
-    @property
-    def folder(self) -> str:
-        """Where its sockets and its database are."""
-        return f"{self.host.folder}/ovs"
-
-    def start(self) -> None:
-        """Start the daemons and wait until they have found each other. Raises RigError."""
-        folder = self.folder
-        daemon = (
-            f"exec ovs-vswitchd unix:{folder}/db.sock --disable-system --unixctl={folder}/switch.ctl "
-            f"--pidfile={folder}/switch.pid -vsyslog:off -vfile:off -vconsole:info"
-        )
-        environment = dict.fromkeys(("OVS_RUNDIR", "OVS_DBDIR", "OVS_LOGDIR", "OVS_SYSCONFDIR"), folder)
-        self.process = self.host.spawn("sh", "-c", _START, "ovs", folder, SCHEMA, daemon, environment=environment)
-        self.process.wait_for(r"db\.sock: connected", START_TIMEOUT)
-
-    def alive(self) -> None:
-        """Raise RigError with its last words if it has ended."""
-        if self.process is None or (code := self.process.poll()) is None:
-            return
-        told = [line for line in self.process.stderr.strip().splitlines() if "|INFO|" not in line]
-        words = " | ".join(line[-200:] for line in told[-3:])
-        raise RigError(f"{self.host.name}: Open vSwitch ended with code {code}; its last words: {words}")
-
-    def configure(self, *words: str) -> None:
-        """Change the configuration in one step and wait until the switch daemon has taken it over. Raises RigError."""
-        self._ask("ovs-vsctl", f"--db=unix:{self.folder}/db.sock", f"--timeout={START_TIMEOUT:.0f}", *words)
-
-    def widen(self, ports: int) -> None:
-        """Widen the buffers of the daemon's packet sockets: one of each port, and the one it sends by.
-
-        Where that is refused (a kernel before 5.6, no ``python3``, no root) the LAG works, but many flows do not fill it.
-        """
-        argv = ("python3", "-I", "-c", _WIDEN, f"{self.folder}/switch.pid", str(BUFFER), str(ports + 1))
-        with contextlib.suppress(RigError, ValueError):
-            self.buffer = int(self.host.run(*argv, quiet=True, check=False).stdout)
-
-    def show(self, *words: str, quiet: bool = True) -> str:
-        """Return the switch daemon's answer to an ``ovs-appctl`` command. Raises RigError."""
-        return self._ask("ovs-appctl", "-t", f"{self.folder}/switch.ctl", *words, quiet=quiet)
-
-    def _ask(self, *argv: str, quiet: bool = False) -> str:
-        self.alive()
-        try:
-            return self.host.run(*argv, quiet=quiet).stdout
-        except RigError:
-            self.alive()
-            raise
-
-    def stop(self) -> None:
-        """End both daemons; what they made goes with them."""
-        if self.process is None or self.process.poll() is not None:
-            return
-        self.host.run("ovs-appctl", "-t", f"{self.folder}/switch.ctl", "exit", "--cleanup", check=False)
-        try:
-            self.process.wait(5.0)
-        except RigError:
-            self.process.stop()
 
 
 @dataclass
