@@ -20,6 +20,7 @@ from channover.cli import kernel as cli_kernel
 from channover.errors import UsageError
 from channover.hosts.vm import initramfs as bootfiles
 from channover.hosts.vm import kernel_images as kernels
+from channover.hosts.vm import kernel_packages
 
 RELEASE = "6.1.0-99-amd64"
 MODULES = ("9p", "overlay", "virtio_net", "bonding", "tun")
@@ -103,7 +104,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture
 def mirror(archive: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(kernels, "KEYRING", archive[1])
+    monkeypatch.setattr(kernel_packages, "KEYRING", archive[1])
     return f"file://{archive[0]}"
 
 
@@ -118,7 +119,7 @@ def left_over(cache: Path) -> list[str]:
 
 def test_a_kernel_is_fetched_and_found(mirror: str, cache: Path) -> None:
     before = system_apt()
-    made = kernels.fetch("6.1", mirror=mirror)
+    made = kernel_packages.fetch("6.1", mirror=mirror)
     assert kernels.find("6.1") == made
     assert (made.release, made.package) == (RELEASE, f"linux-image-{RELEASE} 6.1.99-1")
     assert made.image.is_file()
@@ -129,14 +130,15 @@ def test_a_kernel_is_fetched_and_found(mirror: str, cache: Path) -> None:
 
 
 def test_what_is_there_needs_no_network(mirror: str) -> None:
-    made = kernels.fetch("6.1", mirror=mirror)
-    assert kernels.fetch("6.1", mirror="file:///nowhere") == made
+    made = kernel_packages.fetch("6.1", mirror=mirror)
+    assert kernel_packages.fetch("6.1", mirror="file:///nowhere") == made
 
 
 def test_two_fetches_at_once_are_one(mirror: str) -> None:
     said: list[str] = []
     threads = [
-        threading.Thread(target=kernels.fetch, args=("6.1", said.append), kwargs={"mirror": mirror}) for _ in "ab"
+        threading.Thread(target=kernel_packages.fetch, args=("6.1", said.append), kwargs={"mirror": mirror})
+        for _ in "ab"
     ]
     for thread in threads:
         thread.start()
@@ -147,11 +149,11 @@ def test_two_fetches_at_once_are_one(mirror: str) -> None:
 
 
 def test_one_that_is_in_use_is_not_replaced(mirror: str) -> None:
-    made = kernels.fetch("6.1", mirror=mirror)
+    made = kernel_packages.fetch("6.1", mirror=mirror)
     said: list[str] = []
     with kernels.in_use(made):
         thread = threading.Thread(
-            target=kernels.fetch, args=("6.1", said.append), kwargs={"mirror": mirror, "again": True}
+            target=kernel_packages.fetch, args=("6.1", said.append), kwargs={"mirror": mirror, "again": True}
         )
         thread.start()
         thread.join(1.5)
@@ -166,7 +168,7 @@ def test_an_archive_that_nobody_trusts_gives_nothing(mirror: str, cache: Path, t
     shutil.copytree(mirror.removeprefix("file://"), stranger)
     (stranger / "dists/bookworm/InRelease").unlink()
     with pytest.raises(UsageError, match=r"kernel fetch 6.1: no package \(.*bookworm: .*--mirror URL") as raised:
-        kernels.fetch("6.1", mirror=f"file://{stranger}")
+        kernel_packages.fetch("6.1", mirror=f"file://{stranger}")
     assert "\n" not in str(raised.value)
     assert left_over(cache) == []
 
@@ -179,26 +181,26 @@ def test_a_package_that_was_changed_is_refused(mirror: str, cache: Path, tmp_pat
     content[-1] ^= 1
     package.write_bytes(content)
     with pytest.raises(UsageError, match="no package"):
-        kernels.fetch("6.1", mirror=f"file://{forged}")
+        kernel_packages.fetch("6.1", mirror=f"file://{forged}")
     assert left_over(cache) == []
 
 
 def test_a_killed_fetch_leaves_nothing_for_long(mirror: str, cache: Path) -> None:
     (cache / ".6.1.part-dead/tree").mkdir(parents=True)
-    kernels.fetch("6.1", mirror=mirror)
+    kernel_packages.fetch("6.1", mirror=mirror)
     assert left_over(cache) == ["6.1"]
 
 
 def test_the_disk_is_asked_first(mirror: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels, "NEED", 1 << 60)
+    monkeypatch.setattr(kernel_packages, "NEED", 1 << 60)
     with pytest.raises(UsageError, match=f"{cache} has .* MiB free and needs"):
-        kernels.fetch("6.1", mirror=mirror)
+        kernel_packages.fetch("6.1", mirror=mirror)
 
 
 def test_a_version_that_nobody_has_is_named(cache: Path) -> None:
     assert kernels.find("6.12") == "kernel 6.12 is not here: 'channover kernel fetch 6.12' fetches it"
     with pytest.raises(UsageError, match=r"there is no kernel .5\.4.; there are: 6\.1, 6\.12"):
-        kernels.fetch("5.4")
+        kernel_packages.fetch("5.4")
     assert not cache.exists()
 
 

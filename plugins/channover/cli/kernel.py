@@ -44,10 +44,10 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
 
 
 def _fetch(arguments: argparse.Namespace) -> int:
-    from channover.hosts.vm import kernel_images as kernels
+    from channover.hosts.vm import kernel_packages
 
     for version in arguments.versions:
-        made = kernels.fetch(
+        made = kernel_packages.fetch(
             version,
             lambda words: print(f"kernel: {words}", file=sys.stderr),
             mirror=arguments.mirror,

@@ -17,16 +17,10 @@ from channover.errors import RigError
 from channover.hosts.host import Host, Process
 
 SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
-
-
 START_TIMEOUT = 15.0
 """How long (seconds) a daemon may take to answer: on an idle core it takes 0.05 s."""
-
-
 BUFFER = 4 << 20
 """Send and receive buffer (bytes) of the daemon's packet sockets: above what two full cables' queues hold."""
-
-
 _WIDEN = """
 import ctypes, os, socket, sys, time
 pid, (size, wanted) = int(open(sys.argv[1]).read()), map(int, sys.argv[2:])
@@ -56,8 +50,6 @@ while len(seen) < wanted and time.monotonic() < deadline:
     time.sleep(0.005)
 print(min(seen.values(), default=0))
 """
-
-
 _START = (
     'mkdir -p "$1" && ovsdb-tool create "$1/conf.db" "$2" && '
     'exec ovsdb-server "$1/conf.db" "--remote=punix:$1/db.sock" "--unixctl=$1/db.ctl" '

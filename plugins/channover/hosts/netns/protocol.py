@@ -16,8 +16,6 @@ ENVIRONMENT = {
     "LANG": "C",
 }
 """All that a lab's process inherits of an environment: nothing of the user's."""
-
-
 _HEADER = struct.Struct("=I")
 
 
