@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from channover.errors import UsageError
-from channover.report.results import moment
+from channover.report.facts import moment
 from channover.report.signoff import archive, bundle, certificate, proof
 from channover.report.signoff import redaction as secrets
 from channover.report.signoff import signature as ssh

@@ -29,8 +29,9 @@ from channover.pytest_plugin.results import collector as collecting
 from channover.report import figures
 from channover.report import results as results_module
 from channover.report.allure.plots import Series, nic_rates_svg
-from channover.report.facts import CableFacts
-from channover.report.results import Measurement, NicBytes, Results, Run, TestResult, Unit, moment, run_folder
+from channover.report.facts import CableFacts, NicBytes, moment
+from channover.report.results import Measurement, Results, Run, TestResult, Unit
+from channover.report.store import run_folder
 from channover.report.terminal import LiveLine, expectation, figure, progress, render, show
 from channover.text import printable, readable
 from channover.verdict.expectation import Expectation, Reading, anything_but, at_least, between, less_than, more_than

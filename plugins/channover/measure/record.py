@@ -11,7 +11,7 @@ from channover.hosts.host import Journal
 from channover.measure.flow import Flow
 from channover.model.catalogue import Behaviour
 from channover.observe.bond import LagStatus
-from channover.report.results import NicBytes
+from channover.report.facts import NicBytes
 from channover.verdict.expectation import Reading
 
 

@@ -1,9 +1,10 @@
-"""What a run notes about its rig and its plan, as values: hosts, NICs, cables, planned tests."""
+"""What a run notes about its rig and its plan, as values: hosts, NICs, cables, planned tests, bytes, moments."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import Any, Literal
 
 Role = Literal["host", "switch"]
@@ -89,3 +90,26 @@ class Uncollected:
 def host_facts(plain: Mapping[str, Any]) -> HostFacts:
     """Return a host from plain data that fits the results' schema."""
     return HostFacts(**{**plain, "nics": tuple(NicFacts(**nic) for nic in plain.get("nics", ()))})
+
+
+@dataclass(frozen=True)
+class NicBytes:
+    """What one NIC carried during ``traffic`` (a flow, a copy, a tunnel's load), as its counters count: bytes each way."""
+
+    traffic: str
+    host: str
+    nic: str
+    tx: int
+    rx: int
+
+
+def moment(at: datetime) -> str:
+    """Return a moment as results hold it, such as ``2026-01-31T12:00:00.250Z``. Raises ValueError without a zone."""
+    return utc(at).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def utc(at: datetime) -> datetime:
+    """Return a moment in UTC. Raises ValueError where it names no time zone."""
+    if at.tzinfo is None:
+        raise ValueError(f"{at} names no time zone")
+    return at.astimezone(timezone.utc)

@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import secrets
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
-from datetime import datetime, timezone
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from channover.errors import UsageError
-from channover.report.facts import CableFacts, HostFacts, LeftOut, Planned, Uncollected, host_facts
+from channover.report.facts import CableFacts, HostFacts, LeftOut, NicBytes, Planned, Uncollected, host_facts
+from channover.report.store import write_whole
 from channover.verdict.expectation import Expectation, Rule
 
 Unit = Literal["bit/s", "s", "1", "bytes"]
@@ -69,17 +67,6 @@ class Measurement:
         if self.value is None or low > high:
             return False
         return low == -high == -math.inf or Expectation(low, high, rule=self.rule).holds(self.value)
-
-
-@dataclass(frozen=True)
-class NicBytes:
-    """What one NIC carried during ``traffic`` (a flow, a copy, a tunnel's load), as its counters count: bytes each way."""
-
-    traffic: str
-    host: str
-    nic: str
-    tx: int
-    rx: int
 
 
 @dataclass(frozen=True)
@@ -279,72 +266,3 @@ def validate(document: Any) -> None:
     if error is not None:
         message = error.message if len(error.message) <= 200 else error.message[:199] + "…"
         raise UsageError(f"these are no results of channover: at {error.json_path}: {message}")
-
-
-def moment(at: datetime) -> str:
-    """Return a moment as results hold it, such as ``2026-01-31T12:00:00.250Z``. Raises ValueError without a zone."""
-    return _utc(at).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _utc(at: datetime) -> datetime:
-    if at.tzinfo is None:
-        raise ValueError(f"{at} names no time zone")
-    return at.astimezone(timezone.utc)
-
-
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file so that readers see the former one or all of the new one, even after a crash. Raises OSError."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(content.encode("utf-8") if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def planned_folder(reports: Path, start: datetime) -> Path:
-    """Return the folder of a run that starts now; nothing is made yet.
-
-    Its name is the start in UTC and a few random digits: it sorts by time, and suits every file system.
-    """
-    return reports / f"{_utc(start).strftime('%Y%m%dT%H%M%SZ')}-{secrets.token_hex(4)}"
-
-
-def open_folder(folder: Path) -> None:
-    """Make a run's folder, and point ``latest`` beside it at it; other runs may do so at once.
-
-    Raises UsageError where ``latest`` is something else than a link, or the folder cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _point(folder.parent / "latest", folder.name)
-    except OSError as error:
-        raise UsageError(f"reports cannot be kept in {folder.parent}: {error.strerror or error}") from None
-
-
-def run_folder(reports: Path, start: datetime) -> Path:
-    """Make the folder of a run that starts now, and point ``reports/latest`` at it. Raises UsageError."""
-    folder = planned_folder(reports, start)
-    open_folder(folder)
-    return folder
-
-
-def _point(link: Path, name: str) -> None:
-    if link.exists() and not link.is_symlink():
-        raise UsageError(f"{link} is no link but a file or folder of its own: move it away")
-    temporary = link.with_name(f".{link.name}.{secrets.token_hex(4)}.tmp")
-    temporary.symlink_to(name, target_is_directory=True)
-    try:
-        os.replace(temporary, link)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise

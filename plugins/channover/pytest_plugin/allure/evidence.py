@@ -27,7 +27,7 @@ from channover.observe import evidence
 from channover.observe.nics import NicCounters, NicSeries
 from channover.report.allure.plot_process import PLACEHOLDER, SAMPLES, Plotter
 from channover.report.allure.plots import Phase, Series
-from channover.report.results import NicBytes
+from channover.report.facts import NicBytes
 from channover.report.signoff.masking import Masker
 from channover.scenarios.loop_lab import LOOP_ENDPOINT
 from channover.scenarios.tunnels import Loaded

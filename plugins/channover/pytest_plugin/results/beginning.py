@@ -23,7 +23,7 @@ from channover.pytest_plugin.results import collector as collecting
 from channover.pytest_plugin.results import planning
 from channover.pytest_plugin.results.collector import Collected
 from channover.pytest_plugin.results.planning import Plan, Planning
-from channover.report.results import planned_folder
+from channover.report.store import planned_folder
 from channover.run.revision import revision
 
 COLLECTED = pytest.StashKey[Collected]()

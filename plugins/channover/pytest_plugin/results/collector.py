@@ -19,9 +19,10 @@ from channover.model.catalogue import CATALOGUE
 from channover.pytest_plugin.results.planning import Plan
 from channover.pytest_plugin.results.witness import against
 from channover.report.decision import STATES, state_of
-from channover.report.facts import CableFacts, HostFacts, Uncollected, host_facts
-from channover.report.results import Measurement, NicBytes, Outcome, Results, Run, TestResult, moment, open_folder
+from channover.report.facts import CableFacts, HostFacts, NicBytes, Uncollected, host_facts, moment
+from channover.report.results import Measurement, Outcome, Results, Run, TestResult
 from channover.report.signoff.masking import Masker
+from channover.report.store import open_folder
 from channover.run.settings import Settings
 from channover.text import printable
 from channover.verdict.expectation import Reading

@@ -18,7 +18,7 @@ import pytest
 from channover.errors import UsageError
 from channover.pytest_plugin.results import marks
 from channover.report.facts import LeftOut, Planned, Uncollected
-from channover.report.results import write_whole
+from channover.report.store import write_whole
 
 _NEVER = ("__pycache__", "*.egg", ".*", "_darcs", "build", "CVS", "dist", "node_modules", "venv", "{arch}")
 """Folders that pytest passes over by default (``norecursedirs``): nobody has left them out."""

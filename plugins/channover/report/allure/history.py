@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from channover.report.results import write_whole
+from channover.report.store import write_whole
 
 LIMIT = 30
 """Runs that are kept."""

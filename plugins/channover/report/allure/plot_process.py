@@ -20,7 +20,7 @@ from typing import Any
 from channover import isolated
 from channover import syscalls as kernel
 from channover.report.allure.plots import nic_rates_svg
-from channover.report.results import write_whole
+from channover.report.store import write_whole
 
 PLACEHOLDER = '<svg xmlns="http://www.w3.org/2000/svg" width="640" height="20"><text y="15">not drawn: {}</text></svg>'
 """What stands in a plot's place until it is drawn."""

@@ -30,7 +30,7 @@ from pathlib import Path
 
 from channover.errors import UsageError
 from channover.report.decision import decide
-from channover.report.results import moment
+from channover.report.facts import moment
 from channover.report.signoff import archive, certificate, proof
 from channover.report.signoff import redaction as secrets
 from channover.report.signoff import signature as ssh

@@ -19,9 +19,10 @@ from channover.errors import UsageError
 from channover.model.catalogue import CATALOGUE
 from channover.report.decision import MEANING, STATES, Decision, Ended, Judged, State, decide
 from channover.report.figures import Line, lines_of
-from channover.report.results import Results, write_whole
+from channover.report.results import Results
 from channover.report.signoff import pdf as printing
 from channover.report.signoff.hardware_table import in_short, items, parts
+from channover.report.store import write_whole
 from channover.report.topology_diagram import rate, topology_svg
 from channover.report.waivers import Waiver, load
 from channover.text import printable, readable
