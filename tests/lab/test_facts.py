@@ -13,7 +13,8 @@ import pytest
 
 from channover.errors import RigError
 from channover.hosts.change_policy import Management, Permission
-from channover.hosts.guardian.facts import Facts, NicFacts, parse, speed_of
+from channover.hosts.guardian.facts import Facts, NicFacts, speed_of
+from channover.hosts.guardian.inquiry import parse
 from channover.hosts.guardian.lease import Seat
 from channover.hosts.host import Journal
 from channover.hosts.lab import Lab

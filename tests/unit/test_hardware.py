@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from channover.hosts.guardian.facts import SCRIPT, parse
+from channover.hosts.guardian.inquiry import SCRIPT, parse
 
 ANSWER = """\
 @id

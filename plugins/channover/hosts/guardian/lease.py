@@ -14,7 +14,7 @@ from importlib import resources
 
 from channover.errors import RigError
 from channover.hosts.change_policy import Management, Permission
-from channover.hosts.guardian import facts
+from channover.hosts.guardian import inquiry
 from channover.hosts.guardian.differences import changes, parse_end
 from channover.hosts.guardian.facts import Facts
 from channover.hosts.ssh.connection import SshLink
@@ -84,10 +84,10 @@ class Seat:
 
     def _look(self) -> Facts:
         asked = time.time()
-        done = self._bash("-c", facts.SCRIPT, "facts", self._controller, first="sh")
+        done = self._bash("-c", inquiry.SCRIPT, "facts", self._controller, first="sh")
         try:
-            return facts.parse(done[1], asked, time.time(), self._controller)
-        except facts.Unusable as error:
+            return inquiry.parse(done[1], asked, time.time(), self._controller)
+        except inquiry.Unusable as error:
             raise RigError(f"{self.name}: {error}") from None
         except ValueError as error:
             raise RigError(f"{self.name}: {error}; {' '.join(done[2].split())[-300:]}") from None

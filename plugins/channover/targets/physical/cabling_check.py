@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from channover.errors import ChannoverError, RigError
 from channover.hosts.change_policy import Management, Permission
-from channover.hosts.guardian import facts
+from channover.hosts.guardian import inquiry
 from channover.hosts.guardian.facts import Facts
 from channover.hosts.host import Host, Journal, until
 from channover.hosts.lab import Lab
@@ -143,5 +143,5 @@ def renewed(lab: Lab, sight: Mapping[str, Sight]) -> None:
     for name, host in lab.hosts.items():
         with suppress(RigError, ValueError):
             asked = time.time()
-            said = host.run("sh", "-c", facts.SCRIPT, "facts", "", quiet=True).stdout
-            sight[name].facts = facts.parse(said, asked, time.time(), "")
+            said = host.run("sh", "-c", inquiry.SCRIPT, "facts", "", quiet=True).stdout
+            sight[name].facts = inquiry.parse(said, asked, time.time(), "")
