@@ -17,7 +17,8 @@ from channover.model.plan import Plan
 from channover.model.state import State
 from channover.network import lag
 from channover.network.lag import HashPolicy, LacpRate
-from channover.observe.bond import LagStatus, parse_proc_bonding
+from channover.observe.bond import LagStatus
+from channover.observe.bond_parsers import parse_proc_bonding
 
 BRIDGE = "br0"
 """The bridge of a switch."""

@@ -31,7 +31,8 @@ from channover.model.plan import Plan
 from channover.network import lag
 from channover.network.lag import HashPolicy, LacpRate
 from channover.network.ovs_daemons import Switch
-from channover.observe.bond import OVS_POLICIES, LagStatus, parse_ovs, parse_placement
+from channover.observe.bond import LagStatus
+from channover.observe.bond_parsers import OVS_POLICIES, parse_ovs, parse_placement
 
 BRIDGE = "br0"
 """The bridge of a switch."""
