@@ -18,10 +18,12 @@ from channover.errors import UsageError
 from channover.model.catalogue import CATALOGUE
 from channover.pytest_plugin.results.collector import measurement
 from channover.pytest_plugin.results.planning import Plan, save, take
-from channover.report.decision import MEANING, RULES, decide
+from channover.report.decision import decide
+from channover.report.endings import MEANING
 from channover.report.facts import CableFacts, HostFacts, LeftOut, NicFacts, Planned, Uncollected
 from channover.report.figures import lines_of, with_uncertainty
 from channover.report.results import Measurement, Outcome, Results, TestResult
+from channover.report.rules import RULES
 from channover.report.signoff import certificate
 from channover.report.signoff.hardware_table import in_short, items, parts
 from channover.report.topology_diagram import topology_svg

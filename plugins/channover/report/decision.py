@@ -1,12 +1,8 @@
 """The decision on a run: accepted, accepted under conditions, or not, and the rule that decided.
 
-A behaviour is mandatory where the run planned a mandatory test of it. Each planned test has one of five states: the four
-outcomes of a test, or *not reported*: it was collected, and nothing says how it ended (the run was stopped, the worker
-that ran it was lost, its body was never run). A test that was reported several times counts as its worst report, and a
-behaviour stands as its worst test does.
-
-:data:`RULES` are asked in their order; docs/certificate.md has them as a table. The decision follows from results and
-waivers alone, so that whoever has both can make it again.
+A behaviour is mandatory where the run planned a mandatory test of it, and stands as its worst test does
+(:mod:`channover.report.endings`). :data:`RULES` are asked in their order; docs/certificate.md has them as a table. The
+decision follows from results and waivers alone, so that whoever has both can make it again.
 
 A verdict holds for one target. What namespaces, virtual machines or virtual NICs show is accepted for the emulated lab,
 never for hardware.
@@ -15,130 +11,17 @@ never for hardware.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Literal
 
 from channover.model.catalogue import CATALOGUE
 from channover.report.deviations import deviations, in_words
+from channover.report.endings import MEANING, STATES, Ended, State, Tests, ended
 from channover.report.facts import Planned
-from channover.report.results import Outcome, Results, Run, TestResult
+from channover.report.results import Results, Run
+from channover.report.rules import RULES, Verdict
 from channover.report.scope import Scope, scope
 from channover.report.waivers import Waiver
-
-State = Literal["failed", "error", "not reported", "skipped", "passed"]
-STATES: tuple[State, ...] = ("failed", "error", "not reported", "skipped", "passed")
-"""From the worst."""
-Verdict = Literal["ACCEPTED", "CONDITIONAL", "NOT ACCEPTED"]
-MEANING: dict[State, str] = {
-    "failed": "the behaviour is not there",
-    "error": "the rig broke: no verdict on the behaviour",
-    "not reported": "collected, and nothing says how it ended",
-    "skipped": "the rig lacks what the test needs",
-    "passed": "the behaviour is there",
-}
-
-
-@dataclass(frozen=True)
-class Rule:
-    """One rule: the verdict of a run that it applies to, whether a waiver helps, its words, and an example of it."""
-
-    verdict: Verdict
-    waiver: bool
-    words: str
-    example: str
-
-
-RULES: Mapping[str, Rule] = MappingProxyType(
-    {
-        "no plan": Rule(
-            "NOT ACCEPTED",
-            False,
-            "Results without a plan do not show which tests there should have been.",
-            "results of a version that recorded no plan",
-        ),
-        "nothing planned": Rule(
-            "NOT ACCEPTED",
-            False,
-            "A run that planned no mandatory behaviour shows nothing.",
-            "a suite whose tests state no behaviour",
-        ),
-        "stopped": Rule(
-            "NOT ACCEPTED",
-            False,
-            "A run that was stopped before its end shows only a part of what it planned.",
-            "Ctrl-C, `-x` or `--maxfail` after a failure, a process that was killed",
-        ),
-        "not collected": Rule(
-            "NOT ACCEPTED",
-            False,
-            "Of a file that could not be collected nobody knows which behaviours it tests.",
-            "an import error with `--continue-on-collection-errors`; a behaviour mark that is malformed or unknown",
-        ),
-        "skipped whole": Rule(
-            "NOT ACCEPTED",
-            False,
-            "Of a file that skipped itself as a whole nobody knows which behaviours it tests.",
-            "`pytest.skip(allow_module_level=True)`, `pytest.importorskip` outside a test",
-        ),
-        "no body": Rule(
-            "NOT ACCEPTED",
-            False,
-            "A test that was only set up and torn down has shown nothing.",
-            "`--setup-only`, `--setup-plan`",
-        ),
-        "other failure": Rule(
-            "NOT ACCEPTED",
-            False,
-            "A test of no behaviour that failed, or was lost, puts the rig in doubt, and no waiver names it.",
-            "a test of a project's own, without a behaviour mark, that fails",
-        ),
-        "hosts not named": Rule(
-            "NOT ACCEPTED",
-            False,
-            "A run on physical hosts that does not name them holds for nothing.",
-            "results of a version that recorded no hosts",
-        ),
-        "not passed": Rule(
-            "NOT ACCEPTED",
-            True,
-            "A mandatory behaviour that failed, ended in an error of the rig, was skipped, or was collected and not reported "
-            "is not accepted without a waiver.",
-            "one failure among several reports of a test (`--keep-duplicates`, reruns, `--dist each`); a test marked xfail "
-            "that failed",
-        ),
-        "nothing passed": Rule(
-            "NOT ACCEPTED",
-            False,
-            "Waivers alone accept nothing: one mandatory behaviour at least has to pass.",
-            "a run of which every behaviour is waived",
-        ),
-        "waived": Rule(
-            "CONDITIONAL",
-            True,
-            "Each mandatory behaviour passed or is waived by name, for a reason, until a day.",
-            "LAG-8 failed and is waived, all others passed",
-        ),
-        "passed": Rule(
-            "ACCEPTED",
-            True,
-            "Each mandatory behaviour passed in every test of it that was planned, and in every report of these.",
-            "all planned tests passed",
-        ),
-    }
-)
-"""In the order in which they are asked: the first that applies decides."""
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How one planned test ended; ``result`` is None where nothing was reported of it."""
-
-    nodeid: str
-    state: State
-    reason: str
-    result: TestResult | None
 
 
 @dataclass(frozen=True)
@@ -255,60 +138,7 @@ def decide(results: Results, waivers: Sequence[Waiver] = ()) -> Decision:
     )
 
 
-def ended(results: Results) -> dict[str, tuple[Planned, Ended]]:
-    """Return every test that was planned or reported, by nodeid, with its behaviour and how it ended."""
-    reported: dict[str, list[TestResult]] = {}
-    for test in results.tests:
-        reported.setdefault(test.nodeid, []).append(test)
-    planned = {test.nodeid: test for test in results.run.planned or ()}
-    times = Counter(test.nodeid for test in results.run.planned or ())
-    found: dict[str, tuple[Planned, Ended]] = {}
-    for nodeid in dict.fromkeys([*planned, *reported]):
-        of_it = reported.get(nodeid, [])
-        plan = planned.get(nodeid) or Planned(nodeid, of_it[0].behaviour)
-        found[nodeid] = (plan, _ended(plan, of_it, times[nodeid], results.run))
-    return found
-
-
-def _ended(plan: Planned, results: Sequence[TestResult], times: int, run: Run) -> Ended:
-    nodeid, states_one = plan.nodeid, plan.behaviour is not None
-    if not results:
-        why = "the run was stopped before the test ended" if run.interrupted else "nothing was reported of it"
-        return Ended(nodeid, "not reported", why, None)
-    state, reason, result = min(
-        (_shown(one, states_one=states_one) for one in results), key=lambda one: STATES.index(one[0])
-    )
-    reports = sum(len(one.outcomes) or 1 for one in results)
-    if reports < times and STATES.index(state) > STATES.index("not reported"):
-        return Ended(nodeid, "not reported", f"to be run {times} times, and reported {reports} times", result)
-    return Ended(nodeid, state, reason, result)
-
-
-def _shown(result: TestResult, *, states_one: bool) -> tuple[State, str, TestResult]:
-    """Return the state of a result and why: what says *passed* may hold nothing else, and shows the behaviour it states."""
-    state = state_of(result.outcome, unknown=result.lost or result.unrun)
-    if state != "passed":
-        return state, result.reason, result
-    if worst := min(result.outcomes, key=STATES.index, default=None):
-        state = worst
-    if state != "passed":
-        return state, f"one of its reports is '{state}', though it is given as passed", result
-    if missed := [one.name for one in result.measurements if not one.held]:
-        return "failed", f"given as passed, and not as expected: {', '.join(missed)}", result
-    if states_one and not result.measurements:
-        return "failed", "given as passed, and compared nothing", result
-    return state, result.reason, result
-
-
-def state_of(outcome: Outcome, *, unknown: bool) -> State:
-    """Return the state of a test that was reported; ``unknown``: nothing says how it ended, whatever the outcome is."""
-    return "not reported" if unknown else outcome
-
-
-_Tests = Mapping[str, tuple[Planned, Ended]]
-
-
-def _judged(ends: _Tests, waivers: dict[str, Waiver]) -> Iterable[Judged]:
+def _judged(ends: Tests, waivers: dict[str, Waiver]) -> Iterable[Judged]:
     tests: dict[str, list[tuple[Planned, Ended]]] = {}
     for plan, end in ends.values():
         if plan.behaviour is not None:
@@ -329,7 +159,7 @@ def _judged(ends: _Tests, waivers: dict[str, Waiver]) -> Iterable[Judged]:
         )
 
 
-def _incomplete(run: Run, judged: Sequence[Judged], tests: _Tests) -> Iterable[tuple[str, str]]:
+def _incomplete(run: Run, judged: Sequence[Judged], tests: Tests) -> Iterable[tuple[str, str]]:
     """Yield what decides by itself, as the rule's name and a reason."""
     if run.planned is None:
         yield (
@@ -361,7 +191,7 @@ def _reason(judged: Judged) -> str:
     return f"{judged.behaviour}: {judged.state} ({MEANING[judged.state]}); tests: {tally}"
 
 
-def _of_states(judged: Sequence[Judged], tests: _Tests) -> Iterable[str]:
+def _of_states(judged: Sequence[Judged], tests: Tests) -> Iterable[str]:
     for each in judged:
         if not each.mandatory and each.state != "passed":
             yield f"{each.behaviour}, which is not mandatory: {each.state}"

@@ -18,7 +18,7 @@ from channover.measure.record import Record
 from channover.model.catalogue import CATALOGUE
 from channover.pytest_plugin.results.planning import Plan
 from channover.pytest_plugin.results.witness import against
-from channover.report.decision import STATES, state_of
+from channover.report.endings import STATES, state_of
 from channover.report.facts import CableFacts, HostFacts, NicBytes, Uncollected, host_facts, moment
 from channover.report.results import Measurement, Outcome, Results, Run, TestResult
 from channover.report.signoff.masking import Masker

@@ -19,7 +19,7 @@ from typing import Literal
 
 from channover.errors import UsageError
 from channover.model.catalogue import CATALOGUE
-from channover.report.decision import STATES, State, ended
+from channover.report.endings import STATES, State, ended
 from channover.report.results import Measurement, Results, Run, TestResult, Unit
 from channover.verdict.significance import holm, of_intervals, of_one_and_repetitions, of_repetitions
 

@@ -17,7 +17,8 @@ from typing import Any
 from channover import __version__
 from channover.errors import UsageError
 from channover.model.catalogue import CATALOGUE
-from channover.report.decision import MEANING, STATES, Decision, Ended, Judged, State, decide
+from channover.report.decision import Decision, Judged, decide
+from channover.report.endings import MEANING, STATES, Ended, State
 from channover.report.figures import Line, lines_of
 from channover.report.results import Results
 from channover.report.signoff import pdf as printing
