@@ -589,7 +589,7 @@ def test_every_host_that_tests_ask_for_is_probed_and_counts_for_its_topologies(
     def trial(host: Host) -> str | None:
         return "right cannot ping: mend it" if host.name == "right" else None
 
-    monkeypatch.setitem(CAPABILITIES, "iperf3", Capability("traffic", {}, trial))
+    monkeypatch.setitem(CAPABILITIES.entries, "iperf3", Capability("traffic", {}, trial))
     alone = Topology("alone", (Node("left", ("a",)),), ())
     behaviour = next(each for each in CATALOGUE.values() if "iperf3" in each.needs)
     session = bench.session(alone, pair())
@@ -670,7 +670,7 @@ def test_the_doctor_tells_what_a_lab_of_two_cables_is_good_for(bench: Bench, mon
 
 
 def test_the_doctor_names_the_package_of_ping(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(CAPABILITIES, "ping", Capability("ICMP echo", {"no-ping": "iputils-ping"}))
+    monkeypatch.setitem(CAPABILITIES.entries, "ping", Capability("ICMP echo", {"no-ping": "iputils-ping"}))
     found = examined(bench, monkeypatch)
     assert "the cabling cannot be proved: left has no no-ping: apt-get install iputils-ping" in found.checks
     assert "doctor" not in "".join(found.checks)

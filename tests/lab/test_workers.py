@@ -44,7 +44,7 @@ from channover.targets import capabilities
 from channover.targets.physical import preflight
 
 for name in capabilities.CAPABILITIES:
-    capabilities.CAPABILITIES[name] = capabilities.Capability("", {})  # what hosts can do is not in question
+    capabilities.CAPABILITIES.entries[name] = capabilities.Capability("", {})  # what hosts can do is not in question
 preflight.prove = lambda *_: None  # each host is of a network of its own, and nothing crosses
 """
 SUITE = """

@@ -580,15 +580,13 @@ def test_the_first_line_says_of_how_much_and_names_the_others(user: pytest.Pytes
     assert "not planned: LAG-1, LAG-2, LAG-3, " in first
 
 
-def test_a_need_that_nobody_knows_is_not_met(user: pytest.Pytester) -> None:
+def test_a_need_that_nobody_knows_is_an_error_at_collection(user: pytest.Pytester) -> None:
     user.makeconftest(
         "from dataclasses import replace\n"
-        "from types import MappingProxyType\n"
-        "from channover.model import catalogue as behaviours; from channover.pytest_plugin.results import marks\n"
-        "needy = replace(behaviours.CATALOGUE['MP-8'], needs=('quantum-tunnels',))\n"
-        "marks.CATALOGUE = MappingProxyType({**behaviours.CATALOGUE, 'MP-8': needy})\n"
+        "from channover.model.catalogue import CATALOGUE\n"
+        "CATALOGUE.entries['MP-8'] = replace(CATALOGUE['MP-8'], needs=('quantum-tunnels',))\n"
     )
     user.makepyfile(test_good=GOOD)
-    found = decided(user)
-    assert {each.behaviour: each.state for each in found.behaviours} == {"MP-8": "skipped", "MP-7": "passed"}
-    assert "nobody knows how to find out whether a host has 'quantum-tunnels'" in results(user).tests[1].reason
+    done = user.runpytest_subprocess("-p", "channover.pytest_plugin.hooks")
+    assert done.ret == pytest.ExitCode.INTERRUPTED
+    done.stdout.fnmatch_lines(["*MP-8 (channover's own) needs 'quantum-tunnels', which is no capability: *"])

@@ -37,7 +37,7 @@ def test_other(counted):
 NO_VPN = """
 from channover.targets import capabilities
 
-capabilities.CAPABILITIES["openvpn"] = capabilities.Capability("OpenVPN", {"no-such-program": "openvpn"})
+capabilities.CAPABILITIES.entries["openvpn"] = capabilities.Capability("OpenVPN", {"no-such-program": "openvpn"})
 """
 
 

@@ -35,7 +35,7 @@ NEEDS = """
 from channover.targets import capabilities
 from channover.testing import behaviour
 
-capabilities.CAPABILITIES["openvpn"] = capabilities.Capability("OpenVPN", {"no-such-program": "openvpn"})
+capabilities.CAPABILITIES.entries["openvpn"] = capabilities.Capability("OpenVPN", {"no-such-program": "openvpn"})
 
 @behaviour("TUN-2")
 def test_vpn():

@@ -91,10 +91,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _doctor(arguments: argparse.Namespace) -> int:
     from channover.cli import doctor  # here, since --help needs neither pytest nor netlink
+    from channover.model import registry
     from channover.run import settings
     from channover.run import target_choice as choices
     from channover.targets.inventory.schema import load
 
+    registry.load()
     target = arguments.target
     if target not in choices.TARGETS:
         raise UsageError(f"--target: there is no target '{target}'; there are: {', '.join(choices.TARGETS)}")

@@ -8,35 +8,62 @@ are bit/s.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+import re
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 
 from channover.errors import UsageError
+from channover.model.registry import Register
 
 ARTICLE_RATE = 1e8
 """Of the article's links, bit/s."""
 
 
 @dataclass(frozen=True)
-class Behaviour:
-    """One documented behaviour of aggregated links.
+class Part:
+    """A part of the catalogue: its title in reports, and the layer of the OSI model (ISO/IEC 7498-1) that it is about."""
 
-    ``article`` is the article's figure in bit/s, None where it gives none; ``article_note`` is what it says, in words.
+    title: str
+    layer: str
+
+
+PARTS: Register[Part] = Register(
+    "part",
+    {
+        "LAG": Part("Link aggregation (LACP)", "2 data link"),
+        "MP": Part("Multipath TCP", "4 transport"),
+        "TUN": Part("Full IP over Multipath TCP", "3 network"),
+        "APP": Part("Applications over Multipath TCP", "7 application"),
+    },
+)
+"""Parts of the catalogue by what their behaviours' ids begin with."""
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """One documented behaviour of aggregated links: ``Behaviour("ACME-1", statement, source, needs=("lag",))``.
+
+    ``id`` is the name of a part and a number, ``statement`` what is so where the behaviour is there, ``source`` the document
+    that says so. ``article`` is the article's figure in bit/s, None where it gives none; ``article_note`` is what it says,
+    in words.
     ``article_paths`` is the number of paths that the figure was taken with, where the behaviour's tests differ in it.
     ``epic``, ``feature`` and ``story`` place it in the report's behaviour tree. ``needs`` says what hosts must be able
-    to do: ``lag`` (a driver for LAGs) or a name in :mod:`channover.targets.capabilities`.
+    to do: ``lag`` (a driver for LAGs) or a name in :mod:`channover.targets.capabilities`. Without ``feature`` the behaviour
+    stands under its id in the tree, without ``story`` under its statement.
     """
 
     id: str
     statement: str
     source: str
-    article: float | None
-    article_note: str
-    feature: str
-    story: str
-    needs: tuple[str, ...]
+    article: float | None = None
+    article_note: str = ""
+    feature: str = ""
+    story: str = ""
+    needs: tuple[str, ...] = ()
     article_paths: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "feature", self.feature or self.id)
+        object.__setattr__(self, "story", self.story or self.statement)
 
     def measured_with(self, paths: int, rate: float) -> Behaviour:
         """Return it as a test of so many paths of a rate (bit/s) states it: the article's figure only beside its like.
@@ -47,17 +74,16 @@ class Behaviour:
         return self if alike else replace(self, article=None)
 
     @property
-    def epic(self) -> str:
+    def part(self) -> Part:
         """The part of the catalogue that the behaviour belongs to, by its id."""
-        return _EPICS[self.id.partition("-")[0]]
+        return PARTS[self.id.partition("-")[0]]
+
+    @property
+    def epic(self) -> str:
+        """The title of its part."""
+        return self.part.title
 
 
-_EPICS = {
-    "LAG": "Link aggregation (LACP)",
-    "MP": "Multipath TCP",
-    "TUN": "Full IP over Multipath TCP",
-    "APP": "Applications over Multipath TCP",
-}
 _PATHS = ("iperf3", "mptcp", "mptcp-iperf3", "policy-routing")
 _TUNNELLED = ("iperf3", "mptcp", "mptcpize", "policy-routing", "tun")
 
@@ -337,8 +363,48 @@ _ALL = (
     ),
 )
 
-CATALOGUE: Mapping[str, Behaviour] = MappingProxyType({entry.id: entry for entry in _ALL})
+CATALOGUE: Register[Behaviour] = Register("behaviour", {entry.id: entry for entry in _ALL})
 """Every behaviour by its id, in the order in which reports show them."""
+_PART = re.compile(r"[A-Z][A-Z0-9]*")
+_ID = re.compile(r"([A-Z][A-Z0-9]*)-[1-9][0-9]*")
+
+
+def add_part(name: str, part: Part) -> None:
+    """Add a part of another package to the catalogue. Raises UsageError where it cannot be one."""
+    if not _PART.fullmatch(name):
+        raise UsageError(f"part '{name}': a part is named by capital letters and digits, as in ACME")
+    for what in ("title", "layer"):
+        _require_text(f"part '{name}'", what, getattr(part, what))
+    PARTS.add(name, part)
+
+
+def add_behaviour(entry: Behaviour) -> None:
+    """Add a behaviour of another package to the catalogue. Raises UsageError where it cannot be one.
+
+    What it needs is looked at when a test states it: its capabilities may be registered later.
+    """
+    if not isinstance(entry, Behaviour):
+        raise UsageError(f'behaviour: {entry!r} is none; write Behaviour("ACME-1", statement, source)')
+    named = _ID.fullmatch(entry.id) if isinstance(entry.id, str) else None
+    if named is None:
+        raise UsageError(f"behaviour '{entry.id}': an id is a part, a hyphen and a number, as in ACME-1")
+    if named[1] not in PARTS:
+        raise UsageError(f"behaviour '{entry.id}': there is no part '{named[1]}'; add it before, with behaviours.part")
+    where = f"behaviour '{entry.id}'"
+    for what in ("statement", "source", "feature", "story"):
+        _require_text(where, what, getattr(entry, what))
+    if not isinstance(entry.article_note, str):
+        raise UsageError(f"{where}: article_note must be a text, not {entry.article_note!r}")
+    if entry.article is not None and not isinstance(entry.article, (int, float)):
+        raise UsageError(f"{where}: article must be a rate in bit/s, not {entry.article!r}")
+    if not isinstance(entry.needs, tuple) or not all(isinstance(need, str) for need in entry.needs):
+        raise UsageError(f'{where}: needs must be a tuple of names, as in ("lag",), not {entry.needs!r}')
+    CATALOGUE.add(entry.id, entry)
+
+
+def _require_text(where: str, what: str, value: object) -> None:
+    if not isinstance(value, str) or not value.strip():
+        raise UsageError(f"{where}: {what} must be a text that is not empty, not {value!r}")
 
 
 def behaviour(identifier: str) -> Behaviour:

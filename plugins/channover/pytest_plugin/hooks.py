@@ -14,6 +14,7 @@ from channover import syscalls as kernel
 from channover.errors import ChannoverError, NotAllowed, UsageError
 from channover.hosts.host import Journal
 from channover.measure.record import Record
+from channover.model import registry
 from channover.model.topology import Topology, pair
 from channover.pytest_plugin import live_line as live
 from channover.pytest_plugin import option_names as words
@@ -133,6 +134,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Find out what cannot be tried here, and why. Raises pytest.UsageError where nothing can."""
     if shows_fixtures(config):
         return
+    if any(marks.marked(item) or marks.takes_part(item) for item in items) and (fault := registry.fault()):
+        refuse(config, items, UsageError(fault))
+        return
     for item, fault in marks.wrong(items).items():
         items.remove(item)
         report = pytest.CollectReport(item.nodeid, "failed", f"{item.name}: {fault}", [])
@@ -200,7 +204,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         paths = sum(len(node.nics) for node in _topology(item).nodes[:1])
         stated = behaviour.measured_with(paths, item.config.stash[SESSION].settings.link_for(_topology(item)).rate)
     item.stash[RECORD] = Record(stated, Journal(scope=allure.step))
-    if behaviour is not None:
+    if marks.takes_part(item):
         labelling.label(item, behaviour, item.config.stash[SESSION])
         if UNMET in item.stash and item.config.stash[SESSION].settings.strict:
             said = f"cannot be tried here, and --no-skips forbids to skip it: {item.stash[UNMET]}"
@@ -220,7 +224,7 @@ def pytest_runtest_makereport(
     error = collecting.came_first(last)
     if judging.missed(record) and report.failed and not collecting.broke(error):
         setattr(report, JUDGED, True)
-    if record.behaviour is None:
+    if not marks.takes_part(item):
         return report
     if report.failed and isinstance(error, NotAllowed) and not item.config.stash[SESSION].settings.strict:
         report.outcome, report.longrepr = "skipped", (str(item.path), 0, str(error))
@@ -239,17 +243,21 @@ def pytest_runtest_makereport(
         setattr(report, REASON, item.config.stash[MASKER].text(said))
     if report.when == "teardown":
         session = item.config.stash[SESSION]
-        facts = {
-            "kernel": session.kernel,
-            "tools": dict(session.tools) if session.target_unmet is None else {},
-            "lag_driver": record.lag_driver,
-            "congestion_control": record.congestion_control or session.congestion_control,
-        }
+        facts = (
+            {}
+            if record.behaviour is None and LAB not in item.stash
+            else {
+                "kernel": session.kernel,
+                "tools": dict(session.tools) if session.target_unmet is None else {},
+                "lag_driver": record.lag_driver,
+                "congestion_control": record.congestion_control or session.congestion_control,
+            }
+        )
         hosts, cables = rig_of(item.stash[LAB], item.stash.get(MACHINES, {})) if LAB in item.stash else ([], [])
         left = {
             "hosts": [asdict(host) for host in hosts],
             "cables": [asdict(cable) for cable in cables],
-            "behaviour": record.behaviour.id,
+            "behaviour": record.behaviour.id if record.behaviour else None,
             "measurements": collecting.measurements(record),
             "nics": [asdict(one) for one in record.nics],
             "facts": facts,

@@ -5,16 +5,20 @@ The catalogue of behaviours names what each needs; here stands how to find out, 
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from channover.errors import RigError
+from channover.errors import ChannoverError, RigError, UsageError
 from channover.hosts.host import Host
+from channover.model.catalogue import CATALOGUE, Behaviour
 from channover.model.operations.devices import LinkAdd
 from channover.model.operations.kernel import TableAdd
 from channover.model.operations.operation import Operation
 from channover.model.operations.routing import RuleAdd
 from channover.model.plan import Plan
+from channover.model.registry import Register
 from channover.network import openvpn
 
 Trial = Callable[[Host], "str | None"]
@@ -22,7 +26,10 @@ Trial = Callable[[Host], "str | None"]
 
 @dataclass(frozen=True)
 class Capability:
-    """Programs (with the Debian package of each) and a trial that returns what is missing, with its remedy."""
+    """Programs (with the Debian package of each) and a trial that returns what is missing, with its remedy.
+
+    A trial takes a host that is up, changes nothing that it does not put back, and returns None where nothing is missing.
+    """
 
     title: str
     programs: Mapping[str, str]
@@ -36,7 +43,19 @@ class Capability:
             if missing:
                 packages = " ".join(sorted({self.programs[program] for program in missing}))
                 return f"{host.name} has no {', '.join(missing)}: apt-get install {packages}"
-        return self.trial(host) if self.trial else None
+        return self._tried(host) if self.trial else None
+
+    def _tried(self, host: Host) -> str | None:
+        assert self.trial is not None
+        try:
+            found = self.trial(host)
+        except (ChannoverError, OSError):
+            raise
+        except Exception as error:  # a stranger's trial: what is wrong with it is no reason for a traceback
+            return f"{host.name}: the trial of '{self.title}' raised {type(error).__name__}: {error}"
+        if found is not None and not isinstance(found, str):
+            return f"{host.name}: the trial of '{self.title}' returned {found!r}, and not what is missing, or None"
+        return found
 
 
 def _accepts(host: Host, operation: Operation, remedy: str) -> str | None:
@@ -129,38 +148,71 @@ def likely_lag_driver(host: Host) -> str | None:
     return found[0] if found else None
 
 
-CAPABILITIES: Mapping[str, Capability] = {
-    "iperf3": Capability("traffic", {"iperf3": "iperf3", "bash": "bash"}),
-    "mptcp": Capability("Multipath TCP", {"ip": "iproute2", "ss": "iproute2"}, _mptcp),
-    "mptcpize": Capability("MPTCP for unchanged applications", {"mptcpize": "mptcpize"}),
-    "mptcp-iperf3": Capability("iperf3 over MPTCP", {"iperf3": "iperf3"}, _mptcp_iperf3),
-    "policy-routing": Capability(
-        "policy routing",
-        {"ip": "iproute2"},
-        lambda host: _accepts(
-            host, RuleAdd("192.0.2.1", 101, 30_000), "boot a kernel built with CONFIG_IP_MULTIPLE_TABLES"
+LAG = "lag"
+"""What a behaviour needs that needs LAGs. It is no capability: which driver makes them depends on what was asked for."""
+CAPABILITIES: Register[Capability] = Register(
+    "capability",
+    {
+        "iperf3": Capability("traffic", {"iperf3": "iperf3", "bash": "bash"}),
+        "mptcp": Capability("Multipath TCP", {"ip": "iproute2", "ss": "iproute2"}, _mptcp),
+        "mptcpize": Capability("MPTCP for unchanged applications", {"mptcpize": "mptcpize"}),
+        "mptcp-iperf3": Capability("iperf3 over MPTCP", {"iperf3": "iperf3"}, _mptcp_iperf3),
+        "policy-routing": Capability(
+            "policy routing",
+            {"ip": "iproute2"},
+            lambda host: _accepts(
+                host, RuleAdd("192.0.2.1", 101, 30_000), "boot a kernel built with CONFIG_IP_MULTIPLE_TABLES"
+            ),
         ),
-    ),
-    "tun": Capability("tun devices", {"ip": "iproute2"}, _tun),
-    "openssh": Capability(
-        "OpenSSH server and client",
-        {
-            "sshd": "openssh-server",
-            "ssh": "openssh-client",
-            "sftp": "openssh-client",
-            "ssh-keygen": "openssh-client",
-        },
-        _sshd,
-    ),
-    "openvpn": Capability("OpenVPN without TLS", {"openvpn": "openvpn"}, openvpn.unmet),
-    "ping": Capability("ICMP echo", {"ping": "iputils-ping"}),
-    "nftables": Capability(
-        "nftables",
-        {"nft": "nftables"},
-        lambda host: _accepts(host, TableAdd("chanprobe", ""), "boot a kernel built with CONFIG_NF_TABLES"),
-    ),
-    "tcpdump": Capability("captures", {"tcpdump": "tcpdump"}),
-    "http": Capability("HTTP server and client", {"nginx": "nginx-light", "curl": "curl"}),
-    "ftp": Capability("FTP server and client", {"vsftpd": "vsftpd", "curl": "curl"}),
-}
+        "tun": Capability("tun devices", {"ip": "iproute2"}, _tun),
+        "openssh": Capability(
+            "OpenSSH server and client",
+            {
+                "sshd": "openssh-server",
+                "ssh": "openssh-client",
+                "sftp": "openssh-client",
+                "ssh-keygen": "openssh-client",
+            },
+            _sshd,
+        ),
+        "openvpn": Capability("OpenVPN without TLS", {"openvpn": "openvpn"}, openvpn.unmet),
+        "ping": Capability("ICMP echo", {"ping": "iputils-ping"}),
+        "nftables": Capability(
+            "nftables",
+            {"nft": "nftables"},
+            lambda host: _accepts(host, TableAdd("chanprobe", ""), "boot a kernel built with CONFIG_NF_TABLES"),
+        ),
+        "tcpdump": Capability("captures", {"tcpdump": "tcpdump"}),
+        "http": Capability("HTTP server and client", {"nginx": "nginx-light", "curl": "curl"}),
+        "ftp": Capability("FTP server and client", {"vsftpd": "vsftpd", "curl": "curl"}),
+    },
+)
 """All but ``lag``, which depends on the driver that is asked for: see :func:`lag_driver`."""
+
+
+def add(name: str, capability: Capability) -> None:
+    """Add a capability of another package. Raises UsageError where it cannot be one."""
+    if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9-]*", name):
+        raise UsageError(f"capability '{name}': the name is lower-case letters, digits and hyphens, as in jumbo-frames")
+    if name == LAG:
+        raise UsageError(f"capability '{LAG}': what makes LAGs is a driver; add it to the drivers")
+    if not isinstance(capability, Capability):
+        raise UsageError(f"capability '{name}': {capability!r} is none; write Capability(title, programs, trial)")
+    if not isinstance(capability.title, str) or not capability.title.strip():
+        raise UsageError(f"capability '{name}': title must be a text that is not empty, not {capability.title!r}")
+    programs = capability.programs
+    if not isinstance(programs, Mapping) or not all(isinstance(one, str) for pair in programs.items() for one in pair):
+        raise UsageError(f"capability '{name}': programs must map a program to its Debian package, not {programs!r}")
+    if capability.trial is not None and not callable(capability.trial):
+        raise UsageError(f"capability '{name}': trial must take a host and return what is missing, or None")
+    CAPABILITIES.add(name, capability)
+
+
+def unknown_needs(behaviour: Behaviour) -> str | None:
+    """Say what a behaviour needs that nobody knows how to find out, naming near ones; None where all is known."""
+    for need in behaviour.needs:
+        if need != LAG and need not in CAPABILITIES:
+            near = difflib.get_close_matches(need, [*CAPABILITIES, LAG], n=3, cutoff=0.5)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join([*CAPABILITIES, LAG])}"
+            return f"{behaviour.id} ({CATALOGUE.origin(behaviour.id)}) needs '{need}', which is no capability: {hint}"
+    return None

@@ -15,8 +15,6 @@ from channover.report.allure.config import NODEID
 from channover.run.environment import Session
 from channover.verdict.expectation import quantity
 
-LAYERS = {"LAG": "2 data link", "TUN": "3 network", "MP": "4 transport", "APP": "7 application"}
-"""Layers of the OSI model (ISO/IEC 7498-1) by the part of the catalogue."""
 _BLOCKERS = frozenset(("LAG-4", "LAG-8", "TUN-3", "TUN-4", "APP-1"))
 """Without these, traffic stops; without the others, it is slower or elsewhere than it should be."""
 _LINKS = (
@@ -26,27 +24,33 @@ _LINKS = (
 )
 
 
-def label(item: pytest.Item, behaviour: Behaviour, session: Session) -> None:
-    """Label the test that is being set up."""
+def label(item: pytest.Item, behaviour: Behaviour | None, session: Session) -> None:
+    """Label the test that is being set up; one without a behaviour with where it runs."""
     dynamic: Any = allure.dynamic
+    if behaviour is not None:
+        _label(dynamic, behaviour)
+    dynamic.label("target", session.settings.target)
+    dynamic.label(NODEID, item.nodeid)
+    topology = marked(item, "topology", Topology) or pair()
+    dynamic.parameter("target", session.settings.target)
+    dynamic.parameter("link rate", quantity(session.settings.link_for(topology).rate, "bit/s"))
+    if behaviour is not None and "lag" in behaviour.needs:
+        dynamic.parameter("LAG driver", str(session.lag[0]))
+
+
+def _label(dynamic: Any, behaviour: Behaviour) -> None:
+    """Label a test with what it states."""
     dynamic.epic(behaviour.epic)
     dynamic.feature(behaviour.feature)
     dynamic.story(behaviour.story)
     dynamic.severity(severity(behaviour))
     dynamic.tag(behaviour.id)
     dynamic.label("behaviour", behaviour.id)
-    dynamic.label("layer", LAYERS[behaviour.id.partition("-")[0]])
-    dynamic.label("target", session.settings.target)
-    dynamic.label(NODEID, item.nodeid)
+    dynamic.label("layer", behaviour.part.layer)
     for requirement in requirements(behaviour):
         dynamic.label("requirement", requirement)
     for name, address in links(behaviour):
         dynamic.link(address, name=name)
-    topology = marked(item, "topology", Topology) or pair()
-    dynamic.parameter("target", session.settings.target)
-    dynamic.parameter("link rate", quantity(session.settings.link_for(topology).rate, "bit/s"))
-    if "lag" in behaviour.needs:
-        dynamic.parameter("LAG driver", str(session.lag[0]))
 
 
 def severity(behaviour: Behaviour) -> str:

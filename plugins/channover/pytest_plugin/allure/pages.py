@@ -26,6 +26,7 @@ from channover.pytest_plugin import option_names as words
 from channover.pytest_plugin.allure import evidence as evidencing
 from channover.pytest_plugin.fixtures import RECORD, SESSION
 from channover.pytest_plugin.results import collector as collecting
+from channover.pytest_plugin.results import marks
 from channover.pytest_plugin.results.collector import Collected
 from channover.report.allure import make as allure_report
 from channover.report.allure import page as story
@@ -104,14 +105,13 @@ class Reporting:
         """Write the test's page when it is over."""
         report = yield
         record = item.stash.get(RECORD, None)
-        if record is not None and record.behaviour is not None:
+        if record is not None and marks.takes_part(item):
             item.stash.setdefault(PHASES, []).append(report)
             if report.when == "teardown":
                 self._tell(item, record)
         return report
 
     def _tell(self, item: pytest.Item, record: Record) -> None:
-        assert record.behaviour is not None
         verdict, reason = collecting.outcome_of(item.stash[PHASES])
         lab = item.stash.get(LAB, None)
         dynamic: Any = allure.dynamic
@@ -141,7 +141,8 @@ class Reporting:
             return  # there is nothing whole that they could be made of, and no room for them
         shown = os.path.relpath(collected.folder, self._config.invocation_params.dir)
         try:
-            self._certificate(collected)
+            if collected.plan and any(test.behaviour for test in collected.plan.planned):
+                self._certificate(collected)
             self._report(collected, shown, exitstatus)
         except KeyboardInterrupt:
             self._said += [f"report: stopped; channover report {shown} makes it"]

@@ -20,7 +20,7 @@ from channover.pytest_plugin.allure import evidence as evidencing
 from channover.pytest_plugin.allure.files import MASKER, AllureFiles
 from channover.pytest_plugin.fixtures import SESSION
 from channover.pytest_plugin.results import collector as collecting
-from channover.pytest_plugin.results import planning
+from channover.pytest_plugin.results import marks, planning
 from channover.pytest_plugin.results.collector import Collected
 from channover.pytest_plugin.results.planning import Plan, Planning
 from channover.report.store import planned_folder
@@ -63,13 +63,12 @@ class Beginning:
         self._planning = planning
 
     def _plan(self, session: pytest.Session) -> Plan | None:
-        """Return the plan of a process that is about to run tests of behaviours, else None."""
+        """Return the plan of a process that is about to run tests which compare something, else None."""
         config = self._config
         looks = config.option.collectonly or shows_fixtures(config) or config.stash[SESSION].settings.place.dry_run
         if looks or (session.testsfailed and not config.option.continue_on_collection_errors):
             return None
-        plan = self._planning.plan(session.items)
-        return plan if any(test.behaviour for test in plan.planned) else None
+        return self._planning.plan(session.items) if any(map(marks.takes_part, session.items)) else None
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> None:
@@ -101,7 +100,7 @@ class Beginning:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, node: Any) -> None:
-        """Begin the results as soon as a worker has found behaviours, and go on with a further worker's plan."""
+        """Begin the results as soon as a worker has found tests that compare something; go on with a further worker's plan."""
         plan = planning.take(self._collected.folder, node.gateway.id)
         if plan is not None:
             self._begin(plan)

@@ -135,7 +135,7 @@ class Collected:
         Several workers may run the same test at once (xdist's ``--dist each``).
         """
         if not self.opened:
-            return  # a run of no behaviour
+            return  # a run in which nothing is compared
         key = (report.nodeid, _worker(report))
         reports = self._pending.setdefault(key, [])
         if report.when == "setup" and reports:

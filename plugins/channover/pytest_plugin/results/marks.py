@@ -8,9 +8,8 @@ from collections.abc import Sequence
 import pytest
 
 from channover.errors import UsageError
-from channover.model.catalogue import CATALOGUE, Behaviour, behaviour
-
-_ID = re.compile(r"\s*(LAG|MP|TUN|APP)[-_ ]?\d+\s*", re.IGNORECASE)
+from channover.model.catalogue import CATALOGUE, PARTS, Behaviour, behaviour
+from channover.targets.capabilities import unknown_needs
 
 
 def stated(item: pytest.Item) -> Behaviour | None:
@@ -19,12 +18,22 @@ def stated(item: pytest.Item) -> Behaviour | None:
     return CATALOGUE[found[0].args[0]] if len(found) == 1 and _good(found[0]) else None
 
 
+def takes_part(item: pytest.Item) -> bool:
+    """Say whether a test is one of the run's results: it states a behaviour, or takes a fixture whose values are compared."""
+    return stated(item) is not None or "channover_record" in getattr(item, "fixturenames", ())
+
+
+def marked(item: pytest.Item) -> bool:
+    """Say whether a test has a mark that may be channover's."""
+    return item.get_closest_marker("behaviour") is not None
+
+
 def _good(mark: pytest.Mark) -> bool:
     return len(mark.args) == 1 and not mark.kwargs and isinstance(mark.args[0], str) and mark.args[0] in CATALOGUE
 
 
 def wrong(items: Sequence[pytest.Item]) -> dict[pytest.Item, str]:
-    """Return the tests whose marks name no behaviour, or several, each with what is wrong.
+    """Return the tests whose marks name no behaviour, several, or one whose needs nobody knows, each with what is wrong.
 
     A mark is channover's where any test that was collected states a behaviour of the catalogue, where it names something
     like one, or where its test uses what channover offers; else it is another project's, and left alone.
@@ -33,16 +42,22 @@ def wrong(items: Sequence[pytest.Item]) -> dict[pytest.Item, str]:
     found = {}
     for item in items:
         marks = list(item.iter_markers("behaviour"))
-        if marks and stated(item) is None and (ours or any(map(_meant, marks)) or _uses(item)):
+        behaviour = stated(item)
+        if behaviour is not None:
+            if words := unknown_needs(behaviour):
+                found[item] = words
+        elif marks and (ours or any(map(_meant, marks)) or uses(item)):
             found[item] = _fault(marks)
     return found
 
 
 def _meant(mark: pytest.Mark) -> bool:
-    return any(isinstance(word, str) and _ID.fullmatch(word) for word in (*mark.args, *mark.kwargs.values()))
+    """Say whether a mark names something like a behaviour of the catalogue: a part and a number, however they are written."""
+    like = re.compile(rf"\s*({'|'.join(PARTS)})[-_ ]?\d+\s*", re.IGNORECASE)
+    return any(isinstance(word, str) and like.fullmatch(word) for word in (*mark.args, *mark.kwargs.values()))
 
 
-def _uses(item: pytest.Item) -> bool:
+def uses(item: pytest.Item) -> bool:
     """Say whether a test takes a fixture of channover, or its file imports from it."""
     fixtures = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
     makers = [definition.func for definitions in fixtures.values() for definition in definitions]

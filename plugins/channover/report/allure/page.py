@@ -94,9 +94,12 @@ class Members:
 
 @dataclass(frozen=True)
 class Story:
-    """What a page tells. ``reason`` is why the test did not pass, empty where it did; ``topology`` an SVG or empty."""
+    """What a page tells; ``behaviour`` is None of a test that states none.
 
-    behaviour: Behaviour
+    ``reason`` is why the test did not pass, empty where it did; ``topology`` an SVG or empty.
+    """
+
+    behaviour: Behaviour | None
     readings: Sequence[Reading] = ()
     topology: str = ""
     plots: Sequence[Plot] = ()
@@ -127,6 +130,8 @@ def _head(text: str) -> str:
 
 def _statement(story: Story) -> Iterator[str]:
     one = story.behaviour
+    if one is None:
+        return
     yield f'<p style="font-size:15px;margin:4px 0"><b>{escape(one.id)}</b> {_said(one.statement)}</p>'
     article = f"<br>Article: {_said(one.article_note)}" if one.article_note else ""
     yield f'<p style="margin:4px 0 10px;color:{GREY}">Source: {_said(one.source)}{article}</p>'
@@ -158,7 +163,7 @@ def _verdicts(story: Story) -> Iterator[str]:
         return
     yield _head("Measured and expected")
     yield _table("what", "measured", "expected", "why", "article", "margin", "verdict")
-    article = story.behaviour.article
+    article = story.behaviour.article if story.behaviour else None
     for reading in story.readings:
         shown = ""
         if article is not None and reading.unit == "bit/s":

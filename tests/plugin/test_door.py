@@ -1,0 +1,185 @@
+"""What another package adds to channover, as its user sees it: the package installed beside channover, and its suite run."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import channover
+from channover.report.results import Results
+from tests.support.packages import ACME, declare, install
+
+PLUGINS = str(Path(channover.__file__).parent.parent)
+LEGS = """
+import pytest
+from channover.testing import behaviour
+
+@behaviour("ACME-1")
+def test_legs(counted):
+    assert counted("legs", 4) == 4
+
+@pytest.mark.behaviour("ACME-2")
+def test_flight(counted):
+    assert counted("wings", 2) == 2
+"""
+
+
+@pytest.fixture
+def user(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((PLUGINS, str(pytester.path / "site"))))
+    monkeypatch.setenv("COLUMNS", "200")
+    return pytester
+
+
+def broken(user: pytest.Pytester, module: str, name: str = "odd-bonds") -> None:
+    """Install a package whose module registers something."""
+    place = user.path / "site"
+    declare(place, name, "0.1", {"channover": f"odd = {name.replace('-', '_')}"})
+    (place / f"{name.replace('-', '_')}.py").write_text(module)
+
+
+def run(user: pytest.Pytester, *options: str) -> pytest.RunResult:
+    done = user.runpytest_subprocess("-p", "channover.pytest_plugin.hooks", *options)
+    assert "INTERNALERROR" not in said(done)
+    assert "Traceback" not in said(done)
+    return done
+
+
+def said(done: pytest.RunResult) -> str:
+    return f"{done.stdout.str()}\n{done.stderr.str()}"
+
+
+def results(user: pytest.Pytester) -> Results:
+    return Results.from_json((user.path / "reports" / "latest" / "results.json").read_text())
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_own_behaviours_are_tried_told_and_signed_as_any_other(user: pytest.Pytester, workers: str) -> None:
+    install(ACME, user.path / "site")
+    user.makepyfile(test_acme=LEGS)
+    done = run(user, "-n", workers, "--override-ini=addopts=")
+    done.assert_outcomes(passed=1, skipped=1)
+    done.stdout.fnmatch_lines([" ACME-1 *legs * 4 *passed"])
+    first, second = results(user).tests
+    assert (first.behaviour, first.outcome) == ("ACME-1", "passed")
+    assert (second.behaviour, second.outcome) == ("ACME-2", "skipped")
+    assert second.reason.endswith("has no wings: buy some")
+    run_folder = user.path / "reports" / "latest"
+    stories = [json.loads(path.read_text()) for path in (run_folder / "allure-results").glob("*-result.json")]
+    labels = {one["name"]: one["value"] for one in next(s for s in stories if s["name"] == "test_legs")["labels"]}
+    assert (labels["epic"], labels["layer"], labels["story"]) == (
+        "Acme's bonds",
+        "2 data link",
+        "the desk has four legs",
+    )
+    sheet = (run_folder / "certificate.html").read_text()
+    assert "the desk has four legs" in sheet and "Acme&#39;s specification, 4.2" in sheet
+    assert "not in this version" not in sheet
+
+
+@pytest.mark.lab
+def test_the_doctor_knows_them(user: pytest.Pytester) -> None:
+    install(ACME, user.path / "site")
+    doctor = [sys.executable, "-m", "channover.cli.main", "doctor"]
+    done = subprocess.run(doctor, capture_output=True, text=True, timeout=60)
+    assert "ACME-1" in done.stdout and "has no wings: buy some" in done.stdout, done.stderr
+
+
+RAISING = {
+    "taken": ("behaviours.add(Behaviour('LAG-1', 's', 's'))", "behaviour 'LAG-1' is there already: channover's own"),
+    "import": ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
+    "lines": ("raise RuntimeError('one\\ntwo')", "RuntimeError: one two"),
+}
+
+
+@pytest.mark.parametrize(("line", "words"), RAISING.values(), ids=RAISING)
+def test_what_is_registered_wrongly_is_one_line_that_names_the_package(
+    user: pytest.Pytester, line: str, words: str
+) -> None:
+    broken(user, f"from channover.extend import *\n{line}\n")
+    user.makepyfile(LEGS)
+    done = run(user, "-q")
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    (told,) = [line for line in done.stderr.lines if line.strip()]
+    assert told == f"ERROR: odd-bonds 0.1 (entry point 'odd' of the group channover): {words}"
+    assert not (user.path / "reports").exists()
+
+
+def test_so_it_is_with_workers_and_with_the_doctor(user: pytest.Pytester) -> None:
+    broken(user, "1 / 0")
+    user.makepyfile(LEGS)
+    words = "odd-bonds 0.1 (entry point 'odd' of the group channover): ZeroDivisionError: division by zero"
+    done = run(user, "-n", "2")
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    assert f"ERROR: {words}" in said(done)
+    doctor = [sys.executable, "-m", "channover.cli.main", "doctor"]
+    told = subprocess.run(doctor, capture_output=True, text=True, timeout=60)
+    assert (told.returncode, told.stderr) == (2, f"channover: {words}\n")
+
+
+def test_two_packages_with_one_name_are_told_apart(user: pytest.Pytester) -> None:
+    install(ACME, user.path / "site")
+    broken(user, "from channover.extend import *\nbehaviours.part('ACME', title='t', layer='2')\n")
+    user.makepyfile(LEGS)
+    done = run(user)
+    assert (
+        "ERROR: odd-bonds 0.1 (entry point 'odd' of the group channover): part 'ACME' is there already: acme-bonds 1.2"
+        in (said(done))
+    )
+
+
+def test_an_unknown_need_is_a_collection_error_that_names_near_ones(user: pytest.Pytester) -> None:
+    broken(
+        user, "from channover.extend import *\nbehaviours.add(Behaviour('LAG-90', 's', 's', needs=('iperf', 'lag')))\n"
+    )
+    user.makepyfile(LEGS.replace("ACME-1", "LAG-90").replace("ACME-2", "LAG-90"))
+    done = run(user)
+    assert done.ret == pytest.ExitCode.INTERRUPTED
+    done.assert_outcomes(errors=2)
+    done.stdout.fnmatch_lines(
+        ["*test_legs: LAG-90 (odd-bonds 0.1) needs 'iperf', which is no capability: did you mean iperf3*"]
+    )
+
+
+def test_a_project_without_channover_loads_no_package(user: pytest.Pytester) -> None:
+    broken(user, "raise SystemExit('loaded')")
+    user.makepyfile("def test_plain(): pass")
+    run(user).assert_outcomes(passed=1)
+
+
+@pytest.mark.lab
+def test_whatever_compares_has_a_row_without_a_behaviour_too(user: pytest.Pytester) -> None:
+    user.makepyfile(
+        """
+        import pytest
+
+        def test_hosts(lab, counted):
+            assert counted("hosts", len(lab.hosts)) == 2
+
+        @pytest.mark.parametrize("legs", [3, 4])
+        def test_legs(counted, legs):
+            assert counted("legs", legs) == 4
+
+        def test_plain():
+            pass
+        """
+    )
+    for options in ((), ("-n", "2")):
+        done = run(user, *options)
+        done.assert_outcomes(passed=3, failed=1)
+        done.stdout.fnmatch_lines([" * hosts * 2 * 2 *passed", " * legs * 3 * 4 *failed", " * legs * 4 * 4 *passed"])
+        found = {test.nodeid.split("::")[1]: test for test in results(user).tests}
+        assert {test.behaviour for test in found.values()} == {None}
+        (hosts,), (legs,) = found["test_hosts"].measurements, found["test_legs[3]"].measurements
+        assert (hosts.name, hosts.value, legs.value, legs.low) == ("hosts", 2, 3, 4)
+        assert [host.name for host in results(user).run.hosts] == ["left", "right"]
+        latest = user.path / "reports" / "latest"
+        stories = [json.loads(path.read_text()) for path in (latest / "allure-results").glob("*-result.json")]
+        assert any("legs" in story.get("descriptionHtml", "") for story in stories)
+        assert not (latest / "certificate.html").exists(), "nothing was stated that could be accepted"
