@@ -18,8 +18,8 @@ from channover.network import ssh_tunnel as ssh
 from channover.network.programs import file_servers as files
 from channover.network.programs import iperf
 from channover.network.programs.file_servers import FileProtocol
-from channover.targets.gate import gate, ports, table
 from channover.targets.netns import NetnsTarget
+from channover.targets.physical.gate import gate, ports, table
 from tests.lab.test_physical import Bench
 
 pytestmark = pytest.mark.lab

@@ -245,7 +245,7 @@ class DryTarget:
 
     def _laid(self, real: PhysicalTarget, topology: Topology, journal: Journal) -> Lab:
         """Look at real hosts, and say what they would get before a test begins."""
-        from channover.targets.gate import gate
+        from channover.targets.physical.gate import gate
         from channover.targets.physical.placement import fit
         from channover.targets.physical.target import HostCabling, bare, clashes, raised
 

@@ -19,9 +19,9 @@ from channover.model.operations.operation import Operation
 from channover.model.plan import Plan
 from channover.model.state import State
 from channover.model.topology import Cable, Port, Topology
-from channover.targets.gate import gate
 from channover.targets.inventory.schema import HostEntry, LabEntry
 from channover.targets.physical import preflight
+from channover.targets.physical.gate import gate
 from channover.targets.physical.lease_pool import Seats, each
 from channover.targets.physical.placement import Fit, fit
 
