@@ -14,16 +14,8 @@ from iperf3 import TestResult as Witness  # pytest would collect it by its own n
 
 from channover.measure.flow import Flow, Measuring
 from channover.model.link import Link
-from channover.network.programs.iperf import (
-    SLICE,
-    Load,
-    Protocol,
-    Slice,
-    Transfer,
-    even_rates,
-    parse_slices,
-    read_report,
-)
+from channover.network.programs.iperf import Load, Protocol, Transfer
+from channover.network.programs.iperf_output import SLICE, Slice, even_rates, parse_slices, read_report
 from tests.support.iperf_output import Ended, told
 
 

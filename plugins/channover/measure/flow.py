@@ -14,7 +14,8 @@ from channover.measure.activity import EXTENSION, UnderWay
 from channover.measure.cpu_lock import PATIENCE, measuring_slot
 from channover.measure.nic_usage import NicUse
 from channover.model.link import ETHERNET_HEADER, IPV4_HEADER, UDP_HEADER, Link
-from channover.network.programs.iperf import SLICE, GaveUp, Load, Protocol, Transfer, ports
+from channover.network.programs.iperf import GaveUp, Load, Protocol, Transfer, ports
+from channover.network.programs.iperf_output import SLICE
 from channover.observe import evidence
 from channover.observe.counters import Counters, Processors, processors
 from channover.observe.nics import NicSeries, Sampler

@@ -22,7 +22,8 @@ from channover.measure.file_transfer import Copied
 from channover.measure.flow import Flow
 from channover.measure.record import Record
 from channover.model.link import Link
-from channover.network.programs.iperf import SLICE, Protocol
+from channover.network.programs.iperf import Protocol
+from channover.network.programs.iperf_output import SLICE
 from channover.observe import evidence
 from channover.observe.nics import NicCounters, NicSeries
 from channover.report.allure.plot_process import PLACEHOLDER, SAMPLES, Plotter
