@@ -4,7 +4,7 @@ ARGS ?=
 KERNEL ?= 6.1
 BIN := .venv/bin
 
-.PHONY: help lab lab-vm test test-unit bench clean setup
+.PHONY: help lab lab-vm test test-unit wheel-check bench clean setup
 .DEFAULT_GOAL := help
 
 help: ## say what there is
@@ -13,6 +13,7 @@ help: ## say what there is
 	@echo 'make lab-vm         the same in micro-VMs with the kernel KERNEL (6.1); needs root'
 	@echo 'make test           check style, types and the order of imports, then run the tests of the plugin itself'
 	@echo 'make test-unit      only those that take no lab and no run of pytest: less than a minute'
+	@echo 'make wheel-check    run the suites from the wheel, in fresh environments of Python 3.11 and 3.13'
 	@echo 'make bench          compare speed with other tools; needs root'
 	@echo 'make setup          only do the set-up that the others do first'
 	@echo 'make clean          remove .venv and caches; reports stay'
@@ -58,6 +59,10 @@ test:
 # Without root, labs and runs of pytest.
 test-unit: setup
 	@$(BIN)/pytest tests/unit $(ARGS)
+
+# Downloads what channover needs anew for each Python.
+wheel-check: setup
+	@tools/wheel-check $(ARGS)
 
 bench:
 	@tools/setup --bench

@@ -1,6 +1,6 @@
 """Which behaviours the suites state, and the topologies that their tests ask for: what a lab is good for is told by these.
 
-The suites do not come with the package, so it stands here; a test holds it against what pytest collects of them.
+Only pytest can ask the suites, and that takes seconds; so it stands here, and a test holds it against what pytest collects.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The revision of what is run, as git knows it, and the files that are not as that revision has them."""
+"""The revision of what is run, as git or pip knows it, and the files that are not as that revision has them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,32 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from channover.isolated import environment
+from channover.run import installed
+
+UNRECORDED = "others of no recorded revision"
 
 
-def revision(root: Path, loaded: Sequence[str]) -> tuple[str, tuple[str, ...]]:
-    """Return the revision and the files beside it, each with what it is; without git, or outside of it, nothing.
+def revision(
+    root: Path, loaded: Sequence[str], packages: Sequence[str] = (), *, own: bool = True
+) -> tuple[str, tuple[str, ...]]:
+    """Return the revision and the files beside it, each with what it is; where nobody knows it, nothing.
+
+    ``loaded`` are the Python files of the run, relative to ``root``; ``packages`` are the installed ones that its tests
+    stand in; ``own``: there are tests of no installed package too. Installed suites are outside of git, and whatever
+    was loaded from ``root`` for them alone is beside their revision.
+    """
+    if not packages:
+        return _of_git(root, loaded)
+    name, changes = installed.revision(packages)
+    if not own:
+        beside = tuple(f"{file} (beside the distribution)" for file in sorted(loaded))
+        return f"{name}-dirty" if beside and not changes else name, (*changes, *beside)
+    mine, changed = _of_git(root, loaded)
+    return f"{mine or UNRECORDED}, {name}", (*changed, *changes)
+
+
+def _of_git(root: Path, loaded: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+    """Return the revision as git knows it; without git, or outside of it, nothing.
 
     ``loaded`` are the Python files of the run, relative to ``root``: one that git does not track, ignored or not, makes
     the revision dirty as a changed one does.

@@ -87,7 +87,7 @@ class Beginning:
             told: dict[str, Any] = getattr(self._config, "workerinput", {})
             folder = Path(told[_FOLDER])
             try:
-                masked = replace(self._config.stash[MASKER].of(plan), files=plan.files)
+                masked = replace(self._config.stash[MASKER].of(plan), files=plan.files, packages=plan.packages)
                 planning.save(folder, told["workerid"], masked)
                 self._evidence(folder)
             except UsageError as error:
@@ -109,7 +109,8 @@ class Beginning:
         collected = self._collected
         each = getattr(self._config.option, "dist", "no") == "each"
         collected.plan = collected.plan.joined(plan, each=each) if collected.plan else plan
-        collected.revision, collected.changes = revision(self._config.rootpath, collected.plan.files)
+        plan = collected.plan
+        collected.revision, collected.changes = revision(self._config.rootpath, plan.files, plan.packages, own=plan.own)
         collected.open()
 
     @property

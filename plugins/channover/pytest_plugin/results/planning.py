@@ -15,24 +15,34 @@ from pathlib import Path
 
 import pytest
 
+import channover
 from channover.errors import UsageError
 from channover.pytest_plugin.results import marks
 from channover.report.facts import LeftOut, Planned, Uncollected
 from channover.report.store import write_whole
+from channover.run import installed
 
 _NEVER = ("__pycache__", "*.egg", ".*", "_darcs", "build", "CVS", "dist", "node_modules", "venv", "{arch}")
 """Folders that pytest passes over by default (``norecursedirs``): nobody has left them out."""
 _REASON = 300
+_SUITES = Path(channover.__file__).parent.with_name("channover_suites")
+"""Where the suites of an installed channover are; there is no such folder in a clone."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """``planned`` holds a test as often as it is to be run; ``files`` are the Python files that were loaded for the run."""
+    """``planned`` holds a test as often as it is to be run.
+
+    ``files`` are the Python files that were loaded for the run, ``packages`` the installed ones that its tests stand in,
+    and ``own`` says that some stand in none.
+    """
 
     planned: tuple[Planned, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     uncollected: tuple[Uncollected, ...] = ()
     files: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    own: bool = True
 
     def joined(self, other: Plan, *, each: bool) -> Plan:
         """Return the plan of two workers together; ``each``: each of them runs all of its own."""
@@ -44,6 +54,8 @@ class Plan:
             tuple(one for one in dict.fromkeys((*self.left_out, *other.left_out)) if one.nodeid not in names),
             tuple(dict.fromkeys((*self.uncollected, *other.uncollected))),
             tuple(dict.fromkeys((*self.files, *other.files))),
+            tuple(dict.fromkeys((*self.packages, *other.packages))),
+            self.own or other.own,
         )
 
 
@@ -81,8 +93,15 @@ class Planning:
         """Note files and folders of tests that pytest was told to pass over."""
         ignored = yield
         if ignored and self._holds_tests(collection_path):
-            self._ignored.append(os.path.relpath(collection_path, self._config.rootpath))
+            inner = _in_suites(collection_path)
+            self._ignored.append(inner or os.path.relpath(collection_path, self._config.rootpath))
         return ignored
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_pycollect_makemodule(self, module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
+        """Name tests of the installed suites by their package: pytest would name them by where the environment is."""
+        inner = _in_suites(module_path)
+        return pytest.Module.from_parent(parent, path=module_path, nodeid=inner) if inner else None
 
     def _holds_tests(self, path: Path) -> bool:
         patterns = self._config.getini("python_files")
@@ -95,6 +114,7 @@ class Planning:
     def plan(self, items: Sequence[pytest.Item]) -> Plan:
         """Return the plan of the tests that are left to be run."""
         kept = set(map(id, items))
+        places = [installed.place(path) for path in dict.fromkeys(item.path for item in items)]
         left = [*self._deselected(kept), *self._unasked()]
         return Plan(
             tuple(_planned(item) for item in items),
@@ -102,6 +122,8 @@ class Planning:
             + tuple(LeftOut(path, None, "ignored") for path in dict.fromkeys(self._ignored)),
             tuple(self._uncollected.values()),
             tuple(self._files()),
+            tuple(dict.fromkeys(place.parts[0] for place in places if place is not None)),
+            None in places,
         )
 
     def _deselected(self, kept: set[int]) -> Iterator[LeftOut]:
@@ -138,6 +160,11 @@ class Planning:
             path = Path(name)
             if path.is_relative_to(root) and not path.is_relative_to(sys.prefix) and "site-packages" not in path.parts:
                 yield str(path.relative_to(root))
+
+
+def _in_suites(path: Path) -> str | None:
+    """Return the name of a file or folder of the suites that come with an installed channover, else None."""
+    return path.relative_to(_SUITES.parent).as_posix() if path.is_relative_to(_SUITES) else None
 
 
 def _planned(item: pytest.Item) -> Planned:
@@ -209,6 +236,8 @@ def take(folder: Path, worker: str) -> Plan | None:
             tuple(LeftOut(**one) for one in plain["left_out"]),
             tuple(Uncollected(**one) for one in plain["uncollected"]),
             tuple(plain["files"]),
+            tuple(plain["packages"]),
+            plain["own"],
         )
         path.unlink()
         return plan

@@ -1,0 +1,1 @@
+"""Multipath TCP (RFC 8684): one connection over every path."""

@@ -1,0 +1,1 @@
+"""Tunnels over Multipath TCP, and the loop that they may close."""
