@@ -183,3 +183,87 @@ def test_whatever_compares_has_a_row_without_a_behaviour_too(user: pytest.Pytest
         stories = [json.loads(path.read_text()) for path in (latest / "allure-results").glob("*-result.json")]
         assert any("legs" in story.get("descriptionHtml", "") for story in stories)
         assert not (latest / "certificate.html").exists(), "nothing was stated that could be accepted"
+
+
+CHAIN = """
+from channover.model.topology import Topology, node
+from channover.testing import Lab, Multipath, Traffic, at_least, behaviour, near, on
+
+CHAIN = Topology.of(
+    "chain",
+    node("beta", "abcd"),
+    node("alpha", "ab", role="client"),
+    node("gamma", "ab", role="server"),
+    cables="alpha.a-beta.a alpha.b-beta.b beta.c-gamma.a beta.d-gamma.b",
+)
+"""
+
+
+@pytest.mark.lab
+def test_a_lag_joins_any_two_hosts_of_a_lab_whatever_their_names(user: pytest.Pytester) -> None:
+    """Three hosts, two LAGs: one host is an end of both, as is so for any driver."""
+    user.makepyfile(
+        test_chain=CHAIN
+        + """
+
+@on(CHAIN)
+def test_two_lags(lab: Lab, bond, counted) -> None:
+    assert (lab.left.name, lab.right.name) == ("alpha", "gamma")
+    first = bond(lab["alpha"], lab["beta"], policy="layer2")
+    second = bond(lab["beta"], lab["gamma"])
+    assert counted("links of the first", len(first.left.status().members)) == 2
+    assert counted("links of the second", len(second.right.status().members)) == 2
+    assert first.right.host is second.left.host and first.right.device != second.left.device
+    for lag in (first, second):
+        near, far = lag.ends
+        answers = near.host.run("ping", "-c", "1", "-W", "5", str(far.address.ip)).stdout.count("bytes from")
+        assert counted("answers", answers) == 1
+
+@on(CHAIN)
+def test_none(lab: Lab, bond, counted) -> None:
+    bond(lab["alpha"], lab["gamma"])
+
+@on(CHAIN)
+def test_unknown(lab: Lab, bond, counted) -> None:
+    bond(lab["alpha"], lab["delta"])
+
+@on(CHAIN)
+def test_policy(lab: Lab, bond, counted) -> None:
+    bond(lab["alpha"], lab["beta"], policy="layer9")
+"""
+    )
+    done = run(user)
+    reasons = {test.nodeid.split("::")[1]: (test.outcome, test.reason) for test in results(user).tests}
+    assert reasons["test_two_lags"] == ("passed", ""), said(done)
+    assert reasons["test_none"][1].endswith("topology chain: no cable lies between alpha and gamma")
+    assert reasons["test_unknown"][1].endswith("topology chain has no host 'delta'; it has: beta, alpha, gamma")
+    assert "has no hash policy layer9; it has: layer2" in reasons["test_policy"][1]
+    page = (user.path / "reports" / "latest" / "report.html").exists()
+    assert page or "report: not made" in said(done) or "--no-report" in os.environ.get("PYTEST_ADDOPTS", "")
+
+
+@pytest.mark.lab
+def test_fixtures_look_for_roles_and_not_for_names(user: pytest.Pytester) -> None:
+    user.makepyfile(
+        test_roles="""
+from channover.model.topology import Topology, node
+from channover.testing import Lab, Lag, Multipath, on
+
+PAIR = Topology.of(
+    "own", node("server1", "xy", role="server"), node("client1", "xy", role="client"),
+    cables="server1.x-client1.x server1.y-client1.y",
+)
+
+@on(PAIR)
+def test_lag(lab: Lab, lag: Lag, counted) -> None:
+    assert (lag.left.host.name, lag.right.host.name) == ("client1", "server1")
+    assert counted("links", lag.links) == 2
+
+@on(PAIR)
+def test_multipath(multipath: Multipath, counted) -> None:
+    assert (multipath.left.host.name, multipath.right.host.name) == ("client1", "server1")
+    assert multipath.nics == ["x", "y"]
+    assert counted("endpoints", len(multipath.left.host.state().endpoints)) == 2
+"""
+    )
+    run(user).assert_outcomes(passed=2)

@@ -8,8 +8,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from channover.errors import UsageError
 from channover.hosts.lab import subnet
-from channover.model.topology import Cable, Node, Port, Role, Topology, gateway, pair, parallel, trio, two_switches
+from channover.model.topology import (
+    Cable,
+    Node,
+    Port,
+    Role,
+    Topology,
+    gateway,
+    node,
+    pair,
+    parallel,
+    trio,
+    two_switches,
+)
 
 
 def test_the_pair_is_the_article_s_mini_lab() -> None:
@@ -94,3 +107,57 @@ def test_networks_are_the_article_s_and_never_overlap() -> None:
     ]
     networks = [subnet(number) for number in range(66)]  # the largest lab: 2 + 64 cables
     assert not any(one.overlaps(other) for at, one in enumerate(networks) for other in networks[:at])
+
+
+def test_a_topology_in_words() -> None:
+    made = Topology.of(
+        "chain",
+        node("alpha", "ab", role="client"),
+        node("sw-1", "p1 p2", role="switch"),
+        node("gamma", "a", role="server"),
+        cables="alpha.b-sw-1.p1 sw-1.p2-gamma.a*10",
+    )
+    assert (made.client, made.server) == ("alpha", "gamma")
+    assert [str(cable) for cable in made.cables] == ["alpha.b–sw-1.p1", "sw-1.p2–gamma.a"]
+    assert [cable.speedup for cable in made.cables] == [1.0, 10.0]
+    assert made.node("sw-1") == Node("sw-1", ("p1", "p2"), Role.SWITCH)
+
+
+@pytest.mark.parametrize(
+    ("roles", "ends"),
+    [
+        (("host", "host", "host"), ("a", "b")),
+        (("server", "host", "host"), ("b", "a")),
+        (("host", "client", "host"), ("b", "a")),
+        (("host", "host", "server"), ("a", "c")),
+        (("server", "host", "client"), ("c", "a")),
+    ],
+)
+def test_who_connects_and_who_listens(roles: tuple[str, ...], ends: tuple[str, str]) -> None:
+    made = Topology.of("t", *(node(name, "x", role) for name, role in zip("abc", roles, strict=True)), cables="")
+    assert (made.client, made.server) == ends
+
+
+def test_ends_of_the_topologies_that_there_are() -> None:
+    for made in (pair(), trio(), gateway()):
+        assert (made.client, made.server) == ("left", "right")
+
+
+@pytest.mark.parametrize(
+    ("nodes", "cables", "words"),
+    [
+        ((node("a", "x", "client"), node("b", "x", "client")), "", "more than one host has the role 'client'"),
+        ((node("a", "x"), node("a", "x")), "", "there are two nodes 'a'"),
+        ((node("a", "x"), node("b", "x")), "a-b", "'a-b' is no cable such as alpha.a-beta.a"),
+    ],
+)
+def test_what_is_no_topology_is_said(nodes: tuple[Node, ...], cables: str, words: str) -> None:
+    with pytest.raises(ValueError, match=f"topology t: {words}"):
+        Topology.of("t", *nodes, cables=cables)
+
+
+def test_a_role_that_there_is_not_and_an_end_that_is_missing() -> None:
+    with pytest.raises(ValueError, match="node a: there is no role 'router'; there are: host, switch, client, server"):
+        node("a", "x", "router")
+    with pytest.raises(UsageError, match="topology t: no host is left to be the server"):
+        _ = Topology.of("t", node("a", "x"), cables="").server

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Interface, IPv4Network
 from typing import Protocol
 
+from channover.errors import UsageError
 from channover.hosts.host import Host, Journal
 from channover.model.link import Link
 from channover.model.topology import Cable, Port, Topology
@@ -47,13 +48,19 @@ class Lab:
 
     @property
     def left(self) -> Host:
-        """The host that connects: the article's host 1."""
-        return self.hosts["left"]
+        """The host that connects: the topology's client, the article's host 1."""
+        return self.hosts[self.topology.client]
 
     @property
     def right(self) -> Host:
-        """The host that listens: the article's host 2."""
-        return self.hosts["right"]
+        """The host that listens: the topology's server, the article's host 2."""
+        return self.hosts[self.topology.server]
+
+    def __getitem__(self, name: str) -> Host:
+        """Return the host of a name. Raises UsageError where the topology has none."""
+        if name not in self.hosts:
+            raise UsageError(f"topology {self.topology.name} has no host '{name}'; it has: {', '.join(self.hosts)}")
+        return self.hosts[name]
 
     def rate(self, cable: Cable) -> float:
         """Return a cable's rate in bit/s."""

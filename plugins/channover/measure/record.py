@@ -17,11 +17,12 @@ from channover.verdict.expectation import Reading
 
 @dataclass
 class Record:
-    """One test. ``plots`` are titles, each with its attachment's file; ``lags`` what each end of a LAG said of itself, last.
+    """One test.
 
-    ``made`` are the values that the test made itself (``counted``, ``listed``), by name. ``told`` counts the comparisons of
-    the phases that are over (set-up, call). ``converging`` and ``waiting`` are seconds spent on protocols and on the
-    measuring slot.
+    ``plots`` are titles, each with its attachment's file; ``lags`` what each end of a LAG said of itself, last, by host and
+    device. ``made`` are the values that the test made itself (``counted``, ``listed``), by name. ``told`` counts the
+    comparisons of the phases that are over (set-up, call). ``converging`` and ``waiting`` are seconds spent on protocols and
+    on the measuring slot.
     """
 
     behaviour: Behaviour | None
@@ -29,7 +30,7 @@ class Record:
     readings: list[Reading] = field(default_factory=list)
     flows: list[Flow] = field(default_factory=list)
     plots: list[tuple[str, str]] = field(default_factory=list)
-    lags: dict[str, LagStatus] = field(default_factory=dict)
+    lags: dict[tuple[str, str], LagStatus] = field(default_factory=dict)
     nics: list[NicBytes] = field(default_factory=list)
     made: list[str] = field(default_factory=list)
     told: int = 0

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
+from typing import Literal
+
+from channover.errors import UsageError
+
+End = Literal["", "client", "server"]
+"""What a host does at an end of what is measured: it connects, or it listens; empty: neither, or what its place says."""
 
 
 class Role(Enum):
@@ -44,16 +51,37 @@ class Cable:
 
 @dataclass(frozen=True)
 class Node:
-    """A host or a switch with the names of its NICs, in order."""
+    """A host or a switch with the names of its NICs, in order; ``end`` says whether it is the one that connects or listens."""
 
     name: str
     nics: tuple[str, ...]
     role: Role = Role.HOST
+    end: End = ""
+
+
+def node(name: str, nics: str, role: str = "host") -> Node:
+    """Return a node: ``node("alpha", "ab", role="client")``. A word is a NIC; of a single word, each letter is one.
+
+    Roles are ``host``, ``switch``, and of hosts ``client`` (it connects) and ``server`` (it listens). Raises ValueError.
+    """
+    known = ("host", "switch", "client", "server")
+    if role not in known:
+        raise ValueError(f"node {name}: there is no role '{role}'; there are: {', '.join(known)}")
+    words = nics.split()
+    named = tuple(words[0]) if len(words) == 1 else tuple(words)
+    end: End = "client" if role == "client" else "server" if role == "server" else ""
+    return Node(name, named, Role.SWITCH if role == "switch" else Role.HOST, end)
+
+
+_CABLE = re.compile(r"([\w-]+)\.(\w+)-([\w-]+)\.(\w+)(?:\*(\d+(?:\.\d+)?))?")
 
 
 @dataclass(frozen=True)
 class Topology:
-    """Nodes and cables. Each NIC has at most one cable; ValueError where the two do not fit."""
+    """Nodes and cables. Each NIC has at most one cable; ValueError where the two do not fit.
+
+    One host connects and one listens: those whose ``end`` says so, else the first and the second.
+    """
 
     name: str
     nodes: tuple[Node, ...]
@@ -67,6 +95,56 @@ class Topology:
                 raise ValueError(f"topology {self.name}: a cable ends in {port}, which no node has")
             if used.count(port) > 1:
                 raise ValueError(f"topology {self.name}: {port} has more than one cable")
+        names = [node.name for node in self.nodes]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"topology {self.name}: there are two nodes '{twice[0]}'")
+        for end in ("client", "server"):
+            if sum(node.end == end for node in self.nodes) > 1:
+                raise ValueError(f"topology {self.name}: more than one host has the role '{end}'")
+
+    @classmethod
+    def of(cls, name: str, *nodes: Node, cables: str) -> Topology:
+        """Return a topology, its cables in words: ``"alpha.b-beta.a beta.b-gamma.a*10"``, the last ten times as fast.
+
+        Raises ValueError.
+        """
+        found = []
+        for word in cables.split():
+            match = _CABLE.fullmatch(word)
+            if match is None:
+                raise ValueError(f"topology {name}: '{word}' is no cable such as alpha.a-beta.a or alpha.a-beta.a*10")
+            found.append(Cable(Port(match[1], match[2]), Port(match[3], match[4]), float(match[5] or 1)))
+        return cls(name, nodes, tuple(found))
+
+    @property
+    def hosts(self) -> tuple[Node, ...]:
+        """The nodes that are no switches."""
+        return tuple(node for node in self.nodes if node.role is Role.HOST)
+
+    @property
+    def switches(self) -> tuple[Node, ...]:
+        """The nodes that are switches."""
+        return tuple(node for node in self.nodes if node.role is Role.SWITCH)
+
+    @property
+    def client(self) -> str:
+        """The name of the host that connects. Raises UsageError where there is none."""
+        return self._end("client", "server")
+
+    @property
+    def server(self) -> str:
+        """The name of the host that listens. Raises UsageError where there is none."""
+        return self._end("server", "client")
+
+    def _end(self, end: End, other: End) -> str:
+        hosts = self.hosts
+        told = [node.name for node in hosts if node.end == end]
+        rest = [node.name for node in hosts if node.end != other]
+        whole = len(rest) == len(hosts) and end == "server"  # then the first one is the client
+        found = told or rest[1 if whole else 0 :]
+        if not found:
+            raise UsageError(f"topology {self.name}: no host is left to be the {end}")
+        return found[0]
 
     def node(self, name: str) -> Node:
         """Return the node of that name. Raises KeyError."""

@@ -18,12 +18,18 @@ from typing import Protocol
 from channover.errors import RigError
 from channover.hosts.host import Host, until
 from channover.model.link import Link
+from channover.model.topology import Cable
 from channover.observe.bond import LagId, LagStatus, lag_id, working_state
 
 DEVICE = "bond0"
 """The LAG's device on each host, as in the article."""
-ADDRESSES = (IPv4Interface("10.92.92.1/30"), IPv4Interface("10.92.92.2/30"))
-"""The article's addresses of both ends."""
+MORE = tuple(f"chanbond{number}" for number in range(1, 8))
+"""The devices of further LAGs of a lab: no name that an owner's bond has."""
+
+
+def addresses(number: int) -> tuple[IPv4Interface, IPv4Interface]:
+    """Return the addresses of both ends of a lab's LAG of that number: 10.92.92.1 and .2, the article's, for the first."""
+    return IPv4Interface(f"10.92.92.{4 * number + 1}/30"), IPv4Interface(f"10.92.92.{4 * number + 2}/30")
 
 
 class HashPolicy(Enum):
@@ -220,18 +226,24 @@ def between_hosts(
     driver: LagDriver,
     left: Host,
     right: Host,
+    cables: Sequence[Cable],
     link: Link,
     policy: HashPolicy = HashPolicy.LAYER2,
     rate: LacpRate = LacpRate.FAST,
-    addresses: tuple[IPv4Interface, IPv4Interface] = ADDRESSES,
+    number: int = 0,
 ) -> Iterator[Lag]:
-    """Make all NICs of two hosts one LAG for the length of a block; LACP may still be at work. Raises RigError."""
+    """Make cables between two hosts one LAG for the length of a block; LACP may still be at work. Raises RigError.
+
+    ``number`` tells the LAGs of a lab apart: each has a device and addresses of its own.
+    """
+    device = (DEVICE, *MORE)[number]
 
     def make(host: Host, address: IPv4Interface) -> LagEnd:
-        members = [nic.device for nic in host.nics.values()]
-        return LagEnd(driver.create(host, DEVICE, members, str(address), policy, rate), address)
+        labels = [port.nic for cable in cables for port in cable.ports if port.node == host.name]
+        members = [host.nic(label).device for label in labels]
+        return LagEnd(driver.create(host, device, members, str(address), policy, rate), address)
 
-    makers = [partial(make, host, address) for host, address in zip((left, right), addresses, strict=True)]
+    makers = [partial(make, host, address) for host, address in zip((left, right), addresses(number), strict=True)]
     with _both(makers) as (one, other):
         yield Lag(one, other, link, policy, rate)
 

@@ -96,10 +96,15 @@ class OvsBond:
         self.switch.configure("set", "Port", self.port, f"other_config:bond-hash-basis={self.deals}")
 
     def close(self) -> None:
-        """End the daemons, then give the members back to the kernel."""
-        self.switch.stop()
+        """Give the members back to the kernel; with the host's last LAG the daemons end."""
+        self.switch.bridges.remove(self.bridge)
+        if self.switch.bridges:
+            self.switch.configure("del-br", self.bridge)
+        else:
+            self.switch.stop()
         links = self.host.state().links
-        left = [LinkDelete(device) for device in (self.bridge, "ovs-netdev") if device in links]
+        gone = (self.bridge,) if self.switch.bridges else (self.bridge, "ovs-netdev")
+        left = [LinkDelete(device) for device in gone if device in links]
         self.host.apply(Plan.of("what a killed daemon left behind", left))  # its tap devices outlive it
         self.host.apply(self.undo)
 
@@ -147,6 +152,8 @@ class OpenVSwitchDriver:
     policies: frozenset[HashPolicy] = field(default=frozenset(MODES))
     checksums: bool = True
     rebalance: int = 0
+    _running: dict[str, Switch] = field(default_factory=dict, repr=False)
+    """By the folder of a host: it has one switch daemon, however many LAGs are there (``ovs-netdev`` is one device)."""
 
     def create(
         self,
@@ -192,14 +199,19 @@ class OpenVSwitchDriver:
         if policy not in MODES:
             known = ", ".join(sorted(policy.value for policy in MODES))
             raise UsageError(f"Open vSwitch has no transmit hash policy {policy.value}: it has {known}")
-        switch = Switch(host)
+        switch = self._running.get(host.folder)
+        if switch is None or not switch.bridges:
+            switch = self._running[host.folder] = Switch(host)
         port = device if bridge != device else f"{device}-lag"
         undo = host.apply(members_plan(host, (*members, *ports)))
         bond = OvsBond(host, device, tuple(members), switch, bridge, port, policy, undo)
+        switch.bridges.append(bridge)
         try:
-            switch.start()
+            if switch.process is None:
+                switch.start()
             switch.configure(*_words(bridge, port, members, ports, MODES[policy], rate, self.rebalance))
-            switch.widen(len(members) + len(ports))
+            switch.ports += len(members) + len(ports)
+            switch.widen(switch.ports)
         except BaseException:
             bond.close()
             raise

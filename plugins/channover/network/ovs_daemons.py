@@ -11,7 +11,7 @@ The switch daemon sends by one packet socket whatever the member, and drops what
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from channover.errors import RigError
 from channover.hosts.host import Host, Process
@@ -63,6 +63,10 @@ class Switch:
 
     host: Host
     process: Process | None = None
+    bridges: list[str] = field(default_factory=list)
+    """The bridges that stand, one a LAG."""
+    ports: int = 0
+    """How many devices the daemon was given."""
     buffer: int = 0
     """Send buffer (bytes, as the kernel counts) of the daemon's packet sockets; 0: it could not be widened."""
 

@@ -17,13 +17,13 @@ from channover.measure.own_values import Counted, Listing
 from channover.measure.record import Record
 from channover.measure.traffic import Traffic
 from channover.model.topology import Topology, pair
-from channover.network import lag as lags
 from channover.network.lag import HashPolicy, Lag
 from channover.network.programs.iperf import Protocol
 from channover.observe.counters import own_processors
 from channover.pytest_plugin.allure import evidence as evidencing
 from channover.run.environment import Session
 from channover.scenarios import labs as paths
+from channover.scenarios.bonds import Bonds
 from channover.scenarios.labs import Multipath, Switched
 from channover.scenarios.loop_lab import LoopLabs
 from channover.scenarios.loop_lab import loop_lab as make_loop_lab
@@ -65,28 +65,22 @@ def lab(request: pytest.FixtureRequest, channover_record: Record) -> Iterator[La
 
 
 @pytest.fixture
-def forming_lag(request: pytest.FixtureRequest, lab: Lab, channover_record: Record) -> Iterator[Lag]:
-    """Make all cables between ``left`` and ``right``, or between two switches, one LAG; LACP may still be at work."""
+def bond(request: pytest.FixtureRequest, lab: Lab, channover_record: Record) -> Iterator[Bonds]:
+    """Make LAGs between any two hosts of the lab: ``bond(lab["alpha"], lab["beta"], policy="layer3+4")``."""
     session = request.config.stash[SESSION]
-    policy = marked(request.node, "hash_policy", HashPolicy) or HashPolicy.LAYER2
-    driver = session.driver
-    if policy not in driver.policies:
-        raise UsageError(f"the LAG driver {driver.name} has no hash policy {policy.value}")
-    channover_record.lag_driver = driver.name
-    if "west" in lab.hosts:
-        making = lags.between_switches(driver, lab.hosts["west"], lab.hosts["east"], lab.link, policy=policy)
-    else:
-        making = lags.between_hosts(driver, lab.left, lab.right, lab.link, policy=policy)
-    with channover_record.converges():
-        made = making.__enter__()
+    real = not session.settings.place.dry_run
+    made = Bonds(lab, lambda: session.driver, channover_record, real, evidencing.attach_text)
     try:
         yield made
-        for end in made.ends:
-            status = channover_record.lags[end.host.name] = end.status()
-            evidencing.attach_text(f"{end.host.name}: bond state", status.text)
+        made.tell()
     finally:
-        with channover_record.converges():
-            making.__exit__(None, None, None)
+        made.close()
+
+
+@pytest.fixture
+def forming_lag(request: pytest.FixtureRequest, bond: Bonds) -> Lag:
+    """Make the cables from client to server, or between two switches, one LAG; LACP may still be at work."""
+    return bond.of_topology(marked(request.node, "hash_policy", HashPolicy) or HashPolicy.LAYER2)
 
 
 @pytest.fixture

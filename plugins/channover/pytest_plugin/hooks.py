@@ -26,6 +26,7 @@ from channover.pytest_plugin.allure.pages import LAB, MACHINES, Reporting, rig_o
 from channover.pytest_plugin.fixtures import (
     RECORD,
     SESSION,
+    bond,
     channover_record,
     copies,
     counted,
@@ -66,6 +67,7 @@ from channover.verdict.expectation import Measured, Reading, explanation, quanti
 from channover.verdict.several import Each, Listed
 
 __all__ = [
+    "bond",
     "channover_record",
     "copies",
     "counted",

@@ -8,12 +8,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Interface
 
+from channover.errors import UsageError
 from channover.hosts.host import Host
 from channover.hosts.lab import Lab
 from channover.model.link import Link
 from channover.model.operations.devices import AddressAdd
 from channover.model.plan import Plan
-from channover.model.topology import Port, Role
+from channover.model.topology import Cable, Port
 from channover.network import addressing, mptcp
 from channover.network.lag import Lag
 
@@ -28,7 +29,7 @@ class HostEnd:
 
 @dataclass(frozen=True)
 class Multipath:
-    """Two multihomed hosts: ``left`` connects, ``right`` listens, ``paths`` cables lie between them."""
+    """Two multihomed hosts: ``left``, the client, connects, ``right`` listens, ``paths`` cables lie between them."""
 
     lab: Lab
     left: HostEnd
@@ -43,17 +44,22 @@ class Multipath:
     @property
     def nics(self) -> list[str]:
         """The NICs of the paths, by label."""
-        return [cable.a.nic for cable in self.lab.topology.between("left", "right")]
+        client = self.left.host.name
+        return [port.nic for cable in self._cables for port in cable.ports if port.node == client]
+
+    @property
+    def _cables(self) -> list[Cable]:
+        return list(self.lab.topology.between(self.left.host.name, self.right.host.name))
 
     def address(self, host: str, nic: str) -> str:
-        """Return the address of a NIC of ``left`` or ``right``."""
+        """Return the address of a NIC of a host, both by the topology's names."""
         return str(self.lab.address(Port(host, nic)).ip)
 
     def mesh(self, host: Host) -> set[tuple[str, str]]:
         """Return the pairs of addresses of the full mesh as a host sees them: each of its own with each of the other's."""
         own: dict[Port, str] = {}
         others: dict[Port, str] = {}
-        for port in (port for cable in self.lab.topology.between("left", "right") for port in cable.ports):
+        for port in (port for cable in self._cables for port in cable.ports):
             (own if port.node == host.name else others)[port] = str(self.lab.address(port).ip)
         return {(near, far) for near in own.values() for far in others.values()}
 
@@ -109,17 +115,22 @@ class Switched:
 
 def attach(lab: Lab, lag: Lag) -> Switched:
     """Give the hosts behind the switches an address each, all in one network. Raises RigError."""
-    hosts = [node for node in lab.topology.nodes if node.role is Role.HOST]
     ends = {
         node.name: HostEnd(lab.hosts[node.name], IPv4Interface(f"10.92.{number // 200}.{1 + number % 200}/16"))
-        for number, node in enumerate(hosts)
+        for number, node in enumerate(lab.topology.hosts)
     }
-    plans = {
-        name: Plan.of("one network for all hosts", [AddressAdd(end.host.nic("a").device, str(end.address))])
-        for name, end in ends.items()
-    }
+    switches = [end.host.name for end in lag.ends]
+    ports = {near: far.node for one in lab.topology.cables for near, far in (one.ports, one.ports[::-1])}
+    behind: dict[str, list[HostEnd]] = {switch: [] for switch in switches}
+    plans = {}
+    for port, switch in ports.items():
+        if port.node in ends and switch in behind:
+            end = ends[port.node]
+            behind[switch].append(end)
+            device = end.host.nic(port.nic).device
+            plans[port.node] = Plan.of("one network for all hosts", [AddressAdd(device, str(end.address))])
     each(lab, plans)
-    left, right = (tuple(end for name, end in ends.items() if name.startswith(side)) for side in ("left", "right"))
+    left, right = (tuple(behind[switch]) for switch in switches)
     return Switched(lab, lag, left, right)
 
 
@@ -131,13 +142,20 @@ def each(lab: Lab, plans: dict[str, Plan]) -> None:
 
 
 def configure(lab: Lab) -> Multipath:
-    """Give every host addresses, and ``left`` and ``right`` source rules and MPTCP endpoints. Raises RigError."""
+    """Give every host addresses, and client and server source rules and MPTCP endpoints.
+
+    Raises RigError, and UsageError where no cable lies between the two.
+    """
+    topology = lab.topology
+    cables = list(topology.between(topology.client, topology.server))
+    if not cables:
+        raise UsageError(f"topology {topology.name}: no cable lies between {topology.client} and {topology.server}")
     plans = {name: addressing.addresses(lab, host) for name, host in lab.hosts.items()}
-    for name in ("left", "right"):
+    for name in (topology.client, topology.server):
         host = lab.hosts[name]
-        endpoints = mptcp.client_endpoints if name == "left" else mptcp.server_endpoints
+        endpoints = mptcp.client_endpoints if name == topology.client else mptcp.server_endpoints
         plans[name] += addressing.source_rules(lab, host) + mptcp.enable() + endpoints(lab, host)
     each(lab, plans)
-    cables = list(lab.topology.between("left", "right"))
-    left, right = (HostEnd(lab.hosts[port.node], lab.address(port)) for port in cables[0].ports)
+    first = {port.node: HostEnd(lab.hosts[port.node], lab.address(port)) for port in cables[0].ports}
+    left, right = first[topology.client], first[topology.server]
     return Multipath(lab, left, right, len(cables))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
-from channover.errors import RigError
+from channover.errors import RigError, UsageError
 from channover.hosts.host import Host
 from channover.measure.activity import End
 from channover.measure.device_rate import DeviceRate
@@ -226,12 +226,16 @@ class Tunnels:
 
     @contextmanager
     def to_beyond(self, tunnel: Tunnel) -> Iterator[End]:
-        """Route from ``left`` through the tunnel to ``beyond``, behind ``right``; gives the far end."""
+        """Route from the client through the tunnel to the host behind the server; gives the far end. Raises UsageError."""
         lab = self.multipath.lab
-        (cable,) = lab.topology.between("right", "beyond")
-        near, far = cable.ports
+        client, server = lab.topology.client, lab.topology.server
+        ways = [ports for one in lab.topology.cables for ports in (one.ports, one.ports[::-1])]
+        found = [(near, far) for near, far in ways if near.node == server and far.node != client]
+        if len(found) != 1:
+            raise UsageError(f"topology {lab.topology.name}: there must be one cable from {server} to a host behind it")
+        ((near, far),) = found
         address = lab.address(far)
-        beyond = lab.hosts["beyond"]
+        beyond = lab.hosts[far.node]
         gateway: TunnelEnd = tunnel.server
         plans = [(lab.hosts[name], plan) for name, plan in through(tunnel, gateway, f"{address.ip}/32").items()]
         device = beyond.nic(far.nic).device

@@ -235,7 +235,8 @@ def faults(lab: Lab, record: Record) -> dict[str, str]:
 
 
 def _members(lab: Lab, record: Record) -> Iterator[Members]:
-    for name, status in record.lags.items():
+    several = [host for host, _ in record.lags]
+    for (name, device), status in record.lags.items():
         labels = {nic.device: nic.name for nic in lab.hosts[name].nics.values()}
         rows = [
             MemberRow(
@@ -251,7 +252,7 @@ def _members(lab: Lab, record: Record) -> Iterator[Members]:
             )
             for one in status.members
         ]
-        yield Members(name, status.policy, rows)
+        yield Members(f"{name}: {device}" if several.count(name) > 1 else name, status.policy, rows)
 
 
 def _subflows(flows: list[Flow]) -> Iterator[Subflows]:

@@ -25,7 +25,7 @@ from channover.network.programs import iperf
 
 NETWORKS = ("10.93.93.0/30", "10.94.94.0/30", "10.10.0.0/24", "10.101.0.0/16", "10.92.0.0/16")
 """Where the addresses lie that a run gives to test NICs and LAGs (:func:`channover.hosts.lab.subnet`)."""
-MADE = (lag.DEVICE, bonding.BRIDGE, openvpn.DEVICE, "tun0", "tun1", "tun2", "tun3")
+MADE = (lag.DEVICE, *lag.MORE, bonding.BRIDGE, openvpn.DEVICE, "tun0", "tun1", "tun2", "tun3")
 """Devices that a run makes, behind which the lab lies as well."""
 
 
