@@ -1,4 +1,4 @@
-"""What a package imports that adds to channover: its own behaviours, and what they need.
+"""What a package imports that adds to channover: behaviours, and what they need; LAG drivers; targets.
 
 An entry point of the group ``channover`` names a module that does so::
 
@@ -11,11 +11,52 @@ It is imported once in each process that has to do with channover: by pytest, by
 
 from __future__ import annotations
 
-from channover.model.catalogue import Behaviour, Part, add_behaviour, add_part
-from channover.targets import capabilities as _capabilities
-from channover.targets.capabilities import Capability
+from collections.abc import Sequence
 
-__all__ = ["Behaviour", "Capability", "behaviours", "capabilities"]
+from channover.errors import NotAllowed, RigError, UsageError
+from channover.hosts.host import Host, Journal
+from channover.hosts.lab import Cabling, Lab
+from channover.model.catalogue import Behaviour, Part, add_behaviour, add_part
+from channover.model.link import Link
+from channover.model.topology import Topology, node
+from channover.network import drivers as _drivers
+from channover.network.lag import HashPolicy, LacpRate, LagDriver, LagHandle
+from channover.observe.bond import LagStatus, MemberStatus, PortInfo
+from channover.run import own_targets as _targets
+from channover.run.own_targets import Make, Option, OwnTarget
+from channover.targets import capabilities as _capabilities
+from channover.targets.base import Target
+from channover.targets.capabilities import Capability
+from channover.targets.netns import NetnsTarget
+
+__all__ = [
+    "Behaviour",
+    "Cabling",
+    "Capability",
+    "HashPolicy",
+    "Host",
+    "Journal",
+    "Lab",
+    "LacpRate",
+    "LagDriver",
+    "LagHandle",
+    "LagStatus",
+    "Link",
+    "MemberStatus",
+    "NetnsTarget",
+    "NotAllowed",
+    "Option",
+    "PortInfo",
+    "RigError",
+    "Target",
+    "Topology",
+    "UsageError",
+    "behaviours",
+    "capabilities",
+    "drivers",
+    "node",
+    "targets",
+]
 
 
 class _Behaviours:
@@ -41,5 +82,36 @@ class _Capabilities:
         _capabilities.add(name, capability)
 
 
+class _Drivers:
+    """What makes LAGs, for whoever adds to it."""
+
+    def add(self, name: str, driver: LagDriver) -> None:
+        """Add a LAG driver: ``--lag-driver=NAME`` takes it, ``auto`` never does. Raises UsageError for what can be none."""
+        _drivers.add(name, driver)
+
+
+class _Targets:
+    """Where labs come from, for whoever adds to it."""
+
+    def add(
+        self,
+        name: str,
+        make: Make,
+        *,
+        options: Sequence[Option] = (),
+        link_rate: str = "100mbit",
+        emulated: bool = True,
+    ) -> None:
+        """Add a target: ``--target=NAME`` takes it. Raises UsageError for what can be none.
+
+        ``make`` returns a :class:`Target`; it is given the values of the ``options``, by their names. ``link_rate`` (tc's
+        notation) is that of the cables where ``--link-rate`` asks for none. ``emulated`` says that the hosts share this
+        machine's processors: measurements take turns then, and what disturbs the processors disturbs them.
+        """
+        _targets.add(name, OwnTarget(make, tuple(options), link_rate, emulated))
+
+
 behaviours = _Behaviours()
 capabilities = _Capabilities()
+drivers = _Drivers()
+targets = _Targets()

@@ -267,3 +267,57 @@ def test_multipath(multipath: Multipath, counted) -> None:
 """
     )
     run(user).assert_outcomes(passed=2)
+
+
+BOND = """
+from channover.testing import Lag, behaviour
+
+@behaviour("ACME-3")
+def test_bond(lag: Lag, counted) -> None:
+    left, right = lag.ends
+    answers = left.host.run("ping", "-c", "1", "-W", "5", str(right.address.ip)).stdout.count("bytes from")
+    assert counted("answers", answers) == 1
+"""
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["alone", "workers"])
+def test_own_driver_and_own_target_with_its_options(user: pytest.Pytester, options: tuple[str, ...]) -> None:
+    install(ACME, user.path / "site")
+    user.makepyfile(test_acme=BOND)
+    user.makeini("[pytest]\naddopts = --channover-acme-pod 7")
+    done = run(user, "--target", "acme", "--lag-driver", "acme", *options)
+    done.assert_outcomes(passed=1)
+    found = results(user).run
+    assert (found.target, found.lag_driver, found.link_rate) == ("acme", "acme", 50e6)
+
+
+def test_what_an_own_target_refuses_is_one_line(user: pytest.Pytester) -> None:
+    install(ACME, user.path / "site")
+    user.makepyfile(test_acme=BOND)
+    for words, line in {
+        ("--target=acme", "--acme-pod", "x"): "--acme-pod: 'x' is no number",
+        ("--target=acme", "--acme-pod=13"): "--target=acme: pod 13 is closed: take another with --acme-pod",
+        ("--target=moon",): "--target: there is no target 'moon'; there are: netns, physical, vm, acme",
+        ("--lag-driver=team",): "--lag-driver: there is no driver 'team'; there are: auto, bonding, openvswitch, acme",
+    }.items():
+        done = run(user, "-q", *words)
+        assert done.ret == pytest.ExitCode.USAGE_ERROR
+        assert [told for told in done.stderr.lines if told.strip()] == [f"ERROR: {line}"]
+
+
+def test_own_options_are_in_the_help_and_are_the_doctors_too(user: pytest.Pytester) -> None:
+    install(ACME, user.path / "site")
+    done = user.runpytest_subprocess("-p", "channover.pytest_plugin.hooks", "--help")
+    done.stdout.fnmatch_lines(["*--channover-acme-pod=NUMBER*"])
+    doctor = [sys.executable, "-m", "channover.cli.main", "doctor", "--target", "acme", "--acme-pod", "13"]
+    told = subprocess.run(doctor, capture_output=True, text=True, timeout=60)
+    assert told.returncode == 1 and "pod 13 is closed" in told.stdout
+
+
+def test_a_broken_package_is_named_where_a_target_is_looked_for(user: pytest.Pytester) -> None:
+    broken(user, "1 / 0")
+    done = run(user, "--target", "acme", "-q")
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    words = "ERROR: odd-bonds 0.1 (entry point 'odd' of the group channover): ZeroDivisionError: division by zero"
+    assert [told for told in done.stderr.lines if told.strip()] == [words]

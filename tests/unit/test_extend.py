@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
 from channover import extend
 from channover.errors import UsageError
 from channover.model.catalogue import CATALOGUE, PARTS
+from channover.model.registry import Register
+from channover.network.drivers import DRIVERS
+from channover.run.own_targets import OWN_TARGETS
 from channover.targets.capabilities import CAPABILITIES
+
+REGISTERS: tuple[Register[Any], ...] = (CATALOGUE, PARTS, CAPABILITIES, DRIVERS, OWN_TARGETS)
+
+
+def own(name: str) -> SimpleNamespace:
+    """Return something with all that a LAG driver has."""
+    policies = {extend.HashPolicy.LAYER2}
+    return SimpleNamespace(name=name, needs=(), policies=policies, checksums=False, create=print, create_switch=print)
+
 
 WRONG = {
     "taken": ('behaviours.add(Behaviour("LAG-1", "s", "s"))', "behaviour 'LAG-1' is there already: channover's own"),
@@ -39,14 +54,33 @@ WRONG = {
         'capabilities.add("x", Capability("t", ["ip"]))',
         "capability 'x': programs must map a program to its",
     ),
-    "driver": ('capabilities.add("lag", Capability("t", {}))', "capability 'lag': what makes LAGs is a driver"),
+    "lag": ('capabilities.add("lag", Capability("t", {}))', "capability 'lag': what makes LAGs is a driver"),
+    "driver class": ('drivers.add("x", LagDriver)', "LAG driver 'x': LagDriver is a class; give an object"),
+    "driver": ('drivers.add("x", 3)', "LAG driver 'x': int has no name, needs, policies, checksums, create"),
+    "driver taken": (
+        'drivers.add("bonding", own("bonding"))',
+        "LAG driver 'bonding' is there already: channover's own",
+    ),
+    "driver name": (
+        'drivers.add("x", own("y"))',
+        "LAG driver 'x': SimpleNamespace has the name 'y'; they must be the same",
+    ),
+    "auto": ('drivers.add("auto", own("auto"))', "LAG driver 'auto': the name is lower-case letters"),
+    "target taken": ('targets.add("vm", print)', "target 'vm' is there already: channover's own"),
+    "target": ('targets.add("x", 3)', "target 'x': 3 makes no target; give a function of the options' values"),
+    "target rate": ('targets.add("x", print, link_rate="fast")', "target 'x': link_rate: 'fast' is not a rate"),
+    "target option": ('targets.add("x", print, options=["--x"])', "target 'x': '--x' is no option; write Option("),
+    "option taken": (
+        'targets.add("x", print, options=[Option("--kernel", "h")])',
+        "target 'x': the option --kernel is that of target 'vm'",
+    ),
 }
 
 
 @pytest.mark.parametrize(("line", "words"), WRONG.values(), ids=WRONG)
 def test_what_cannot_be_registered_is_refused_in_one_line(line: str, words: str) -> None:
-    before = [list(each.entries) for each in (CATALOGUE, PARTS, CAPABILITIES)]
+    before = [list(each.entries) for each in REGISTERS]
     with pytest.raises(UsageError) as refused:
-        exec(line, {name: getattr(extend, name) for name in extend.__all__})
+        exec(line, {"own": own} | {name: getattr(extend, name) for name in extend.__all__})
     assert str(refused.value).startswith(words) and "\n" not in str(refused.value)
-    assert [list(each.entries) for each in (CATALOGUE, PARTS, CAPABILITIES)] == before
+    assert [list(each.entries) for each in REGISTERS] == before

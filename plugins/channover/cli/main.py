@@ -34,7 +34,7 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
     parser = _Parser(
         prog="channover",
         description="Documented behaviours of aggregated links as pytest suites. The suites themselves run with pytest; "
@@ -74,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         help="what makes LAGs: bonding (the kernel's), openvswitch, or auto: bonding where the kernel has it "
         "(default: %(default)s)",
     )
+    _add_own(doctor, words)
     doctor.set_defaults(run=_doctor)
     from channover.cli import allure as cli_allure
     from channover.cli import inventory as cli_inventory
@@ -89,29 +90,38 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_own(doctor: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Add the options of the target that is named, where another package has registered it."""
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    early.add_argument("--target", default="netns", nargs="?")
+    target = early.parse_known_args(words)[0].target
+    if words[:1] == ["doctor"] and target is not None:
+        from channover.run import own_targets  # here, since it is for few
+
+        for one in own_targets.options_of(target):
+            doctor.add_argument(one.name, dest=one.name, default=one.default, metavar=one.metavar, help=one.help)
+
+
 def _doctor(arguments: argparse.Namespace) -> int:
     from channover.cli import doctor  # here, since --help needs neither pytest nor netlink
     from channover.model import registry
-    from channover.run import settings
+    from channover.run import own_targets, settings
     from channover.run import target_choice as choices
     from channover.targets.inventory.schema import load
 
     registry.load()
     target = arguments.target
-    if target not in choices.TARGETS:
-        raise UsageError(f"--target: there is no target '{target}'; there are: {', '.join(choices.TARGETS)}")
+    own_targets.require(target)
     given = {"--inventory": arguments.inventory, "--lab": arguments.lab, "--kernel": arguments.kernel}
     choices.check_owners(target, given)
-    if arguments.lag_driver not in settings.LAG_DRIVERS:
-        raise UsageError(
-            f"--lag-driver: there is no driver '{arguments.lag_driver}'; there are: {', '.join(settings.LAG_DRIVERS)}"
-        )
+    settings.require_driver(arguments.lag_driver)
     lab = None
     if target == "physical":
         if arguments.inventory is None:
             raise UsageError("--target physical needs --inventory FILE: 'channover inventory discover' begins one")
         lab = choices.chosen(load(Path(arguments.inventory)).labs, arguments.lab, arguments.inventory)
-    place = choices.Place(target, lab, kernel=arguments.kernel or choices.KERNEL)
+    own = {one.name: getattr(arguments, one.name) for one in own_targets.options_of(target)}
+    place = choices.Place(target, lab, kernel=arguments.kernel or choices.KERNEL, options=own)
     wanted = settings.Settings(
         place=place,
         link=settings.link_of(arguments.link_rate, place),
@@ -126,7 +136,8 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code; argparse raises SystemExit for --help and for a wrong command line."""
-    parsed = _parser().parse_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    parsed = _parser(words).parse_args(words)
     try:
         return int(parsed.run(parsed))
     except ChannoverError as error:

@@ -105,11 +105,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "hash_policy(policy): the transmit hash policy of a test's LAGs")
     try:
         wanted = options.read(config)
+        target = target_of(wanted)
     except UsageError as error:
         raise pytest.UsageError(words.usable(config, str(error))) from None
     if is_worker(config):
         kernel.die_with_parent()  # xdist itself ends a worker 5 to 15 s after the controller was killed
-    config.stash[SESSION] = Session(wanted, target_of(wanted))
+    config.stash[SESSION] = Session(wanted, target)
     config.stash[evidencing.LIVE] = lambda *_: None
 
 

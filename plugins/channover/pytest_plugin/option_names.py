@@ -6,12 +6,15 @@ ones are made long once every plugin and every first conftest.py has told its ow
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from channover.run import own_targets
 
 PREFIX = "--channover-"
 GROUP = "channover"
@@ -60,6 +63,8 @@ def pytest_load_initial_conftests(
 ) -> Iterator[None]:
     """Make short names long, once all others have told theirs. The value of one is no folder with a conftest.py."""
     known = early_config.known_args_namespace
+    told = parser.parse_known_args(_lengthened(args, _free(parser)), namespace=copy.copy(known))
+    _add_own(parser, str(getattr(told, _destination("--target"), "netns")), all_of_them=bool(told.help))
     known.file_or_dir = parser.parse_known_args(_lengthened(args, _free(parser))).file_or_dir
     done = yield
     free = _free(parser)
@@ -72,6 +77,13 @@ def pytest_load_initial_conftests(
                 attributes = option.attrs()
                 attributes["help"] = attributes["help"].replace(_said(short), f" ({short} is not channover's here)")
     return done
+
+
+def _add_own(parser: pytest.Parser, target: str, *, all_of_them: bool) -> None:
+    """Add the options of a target of another package, or of all such targets; who names none of them loads no package."""
+    for name in own_targets.OWN_TARGETS if all_of_them else (target,):
+        for one in own_targets.options_of(name):
+            add(parser.getgroup(GROUP), one.name, default=one.default, metavar=one.metavar, help=one.help)
 
 
 def _taken(config: pytest.Config) -> frozenset[str]:

@@ -14,8 +14,9 @@ import pytest
 from channover.errors import UsageError
 from channover.observe.captures import SLICE
 from channover.pytest_plugin import option_names as words
-from channover.run.settings import LAG_DRIVERS, LINK_RATES, MACHINES, PCAP, Settings, link_of
-from channover.run.target_choice import KERNEL, OWNERS, TARGETS, Place, check_owners, chosen
+from channover.run import own_targets
+from channover.run.settings import LINK_RATES, MACHINES, PCAP, Settings, link_of, require_driver
+from channover.run.target_choice import KERNEL, OWNERS, Place, check_owners, chosen
 
 if TYPE_CHECKING:
     from channover.targets.inventory.schema import LabEntry
@@ -142,8 +143,7 @@ def read(config: pytest.Config) -> Settings:
     """Return the run's settings. Raises UsageError with one clear line; no host is contacted."""
     place = _place(config)
     driver = str(words.value(config, "--lag-driver"))
-    if driver not in LAG_DRIVERS:
-        raise UsageError(f"--lag-driver: there is no driver '{driver}'; there are: {', '.join(LAG_DRIVERS)}")
+    require_driver(driver)
     pcap = str(words.value(config, "--pcap"))
     if pcap not in PCAP:
         raise UsageError(f"--pcap: there is no '{pcap}'; there are: {', '.join(PCAP)}")
@@ -181,8 +181,7 @@ def _bytes(config: pytest.Config, option: str) -> int:
 def _place(config: pytest.Config) -> Place:
     """Return where labs come from. Raises UsageError; no host is contacted."""
     target = str(words.value(config, "--target"))
-    if target not in TARGETS:
-        raise UsageError(f"--target: there is no target '{target}'; there are: {', '.join(TARGETS)}")
+    own_targets.require(target)
     check_owners(target, {option: words.value(config, option) for option in OWNERS})
     for option in ("--keep-lab", "--dry-run"):
         if words.value(config, option) and _workers(config):
@@ -199,6 +198,7 @@ def _place(config: pytest.Config) -> Place:
         kernel=str(words.value(config, "--kernel") or KERNEL),
         keep_lab=bool(words.value(config, "--keep-lab")),
         dry_run=bool(words.value(config, "--dry-run")),
+        options={one.name: words.value(config, one.name) for one in own_targets.options_of(target)},
     )
 
 

@@ -15,17 +15,15 @@ from channover.hosts.host import Host, Journal
 from channover.hosts.lab import Lab
 from channover.model.catalogue import Behaviour
 from channover.model.topology import Topology, pair
-from channover.network.bonding import BondingDriver
+from channover.network.drivers import DRIVERS
 from channover.network.lag import LagDriver
-from channover.network.openvswitch import OpenVSwitchDriver
+from channover.run import own_targets
 from channover.run.settings import Settings
-from channover.run.target_choice import Place
+from channover.run.target_choice import TARGETS, Place
 from channover.targets.base import Target
 from channover.targets.capabilities import CAPABILITIES, lag_driver, likely_lag_driver
 from channover.targets.dry_run import DryTarget
 from channover.targets.netns import NetnsTarget
-
-DRIVERS: Mapping[str, LagDriver] = {"bonding": BondingDriver(), "openvswitch": OpenVSwitchDriver()}
 
 _PROBE = Topology("probe", (pair().nodes[0],), ())
 
@@ -60,7 +58,7 @@ def _real(place: Place) -> Target:
         from channover.targets.vm import VmTarget
 
         return VmTarget(place.kernel)
-    return NetnsTarget()
+    return NetnsTarget() if place.target == "netns" else own_targets.made(place.target, place.options)
 
 
 Gaps = Mapping[str, Mapping[str, str]]
@@ -140,8 +138,11 @@ class Session:
             self._versions: dict[str, dict[str, str]] = {}
             self._kernel, self._congestion_control = "", ""
             return {name: {} for name in [*CAPABILITIES, "lag"]}
-        if self.settings.place.lab is None:  # hosts of one machine are alike
-            with self.target.lab(_PROBE, self.settings.link, Journal()) as lab:
+        if self.settings.place.lab is None:  # hosts of one machine are alike; of another package's target, who knows
+            fits = (
+                one for one in self.topologies if self.settings.target not in TARGETS and self.target.unmet(one) is None
+            )
+            with self.target.lab(next(fits, _PROBE), self.settings.link, Journal()) as lab:
                 return self._tried(lab)
         from channover.targets.physical import cabling_check as survey
         from channover.targets.physical.target import PhysicalTarget

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from channover.errors import UsageError
+from channover.model import registry
 from channover.model.link import Link, parse_rate
 from channover.model.topology import Topology
 from channover.observe.captures import SLICE
-from channover.run.target_choice import Place
+from channover.run.own_targets import OWN_TARGETS
+from channover.run.target_choice import TARGETS, Place
 
 LINK_RATES = {"netns": "100mbit", "vm": "10mbit"}
 """What cables carry where nothing else is asked for: emulated processors cannot be a wire of 100 Mbit/s."""
@@ -43,6 +45,13 @@ class Settings:
         return self.place.target
 
     @property
+    def emulated(self) -> bool:
+        """Whether the lab's hosts share this machine's processors."""
+        if self.target in TARGETS:
+            return self.target != "physical"
+        return OWN_TARGETS[self.target].emulated
+
+    @property
     def rates(self) -> tuple[int, ...]:
         """The rates (bit/s) that cables have, from the slowest; emulated ones have one."""
         real = {cable.rate for cable in self.place.lab.cables} if self.place.lab else set[int]()
@@ -63,6 +72,20 @@ class Settings:
         return self.link if isinstance(found, str) else Link(found.rate)
 
 
+def require_driver(name: str) -> None:
+    """Raise UsageError where there is no LAG driver of that name, or a package registers what cannot be."""
+    if name not in LAG_DRIVERS:
+        registry.load()
+        from channover.network.drivers import DRIVERS  # here, since every run of pytest reads the options
+
+        if name not in DRIVERS:
+            raise UsageError(f"--lag-driver: there is no driver '{name}'; there are: {', '.join(('auto', *DRIVERS))}")
+
+
+def _usual_rate(target: str) -> str:
+    return LINK_RATES["netns"] if target == "physical" else LINK_RATES.get(target) or OWN_TARGETS[target].link_rate
+
+
 def link_of(asked: str | None, place: Place) -> Link:
     """Return the link that cables are where no topology is in question: the inventory's slowest, or an emulated one.
 
@@ -73,7 +96,7 @@ def link_of(asked: str | None, place: Place) -> Link:
             raise UsageError("--link-rate: real cables have the rate that the inventory says")
         return Link(min((cable.rate for cable in place.lab.cables), default=Link().rate))
     try:
-        rate = parse_rate(str(asked or LINK_RATES.get(place.target, "100mbit")))
+        rate = parse_rate(asked or _usual_rate(place.target))
     except UsageError as error:
         raise UsageError(f"--link-rate: {error}") from None
     if rate > FASTEST:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from channover.errors import UsageError
@@ -32,6 +32,8 @@ class Place:
     kernel: str = KERNEL
     keep_lab: bool = False
     dry_run: bool = False
+    options: Mapping[str, str | None] = field(default_factory=dict)
+    """Values of the options that are the target's own, where another package has registered it."""
 
 
 def check_owners(target: str, given: Mapping[str, object]) -> None:

@@ -20,6 +20,8 @@ from channover.model.operations.routing import RuleAdd
 from channover.model.plan import Plan
 from channover.model.registry import Register
 from channover.network import openvpn
+from channover.network.drivers import DRIVERS
+from channover.network.lag import LagDriver
 
 Trial = Callable[[Host], "str | None"]
 
@@ -127,15 +129,22 @@ OPENVSWITCH = Capability(
 
 
 def lag_driver(host: Host, wish: str) -> tuple[str | None, str | None]:
-    """Return the LAG driver to use on a host (``bonding`` or ``openvswitch``), or None and what is missing."""
+    """Return the LAG driver to use on a host, or None and what is missing. ``auto`` is one that channover has."""
+    own: Mapping[str, Trial] = {"bonding": bonding, "openvswitch": OPENVSWITCH.unmet}
     reasons = []
-    for name, unmet in (("bonding", bonding), ("openvswitch", OPENVSWITCH.unmet)):
-        if wish in ("auto", name):
-            reason = unmet(host)
-            if reason is None:
-                return name, None
-            reasons.append(reason)
+    for name in own if wish == "auto" else (wish,):
+        reason = own[name](host) if name in own else _driver_unmet(host, DRIVERS[name])
+        if reason is None:
+            return name, None
+        reasons.append(reason)
     return None, "; ".join(reasons)
+
+
+def _driver_unmet(host: Host, driver: LagDriver) -> str | None:
+    """Say which of the programs that a driver needs a host lacks."""
+    loop = 'for p in "$@"; do command -v "$p" >/dev/null || echo "$p"; done'
+    missing = host.run("sh", "-c", loop, "sh", *driver.needs, quiet=True).stdout.split() if driver.needs else []
+    return f"{host.name} has no {', '.join(missing)}, which the LAG driver {driver.name} needs" if missing else None
 
 
 def likely_lag_driver(host: Host) -> str | None:
