@@ -7,27 +7,43 @@ from typing import TypeVar
 
 import pytest
 
+from channover.errors import BehaviourFailed, ChannoverError, RigError, UsageError
+from channover.hosts.host import Host
 from channover.hosts.lab import Lab
 from channover.measure.file_transfer import Copied, Copies
 from channover.measure.flow import Flow
-from channover.measure.own_values import Counted, Listing
+from channover.measure.own_values import Counted, Listing, Observing, Polled
 from channover.measure.traffic import Traffic, require_multipath
 from channover.model.catalogue import behaviour as find
 from channover.model.link import Link
 from channover.model.registry import fault
-from channover.model.topology import Topology
-from channover.network.lag import HashPolicy, Lag
+from channover.model.topology import Node, Topology, gateway, node, pair, parallel, trio, two_switches
+from channover.network.lag import HashPolicy, LacpRate, Lag
 from channover.network.programs.file_servers import FileProtocol
 from channover.network.tunnel import Tunnel, TunnelEnd
 from channover.observe.bond import LagStatus
 from channover.observe.captures import Listening
+from channover.scenarios.bonds import Bonds
 from channover.scenarios.labs import HostEnd, Multipath, Switched
 from channover.scenarios.loop_lab import Guarded, LoopLab, LoopLabs
 from channover.scenarios.tunnels import LoopSigns, Tunnels
-from channover.verdict.expectation import Expectation, Measured, anything_but, at_least, at_most, between, exactly, near
+from channover.verdict.expectation import (
+    Expectation,
+    Measured,
+    Source,
+    anything_but,
+    at_least,
+    at_most,
+    between,
+    exactly,
+    near,
+)
 from channover.verdict.loop import Form
 
 __all__ = [
+    "BehaviourFailed",
+    "Bonds",
+    "ChannoverError",
     "Copied",
     "Copies",
     "Counted",
@@ -37,8 +53,10 @@ __all__ = [
     "Form",
     "Guarded",
     "HashPolicy",
+    "Host",
     "HostEnd",
     "Lab",
+    "LacpRate",
     "Lag",
     "LagStatus",
     "Link",
@@ -49,21 +67,33 @@ __all__ = [
     "LoopSigns",
     "Measured",
     "Multipath",
+    "Node",
+    "Observing",
+    "Polled",
+    "RigError",
+    "Source",
     "Switched",
     "Traffic",
     "Tunnel",
     "TunnelEnd",
     "Tunnels",
+    "UsageError",
     "anything_but",
     "at_least",
     "at_most",
     "behaviour",
     "between",
     "exactly",
+    "gateway",
     "hash_policy",
     "near",
+    "node",
     "on",
+    "pair",
+    "parallel",
     "require_multipath",
+    "trio",
+    "two_switches",
 ]
 
 _Test = TypeVar("_Test", bound=Callable[..., object])

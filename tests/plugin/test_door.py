@@ -321,3 +321,52 @@ def test_a_broken_package_is_named_where_a_target_is_looked_for(user: pytest.Pyt
     assert done.ret == pytest.ExitCode.USAGE_ERROR
     words = "ERROR: odd-bonds 0.1 (entry point 'odd' of the group channover): ZeroDivisionError: division by zero"
     assert [told for told in done.stderr.lines if told.strip()] == [words]
+
+
+VALUES = """
+from itertools import count
+
+from channover.testing import Source, at_most, near
+
+class Camera(Source):
+    '''Frames that somebody's camera has counted, ten a second.'''
+
+    fixed = False
+
+    def __init__(self):
+        self.frames = []
+
+    def samples(self): return self.frames
+    def calm(self): return self.frames
+    def more(self):
+        self.frames.append(30.0 + len(self.frames) % 2)
+        return len(self.frames) < 500
+    def extend(self): return False
+    def finish(self): pass
+    def disturbed(self, settled): return ""
+
+def test_own_source(observe):
+    assert observe("frames", Camera(), "frames/s") == near(30.5, 0.05)
+
+def test_own_unit(observe):
+    assert observe("temperature", 41.5, "°C") == at_most(70)
+"""
+
+
+def test_own_units_and_own_sources_are_in_results_table_and_report(user: pytest.Pytester) -> None:
+    user.makepyfile(test_values=VALUES)
+    done = run(user)
+    done.assert_outcomes(passed=2)
+    done.stdout.fnmatch_lines([" * frames * 30.* frames/s *passed", " * temperature * 41.5 °C * ≤ 70 *passed"])
+    found = {test.nodeid.split("::")[1]: test.measurements[0] for test in results(user).tests}
+    frames, heat = found["test_own_source"], found["test_own_unit"]
+    assert (frames.unit, heat.unit, heat.value) == ("frames/s", "°C", 41.5)
+    assert frames.settled and frames.samples and frames.uncertainty
+    latest = user.path / "reports" / "latest" / "allure-results"
+    (story,) = [
+        one
+        for path in latest.glob("*-result.json")
+        if (one := json.loads(path.read_text()))["name"] == "test_own_source"
+    ]
+    (samples,) = [one for one in story["attachments"] if one["name"] == "samples of frames (frames/s)"]
+    assert len((latest / samples["source"]).read_text().splitlines()) == frames.samples

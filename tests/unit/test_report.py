@@ -67,7 +67,7 @@ class Terminal(io.StringIO):
 # ---------------------------------------------------------------------------------------------------------- results
 
 numbers = st.none() | st.floats(allow_nan=False, allow_infinity=False)
-units: st.SearchStrategy[Unit] = st.sampled_from(["bit/s", "s", "1", "bytes"])
+units: st.SearchStrategy[Unit] = st.sampled_from(["bit/s", "s", "1", "bytes", "°C", "packets/s"])
 measurements = st.builds(Measurement, st.text(), numbers, units, numbers, numbers, numbers, numbers)
 tests_of_a_run = st.builds(
     TestResult,
@@ -146,6 +146,8 @@ def _set(*keys: Any) -> Callable[[Any, Any], None]:
         (_set("tests", 0, "outcome"), "xfailed", r"\$\.tests\[0\]\.outcome"),
         (_set("tests", 0, "duration"), -1, r"\$\.tests\[0\]\.duration"),
         (_set("tests", 0, "measurements", 0, "unit"), "Mbit/s", r"measurements\[0\]\.unit"),
+        (_set("tests", 0, "measurements", 0, "unit"), "", r"measurements\[0\]\.unit"),
+        (_set("tests", 0, "measurements", 0, "unit"), "two\nlines", r"measurements\[0\]\.unit"),
         (_set("tests", 0, "measurements", 0, "value"), "94.1", r"measurements\[0\]\.value"),
         (_set("tests", 0, "measurements", 0, "value"), True, r"measurements\[0\]\.value"),
         (_set("tests", 0, "measurements", 0, "value"), 10**400, r"no results"),

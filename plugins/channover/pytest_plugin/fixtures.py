@@ -13,7 +13,7 @@ from channover.hosts.lab import Lab
 from channover.measure import own_values
 from channover.measure.file_transfer import Copies
 from channover.measure.flow import Measuring
-from channover.measure.own_values import Counted, Listing
+from channover.measure.own_values import Counted, Listing, Observing
 from channover.measure.record import Record
 from channover.measure.traffic import Traffic
 from channover.model.topology import Topology, pair
@@ -174,6 +174,17 @@ def mptcp(measuring: Measuring) -> Traffic:
 def counted(channover_record: Record) -> Counted:
     """Make a count a value that the report shows with what was expected: ``counted("ports", 2) == 2``."""
     return own_values.counting(channover_record)
+
+
+@pytest.fixture
+def observe(request: pytest.FixtureRequest, channover_record: Record) -> Observing:
+    """Make what was observed a value with a unit: ``observe("temperature", 41.5, "°C") <= 70``; or a function to be sampled."""
+    wanted = request.config.stash[SESSION].settings
+
+    def sampled(name: str, unit: str, samples: list[float]) -> None:
+        evidencing.attach_text(f"samples of {name} ({unit})", "\n".join(map(repr, samples)))
+
+    return Observing(channover_record, wanted.limit, wanted.duration, sampled)
 
 
 @pytest.fixture

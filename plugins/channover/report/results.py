@@ -21,7 +21,8 @@ from channover.report.facts import CableFacts, HostFacts, LeftOut, NicBytes, Pla
 from channover.report.store import write_whole
 from channover.verdict.expectation import Expectation, Rule
 
-Unit = Literal["bit/s", "s", "1", "bytes"]
+Unit = str
+"""``bit/s``, ``s``, ``1`` (a plain number), ``bytes``, or a suite's own, such as ``°C``; rates are never in others."""
 Outcome = Literal["passed", "failed", "error", "skipped"]
 VERSION = 1
 """Of the file's format; it grows when a reader of the former one could misunderstand the new."""

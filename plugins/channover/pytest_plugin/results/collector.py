@@ -67,7 +67,7 @@ def measurement(reading: Reading, article: float | None) -> Measurement:
     return Measurement(
         reading.name,
         reading.estimate.mean,
-        reading.unit,  # type: ignore[arg-type]
+        reading.unit,
         expected.value,
         expected.low,
         expected.high,
