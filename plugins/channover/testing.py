@@ -73,6 +73,7 @@ __all__ = [
     "RigError",
     "Source",
     "Switched",
+    "Topology",
     "Traffic",
     "Tunnel",
     "TunnelEnd",

@@ -25,6 +25,7 @@ from channover.model.topology import pair, trio, two_switches
 from channover.report import waivers
 from channover.targets.base import Target
 from channover.targets.inventory.schema import load
+from tests.support.packages import install
 
 ROOT = Path(__file__).parents[2]
 PLUGINS = Path(channover.__file__).parent.parent
@@ -99,12 +100,14 @@ def test_examples_in_python_are_typed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("block", blocks("python"), ids=str)
 def test_an_example_in_python_is_whole(block: Block) -> None:
-    """It can be run as it stands: the other tests run suites and targets, and what is neither is read as it is used."""
-    kinds = [words for words in ("\ndef test_", "\nclass ", "results = ") if words in block.text]
-    assert len(kinds) == 1, "an example is a suite, a target, or a script that reads results"
+    """It can be run as it stands: other tests run suites, targets and what a package adds; what is neither is read as used."""
+    kinds = [words for words in ("\ndef test_", "\nclass ", "results = ", "behaviours.add(") if words in block.text]
+    assert len(kinds) == 1, "an example is a suite, a target, what a package adds, or a script that reads results"
 
 
-@pytest.mark.parametrize("block", blocks("python", "\ndef test_"), ids=str)
+@pytest.mark.parametrize(
+    "block", [one for one in blocks("python", "\ndef test_") if one.page.name != "extending.md"], ids=str
+)
 def test_an_example_of_a_suite_knows_all_that_it_uses(block: Block, tmp_path: Path) -> None:
     (tmp_path / "test_example.py").write_text(block.text)
     tests = block.text.count("\ndef test_")
@@ -141,6 +144,40 @@ def test_an_example_of_a_target_is_one(block: Block) -> None:
     finally:
         target.close()
     assert target.remarks == []
+
+
+@pytest.mark.lab
+def test_the_package_of_the_page_on_extending_adds_what_it_says(tmp_path: Path) -> None:
+    """Its module, its entry point and its suite, as they stand on the page."""
+    on_page = [block for block in BLOCKS if block.page.name == "extending.md"]
+    project, module, suite = (block.text for block in on_page)
+    source, site = tmp_path / "source", tmp_path / "site"
+    (source / "acme_bonds").mkdir(parents=True)
+    (source / "pyproject.toml").write_text(project)
+    (source / "acme_bonds" / "__init__.py").write_text("")
+    (source / "acme_bonds" / "channover_plugin.py").write_text(module)
+    install(source, site)
+    (tmp_path / "test_acme.py").write_text(suite)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-p",
+            "channover.pytest_plugin.hooks",
+            "--target=acme",
+            "--acme-pod=7",
+            "test_acme.py",
+        ],
+        cwd=tmp_path,
+        env=environment(PYTHONPATH=os.pathsep.join((str(PLUGINS), str(site)))),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0 and " 2 passed" in done.stdout, done.stdout + done.stderr
+    for words in (" ACME-2 ", "round trip", " ms ", "processes"):
+        assert words in done.stdout
 
 
 @pytest.mark.parametrize("block", blocks("yaml"), ids=str)
