@@ -299,7 +299,7 @@ def test_a_rig_error_that_a_test_hid_is_one_all_the_same(
         from channover.errors import RigError
         from channover.testing import behaviour
         from channover.testing import Measured, near
-        from test_expect import Tape, steady
+        from tests.unit.test_expect import Tape, steady
 
         @behaviour("MP-8")
         def test_hidden(channover_record, counted):
@@ -309,7 +309,7 @@ def test_a_rig_error_that_a_test_hid_is_one_all_the_same(
             assert counted("links", 1) == 1
         """
     )
-    monkeypatch.setenv("PYTHONPATH", f"{PLUGINS}:{Path(__file__).parents[1]}")
+    monkeypatch.setenv("PYTHONPATH", f"{PLUGINS}:{Path(__file__).parents[2]}")
     run(user)
     outcome, reason = outcomes(user)["test_hidden"]
     assert outcome == "error" and "INCONCLUSIVE: the processors had 0% of idle time" in reason

@@ -67,6 +67,6 @@ def test_a_lab_in_the_unit_layer_is_refused(pytester: pytest.Pytester, monkeypat
     (unit / "test_it.py").write_text(SUITE.format(marker="lab"))
     (unit.parent / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text())
     (unit.parent / "support").symlink_to(ROOT / "tests" / "support")
-    done = pytester.runpytest_subprocess("-p", "channover.plugin", "tests")
+    done = pytester.runpytest_subprocess("-p", "channover.pytest_plugin.hooks", "tests")
     assert done.ret == pytest.ExitCode.USAGE_ERROR
     done.stderr.fnmatch_lines(["*tests/unit/test_it.py::test_a_lab takes a lab: its place is tests/lab*"])
