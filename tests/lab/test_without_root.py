@@ -23,7 +23,9 @@ import json, os, sys
 from channover.errors import RigError
 from channover.hosts.host import Journal
 from channover.network import addressing, mptcp
-from channover.model.plan import AddressDelete, LinkAdd, Plan, TableAdd
+from channover.model.operations.devices import AddressDelete, LinkAdd
+from channover.model.operations.kernel import TableAdd
+from channover.model.plan import Plan
 from channover.targets.capabilities import CAPABILITIES
 from channover.targets.netns import NetnsTarget
 from channover.model.topology import pair

@@ -56,7 +56,8 @@ from pathlib import Path
 import pytest
 
 from channover.pytest_plugin.fixtures import SESSION
-from channover.model.plan import AddressAdd, Plan
+from channover.model.operations.devices import AddressAdd
+from channover.model.plan import Plan
 from channover.testing import behaviour
 
 @behaviour("LAG-1")

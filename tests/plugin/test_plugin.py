@@ -291,7 +291,8 @@ def test_a_broken_rig_is_an_error_and_a_broken_behaviour_a_failure(user: pytest.
 def test_a_lab_comes_with_the_fixture(user: pytest.Pytester) -> None:
     user.makepyfile(
         """
-        from channover.model.plan import AddressAdd, Plan
+        from channover.model.operations.devices import AddressAdd
+        from channover.model.plan import Plan
         from channover.testing import Lab, behaviour, exactly, on
         from channover.model.topology import Port, gateway
         from channover.verdict.expectation import count
