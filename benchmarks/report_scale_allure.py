@@ -30,7 +30,8 @@ from channover.report.facts import CableFacts, HostFacts, NicFacts, Planned
 from channover.report.results import Measurement, Results, Run, TestResult
 from channover.report.signoff import certificate
 from channover.report.topology_diagram import topology_svg
-from channover.verdict.expectation import Reading, at_least
+from channover.verdict.expectation import at_least
+from channover.verdict.measured import Reading
 from channover.verdict.statistics import Estimate
 
 SECONDS, BYTES = 15.0, 1_500_000_000

@@ -27,18 +27,10 @@ from channover.scenarios.bonds import Bonds
 from channover.scenarios.labs import HostEnd, Multipath, Switched
 from channover.scenarios.loop_lab import Guarded, LoopLab, LoopLabs
 from channover.scenarios.tunnels import LoopSigns, Tunnels
-from channover.verdict.expectation import (
-    Expectation,
-    Measured,
-    Source,
-    anything_but,
-    at_least,
-    at_most,
-    between,
-    exactly,
-    near,
-)
+from channover.verdict.expectation import Expectation, anything_but, at_least, at_most, between, exactly, near
 from channover.verdict.loop import Form
+from channover.verdict.measured import Measured
+from channover.verdict.settling import Source
 
 __all__ = [
     "BehaviourFailed",

@@ -32,7 +32,8 @@ from channover.report.results import Results
 from channover.scenarios import labs as paths
 from channover.scenarios.labs import Multipath
 from channover.targets.netns import NetnsTarget
-from channover.verdict.expectation import Reading, at_least, near
+from channover.verdict.expectation import at_least, near
+from channover.verdict.measured import Reading
 
 ROOT = Path(__file__).parents[2]
 SUITE = """\

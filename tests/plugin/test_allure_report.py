@@ -39,7 +39,8 @@ from channover.report.allure.plot_process import PLACEHOLDER, SAMPLES
 from channover.report.allure.plots import nic_rates_svg
 from channover.report.facts import Planned
 from channover.report.results import Results
-from channover.verdict.expectation import Expectation, Reading, at_least, between
+from channover.verdict.expectation import Expectation, at_least, between
+from channover.verdict.measured import Reading
 from channover.verdict.statistics import Estimate
 from tests.support import runs
 

@@ -295,7 +295,7 @@ def test_a_lab_comes_with_the_fixture(user: pytest.Pytester) -> None:
         from channover.model.plan import Plan
         from channover.testing import Lab, behaviour, exactly, on
         from channover.model.topology import Port, gateway
-        from channover.verdict.expectation import count
+        from channover.verdict.measured import count
 
         @behaviour("MP-8")
         def test_ping(lab: Lab, counted) -> None:

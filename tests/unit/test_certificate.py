@@ -28,7 +28,8 @@ from channover.report.signoff import certificate
 from channover.report.signoff.hardware_table import in_short, items, parts
 from channover.report.topology_diagram import topology_svg
 from channover.report.waivers import Waiver, load
-from channover.verdict.expectation import Reading, near
+from channover.verdict.expectation import near
+from channover.verdict.measured import Reading
 from channover.verdict.statistics import Estimate
 from tests.support import runs
 from tests.support.certificates import Page, written

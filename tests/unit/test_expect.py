@@ -15,19 +15,16 @@ from hypothesis import strategies as st
 from channover.errors import RigError
 from channover.verdict.expectation import (
     Expectation,
-    Measured,
-    Reading,
     anything_but,
     at_least,
     at_most,
     between,
-    count,
     exactly,
-    explanation,
     more_than,
     near,
     quantity,
 )
+from channover.verdict.measured import Measured, Reading, count, explanation
 from channover.verdict.several import Each, Listed
 from channover.verdict.statistics import Estimate
 

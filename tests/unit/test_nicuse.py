@@ -12,7 +12,8 @@ from channover.measure.nic_usage import NicUse
 from channover.model.link import Link
 from channover.network.programs.provenance import Program
 from channover.observe.nics import NicCounters, NicSeries
-from channover.verdict.expectation import count, near
+from channover.verdict.expectation import near
+from channover.verdict.measured import count
 
 FULL = int(Link().rate / 8 * 1514 / 1538 / 10)
 """Bytes of a slice in which a NIC of 100 Mbit/s is full, as counters show them."""

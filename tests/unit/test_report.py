@@ -34,7 +34,8 @@ from channover.report.results import Measurement, Results, Run, TestResult, Unit
 from channover.report.store import run_folder
 from channover.report.terminal import LiveLine, expectation, figure, progress, render, show
 from channover.text import printable, readable
-from channover.verdict.expectation import Expectation, Reading, anything_but, at_least, between, less_than, more_than
+from channover.verdict.expectation import Expectation, anything_but, at_least, between, less_than, more_than
+from channover.verdict.measured import Reading
 from channover.verdict.statistics import Estimate
 from tests.support import runs as made
 

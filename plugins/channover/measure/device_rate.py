@@ -14,7 +14,7 @@ from channover.observe.nics import Sampler
 
 @dataclass
 class DeviceRate:
-    """The received rate of a device, in bit/s of what it hands on (:class:`channover.verdict.expectation.Source`)."""
+    """The received rate of a device, in bit/s of what it hands on (:class:`channover.verdict.settling.Source`)."""
 
     name: str
     sampler: Sampler

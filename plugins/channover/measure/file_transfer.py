@@ -19,7 +19,7 @@ from channover.observe.nics import Sampler
 from channover.observe.own_connections import own_connections
 from channover.observe.sockets import MPTCP_COMMAND, TCP_COMMAND
 from channover.observe.trace import Trace
-from channover.verdict.expectation import Measured, count
+from channover.verdict.measured import Measured, count
 from channover.verdict.several import Each
 from channover.verdict.statistics import Estimate
 

@@ -21,7 +21,8 @@ from channover.observe.counters import Counters, Processors, processors
 from channover.observe.nics import NicSeries, Sampler
 from channover.observe.sockets import Subflow
 from channover.observe.trace import Pair, Trace
-from channover.verdict.expectation import CALM, Measured, Reading, Source, count
+from channover.verdict.measured import Measured, Reading, count
+from channover.verdict.settling import CALM, Source
 from channover.verdict.several import Each
 from channover.verdict.statistics import estimate, settled_part
 
@@ -69,7 +70,7 @@ class Measuring:
 
 @dataclass(eq=False)
 class Flow:
-    """Traffic between hosts, measured while it runs (:class:`channover.verdict.expectation.Source`).
+    """Traffic between hosts, measured while it runs (:class:`channover.verdict.settling.Source`).
 
     The first comparison of :attr:`goodput` ends it, as soon as the verdict is settled. What tells of its end, such as
     :attr:`nics_used`, ends it as well, once enough was measured. Of flows that run at once the time counts in which all
@@ -290,7 +291,7 @@ class Flow:
 
     @property
     def _measured_enough(self) -> bool:
-        """Whether a comparison to come will have the samples that it takes: see :mod:`channover.verdict.expectation`."""
+        """Whether a comparison to come will have the samples that it takes: see :mod:`channover.verdict.settling`."""
         calm = self.calm()
         found = estimate(settled_part(calm))
         return not self.fixed and len(calm) >= CALM and found.half <= EXACT * found.mean

@@ -9,7 +9,7 @@ from statistics import median
 from channover.hosts.host import Host
 from channover.model.link import Link
 from channover.observe.nics import NicCounters, NicSeries
-from channover.verdict.expectation import Measured
+from channover.verdict.measured import Measured
 from channover.verdict.several import Each
 
 USED_SHARE = 0.02

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 from channover.errors import UsageError
 from channover.measure.record import Record
-from channover.verdict.expectation import Measured, Reading, Source, count
+from channover.verdict.measured import Measured, Reading, count
+from channover.verdict.settling import Source
 from channover.verdict.several import Listed
 
 Counted = Callable[[str, float], Measured]
@@ -23,7 +24,7 @@ _UNIT = re.compile(r"[^\s\x00-\x1f\x7f](?:[^\x00-\x1f\x7f]{0,22}[^\s\x00-\x1f\x7
 class Polled:
     """Samples that a function gives, one every so often (seconds), until the verdict settles or the limit (seconds) is over.
 
-    It is a :class:`channover.verdict.expectation.Source`. ``fixed`` says that it is polled to the limit, settled or not.
+    It is a :class:`channover.verdict.settling.Source`. ``fixed`` says that it is polled to the limit, settled or not.
     """
 
     take: Callable[[], float]

@@ -12,7 +12,7 @@ from channover.measure.flow import Flow
 from channover.model.catalogue import Behaviour
 from channover.observe.bond import LagStatus
 from channover.report.facts import NicBytes
-from channover.verdict.expectation import Reading
+from channover.verdict.measured import Reading
 
 
 @dataclass

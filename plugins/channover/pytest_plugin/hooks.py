@@ -64,7 +64,8 @@ from channover.pytest_plugin.testbed import Rigging
 from channover.report.signoff.masking import Masker
 from channover.report.terminal import show
 from channover.run.environment import Session, target_of
-from channover.verdict.expectation import Measured, Reading, explanation, quantity
+from channover.verdict.expectation import quantity
+from channover.verdict.measured import Measured, Reading, explanation
 from channover.verdict.several import Each, Listed
 
 __all__ = [

@@ -27,8 +27,8 @@ from channover.network.tunnel import Tunnel, TunnelEnd
 from channover.observe.nics import Sampler
 from channover.observe.sockets import subflows
 from channover.scenarios.tunnels import LoopSigns, Tunnels, all_applied
-from channover.verdict.expectation import Measured
 from channover.verdict.loop import Form
+from channover.verdict.measured import Measured
 
 LOOP_ENDPOINT = 40
 """The id of the endpoint that a tool adds for the tunnel's address: above those of the lab's NICs."""

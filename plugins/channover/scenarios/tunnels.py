@@ -25,8 +25,8 @@ from channover.network.tunnel import Tunnel, TunnelEnd, through, way_back
 from channover.observe.nics import NicSeries, Sampler
 from channover.observe.sockets import subflows
 from channover.scenarios.labs import HostEnd, Multipath
-from channover.verdict.expectation import Measured, count
 from channover.verdict.loop import Form, LoopFinding, loops
+from channover.verdict.measured import Measured, count
 
 LOAD_PORT = PORTS[-1]
 """TCP and UDP port of a background load."""

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, TypeGuard
 
-from channover.verdict.expectation import Expectation, Measured, Reading, at_least, count, exactly
+from channover.verdict.expectation import Expectation, at_least, exactly
+from channover.verdict.measured import Measured, Reading, count
 
 MOST = 16
 """How many things an explanation names."""

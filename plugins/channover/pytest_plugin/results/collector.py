@@ -25,7 +25,7 @@ from channover.report.signoff.masking import Masker
 from channover.report.store import open_folder
 from channover.run.settings import Settings
 from channover.text import printable
-from channover.verdict.expectation import Reading
+from channover.verdict.measured import Reading
 from channover.verdict.statistics import CONFIDENCE
 
 RIG_BROKE = "channover_rig_broke"

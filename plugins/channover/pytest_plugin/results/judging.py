@@ -10,7 +10,7 @@ import pytest
 from channover.errors import NotAllowed, RigError
 from channover.measure.record import Record
 from channover.pytest_plugin.fixtures import RECORD
-from channover.verdict.expectation import Reading, explanation
+from channover.verdict.measured import Reading, explanation
 
 WANTED = "it was compared, so it counts, without an assert too; where that is wanted, write != or == anything_but(…)"
 INSTEAD = 'compare what shows it, as in assert flow.goodput == near(…) or assert counted("ports", 2) == 2'

@@ -13,7 +13,8 @@ from html import escape
 
 from channover.model.catalogue import Behaviour
 from channover.text import printable
-from channover.verdict.expectation import Reading, quantity
+from channover.verdict.expectation import quantity
+from channover.verdict.measured import Reading
 
 PLOT = "plot:"
 """What begins the address of a picture that is an attachment of the test; the report holds it in the page itself."""

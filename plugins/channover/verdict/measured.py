@@ -1,0 +1,201 @@
+"""Values that a test compares with what it expects, and what the comparisons showed.
+
+``assert flow.goodput == near(link.tcp_goodput)`` reads as it is meant: the value goes on being measured until its
+confidence interval lies inside what is expected (it holds) or outside (it does not), or until the deadline.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+
+from channover.errors import RigError
+from channover.verdict.expectation import (
+    Expectation,
+    anything_but,
+    at_least,
+    at_most,
+    exactly,
+    less_than,
+    more_than,
+    quantity,
+)
+from channover.verdict.settling import Source, ended, settle
+from channover.verdict.statistics import Estimate
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A comparison that was made: the value, what was expected, and whether it held.
+
+    ``undecided`` says why it is no verdict, and is empty where it is one. ``explained`` is what was seen where it did not
+    hold. ``about`` is what was measured, None for a number of the test's own.
+    """
+
+    name: str
+    unit: str
+    estimate: Estimate
+    expectation: Expectation
+    held: bool
+    settled: bool
+    undecided: str = ""
+    explained: tuple[str, ...] = field(default=(), repr=False)
+    about: object = field(default=None, compare=False, repr=False)
+
+    @property
+    def missed(self) -> bool:
+        """Whether it is a verdict against what was expected."""
+        return not (self.held or self.undecided)
+
+    def __str__(self) -> str:
+        return f"{_stated(self.name, self.unit, self.estimate)}, expected {self.expectation.text(self.unit)}"
+
+
+def explanation(readings: Iterable[Reading]) -> list[str]:
+    """Return, line by line, which of some comparisons did not hold, and what was seen; nothing where all held."""
+    missed = [reading for reading in readings if reading.missed]
+    lines = [str(reading) for reading in missed]
+    if not all(reading.settled for reading in missed):
+        lines.append("inconclusive: decided by the mean")
+    return lines + list(dict.fromkeys(line for reading in missed for line in reading.explained))
+
+
+@dataclass
+class Measured:
+    """A value that can be compared with an :class:`Expectation`. ``record`` is told of every comparison.
+
+    A value is either known (``known``) or still being measured (``source``); ``about`` is what it was measured of. Where
+    it is ``of_rig``, what the test itself was to do, it is never a verdict on a behaviour that it is not as expected.
+    """
+
+    name: str
+    unit: str = "bit/s"
+    source: Source | None = None
+    known: Estimate | None = None
+    record: Callable[[Reading], None] = field(default=lambda _: None, repr=False)
+    explain: Callable[[], str] = field(default=lambda: "", repr=False)
+    about: object = field(default=None, repr=False)
+    of_rig: bool = False
+    last: Reading | None = None
+
+    @property
+    def value(self) -> float:
+        """The mean. Ends the measurement where it still runs."""
+        return self.result().mean
+
+    def result(self) -> Estimate:
+        """Return the estimate. Ends the measurement where it still runs."""
+        if self.known is None:
+            assert self.source is not None
+            self.known = ended(self.source, self.source.samples())
+        return self.known
+
+    def compare(self, expectation: Expectation) -> Reading:
+        """Compare, measuring for as long as it takes, and record the comparison.
+
+        Raises RigError where the verdict would be against the behaviour and the rig was too disturbed for one, and where
+        more was read than theory allows.
+        """
+        source = self.source if self.known is None else None
+        found = self._read(expectation)
+        undecided = self._undecided(source, found)
+        found = replace(found, undecided=undecided)
+        self.last = replace(found, explained=self._explained() if found.missed else ())
+        self.record(self.last)
+        if undecided:
+            raise RigError(undecided)
+        return self.last
+
+    def _read(self, expectation: Expectation) -> Reading:
+        settled = True
+        if self.known is None:
+            assert self.source is not None
+            self.known, settled = settle(self.source, expectation)
+        found = self.known
+        held = expectation.holds(found.mean)
+        return Reading(self.name, self.unit, found, expectation, held, settled, about=self.about)
+
+    def _undecided(self, source: Source | None, found: Reading) -> str:
+        """Say why what was found is no verdict, or nothing."""
+        if self.of_rig and not found.held:
+            return f"{found}: INCONCLUSIVE: the lab did not do what was asked of it"
+        if source is None:
+            return ""
+        if not found.held and (cause := source.disturbed(found.settled)):
+            return f"{found}: INCONCLUSIVE: {cause}"
+        if not found.expectation.possible(found.estimate.mean):
+            theory = quantity(found.expectation.value or 0.0, self.unit)
+            return (
+                f"{self!r}, of the {theory} that the wire allows: INCONCLUSIVE: the receivers gave their figures late"
+            )
+        return ""
+
+    def _explained(self) -> tuple[str, ...]:
+        try:
+            return tuple(self.explain().splitlines())
+        except RigError as error:  # a verdict stands though its host says no more
+            return (f"not explained: {error}",)
+
+    def __eq__(self, other: object) -> bool:
+        return self.compare(self._expected(other)).held
+
+    def __ne__(self, other: object) -> bool:
+        return self.compare(anything_but(self._expected(other))).held
+
+    def __ge__(self, other: float) -> bool:
+        return self.compare(at_least(self._number(other))).held
+
+    def __le__(self, other: float) -> bool:
+        return self.compare(at_most(self._number(other))).held
+
+    def __gt__(self, other: float) -> bool:
+        self._require_exact(">", "at_least")
+        return self.compare(more_than(self._number(other))).held
+
+    def __lt__(self, other: float) -> bool:
+        self._require_exact("<", "at_most")
+        return self.compare(less_than(self._number(other))).held
+
+    def _expected(self, other: object) -> Expectation:
+        return other if isinstance(other, Expectation) else exactly(self._number(other))
+
+    def _number(self, other: object) -> float:
+        if isinstance(other, (int, float)):
+            return float(other)
+        raise TypeError(
+            f"{self.name} cannot be compared so with {other!r}: ==, != take an expectation or a number, the others a number"
+        )
+
+    def _require_exact(self, sign: str, word: str) -> None:
+        if self.source is not None or (self.known is not None and self.known.half):
+            raise TypeError(
+                f"{self.name} is known to within an interval, which lies on no side of its own border: "
+                f"write == {word}(…) instead of {sign}"
+            )
+
+    def __bool__(self) -> bool:
+        raise TypeError(f"{self!r} has no truth value: compare it, as in == 2, >= 1 or == near(…)")
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def scaled(self, factor: float, name: str, unit: str) -> Measured:
+        """Return the value times a factor, under another name."""
+        found = self.result()
+        known = Estimate(found.mean * factor, found.half * abs(factor), found.samples)
+        return replace(self, name=name, unit=unit, known=known, source=None)
+
+    def __repr__(self) -> str:
+        return f"{self.name}: still being measured" if self.known is None else _stated(self.name, self.unit, self.known)
+
+
+def _stated(name: str, unit: str, found: Estimate) -> str:
+    text = quantity(found.mean, unit)
+    if 0 < found.half < math.inf:
+        text += f" ± {quantity(found.half, unit)}"
+    return f"{name} of {text}"
+
+
+def count(name: str, number: float, record: Callable[[Reading], None], unit: str = "1") -> Measured:
+    """Return a value that is known exactly: a number of NICs, of subflows, of bytes."""
+    return Measured(name, unit, known=Estimate(float(number), 0.0, 1), record=record)
