@@ -19,7 +19,9 @@ from channover.hosts.host import Journal, until
 from channover.measure import cpu_lock as slot
 from channover.measure.activity import UnderWay
 from channover.measure.cpu_lock import measuring_slot
-from channover.measure.flow import Flow, Measuring
+from channover.measure.flow import Flow
+from channover.measure.measurement import Measuring
+from channover.measure.running.together import FlowRun
 from channover.measure.traffic import Traffic, require_multipath
 from channover.model.link import Link
 from channover.model.operations.kernel import TableAdd
@@ -87,7 +89,7 @@ def test_a_flow_in_the_background(multipath, tcp):
     background = tcp(multipath.left, multipath.right)
     flow = tcp(multipath.right, multipath.left)
     assert flow.goodput == between(0.8 * multipath.link.rate, multipath.link.rate)
-    assert background.transfers[0].running
+    assert background.programs.transfers[0].running
 """
 HOLDER = """
 import sys
@@ -119,10 +121,10 @@ def started(multipath: Multipath, protocol: Protocol, with_: Measuring | None = 
     """A flow from left to right that has had some slices, and that leaves nothing running."""
     flow = Traffic(protocol, with_ or measuring())(multipath.left, multipath.right, **options)
     try:
-        until(lambda: len(flow.samples()) >= 3, "three slices", 20)
+        until(lambda: len(flow.run.samples()) >= 3, "three slices", 20)
         yield flow
     finally:
-        flow.abandon()
+        flow.run.abandon()
 
 
 def run(folder: Path, suite: str, *options: str) -> subprocess.CompletedProcess[str]:
@@ -163,35 +165,36 @@ def test_of_flows_at_once_the_time_counts_in_which_all_run(multipath: Multipath)
     make = Traffic(Protocol.UDP, shared)
     first = make(multipath.left, multipath.right, offered=95e6)
     try:
-        until(lambda: len(first.samples()) >= 10, "a second alone", 20)
+        until(lambda: len(first.run.samples()) >= 10, "a second alone", 20)
         second = make(multipath.left, multipath.right, offered=95e6)
         assert first.nics.carried(multipath.left.host)["a"] > 0
-        alone = first.transfers[0].rates()[:10]
+        alone = first.programs.transfers[0].rates()[:10]
         assert max(alone) > 90e6
-        assert max(first.samples()[3:]) < 85e6, "the second one's datagrams take their share"
-        assert abs(len(first.samples()) - len(second.samples())) < 10
-        assert not first._open and not second._open
-        ports = {one.load.port for one in (*first.transfers, *second.transfers)}
+        assert max(first.run.samples()[3:]) < 85e6, "the second one's datagrams take their share"
+        assert abs(len(first.run.samples()) - len(second.run.samples())) < 10
+        assert not first.run.is_open and not second.run.is_open
+        ports = {one.load.port for one in (*first.programs.transfers, *second.programs.transfers)}
         assert len(ports) == 2
     finally:
-        for flow in list(shared.under_way):
-            flow.abandon()
+        for run in list(shared.under_way):
+            assert isinstance(run, FlowRun)
+            run.abandon()
 
 
 def dead(flow: Flow) -> bool:
-    return all(one.poll() is not None for each in flow.transfers for one in (each.client, each.server))
+    return all(one.poll() is not None for each in flow.programs.transfers for one in (each.client, each.server))
 
 
 @pytest.mark.lab
 def test_a_flow_that_is_given_up_leaves_nothing_running(multipath: Multipath) -> None:
     with started(multipath, Protocol.TCP) as flow, pytest.raises(ZeroDivisionError):
-        flow.transfers[0].client.signal(signal.SIGSTOP)  # one that does not listen is ended all the same
+        flow.programs.transfers[0].client.signal(signal.SIGSTOP)  # one that does not listen is ended all the same
         try:
             raise ZeroDivisionError
         finally:
-            flow.abandon()
+            flow.run.abandon()
     assert dead(flow)
-    assert all(sampler._process.poll() is not None for sampler in flow._samplers.values())
+    assert all(sampler._process.poll() is not None for sampler in flow.programs.samplers.values())
     assert not flow.measuring.under_way
     with started(multipath, Protocol.TCP) as after:
         assert after.nics.carried(multipath.left.host)["a"] > 100_000
@@ -206,7 +209,7 @@ def test_a_flow_whose_second_pair_cannot_start_leaves_the_first_one_s_programs_t
         ends = multipath.left, multipath.right
         with pytest.raises(RigError, match="Address already in use"):
             Traffic(Protocol.TCP, shared).between([ends, ends])
-        assert shared.under_way == [first]
+        assert shared.under_way == [first.run]
         running = multipath.right.host.run("sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '").stdout
         assert "-p 5201" in running and "-p 5202" not in running
         assert first.goodput == near(Link().tcp_goodput, 0.05)
@@ -223,13 +226,13 @@ def test_a_program_that_dies_by_a_signal_is_a_broken_rig(
     options: dict[str, Any] = {"offered": 50e6, "payload": 2000} if protocol is Protocol.UDP else {}
     with started(multipath, protocol, **options) as flow:
         if protocol is Protocol.UDP:
-            assert "warning" in flow.transfers[0].client.stderr
-        getattr(flow.transfers[0], end).signal(number)
+            assert "warning" in flow.programs.transfers[0].client.stderr
+        getattr(flow.programs.transfers[0], end).signal(number)
         where = "left: iperf3 to" if end == "client" else "right: iperf3's server on"
         with pytest.raises(RigError, match=rf"^{where} .*was ended by {number.name}\b[^\n]*$") as raised:
             assert flow.goodput == at_least(1.0)
         assert "warning" not in str(raised.value)
-        assert not flow.notes, "it was not started again"
+        assert not flow.programs.notes, "it was not started again"
 
 
 @pytest.mark.lab
@@ -239,7 +242,7 @@ def test_a_program_that_dies_beside_the_flow_that_is_compared_is_a_broken_rig(mu
         started(multipath, Protocol.UDP, shared, offered=10e6) as background,
         started(multipath, Protocol.TCP, shared) as flow,
     ):
-        background.transfers[0].client.signal(signal.SIGKILL)
+        background.programs.transfers[0].client.signal(signal.SIGKILL)
         with pytest.raises(RigError, match="was ended by SIGKILL"):
             assert flow.goodput == at_least(1.0)
 
@@ -247,7 +250,7 @@ def test_a_program_that_dies_beside_the_flow_that_is_compared_is_a_broken_rig(mu
 @pytest.mark.lab
 def test_somebody_else_s_interrupt_is_a_broken_rig(multipath: Multipath) -> None:
     with started(multipath, Protocol.TCP) as flow:
-        flow.transfers[0].client.signal(signal.SIGTERM)
+        flow.programs.transfers[0].client.signal(signal.SIGTERM)
         with pytest.raises(RigError, match="the client has terminated, by a signal that came from elsewhere"):
             assert flow.goodput == at_least(1.0)
 
@@ -256,7 +259,7 @@ def test_somebody_else_s_interrupt_is_a_broken_rig(multipath: Multipath) -> None
 @pytest.mark.parametrize("end", ["client", "server"])
 def test_a_program_that_stands_still_is_a_broken_rig(multipath: Multipath, end: str) -> None:
     with started(multipath, Protocol.TCP) as flow:
-        getattr(flow.transfers[0], end).signal(signal.SIGSTOP)
+        getattr(flow.programs.transfers[0], end).signal(signal.SIGSTOP)
         with pytest.raises(
             RigError, match=r"did not end within \ds: it is stopped, by SIGSTOP or a debugger$".replace("ds", "d s")
         ):
@@ -272,7 +275,7 @@ def test_a_tcp_flow_counts_too_and_only_its_own_time(multipath: Multipath) -> No
             pass
         assert flow.counted(multipath.left.host)["TcpOutSegs"] == sent
         with pytest.raises(RigError, match="beyond was not watched during this flow: name it in watched="):
-            flow.trace.counted("beyond")
+            flow.programs.trace.counted("beyond")
 
 
 PLAIN_LISTENER = """
@@ -293,7 +296,7 @@ def test_another_program_s_fallback_is_a_remark_and_no_failure(multipath: Multip
         assert flow.goodput == at_least(1.75e8, theory=2 * Link().mptcp_goodput)
         require_multipath(flow)
         assert flow.counted(multipath.left.host)["MPTcpExtMPCapableFallbackSYNACK"] == 1
-        assert any("left: a connection of another program was no MPTCP" in note for note in flow.notes)
+        assert any("left: a connection of another program was no MPTCP" in note for note in flow.programs.notes)
     (reading,) = [one for one in readings if "fell back" in one.name]
     assert (reading.estimate.mean, reading.held) == (0, True)
 

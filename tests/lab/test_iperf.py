@@ -11,7 +11,7 @@ import pytest
 from channover.errors import RigError
 from channover.hosts.host import until
 from channover.hosts.lab import Lab
-from channover.measure.flow import Measuring
+from channover.measure.measurement import Measuring
 from channover.measure.traffic import Traffic
 from channover.model.link import Link
 from channover.model.operations.devices import AddressAdd
@@ -154,9 +154,9 @@ def test_datagrams_that_the_receiver_itself_loses_are_no_verdict(addressed: Lab)
 
     def halting() -> None:
         while not over.wait(0.1):
-            flow.transfers[0].server.signal(signal.SIGSTOP)
+            flow.programs.transfers[0].server.signal(signal.SIGSTOP)
             over.wait(0.1)
-            flow.transfers[0].server.signal(signal.SIGCONT)
+            flow.programs.transfers[0].server.signal(signal.SIGCONT)
 
     thread = Thread(target=halting)
     thread.start()
@@ -166,7 +166,7 @@ def test_datagrams_that_the_receiver_itself_loses_are_no_verdict(addressed: Lab)
     finally:
         over.set()
         thread.join()
-        flow.abandon()
+        flow.run.abandon()
 
 
 @pytest.mark.lab
@@ -182,16 +182,16 @@ def test_a_subflow_that_is_reset_on_the_way_was_established_and_is_told(two_host
     ends = [HostEnd(host, two_hosts.address(Port(host.name, "a"))) for host in two_hosts.hosts.values()]
     flow = Traffic(Protocol.MPTCP, Measuring(Link(), duration=None, limit=6.0))(*ends)
     try:
-        assert flow.more()
+        assert flow.run.measurement.more()
         (joined,) = [one for one in subflows(two_hosts.left) if one.join and one.bytes_sent > 100_000]
         rule = f"ip saddr {joined.source} tcp sport {joined.source_port} reject with tcp reset"
         words = f"chain c {{ type filter hook output priority 0; {rule}; }}"
         two_hosts.left.apply(Plan("a middlebox", (TableAdd("middlebox", words),)))
         until(lambda: joined.pair not in {one.pair for one in subflows(two_hosts.left)}, "the reset", 5)
         assert flow.established(two_hosts.left) == 2
-        assert any(f"left: {joined} had ended before the traffic did" in note for note in flow.notes)
+        assert any(f"left: {joined} had ended before the traffic did" in note for note in flow.programs.notes)
     finally:
-        flow.abandon()
+        flow.run.abandon()
 
 
 @pytest.mark.lab

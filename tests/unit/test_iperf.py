@@ -12,7 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from iperf3 import TestResult as Witness  # pytest would collect it by its own name
 
-from channover.measure.flow import Flow, Measuring
+from channover.measure.flow import Flow
+from channover.measure.measurement import Measuring
+from channover.measure.running.programs import Programs
+from channover.measure.running.slices import Slices
+from channover.measure.running.together import FlowRun
 from channover.model.link import Link
 from channover.network.programs.iperf import Load, Protocol, Transfer
 from channover.network.programs.iperf_output import SLICE, Slice, even_rates, parse_slices, read_report
@@ -209,7 +213,9 @@ def test_what_several_transfers_lost_is_a_share_of_what_all_sent() -> None:
         Transfer(load, host, host, Ended(slice_.format(lost, sent)), Ended("{}"))
         for lost, sent in ((10, 100), (0, 900))
     ]
-    flow = Flow("two", Protocol.UDP, Measuring(Link(), duration=None, limit=3.0), transfers, _open=False)
+    run = FlowRun("two", Programs(Protocol.UDP, Measuring(Link(), duration=None, limit=3.0), transfers))
+    run.measurement.is_open = False
+    flow = Flow(run)
     assert flow.lost == 0.01
     transfers[0].server.stdout, transfers[1].server.stdout = slice_.format(0, 0), slice_.format(0, 0)  # type: ignore[misc]
     for transfer in transfers:
@@ -240,9 +246,9 @@ def test_transfers_that_began_one_after_the_other_are_summed_from_where_all_had_
     load = Load(Protocol.TCP, "10.0.0.2")
     host: Any = None
     transfers = [Transfer(load, host, host, server, Ended("{}")) for server in servers]
-    flow = Flow("two", Protocol.TCP, Measuring(Link(), duration=None, limit=3.0), transfers)
+    slices = Slices(Programs(Protocol.TCP, Measuring(Link(), duration=None, limit=3.0), transfers))
     found = []
     for first, second in ((3, 0), (4, 1), (6, 3)):
         servers[0].stdout, servers[1].stdout = "".join(lines[:first]), "".join(later[:second])
-        found.append(flow.samples())
+        found.append(slices.samples())
     assert found == [[], [90e6], [90e6, 90e6, 90e6]]

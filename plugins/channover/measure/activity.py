@@ -9,9 +9,6 @@ from typing import Protocol as Role
 
 from channover.hosts.host import Host
 
-EXTENSION = 3.0
-"""How many times its limit something is measured where the verdict would be against the behaviour and has not settled."""
-
 
 class End(Role):
     """One end of what is measured: a host and the address by which the other end knows it."""

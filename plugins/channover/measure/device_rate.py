@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 
-from channover.measure.activity import EXTENSION
-from channover.measure.flow import Measuring
+from channover.measure.measurement import Measurement, Measuring, Rates
 from channover.measure.record import Record
 from channover.observe.counters import Processors, processors
 from channover.observe.nics import Sampler
@@ -14,62 +12,51 @@ from channover.observe.nics import Sampler
 
 @dataclass
 class DeviceRate:
-    """The received rate of a device, in bit/s of what it hands on (:class:`channover.verdict.settling.Source`)."""
+    """The received rate of a device, in bit/s of what it hands on (:class:`channover.measure.measurement.Rates`)."""
 
     name: str
     sampler: Sampler
     device: str
     measuring: Measuring
     record: Record
-    seconds: float = 0.0
-    started: float = field(default_factory=time.monotonic)
+    measurement: Measurement = field(init=False)
+    disturbed_for: float = 0.0
     _processors: Processors = field(init=False)
     _seen: int = 0
-    _open: bool = True
-    limit: float = 0.0
 
     def __post_init__(self) -> None:
+        self.measurement = Measurement(self.name, self.measuring, self)
         self._processors = processors(self.sampler.host)
-        self.limit = self.measuring.duration or self.measuring.limit
 
-    @property
-    def elapsed(self) -> float:
-        return self.seconds or time.monotonic() - self.started
+    def samples(self) -> list[float]:
+        """Return the rates so far, in bit/s."""
+        return list(self.sampler.so_far().rate(self.device, "rx"))
 
-    @property
-    def fixed(self) -> bool:
-        return self.measuring.duration is not None
+    def calm(self) -> list[float]:
+        """Return all of them: which were disturbed is not known."""
+        return self.samples()
+
+    def take(self) -> bool:
+        """Say whether a sample was taken since this was asked last."""
+        taken, self._seen = self.sampler.taken > self._seen, self.sampler.taken
+        return taken
+
+    def runs(self) -> bool:
+        """Say that there will be more: a device is there as long as its tunnel."""
+        return True
 
     def disturbed(self, settled: bool) -> str:
+        """Say that the host's processors had no pause, where the verdict has not settled; or nothing."""
         starved = processors(self.sampler.host).starved_since(self._processors)
         return "" if settled else starved
 
-    def calm(self) -> list[float]:
-        return self.samples()
-
-    def samples(self) -> list[float]:
-        return list(self.sampler.so_far().rate(self.device, "rx"))
-
-    def more(self) -> bool:
-        while self._open and self.elapsed <= self.limit:
-            self.measuring.progress(self)
-            if self.sampler.taken > self._seen:
-                self._seen = self.sampler.taken
-                return True
-            time.sleep(0.03)
-        return False
-
-    def extend(self) -> bool:
-        longest = EXTENSION * self.measuring.limit
-        if not self._open or self.limit == longest:
-            return False
-        self.limit = longest
-        return True
-
     def finish(self) -> None:
-        if self._open:
-            self._open = False
+        """End the sampler, and count its time as traffic. Raises RigError."""
+        if self.measurement.is_open:
+            self.measurement.is_open = False
             self.sampler.stop()
-            self.seconds = self.elapsed
-            self.record.traffic += self.seconds
-            self.measuring.progress(self)
+            self.record.traffic += self.measurement.over()
+            self.measuring.progress(self.measurement)
+
+
+_: type[Rates] = DeviceRate

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from channover.errors import RigError
 from channover.hosts.host import Host, each
 from channover.measure.activity import End, Waiting
-from channover.measure.flow import Measuring
+from channover.measure.measurement import Measuring
 from channover.measure.nic_usage import NicUse
 from channover.network.programs.file_servers import Copy, Copying, FileProtocol, FileServer, serve, start_copy
 from channover.network.programs.provenance import Program, running

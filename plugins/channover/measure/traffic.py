@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from channover.errors import BehaviourFailed
 from channover.hosts.host import Host
 from channover.measure.activity import End
 from channover.measure.file_transfer import Copied
-from channover.measure.flow import Flow, Measuring
+from channover.measure.flow import Flow, FlowEvents
+from channover.measure.measurement import Measuring
 from channover.network.programs.iperf import Load, Protocol
 from channover.verdict.expectation import exactly
 
@@ -21,6 +22,7 @@ class Traffic:
 
     protocol: Protocol
     measuring: Measuring
+    events: FlowEvents = field(default=FlowEvents(), repr=False)
 
     def __call__(
         self,
@@ -72,7 +74,7 @@ class Traffic:
         ]
         first = f"{pairs[0][0].host.name}→{pairs[0][1].host.name}"
         name = f"{self.protocol.value} {first}" + (f" and {len(pairs) - 1} more" if len(pairs) > 1 else "")
-        return Flow.start(name, loads, self.measuring, watched)
+        return Flow.start(name, loads, self.measuring, watched, self.events)
 
     def _bound(self, source: End) -> str | None:
         # An MPTCP client names one address only, and leaves its own to the kernel (article, stage 2).

@@ -12,7 +12,8 @@ from channover.errors import UsageError
 from channover.hosts.lab import Lab
 from channover.measure import own_values
 from channover.measure.file_transfer import Copies
-from channover.measure.flow import Measuring
+from channover.measure.flow import FlowEvents
+from channover.measure.measurement import Measuring
 from channover.measure.own_values import Counted, Listing, Observing
 from channover.measure.record import Record
 from channover.measure.traffic import Traffic
@@ -136,38 +137,40 @@ def measuring(request: pytest.FixtureRequest, lab: Lab, channover_record: Record
         processors=own_processors if session.settings.emulated else None,
         on_this_machine=session.settings.emulated and not session.settings.place.dry_run,
         record=channover_record.readings.append,
-        opened=channover_record.flows.append,
-        progress=lambda flow: progress(channover_record, flow),
-        closed=lambda flow: evidencing.of_flow(channover_record, flow),
-        explain=evidencing.explain,
+        progress=lambda one: progress(channover_record, one),
         step=channover_record.journal.scope,
     )
     yield made
     try:
         for flow in channover_record.flows:
             if not channover_record.failed:
-                flow.leave()
+                flow.run.leave()
     finally:
         for flow in channover_record.flows:
-            flow.abandon()
+            flow.run.abandon()
+
+
+def _traffic(protocol: Protocol, measuring: Measuring, record: Record) -> Traffic:
+    events = FlowEvents(record.flows.append, lambda flow: evidencing.of_flow(record, flow), evidencing.explain)
+    return Traffic(protocol, measuring, events)
 
 
 @pytest.fixture
-def tcp(measuring: Measuring) -> Traffic:
+def tcp(measuring: Measuring, channover_record: Record) -> Traffic:
     """Send TCP from one end to another: a flow that is measured while it runs."""
-    return Traffic(Protocol.TCP, measuring)
+    return _traffic(Protocol.TCP, measuring, channover_record)
 
 
 @pytest.fixture
-def udp(measuring: Measuring) -> Traffic:
+def udp(measuring: Measuring, channover_record: Record) -> Traffic:
     """Send UDP at an offered rate (bit/s) from one end to another."""
-    return Traffic(Protocol.UDP, measuring)
+    return _traffic(Protocol.UDP, measuring, channover_record)
 
 
 @pytest.fixture
-def mptcp(measuring: Measuring) -> Traffic:
+def mptcp(measuring: Measuring, channover_record: Record) -> Traffic:
     """Send over Multipath TCP from one end to another."""
-    return Traffic(Protocol.MPTCP, measuring)
+    return _traffic(Protocol.MPTCP, measuring, channover_record)
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from channover.errors import RigError, UsageError
 from channover.hosts.host import Host
 from channover.measure.activity import End
 from channover.measure.device_rate import DeviceRate
-from channover.measure.flow import Flow, Measuring
+from channover.measure.flow import Flow
+from channover.measure.measurement import Measuring
 from channover.measure.record import Record
 from channover.model.link import Link
 from channover.model.plan import Plan
@@ -197,7 +198,9 @@ class Tunnels:
         device = tunnel.server.device
         return Measured(
             name,
-            source=DeviceRate(name, Sampler(tunnel.server.host, [device]), device, self.measuring, self.record),
+            source=DeviceRate(
+                name, Sampler(tunnel.server.host, [device]), device, self.measuring, self.record
+            ).measurement,
             record=self.record.readings.append,
             explain=lambda: str(self.signs(tunnel)),
         )

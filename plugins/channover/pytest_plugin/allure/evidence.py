@@ -52,19 +52,19 @@ def of_lab(lab: Lab) -> None:
 def of_flow(record: Record, flow: Flow) -> None:
     """Attach what a flow left: iperf3's JSON, the hosts' sockets and counters, a plot of each NIC's rate."""
     record.traffic += flow.seconds
-    record.waiting += flow.waited
-    with allure.step("; ".join([f"{flow.name}: {flow.seconds:.1f} s", *flow.notes])):
-        for transfer in flow.transfers:
+    record.waiting += flow.run.waited
+    with allure.step("; ".join([f"{flow.name}: {flow.seconds:.1f} s", *flow.programs.notes])):
+        for transfer in flow.programs.transfers:
             if transfer.report:
                 text = json.dumps(transfer.report, indent=1)
                 allure.attach(text, f"iperf3 {transfer.source.name}", allure.attachment_type.JSON)
                 record.congestion_control = transfer.congestion_control or record.congestion_control
         for name, sections in flow.evidence.items():
             _attach_sections(name, sections)
-        began = time.time() - (time.monotonic() - flow.started)
-        warm = max(flow.seconds - len(settled_part(flow.samples())) * SLICE, 0.0)
+        began = time.time() - (time.monotonic() - flow.run.measurement.started)
+        warm = max(flow.seconds - len(settled_part(flow.run.samples())) * SLICE, 0.0)
         spans = phases(warm, flow.seconds, began, record.journal.steps)
-        _attach_rates(record, flow.name, flow.hosts, flow.series, flow.measuring.link, spans)
+        _attach_rates(record, flow.name, flow.programs.hosts, flow.programs.series, flow.measuring.link, spans)
 
 
 def of_copy(record: Record, copied: Copied) -> None:
@@ -235,14 +235,13 @@ def phases(warm: float, end: float, began: float, steps: Sequence[Step], label: 
 
 def explain(flow: Flow) -> str:
     """Say what each NIC carried and what most likely made the flow what it was."""
-    first = flow.transfers[0]
+    first = flow.programs.transfers[0]
     sender, receiver = _view(flow, first.source), _view(flow, first.target)
-    ends = {host.name for transfer in flow.transfers for host in (transfer.source, transfer.target)}
-    others = [_view(flow, host) for host in flow.hosts if host.name not in ends]
-    mptcp = flow.protocol is Protocol.MPTCP
+    others = [_view(flow, host) for host in flow.programs.hosts if host.name not in flow.programs.ends]
+    mptcp = flow.programs.protocol is Protocol.MPTCP
     found = causes(sender, receiver, mptcp=mptcp, fallbacks=flow.fallbacks() if mptcp else (), others=others)
     lines = [f"most likely: {cause}" for cause in found] or ["nothing that was looked at explains it"]
-    lines += flow.notes
+    lines += flow.programs.notes
     lines += [per_nic(view) for view in (sender, receiver, *others)]
     return "\n".join(lines)
 

@@ -224,9 +224,9 @@ def faults(lab: Lab, record: Record) -> dict[str, str]:
     missed = {reading.name for reading in record.readings if not reading.held}
     for flow in record.flows:
         # of one flow on a LAG, a NIC that stays idle is what is to be expected
-        for host in flow.nics.ends if flow.series else ():
+        for host in flow.nics.ends if flow.programs.series else ():
             unused = any(name.startswith(used_at(host)) for name in missed)
-            if unused or (missed and flow.protocol is Protocol.MPTCP):
+            if unused or (missed and flow.programs.protocol is Protocol.MPTCP):
                 used = flow.nics.used(host)
                 for name in flow.nics.carried(host):
                     if name not in used:
@@ -257,7 +257,7 @@ def _members(lab: Lab, record: Record) -> Iterator[Members]:
 
 def _subflows(flows: list[Flow]) -> Iterator[Subflows]:
     for flow in flows:
-        for host in flow.hosts if flow.evidence else ():
+        for host in flow.programs.hosts if flow.evidence else ():
             rows = [one for one in flow.subflows(host) if one.state != "CLOSE"]
             if rows:
                 devices = evidencing.addresses(flow, host)

@@ -69,5 +69,5 @@ def _require_compared(record: Record) -> None:
         pytest.fail(f"compared nothing: nothing shows {what}; {INSTEAD}", pytrace=False)
     about = [reading.about for reading in record.readings if reading.about is not None]
     for flow in record.flows:
-        if not any(one is flow for one in about) and not (flow.beside and about):
+        if not any(one is flow for one in about) and not (flow.run.beside and about):
             pytest.fail(f"compared nothing of {flow.name}: it was measured for nothing; {INSTEAD}", pytrace=False)

@@ -1,0 +1,169 @@
+"""How a test measures: until the verdict settles, or the time is over, by one loop for whatever gives rates."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from channover.measure.activity import UnderWay
+from channover.measure.cpu_lock import PATIENCE, measuring_slot
+from channover.model.link import Link
+from channover.network.programs.iperf import ports
+from channover.observe.counters import Processors
+from channover.verdict.measured import Reading
+from channover.verdict.settling import Source
+
+EXTENSION = 3.0
+"""How many times its limit something is measured where the verdict would be against the behaviour and has not settled."""
+
+
+class AtOnce(Protocol):
+    """A flow that is under way, as others that are measured at once know it."""
+
+    name: str
+    beside: list[str]
+    """What was measured at once with it, by name: the NICs carried that too."""
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """How a test measures: the run's settings, whom it tells, and what it measures at once."""
+
+    link: Link
+    duration: float | None
+    limit: float
+    native_mptcp: bool = False
+    record: Callable[[Reading], None] = field(default=lambda _: None, repr=False)
+    progress: Callable[[UnderWay], None] = field(default=lambda _: None, repr=False)
+    step: Callable[[str], AbstractContextManager[object]] = field(default=nullcontext, repr=False)
+    """Wraps what a report is to show as a step (:attr:`channover.hosts.host.Journal.scope`)."""
+    processors: Callable[[], Processors] | None = field(default=None, repr=False)
+    """Reads the processors that the lab shares with other machines, as often as wanted; None where it shares none."""
+    on_this_machine: bool = True
+    """Whether this machine's processors are the wires: then one test measures at a time."""
+    ports: Iterator[int] = field(default_factory=ports, repr=False)
+    """TCP and UDP ports for what is measured at once: no two have the same."""
+    under_way: list[AtOnce] = field(default_factory=list, repr=False)
+    """The flows that have been started and not ended."""
+
+    def turn(self, timeout: float = PATIENCE) -> AbstractContextManager[float]:
+        """Wait for this machine's processors, and have them for the length of a block: :func:`measuring_slot`.
+
+        A test whose wires are not this machine's processors does not wait. Raises RigError after ``timeout`` seconds.
+        """
+        return measuring_slot(self.progress, timeout) if self.on_this_machine else nullcontext(0.0)
+
+
+class Rates(Protocol):
+    """What a measurement takes its rates of: iperf3's receivers, or a device's counters."""
+
+    def samples(self) -> list[float]:
+        """Return the rates so far, in bit/s."""
+        ...
+
+    def calm(self) -> list[float]:
+        """Return those of them that nothing is known to have disturbed."""
+        ...
+
+    @property
+    def disturbed_for(self) -> float:
+        """How much longer (seconds) than its limit it is measured, since it was disturbed for so long."""
+        ...
+
+    def take(self) -> bool:
+        """Take note of rates that are new; say whether there are any. Raises RigError."""
+        ...
+
+    def runs(self) -> bool:
+        """Say whether there will be more of them. Raises RigError."""
+        ...
+
+    def disturbed(self, settled: bool) -> str:
+        """Say what kept the lab from a verdict, settled or not, against the behaviour; or nothing."""
+        ...
+
+    def finish(self) -> None:
+        """Take it that enough was measured. Raises RigError."""
+        ...
+
+
+@dataclass(eq=False)
+class Measurement:
+    """Rates that are measured until a verdict settles (:class:`Source`), told of as they come (:class:`UnderWay`)."""
+
+    name: str
+    measuring: Measuring
+    rates: Rates
+    seconds: float = 0.0
+    started: float = field(default_factory=time.monotonic)
+    is_open: bool = True
+    _extended: bool = False
+    _since: float = 0.0
+
+    @property
+    def fixed(self) -> bool:
+        """Whether it runs for the whole ``--duration``."""
+        return self.measuring.duration is not None
+
+    @property
+    def limit(self) -> float:
+        """The longest that it is measured, in seconds: longer where it was disturbed, or is extended."""
+        if self.fixed:
+            return self.measuring.duration or 0.0
+        return self.measuring.limit * (EXTENSION if self._extended else 1.0) + self.rates.disturbed_for
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since it was started, or was begun anew."""
+        return self.seconds or time.monotonic() - max(self.started, self._since)
+
+    def samples(self) -> list[float]:
+        """Return the rates so far, in bit/s."""
+        return self.rates.samples()
+
+    def calm(self) -> list[float]:
+        """Return those of them that nothing is known to have disturbed."""
+        return self.rates.calm()
+
+    def more(self) -> bool:
+        """Wait for more rates; False at the limit, or when what gives them has ended by itself. Raises RigError."""
+        while self.is_open:
+            self.measuring.progress(self)
+            new = self.rates.take()
+            if self.elapsed > self.limit or not self.rates.runs():
+                return False
+            if new:
+                return True
+            time.sleep(0.03)
+        return False
+
+    def extend(self) -> bool:
+        """Allow the time of an unsettled verdict, once; False where it was allowed, or nothing more will come."""
+        if self._extended or not self.is_open or not self.rates.runs():
+            return False
+        self._extended = True
+        return True
+
+    def anew(self) -> None:
+        """Count its time from now on."""
+        self._since = time.monotonic()
+
+    def finish(self) -> None:
+        """Take it that enough was measured. Raises RigError."""
+        self.rates.finish()
+
+    def disturbed(self, settled: bool) -> str:
+        """Say what kept the lab from a verdict, settled or not, against the behaviour; or nothing."""
+        return self.rates.disturbed(settled)
+
+    def over(self) -> float:
+        """Note that what gives the rates has ended; return how long (seconds) it took in all."""
+        self.seconds = self.seconds or time.monotonic() - self.started
+        return self.seconds
+
+
+_source: type[Source] = Measurement
+_under_way: type[UnderWay] = Measurement
