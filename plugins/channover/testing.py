@@ -25,7 +25,8 @@ from channover.observe.bond import LagStatus
 from channover.observe.captures import Listening
 from channover.scenarios.bonds import Bonds
 from channover.scenarios.labs import HostEnd, Multipath, Switched
-from channover.scenarios.loop_lab import Guarded, LoopLab, LoopLabs
+from channover.scenarios.loop_guards import Guarded
+from channover.scenarios.loop_lab import LoopLab, LoopLabs
 from channover.scenarios.tunnels import LoopSigns, Tunnels
 from channover.verdict.expectation import Expectation, anything_but, at_least, at_most, between, exactly, near
 from channover.verdict.loop import Form

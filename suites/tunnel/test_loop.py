@@ -32,7 +32,7 @@ def has_collapsed(loop: LoopLab, multipath: Multipath) -> None:
 def test_a_tunnel_that_feeds_on_itself_is_detected_and_named(multipath: Multipath, loop_lab: LoopLabs) -> None:
     with loop_lab() as loop:
         carries_more_than_one_link(loop, multipath)
-        with loop.closed(0.5 * multipath.link.rate):
+        with loop.collapse(0.5 * multipath.link.rate):
             has_collapsed(loop, multipath)
             signs = loop.signs()
             for form in (Form.SOURCE, Form.DESTINATION, Form.ENDPOINT):
@@ -43,7 +43,7 @@ def test_a_tunnel_that_feeds_on_itself_is_detected_and_named(multipath: Multipat
 def test_a_loop_that_is_still_pending_is_named_too(loop_lab: LoopLabs) -> None:
     with loop_lab(joins=False) as loop, loop.load():
         assert loop.signs().all == 0
-        with loop.offered(bound=True):
+        with loop.add_subflow_endpoint(bound=True):
             signs = loop.wait_for(Form.PENDING)
             for form in (Form.PENDING, Form.ENDPOINT):
                 assert signs.of(form) == at_least(1, "the loop shows so")
@@ -54,7 +54,7 @@ def test_a_loop_that_is_still_pending_is_named_too(loop_lab: LoopLabs) -> None:
 def test_the_guard_for_both_directions_ends_a_loop(multipath: Multipath, loop_lab: LoopLabs) -> None:
     with loop_lab() as loop:
         carries_more_than_one_link(loop, multipath)
-        with loop.closed(0.5 * multipath.link.rate):
+        with loop.collapse(0.5 * multipath.link.rate):
             has_collapsed(loop, multipath)
             with loop.guarded_at_both_ends() as guard:
                 for refused in guard.refused:
@@ -70,10 +70,10 @@ def test_the_guard_for_both_directions_ends_a_loop(multipath: Multipath, loop_la
 def test_the_articles_guard_keeps_the_source_side_out(multipath: Multipath, loop_lab: LoopLabs) -> None:
     with loop_lab() as loop:
         carries_more_than_one_link(loop, multipath)
-        with loop.closed(0.5 * multipath.link.rate):
+        with loop.collapse(0.5 * multipath.link.rate):
             has_collapsed(loop, multipath)
     # It does not end a subflow that is there (the article loads it first), so the tunnel is brought up anew.
-    with loop_lab() as loop, loop.guarded_at_the_source() as guard, loop.announced(), loop.offered(), loop.load():
+    with loop_lab() as loop, loop.guarded_at_the_source() as guard, loop.invite_loop():
         loop.wait_for(Form.DESTINATION)
         (refused,) = guard.refused
         assert refused == at_least(1, "the guard meets the carrier")

@@ -32,6 +32,7 @@ from channover.network.openvswitch import OpenVSwitchDriver
 from channover.network.tunnel import Tunnel
 from channover.scenarios import labs as paths
 from channover.scenarios import loop_lab as looplab
+from channover.scenarios.loop_guards import Guarded
 from channover.targets.netns import NetnsTarget
 
 
@@ -158,13 +159,13 @@ def _toothless_source(tunnel: Tunnel, host: Host) -> Guard:
     return _without_rules(source_guard(tunnel, host))
 
 
-_OFFERED = looplab.LoopLab.offered
+_ADD_ENDPOINT = looplab.LoopLab.add_subflow_endpoint
 
 
 @contextmanager
 def _offered_and_joined(loop: looplab.LoopLab, **_: object) -> Iterator[None]:
     """Offer the tunnel's address to a server that goes on listening: the subflow does not stay pending."""
-    with join_listener(loop.tunnel), _OFFERED(loop):
+    with join_listener(loop.tunnel), _ADD_ENDPOINT(loop):
         yield
 
 
@@ -180,7 +181,7 @@ _GUARDED = looplab.LoopLab._guarded
 
 
 @contextmanager
-def _guarded_at_the_client(loop: looplab.LoopLab, guards: Sequence[tuple[Host, Guard]]) -> Iterator[looplab.Guarded]:
+def _guarded_at_the_client(loop: looplab.LoopLab, guards: Sequence[tuple[Host, Guard]]) -> Iterator[Guarded]:
     """Load the guard of the client, and at the server one without rules."""
     (client, guard), *others = guards
     with _GUARDED(loop, [(client, guard), *((host, _without_rules(one)) for host, one in others)]) as guarded:
@@ -212,7 +213,7 @@ FAULTS: Mapping[str, Fault] = {
     "toothless-guard": Fault(other_contexts=[(looplab, "both_guard", _toothless)]),
     "guard-at-the-client-only": Fault(other_contexts=[(looplab.LoopLab, "_guarded", _guarded_at_the_client)]),
     "toothless-source-guard": Fault(other_contexts=[(looplab, "source_guard", _toothless_source)]),
-    "joined-loop": Fault(other_contexts=[(looplab.LoopLab, "offered", _offered_and_joined)]),
+    "joined-loop": Fault(other_contexts=[(looplab.LoopLab, "add_subflow_endpoint", _offered_and_joined)]),
     "crashed-tunnel": Fault(other_contexts=[(looplab.LoopLab, "rate", _dead_program)]),
 }
 

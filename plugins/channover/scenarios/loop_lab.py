@@ -1,8 +1,8 @@
-"""A laboratory for the tunnel loop: a tunnel over MPTCP is made to feed on itself, watched, and guarded.
+"""A laboratory for the tunnel loop: a tunnel over MPTCP is made to feed on itself, and watched.
 
 The loop is the subflow of the tunnel's carrier that goes through the tunnel. Data on it waits for later data of the very
-connection that is to carry it. Not every kernel opens that subflow by itself, or
-keeps using it: :class:`LoopLab` says what it does about that, step by step.
+connection that is to carry it. Not every kernel opens that subflow by itself, or keeps using it: :class:`LoopLab` says
+what it does about that, step by step.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field, replace
-from statistics import fmean
+from dataclasses import dataclass, field
 
 from channover.errors import RigError
 from channover.hosts.host import Host, until
@@ -21,12 +20,12 @@ from channover.model.operations.mptcp import EndpointAdd, EndpointChange
 from channover.model.operations.operation import Operation
 from channover.model.operations.routing import RouteAdd
 from channover.model.plan import Plan
-from channover.network.loop_guard import Guard, both_guard, hits, matches_mptcp, source_guard
+from channover.network.loop_guard import Guard, both_guard, matches_mptcp, source_guard
 from channover.network.openvpn import join_listener
 from channover.network.tunnel import Tunnel, TunnelEnd
-from channover.observe.nics import Sampler
 from channover.observe.sockets import subflows
-from channover.scenarios.tunnels import LoopSigns, Tunnels, all_applied
+from channover.scenarios.loop_guards import Guarded, guarded
+from channover.scenarios.tunnels import LoopSigns, Tunnels
 from channover.verdict.loop import Form
 from channover.verdict.measured import Measured
 
@@ -38,12 +37,6 @@ INNER_TRIES = 4
 COLLAPSE = 12.0
 """Seconds that the rate of a tunnel that feeds on itself may take to collapse, and to stay so for five of them."""
 COLLAPSES = 3
-RECOVERY = 20.0
-"""Seconds that a tunnel may take to come back behind its guard, where the loop was shorter."""
-STEADY = 2
-"""Seconds that a rate has to last before a tunnel counts as recovered."""
-REFUSING = 15.0
-"""Seconds in which a guard has to meet the carrier: OpenVPN sends something after 10 s of silence (``keepalive``)."""
 
 
 @dataclass
@@ -81,7 +74,7 @@ class LoopLab:
         return self.tunnels.counted("tries until the rate collapsed", self._tries)
 
     @contextmanager
-    def closed(self, ceiling: float) -> Iterator[None]:
+    def collapse(self, ceiling: float) -> Iterator[None]:
         """Have the tunnel feed on itself under a load, until less than ``ceiling`` bit/s leaves it for five seconds.
 
         What was sent before the loop closed comes out first. A kernel may leave the looped subflows idle, for good or by
@@ -89,9 +82,12 @@ class LoopLab:
         counts, whatever becomes of it.
         """
         for number in range(1, COLLAPSES + 1):
-            with self.route_into_tunnel(), self.close_loop(), self.load(), self.prefer_tunnel():
-                self.began = time.monotonic()
-                fell = self._collapses(ceiling)
+            with ExitStack() as loop:
+                with self.tunnels.measuring.step("close the loop"):
+                    for part in (self.route_into_tunnel, self.close_loop, self.load, self.prefer_tunnel):
+                        loop.enter_context(part())
+                    self.began = time.monotonic()
+                    fell = self._collapses(ceiling)
                 self._tries = number if fell else number + 1
                 if fell or number == COLLAPSES:
                     yield
@@ -100,34 +96,9 @@ class LoopLab:
                 pass
 
     def _collapses(self, ceiling: float) -> bool:
-        device = self.tunnel.server.device
-        with Sampler(self.tunnel.server.host, [device]) as sampler:
-            found = self._until("collapse", sampler, COLLAPSE, 5, lambda rate: rate < ceiling)
+        with self.tunnels.output(self.tunnel) as output:
+            found = output.lasts("collapse", COLLAPSE, 5, lambda rate: rate < ceiling)
         return found is not None
-
-    def _until(
-        self, title: str, sampler: Sampler, limit: float, seconds: int, holds: Callable[[float], bool]
-    ) -> float | None:
-        """Wait until each of some consecutive ``seconds`` has a rate (bit/s) as wanted; None where ``limit`` is over.
-
-        Returns when those began, in seconds from the sampler's first sample.
-        """
-        waiting = Waiting(title, limit)
-        found: float | None = None
-        with self.tunnels.record.converges():
-            while found is None and waiting.elapsed < limit:
-                self.tunnels.measuring.progress(waiting)
-                time.sleep(0.1)
-                series = sampler.so_far()
-                rates = series.rate(self.tunnel.server.device, "rx")
-                for first in range(len(rates) - 10 * seconds + 1):
-                    parts = [rates[first + 10 * part : first + 10 * part + 10] for part in range(seconds)]
-                    if all(holds(fmean(part)) for part in parts):
-                        found = series.times[first] - series.times[0]
-                        break
-        waiting.seconds = waiting.elapsed
-        self.tunnels.measuring.progress(waiting)
-        return found
 
     @contextmanager
     def close_loop(self) -> Iterator[None]:
@@ -138,7 +109,7 @@ class LoopLab:
         after it: closed behind a full queue, the loop may stay harmless. Raises RigError where the lab could not be made
         to loop.
         """
-        offers = [self.announced, self.offered]
+        offers = [self.add_signal_endpoint, self.add_subflow_endpoint]
         waiting = Waiting("loop", INNER_TRIES * INNER_WAIT)
         seen: list[str] = []
         for attempt in range(INNER_TRIES):
@@ -181,7 +152,7 @@ class LoopLab:
                 time.sleep(0.05)
 
     @contextmanager
-    def offered(self, *, bound: bool = False) -> Iterator[None]:
+    def add_subflow_endpoint(self, *, bound: bool = False) -> Iterator[None]:
         """Offer the client's tunnel address as a path, as tools that add every address they see do.
 
         ``bound`` ties it to the tunnel's device as well.
@@ -193,11 +164,17 @@ class LoopLab:
             yield
 
     @contextmanager
-    def announced(self) -> Iterator[None]:
+    def add_signal_endpoint(self) -> Iterator[None]:
         """Have the server announce its tunnel address, so that the client opens subflows towards it."""
         end = self.tunnel.server
         endpoint = EndpointAdd(LOOP_ENDPOINT, str(end.address.ip), ("signal",))
         with end.host.applied(Plan("announce the tunnel's own address", (endpoint,))):
+            yield
+
+    @contextmanager
+    def invite_loop(self) -> Iterator[None]:
+        """Offer both of the tunnel's own addresses as paths, and send a load: a loop closes where no guard keeps it out."""
+        with self.add_signal_endpoint(), self.add_subflow_endpoint(), self.load():
             yield
 
     @contextmanager
@@ -265,59 +242,8 @@ class LoopLab:
     @contextmanager
     def _guarded(self, guards: Sequence[tuple[Host, Guard]]) -> Iterator[Guarded]:
         lasted = time.monotonic() - self.began if self.began else 0.0
-        with (
-            Sampler(self.tunnel.server.host, [self.tunnel.server.device]) as sampler,
-            all_applied([(host, guard.plan) for host, guard in guards]),
-        ):
-            yield Guarded(self, guards, sampler, max(RECOVERY, lasted))
-
-
-@dataclass(frozen=True)
-class Guarded:
-    """A tunnel behind guards, from the moment at which they were loaded."""
-
-    lab: LoopLab = field(repr=False)
-    guards: Sequence[tuple[Host, Guard]] = field(repr=False)
-    sampler: Sampler = field(repr=False)
-    longest_timer: float
-    """How long (seconds) a retransmission timer may still run that the loop has wound up.
-
-    It doubles each time (RFC 6298, 5.5), so it runs for as long again as the loop has lasted. ``RECOVERY`` at least.
-    """
-
-    @property
-    def refused(self) -> list[Measured]:
-        """How many packets of the carrier each end's guard has refused; waits for the first of each.
-
-        Raises RigError where a guard is not loaded.
-        """
-        return [self._refused(host, guard) for host, guard in self.guards]
-
-    def _refused(self, host: Host, guard: Guard) -> Measured:
-        with self.lab.tunnels.record.converges(), suppress(RigError):
-            until(lambda: hits(host, guard).total > 0, f"the guard of {host.name} to meet the carrier", REFUSING, 0.1)
-        met = hits(host, guard)
-        value = self.lab.tunnels.counted(f"packets that the guard of {host.name} refused", met.total)
-        return replace(value, explain=lambda: f"{host.name}: {met}\n{self.lab.signs()}")
-
-    def time_to_recover(self, floor: float) -> Measured:
-        """Return how long (seconds) after the guards traffic left the tunnel above ``floor``, and did so for two seconds.
-
-        What was queued in the loop comes out in a burst, and the carrier may stall once more behind it. Where it does not
-        recover while the longest timer runs, the time is that and a second more.
-        """
-        longest = self.longest_timer + STEADY + 1
-        found = self.lab._until("recovery", self.sampler, longest, STEADY, lambda rate: rate > floor)
-        value = self.lab.tunnels.counted("time to recover", longest - STEADY if found is None else found, "s")
-        return replace(value, explain=self._explain)
-
-    def _explain(self) -> str:
-        met = [f"{host.name}: {guard.name} met {hits(host, guard)}" for host, guard in self.guards]
-        recent = self.sampler.so_far().rate(self.lab.tunnel.server.device, "rx")[-10:]
-        rate = (
-            f"in the last second {fmean(recent) / 1e6:.1f} Mbit/s left the tunnel" if recent else "nothing was sampled"
-        )
-        return "\n".join([rate, *met, str(self.lab.signs())])
+        with guarded(self.tunnels, self.tunnel, guards, lasted) as loaded:
+            yield loaded
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from channover.network.tunnel import Tunnel, TunnelEnd, through, way_back
 from channover.observe.nics import NicSeries, Sampler
 from channover.observe.sockets import subflows
 from channover.scenarios.labs import HostEnd, Multipath
+from channover.scenarios.tunnel_output import TunnelOutput
 from channover.verdict.loop import Form, LoopFinding, loops
 from channover.verdict.measured import Measured, count
 
@@ -192,6 +193,13 @@ class Tunnels:
                 title = f"load through {tunnel.kind}, {hosts[0].name}→{hosts[1].name}"
                 link = self.multipath.link
                 self.loaded(Loaded(title, hosts, series, link, began, time.time() - began))
+
+    @contextmanager
+    def output(self, tunnel: Tunnel) -> Iterator[TunnelOutput]:
+        """Sample what leaves a tunnel at the server for the length of a block. Raises RigError."""
+        device = tunnel.server.device
+        with Sampler(tunnel.server.host, [device]) as sampler:
+            yield TunnelOutput(sampler, device, self.measuring, self.record)
 
     def rate(self, tunnel: Tunnel, name: str) -> Measured:
         """Measure what comes out of the tunnel's device at the server, in bit/s of IP packets, while a load runs."""
