@@ -194,7 +194,8 @@ def test_a_flow_that_is_given_up_leaves_nothing_running(multipath: Multipath) ->
         finally:
             flow.run.abandon()
     assert dead(flow)
-    assert all(sampler._process.poll() is not None for sampler in flow.programs.samplers.values())
+    assert flow.programs.samplers is not None
+    assert all(sampler._process.poll() is not None for sampler in flow.programs.samplers.by_host.values())
     assert not flow.measuring.under_way
     with started(multipath, Protocol.TCP) as after:
         assert after.nics.carried(multipath.left.host)["a"] > 100_000

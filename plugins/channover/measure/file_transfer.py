@@ -15,7 +15,7 @@ from channover.measure.nic_usage import NicUse
 from channover.network.programs.file_servers import Copy, Copying, FileProtocol, FileServer, serve, start_copy
 from channover.network.programs.provenance import Program, running
 from channover.observe.counters import counters
-from channover.observe.nics import Sampler
+from channover.observe.nics import Samplers
 from channover.observe.own_connections import own_connections
 from channover.observe.sockets import MPTCP_COMMAND, TCP_COMMAND
 from channover.observe.trace import Trace
@@ -149,7 +149,7 @@ class Copies:
             ExitStack() as stack,
         ):
             each(trace.begin, [client.host, server.host])
-            samplers = {name: stack.enter_context(Sampler(host)) for name, host in hosts.items()}
+            samplers = stack.enter_context(Samplers(hosts.values()))
             with self.measuring.step(
                 f"copy {size:,} bytes by {protocol.name} from {server.host.name} to {client.host.name}"
             ):
@@ -157,7 +157,7 @@ class Copies:
                 stack.callback(copying.abandon)
                 programs = self._watch(copying, Waiting(f"copy by {protocol.name}", size * 8 / rate * 5 + 10), trace)
                 done = copying.wait(1.0)
-            series = {name: sampler.stop() for name, sampler in samplers.items()}
+            series = samplers.stop()
         for flow in self.measuring.under_way:
             flow.beside.append(_title(protocol, client.host, server.host))
         use = NicUse(

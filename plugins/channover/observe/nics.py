@@ -16,7 +16,7 @@ from dataclasses import dataclass, fields
 from types import TracebackType
 
 from channover.errors import RigError
-from channover.hosts.host import Host, Process
+from channover.hosts.host import Host, Process, each
 
 DEV = "/proc/net/dev"
 INTERVAL = 0.1
@@ -239,3 +239,42 @@ class Sampler:
             self.stop()
         else:
             self._process.stop()
+
+
+class Samplers:
+    """Samplers of the NICs of several hosts, begun and ended side by side. Raises RigError, and leaves none behind.
+
+    It is also a context manager, as each of them is.
+    """
+
+    def __init__(self, hosts: Iterable[Host]) -> None:
+        self.hosts = tuple(hosts)
+        self.by_host: dict[str, Sampler] = {}
+        try:
+            each(self._begin, self.hosts)
+        except BaseException:
+            self.abandon()
+            raise
+
+    def _begin(self, host: Host) -> None:
+        self.by_host[host.name] = Sampler(host)
+
+    def stop(self) -> dict[str, NicSeries]:
+        """Have each take a last sample, and return all of them by host. Raises RigError."""
+        names = [host.name for host in self.hosts]
+        return dict(zip(names, each(Sampler.stop, [self.by_host[name] for name in names]), strict=True))
+
+    def abandon(self) -> None:
+        """End them, whatever they have seen."""
+        each(Sampler.abandon, self.by_host.values())
+
+    def __enter__(self) -> Samplers:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.stop()
+        else:
+            self.abandon()

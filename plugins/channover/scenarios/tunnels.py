@@ -23,7 +23,7 @@ from channover.network.openvpn import openvpn_tunnel
 from channover.network.programs.iperf import PORTS
 from channover.network.ssh_tunnel import ssh_login, ssh_server, ssh_tunnel
 from channover.network.tunnel import Tunnel, TunnelEnd, through, way_back
-from channover.observe.nics import NicSeries, Sampler
+from channover.observe.nics import NicSeries, Sampler, Samplers
 from channover.observe.sockets import subflows
 from channover.scenarios.labs import HostEnd, Multipath
 from channover.scenarios.tunnel_output import TunnelOutput
@@ -184,12 +184,12 @@ class Tunnels:
         """Sample the NICs of both hosts for the length of a block, and tell what they carried, whatever became of it."""
         hosts = [end.host for end in tunnel.ends]
         began = time.time()
-        samplers = [Sampler(host) for host in hosts]
+        samplers = Samplers(hosts)
         try:
             yield
         finally:
             with suppress(RigError):  # a host that is gone is what the test has failed of
-                series = {one.host.name: one.stop() for one in samplers}
+                series = samplers.stop()
                 title = f"load through {tunnel.kind}, {hosts[0].name}→{hosts[1].name}"
                 link = self.multipath.link
                 self.loaded(Loaded(title, hosts, series, link, began, time.time() - began))

@@ -10,7 +10,7 @@ from channover.errors import RigError
 from channover.hosts.host import Host, each
 from channover.measure.measurement import Measuring
 from channover.network.programs.iperf import Load, Protocol, Transfer
-from channover.observe.nics import NicSeries, Sampler
+from channover.observe.nics import NicSeries, Samplers
 from channover.observe.trace import Trace
 
 Loads = Sequence[tuple[Host, Host, Load]]
@@ -27,12 +27,12 @@ class Programs:
     series: dict[str, NicSeries] = field(default_factory=dict)
     trace: Trace = field(default_factory=Trace, repr=False)
     notes: list[str] = field(default_factory=list)
-    samplers: dict[str, Sampler] = field(default_factory=dict, repr=False)
+    samplers: Samplers | None = field(default=None, repr=False)
 
     @property
     def hosts(self) -> list[Host]:
         """Every host whose NICs are sampled."""
-        return [sampler.host for sampler in self.samplers.values()]
+        return list(self.samplers.hosts) if self.samplers is not None else []
 
     @property
     def ends(self) -> dict[str, Host]:
@@ -53,12 +53,8 @@ class Programs:
 
     def watch(self, hosts: Sequence[Host]) -> None:
         """Sample the NICs of hosts from now on, and read their counters. Raises RigError."""
-        each(self._watch, hosts)
-        self.samplers = {host.name: self.samplers[host.name] for host in hosts}
-
-    def _watch(self, host: Host) -> None:
-        self.samplers[host.name] = Sampler(host)
-        self.trace.begin(host)
+        self.samplers = Samplers(hosts)
+        each(self.trace.begin, hosts)
 
     def begin(self, loads: Loads) -> None:
         """Start iperf3 for each load, on ports of their own. Raises RigError."""
@@ -88,7 +84,7 @@ class Programs:
 
     def stop_sampling(self) -> None:
         """End the samplers, once the traffic has ended, and say what is worth a remark. Raises RigError."""
-        self.series = dict(zip(self.samplers, each(Sampler.stop, self.samplers.values()), strict=True))
+        self.series = self.samplers.stop() if self.samplers is not None else {}
         self.notes += [note for transfer in self.transfers for note in transfer.notes]
         self.notes += self.trace.ended()
         if self.protocol is Protocol.MPTCP:
@@ -98,4 +94,5 @@ class Programs:
     def abandon(self) -> None:
         """End all of them, whatever state they are in."""
         each(Transfer.abandon, self.transfers)
-        each(Sampler.abandon, self.samplers.values())
+        if self.samplers is not None:
+            self.samplers.abandon()
