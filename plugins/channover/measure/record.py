@@ -49,12 +49,3 @@ class Record:
             yield
         finally:
             self.converging += time.monotonic() - start
-
-    @contextmanager
-    def transfers(self) -> Iterator[None]:
-        """Count the block's time as traffic."""
-        start = time.monotonic()
-        try:
-            yield
-        finally:
-            self.traffic += time.monotonic() - start

@@ -6,7 +6,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 from channover.errors import RigError, UsageError
@@ -96,19 +96,19 @@ class Tunnels:
         left, right = self.multipath.left, self.multipath.right
         with ssh_server(right.host, mptcp=mptcp) as server:
             login = ssh_login(left.host, server, str(right.address.ip))
-            making = ssh_tunnel(login, compression=compression, mptcp=mptcp)
-            with self.record.converges():
-                made = making.__enter__()
-            try:
-                yield made
-            finally:
-                making.__exit__(None, None, None)
+            with self._up(ssh_tunnel(login, compression=compression, mptcp=mptcp)) as tunnel:
+                yield tunnel
 
     @contextmanager
     def openvpn(self, *, mptcp: bool = True) -> Iterator[Tunnel]:
         """Bring up OpenVPN over TCP without cipher (article, stage 3, round 2)."""
         left, right = self.multipath.left, self.multipath.right
-        making = openvpn_tunnel(left.host, right.host, str(right.address.ip), mptcp=mptcp)
+        with self._up(openvpn_tunnel(left.host, right.host, str(right.address.ip), mptcp=mptcp)) as tunnel:
+            yield tunnel
+
+    @contextmanager
+    def _up(self, making: AbstractContextManager[Tunnel]) -> Iterator[Tunnel]:
+        """Count the time that a tunnel takes to come up as a protocol converging."""
         with self.record.converges():
             made = making.__enter__()
         try:
