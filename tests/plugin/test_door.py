@@ -94,6 +94,7 @@ def test_the_doctor_knows_them(user: pytest.Pytester) -> None:
 RAISING = {
     "taken": ("behaviours.add(Behaviour('LAG-1', 's', 's'))", "behaviour 'LAG-1' is there already: channover's own"),
     "import": ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
+    "exit": ("raise SystemExit(3)", "SystemExit: 3"),
     "lines": ("raise RuntimeError('one\\ntwo')", "RuntimeError: one two"),
 }
 

@@ -93,7 +93,9 @@ def _loaded(entry: EntryPoint) -> str:
         entry.load()
     except UsageError as error:
         words = str(error)
-    except Exception as error:  # whatever a stranger's module raises is to be said in one line
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever a stranger's module raises is to be said in one line
         words = f"{type(error).__name__}: {error}"
     else:
         return ""
