@@ -1,4 +1,4 @@
-"""A topology come alive: hosts, cables, addresses."""
+"""A lab: the live hosts and cables of a test's topology, and their addresses."""
 
 from __future__ import annotations
 

@@ -141,7 +141,7 @@ class Flow:
 
     @property
     def offered(self) -> Measured:
-        """What the senders offered, in bit/s. It is the rig's: too little of it is no verdict on a behaviour."""
+        """What the senders offered, in bit/s. Too little of it is no verdict on a behaviour: the senders are the test's own."""
         self.run.close()
         offered = sum(transfer.offered for transfer in self.programs.transfers)
         return replace(self._count("offered", offered, "bit/s"), of_rig=True)

@@ -99,7 +99,7 @@ def matches_mptcp(host: Host) -> bool:
 
 
 def hits(host: Host, guard: Guard) -> Hits:
-    """Return what a loaded guard has met. Raises RigError where its table is not loaded: unloaded is not quiet."""
+    """Return the packets that each counter of a loaded guard has met. Raises RigError where its table is not loaded."""
     found = host.run("nft", "-j", "list", "table", "inet", guard.name, check=False, quiet=True)
     if found.returncode != 0:
         raise RigError(f"{host.name}: the guard {guard.name} is not loaded: {found.stderr.strip()[-200:]}")

@@ -1,4 +1,4 @@
-"""What the guardian on a lab's host says, in the words of a person: states compared, leases, ends of runs.
+"""What the program that guards a lab's host (``guardian.sh``) says, in words for people: states compared, leases, ends of runs.
 
 The guardian (``guardian.sh``, package data) writes a host's state as lines of text, one a setting, such as
 ``link eth1 up=yes mtu=1500 ...``. Everything here is a function of such text; nothing contacts a host.
@@ -14,7 +14,7 @@ SCRIPT: bytes = resources.files("channover.hosts.guardian").joinpath("guardian.s
 """The guardian, to be written to a host as a file, or passed to ``bash -c``."""
 
 GRACE = 5.0
-"""How long (seconds) a lease lasts after the end of its beat's input."""
+"""How long (seconds) a lease lasts after the controller's signs of life have ended."""
 
 
 @dataclass(frozen=True)

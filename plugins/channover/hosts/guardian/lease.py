@@ -1,4 +1,4 @@
-"""A run's seat at a host: the lease, the saved state, the beat that keeps the host from restoring itself.
+"""A run's lease of one real host: the host's state is saved first, and restored when the run's signs of life end.
 
 What guards the host is ``guardian.sh``, which runs there: see its head, and docs/safety.md.
 """

@@ -1,4 +1,4 @@
-"""The controller's side of labs: the nursery it starts, and the socket on which each lab takes its requests.
+"""Labs of namespaces as pytest's process uses them: it starts the process that forks them, and sends each lab its requests.
 
 The controller (pytest) holds one socket a lab. When the controller goes, however it goes, so does the lab: see
 :mod:`channover.hosts.netns.supervisor`.

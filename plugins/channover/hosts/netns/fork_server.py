@@ -1,4 +1,4 @@
-"""The process that labs are forked from: started once a run, it keeps one lab init ahead of need.
+"""The process that labs are forked from: started once a run, it keeps one lab's first process ready ahead of need.
 
 As root it does just that. Without root it first becomes root of a user namespace (``user_namespaces(7)``), with the user's
 subordinate ids where there are any. It ends with the controller: the kernel closes its socket and signals it.
@@ -147,5 +147,5 @@ def _fork(channel: socket.socket, own: int) -> socket.socket:
 
 
 def main() -> None:
-    """Be the nursery; the first argument is the descriptor of the controller's socket."""
+    """Fork labs until the controller is gone; the first argument is the descriptor of its socket."""
     _nursery(socket.socket(fileno=int(sys.argv[1])))

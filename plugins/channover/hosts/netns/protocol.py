@@ -1,4 +1,4 @@
-"""How the controller, the nursery and a lab's first process speak with each other: messages over stream sockets."""
+"""Messages over stream sockets between pytest's process, the one that forks labs, and the first process of each lab."""
 
 from __future__ import annotations
 

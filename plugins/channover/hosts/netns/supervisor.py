@@ -70,7 +70,7 @@ def _made() -> Lab:
 
 
 def lab_init(nursery: socket.socket) -> None:
-    """Make a lab, wait until one is wanted (the nursery hands over the controller's socket), and serve."""
+    """Make a lab of namespaces, wait until a test wants one (its controller's socket is handed over then), and serve it."""
     kernel.die_with_parent()
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     try:

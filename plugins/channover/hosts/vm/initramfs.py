@@ -33,7 +33,7 @@ from channover.hosts.vm.kernel_images import OWN_CACHE, Kernel, cache
 
 GUEST = Path(__file__).with_name("guest.sh")
 KEPT = 3 * 86400
-"""How long (seconds) boot files stay after others have taken their place: a rig that was booted from them may reboot."""
+"""How long (seconds) boot files stay after others have taken their place: a machine that was booted from them may reboot."""
 _PVH_NOTE = re.compile(rb"\x04\0\0\0[\x04\x08]\0\0\0\x12\0\0\0Xen\0")
 
 

@@ -1,4 +1,4 @@
-"""A rig of micro-VMs: machines with a kernel of their own over this machine's root file system, joined by a patch panel.
+"""Micro-VMs side by side: machines with a kernel of their own over this machine's root file system, joined by a patch panel.
 
 The rig is a lab (:mod:`channover.hosts.netns.supervisor`): its emulators are processes of the lab's PID namespace, so that they
 die with the controller however it ends; its files lie on the lab's tmpfs, which the kernel frees with the lab, and the
@@ -60,7 +60,7 @@ class PatchCable:
 
 
 def unmet() -> str | None:
-    """Say why no rig can be had here, with the remedy, if so; the kernel apart."""
+    """Say why no micro-VM can be had here, with the remedy, if so; the kernel apart."""
     if os.geteuid() != 0:
         return "micro-VMs need root (taps, and a management port beside namespaces): run as root"
     if reason := privileges.lacking(privileges.status(), root=True):
@@ -76,7 +76,7 @@ def unmet() -> str | None:
 
 @dataclass
 class Patching:
-    """The rig's cables as they lie (:class:`channover.hosts.lab.Cabling`), by what they are called in a topology."""
+    """Cables between micro-VMs as they lie (:class:`channover.hosts.lab.Cabling`), by their names in a topology."""
 
     rig: Rig
     cables: Mapping[Cable, PatchCable]
@@ -126,7 +126,7 @@ class Rig:
 
     @property
     def folder(self) -> Path:
-        """The rig's files, as the controller and its children see them."""
+        """The folder of the micro-VMs' files, as the controller and its children see it."""
         return Path(f"/proc/{os.getpid()}/fd/{self._folder}")
 
     @property
@@ -140,7 +140,7 @@ class Rig:
         return self.folder / "known_hosts"
 
     def __enter__(self) -> Rig:
-        """Make an empty rig. Raises RigError."""
+        """Make ready, without a machine yet. Raises RigError."""
         if reason := unmet():
             raise RigError(reason)
         try:

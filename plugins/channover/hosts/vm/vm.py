@@ -68,7 +68,7 @@ class MachineSpec:
 
 @dataclass(frozen=True)
 class Frame:
-    """What all machines of a rig have in common: the lab they live in, the folder that both sides see, what they boot.
+    """What the micro-VMs of one run have in common: the lab they live in, the folder that both sides see, what they boot.
 
     ``inside`` is the folder's path in the lab, ``folder`` its path for the controller.
     """

@@ -49,7 +49,7 @@ _ROWS = 32
 
 
 class Reporting:
-    """Tells each test's story as it ends, and makes the report at the end of the run, in the process that reports."""
+    """Writes each test's page of the report as it ends, and makes the report at the end of the run."""
 
     def __init__(self, config: pytest.Config, collected: pytest.StashKey[Collected], *, reports: bool) -> None:
         self._config = config

@@ -19,7 +19,7 @@ _CARRIED = "channover_witnessed"
 
 
 class Witness:
-    """Sees every phase's report first."""
+    """Notes pytest's own report of each phase of a test before other plugins can change it."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._seen = config.stash.setdefault(WITNESSED, {})

@@ -1,4 +1,4 @@
-"""The seats that a run has taken at hosts of an inventory, several at a time, side by side."""
+"""The leases that a run holds of hosts of an inventory, taken several at a time, side by side."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Seats:
     _seats: dict[str, Seat] = field(default_factory=dict)
 
     def at(self, name: str, host: HostEntry) -> Seat:
-        """Return the seat at a host; made when first asked for."""
+        """Return the lease of a host, taken or not; made when first asked for."""
         if name not in self._seats:
             self._seats[name] = Seat(
                 name,
