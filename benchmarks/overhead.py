@@ -88,7 +88,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Take what the test says that it spent."""
-    from channover.pytest_plugin.results.collector import LEFT
+    from channover.pytest_plugin.results.outcomes import LEFT
 
     _phases[report.nodeid][report.when or ""] = report.duration
     left = getattr(report, LEFT, None)

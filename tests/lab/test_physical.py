@@ -38,7 +38,7 @@ from channover.model.operations.operation import Operation
 from channover.model.operations.routing import RouteAdd, RuleAdd
 from channover.model.plan import Plan
 from channover.model.topology import Cable, Node, Port, Role, Topology, gateway, pair, trio, two_switches
-from channover.pytest_plugin.allure.pages import machines, rig_of
+from channover.pytest_plugin.allure.page_facts import machines, rig_of
 from channover.run.environment import Session
 from channover.run.settings import Settings
 from channover.run.target_choice import Place

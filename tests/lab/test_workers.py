@@ -55,9 +55,9 @@ from pathlib import Path
 
 import pytest
 
-from channover.pytest_plugin.fixtures import SESSION
 from channover.model.operations.devices import AddressAdd
 from channover.model.plan import Plan
+from channover.pytest_plugin.testbed import TESTBED
 from channover.testing import behaviour
 
 @behaviour("LAG-1")
@@ -65,7 +65,7 @@ from channover.testing import behaviour
 def test_holds(lab, request, number, counted):
     for end, host in enumerate((lab.left, lab.right), start=1):
         host.apply(Plan("held", (AddressAdd(host.nic("a").device, f"10.93.93.{end}/30"),)))
-    name = request.config.stash[SESSION].settings.place.lab.name
+    name = request.config.stash[TESTBED].settings.place.lab.name
     Path(f"{name}.{os.environ['PYTEST_XDIST_WORKER']}").touch()
     if os.environ["HOLD"] == "killed" and name == "two" and not Path("killed").exists():
         Path("killed").touch()

@@ -26,7 +26,8 @@ PLUGINS = str(Path(channover.__file__).parent.parent)
 WAITS = """
 import sys, time
 from pathlib import Path
-from channover.pytest_plugin.allure import evidence as evidencing
+from channover.pytest_plugin.live_line import LIVE
+from channover.pytest_plugin.testbed import TESTBED
 from channover.measure.activity import Waiting
 from channover.testing import behaviour
 
@@ -36,9 +37,9 @@ def test_waits(request, channover_record, counted):
     print("and its errors", file=sys.stderr)
     waiting = Waiting("copy by nobody", 60.0)
     while waiting.elapsed < 3:
-        request.config.stash[evidencing.LIVE](channover_record, waiting)
+        request.config.stash[LIVE].tell(channover_record, waiting)
         time.sleep(0.05)
-    request.config.pluginmanager.get_plugin("channover_rigging")._say("left is taken by another run")
+    request.config.stash[TESTBED].say("left is taken by another run")
     assert counted("ports", 1) == 1
     Path("ended").touch()
 """

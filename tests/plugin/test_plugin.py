@@ -481,7 +481,7 @@ def test_a_dry_run_keeps_errors_that_are_not_its_own(user: pytest.Pytester) -> N
 FAST = """
 from contextlib import contextmanager
 from dataclasses import replace
-from channover.pytest_plugin import hooks as plugin
+from channover.run import environment
 from channover.targets.netns import NetnsTarget
 from channover.model.link import Link
 
@@ -491,7 +491,7 @@ class Fast(NetnsTarget):
         with super().lab(topology, link, journal) as made:
             yield replace(made, link=Link(500_000_000))
 
-plugin.target_of = lambda _: Fast()
+environment.target_of = lambda _: Fast()
 """
 
 
@@ -513,7 +513,7 @@ def test_what_is_measured_has_the_link_of_the_lab(user: pytest.Pytester) -> None
 
 FRAIL = """
 from pathlib import Path
-from channover.pytest_plugin import hooks as plugin
+from channover.run import environment
 from channover.targets.netns import NetnsTarget
 
 class Frail(NetnsTarget):
@@ -525,7 +525,7 @@ class Frail(NetnsTarget):
     def revive(self):
         Path("revived").touch()
 
-plugin.target_of = lambda _: Frail()
+environment.target_of = lambda _: Frail()
 """
 DIES = """
 from pathlib import Path

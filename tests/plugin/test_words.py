@@ -27,8 +27,8 @@ from channover.testing import behaviour
 @behaviour("MP-8")
 def test_target(request, counted):
     assert counted("ports", 1) == 1
-    from channover.pytest_plugin.fixtures import SESSION
-    settings = request.config.stash[SESSION].settings
+    from channover.pytest_plugin.testbed import TESTBED
+    settings = request.config.stash[TESTBED].settings
     print(f"target {settings.target}, rate {settings.link.rate}, chip {request.config.option.target}")
 """
 NEEDS = """

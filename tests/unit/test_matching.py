@@ -17,7 +17,7 @@ from channover.hosts.lab import Lab
 from channover.model.link import Link
 from channover.model.state import Limits, State
 from channover.model.topology import Cable, Node, Port, Role, Topology, gateway, pair, parallel, trio, two_switches
-from channover.pytest_plugin.allure.pages import rig_of
+from channover.pytest_plugin.allure.page_facts import rig_of
 from channover.run.settings import Settings, link_of
 from channover.run.target_choice import Place
 from channover.targets.dry_run import DryCabling, DryHost

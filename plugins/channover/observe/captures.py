@@ -19,8 +19,6 @@ from channover.hosts.host import Host, Nic, Process, until
 
 LIMIT = 1 << 20
 """Bytes of a file, at most."""
-SLICE = 96
-"""Bytes of each packet that are kept unless told otherwise: Ethernet, IPv6 or IPv4, and TCP with all its options."""
 _RECORD = 16
 """Bytes of a packet's header in the file (pcap-savefile(5))."""
 
@@ -46,7 +44,7 @@ class _Running:
 class Captures:
     """Captures on every cabled NIC of some hosts. Raises RigError where tcpdump is missing, or is refused."""
 
-    def __init__(self, hosts: Iterable[Host], size: int = SLICE) -> None:
+    def __init__(self, hosts: Iterable[Host], size: int) -> None:
         self._size = size
         self._running: list[_Running] = []
         nics = [(host, nic) for host in hosts for nic in host.nics.values()]

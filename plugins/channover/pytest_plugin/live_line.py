@@ -4,101 +4,98 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import Any, TextIO
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, TextIO
 
 import pytest
 
-from channover.measure.activity import UnderWay
-from channover.measure.record import Record
-from channover.pytest_plugin.fixtures import RECORD
-from channover.report.terminal import LiveLine, progress
+from channover.pytest_plugin.results import marks
+from channover.pytest_plugin.stash import RECORD, is_worker
 
-NAME = "channover_live"
+if TYPE_CHECKING:
+    from channover.measure.activity import UnderWay
+    from channover.measure.record import Record
+    from channover.report.terminal import LiveLine
 
 
 class Live:
-    """Tells of the test that runs, behind what pytest has written of it, and leaves nothing for what pytest writes next."""
+    """Tells of the test that runs, behind what pytest has written of it, and leaves nothing for what pytest writes next.
 
-    def __init__(self, reporter: Any, terminal: TextIO) -> None:
-        self._terminal = terminal
-        self._line = LiveLine(terminal, column=lambda: int(reporter._tw.width_of_current_line))
+    It tells nothing before it is started, and where nobody would see it. ``rich.live`` does not serve: it has lines of its
+    own, from the first column on, and what pytest has written of a file's tests stands there.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._terminal: TextIO | None = None
+        self._line: LiveLine | None = None
+
+    def start(self, items: Iterable[pytest.Item]) -> None:
+        """Be ready to tell of tests, where there are any of channover's. To be called while nothing is captured.
+
+        pytest captures a test's output at the file descriptor; so the line is written to one of its own, made before that.
+        """
+        reporter: Any = self._config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is None or is_worker(self._config) or self._config.option.verbose < 0:
+            return
+        if self._config.option.collectonly or not any(marks.takes_part(item) for item in items):
+            return
+        from channover.report.terminal import LiveLine
+
+        try:
+            file: TextIO = reporter._tw._file
+            self._terminal = os.fdopen(os.dup(file.fileno()), "w", encoding=file.encoding, errors="replace")
+        except (OSError, ValueError, AttributeError):  # no file of the system's: a program that has pytest in it
+            return
+        self._line = LiveLine(self._terminal, column=lambda: int(reporter._tw.width_of_current_line))
 
     def tell(self, record: Record, flow: UnderWay) -> None:
         """Tell how far something is; at its end the line goes."""
+        if self._line is None:
+            return
         if flow.seconds:
             self.clear()
             return
+        from channover.report.terminal import progress
+
         samples = flow.samples()[-10:]
         rate = sum(samples) / len(samples) if samples else None
         name = record.behaviour.id if record.behaviour else None
         self._line.update(progress(name, flow.name, rate, flow.elapsed, max(flow.limit - flow.elapsed, 0.0)))
 
-    def say(self, text: str) -> None:
-        """Tell at once what is done, or who is waited for."""
-        self._line.clear()
-        self._line.update(text)
+    def tell_phase(self, item: pytest.Item, words: str) -> None:
+        """Tell that a lab is made, which takes minutes where machines boot, or of the test until there is more to tell."""
+        record = item.stash.get(RECORD, None)
+        if self._line is not None and record is not None and record.behaviour is not None:
+            self._line.clear()
+            self._line.update(f"{record.behaviour.id}  {words}")
 
     def clear(self) -> None:
         """Take the line away, so that something else can be written there."""
-        self._line.clear()
+        if self._line is not None:
+            self._line.clear()
 
-    def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        """Tell that a lab is made: it takes a second, and minutes where machines boot."""
-        self._of(item, "setting up")
-
-    def pytest_runtest_call(self, item: pytest.Item) -> None:
-        """Tell of the test until there is more to tell."""
-        self._of(item, "running")
-
-    def _of(self, item: pytest.Item, words: str) -> None:
-        record = item.stash.get(RECORD, None)
-        if record is not None and record.behaviour is not None:
-            self.say(f"{record.behaviour.id}  {words}")
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+    def give_way(self, report: pytest.TestReport) -> None:
         """Leave the place to pytest's dot; of a set-up that went well it writes none."""
         if report.when != "setup" or not report.passed:
             self.clear()
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_enter_pdb(self) -> None:
-        """Leave the place to the debugger."""
+    def close(self) -> None:
+        """Be gone, and let go of the terminal."""
         self.clear()
+        self._line = None
+        if self._terminal is not None:
+            self._terminal.close()
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_keyboard_interrupt(self) -> None:
-        """Be gone: what is torn down now is not told of."""
-        self.clear()
-        self._terminal.close()
 
-    def pytest_unconfigure(self) -> None:
-        """Let go of the terminal."""
-        self._terminal.close()
+LIVE = pytest.StashKey[Live]()
 
 
 def write_line(config: pytest.Config, text: str) -> None:
     """Write a line to the terminal at once, also while a test runs and its output is captured."""
     reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
     capturing: Any = config.pluginmanager.get_plugin("capturemanager")
-    line = config.pluginmanager.get_plugin(NAME)
-    if isinstance(line, Live):
-        line.clear()
+    config.stash[LIVE].clear()
     with capturing.global_and_fixture_disabled() if capturing is not None else contextlib.nullcontext():
         reporter.ensure_newline()
         reporter.write_line(text)
-
-
-def of(config: pytest.Config) -> Live | None:
-    """Return the live line of this process, None where nobody would see one. To be called while nothing is captured.
-
-    pytest captures a test's output at the file descriptor; so the line is written to one of its own, made before that.
-    """
-    reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
-    if reporter is None or hasattr(config, "workerinput") or config.option.verbose < 0:
-        return None
-    try:
-        file: TextIO = reporter._tw._file
-        return Live(reporter, os.fdopen(os.dup(file.fileno()), "w", encoding=file.encoding, errors="replace"))
-    except (OSError, ValueError, AttributeError):  # no file of the system's: a program that has pytest in it
-        return None

@@ -57,26 +57,25 @@ def remarks(config: pytest.Config) -> Iterator[str]:
         yield "channover: --strict is pytest's own and lets tests be skipped; --no-skips (or --channover-strict) forbids it"
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_load_initial_conftests(
-    early_config: pytest.Config, parser: pytest.Parser, args: list[str]
-) -> Iterator[None]:
-    """Make short names long, once all others have told theirs. The value of one is no folder with a conftest.py."""
-    known = early_config.known_args_namespace
+def find_folders(config: pytest.Config, parser: pytest.Parser, args: list[str]) -> None:
+    """Add options of other packages' targets, and have the value of a short name be taken for no folder with a conftest.py."""
+    known = config.known_args_namespace
     told = parser.parse_known_args(_lengthened(args, _free(parser)), namespace=copy.copy(known))
     _add_own(parser, str(getattr(told, _destination("--target"), "netns")), all_of_them=bool(told.help))
     known.file_or_dir = parser.parse_known_args(_lengthened(args, _free(parser))).file_or_dir
-    done = yield
+
+
+def lengthen(config: pytest.Config, parser: pytest.Parser, args: list[str]) -> None:
+    """Make short names long, once all others have told theirs."""
     free = _free(parser)
-    early_config.stash[TAKEN] = frozenset(_words(parser)) - free
-    early_config.stash[STRICT] = "--strict" in args
+    config.stash[TAKEN] = frozenset(_words(parser)) - free
+    config.stash[STRICT] = "--strict" in args
     args[:] = _lengthened(args, free)
     for option in _options(parser):
-        for short in early_config.stash[TAKEN]:
+        for short in config.stash[TAKEN]:
             if long(short) in option.names():
                 attributes = option.attrs()
                 attributes["help"] = attributes["help"].replace(_said(short), f" ({short} is not channover's here)")
-    return done
 
 
 def _add_own(parser: pytest.Parser, target: str, *, all_of_them: bool) -> None:

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from channover.errors import UsageError
-from channover.observe.captures import SLICE
 from channover.pytest_plugin import option_names as words
 from channover.run import own_targets
-from channover.run.settings import LINK_RATES, MACHINES, PCAP, Settings, link_of, require_driver
+from channover.run.settings import LINK_RATES, MACHINES, PACKET_HEAD, PCAP, Settings, link_of, require_driver
 from channover.run.target_choice import KERNEL, OWNERS, Place, check_owners, chosen
 
 if TYPE_CHECKING:
@@ -85,7 +84,7 @@ def add_options(parser: pytest.Parser) -> None:
     words.add(
         group,
         "--pcap-size",
-        default=str(SLICE),
+        default=str(PACKET_HEAD),
         metavar="BYTES",
         help="how much of each packet is kept, from its Ethernet header on (default: %(default)s)",
     )

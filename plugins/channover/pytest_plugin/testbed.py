@@ -1,24 +1,29 @@
-"""What a run does about its rig, hook by hook: dry runs, labs that are kept, machines that died, hosts at the end."""
+"""What a run does about its testbed: dry runs, labs that are kept, machines that died, hosts at the end."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Generator
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-import allure
 import pytest
 from _pytest.runner import runtestprotocol
 
 from channover.errors import RigError, UsageError
 from channover.pytest_plugin import live_line as live
 from channover.pytest_plugin import options
-from channover.pytest_plugin.allure.pages import CAPTURES, FAULTS, LAB, MACHINES, PHASES
-from channover.pytest_plugin.fixtures import RECORD, SESSION
-from channover.pytest_plugin.results.collector import REPEATED
+from channover.pytest_plugin.results import marks
+from channover.pytest_plugin.results.outcomes import REPEATED
 from channover.pytest_plugin.results.witness import WITNESSED
-from channover.targets.dry_run import DryTarget
+from channover.pytest_plugin.stash import CAPTURES, FAULTS, LAB, MACHINES, PHASES, RECORD, is_worker
+from channover.run.settings import Settings
+from channover.run.target_choice import TARGETS
+
+if TYPE_CHECKING:
+    from channover.run.environment import Session
+    from channover.targets.dry_run import DryTarget
 
 _REMARKS = "channover_remarks"
 _NOTES = "channover_notes"
@@ -51,33 +56,53 @@ class Interruptible(Protocol):
     def interrupt(self) -> None: ...
 
 
-class Rigging:
-    """Looks after the rig of one process's tests."""
+class Testbed:
+    """Looks after what one process's tests run on: a target, made when the first of them asks for it."""
 
-    def __init__(self, config: pytest.Config) -> None:
+    def __init__(self, config: pytest.Config, settings: Settings) -> None:
         self._config = config
-        self._session = config.stash[SESSION]
+        self.settings = settings
         self._remarks: list[str] = []
         self._notes: list[str] = []
-        self._place = self._session.settings.place
+        self._place = settings.place
         self._free = list(self._place.labs)
         self._used: set[str] = set()
-        if isinstance(self._session.target, Talking):
-            self._session.target.say = self._say
 
-    def _say(self, text: str) -> None:
+    @cached_property
+    def session(self) -> Session:
+        """What is known of the place where the tests run."""
+        from channover.run import environment
+
+        made = environment.Session(self.settings, environment.target_of(self.settings))
+        if isinstance(made.target, Talking):
+            made.target.say = self.say
+        return made
+
+    def require(self) -> None:
+        """Make the target of another package at once: what it has to say of its options is said first. Raises UsageError."""
+        if self.settings.target not in TARGETS:
+            assert self.session
+
+    @property
+    def _opened(self) -> bool:
+        return "session" in vars(self)
+
+    def say(self, text: str) -> None:
         """Show a line at once; a worker has no terminal, and its lines are shown at the end."""
-        if not self._config.pluginmanager.has_plugin("terminalreporter") or hasattr(self._config, "workerinput"):
+        if not self._config.pluginmanager.has_plugin("terminalreporter") or is_worker(self._config):
             self._notes.append(text)
         else:
             live.write_line(self._config, text)
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-        """Try a test once more where a machine of its lab died: that is no verdict on anything."""
-        target = self._session.target
-        if not isinstance(target, Mortal):
+    def run(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+        """Run a test, and once more where a machine of its lab died: that is no verdict on anything.
+
+        None: there are no machines that could die, and pytest is to run it.
+        """
+        if not (self._opened or marks.takes_part(item)) or not isinstance(target := self.session.target, Mortal):
             return None
+        import allure
+
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
         reports = runtestprotocol(item, nextitem=nextitem, log=False)
         words = target.dead()
@@ -97,6 +122,8 @@ class Rigging:
 
     def _again(self, item: Any, nextitem: pytest.Item | None) -> list[pytest.TestReport]:
         """Run a test a second time, as if there had been no first."""
+        import allure
+
         dynamic: Any = allure.dynamic
         dynamic.label(REPEATED, "a machine died")
         for key in _OF_A_TRY:
@@ -106,14 +133,13 @@ class Rigging:
         item._initrequest()
         return runtestprotocol(item, nextitem=nextitem, log=False)
 
-    @pytest.hookimpl(wrapper=True, trylast=True)
-    def pytest_runtest_makereport(
-        self, item: pytest.Item, call: pytest.CallInfo[None]
-    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    def skip_dry(self, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
         """Skip every test of a dry run, with what it noted; what would stop a real run stays an error."""
-        report = yield
-        target = self._session.target
-        if isinstance(target, DryTarget) and item.stash.get(RECORD, None) is not None:
+        if not self._place.dry_run or item.stash.get(RECORD, None) is None:
+            return
+        from channover.targets.dry_run import DryTarget
+
+        if isinstance(target := self.session.target, DryTarget):
             error = call.excinfo.value if call.excinfo else None
             stays = isinstance(error, UsageError) or (isinstance(error, RigError) and not target.guesses)
             if report.when == "teardown":
@@ -123,7 +149,6 @@ class Rigging:
             elif not stays and (report.when == "call" or report.failed):
                 report.outcome = "skipped"
                 report.longrepr = (str(item.path), 0, "dry run: nothing was changed")
-        return report
 
     def _show(self, nodeid: str, target: DryTarget) -> None:
         reporter = self._config.pluginmanager.get_plugin("terminalreporter")
@@ -135,10 +160,7 @@ class Rigging:
         target.said.clear()
         target.guesses.clear()
 
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_teardown(
-        self, item: pytest.Item, nextitem: pytest.Item | None
-    ) -> Generator[None, object, object]:
+    def keep_lab(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
         """Keep the lab that was asked for, until Ctrl-C."""
         record, lab = item.stash.get(RECORD, None), item.stash.get(LAB, None)
         if self._place.keep_lab and lab is not None and record is not None and (record.failed or nextitem is None):
@@ -154,34 +176,36 @@ class Rigging:
                     while True:
                         time.sleep(3600)
             item.session.shouldstop = "the lab was kept, and is given back"
-        return (yield)
 
-    def pytest_keyboard_interrupt(self) -> None:
-        """Tell the target before fixtures are torn down."""
-        if isinstance(self._session.target, Interruptible):
-            self._session.target.interrupt()
+    def interrupt(self) -> None:
+        """Tell the target of Ctrl-C before fixtures are torn down."""
+        if self._opened and isinstance(self.session.target, Interruptible):
+            self.session.target.interrupt()
 
-    @pytest.hookimpl(trylast=True)
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+    def give_back(self, session: pytest.Session) -> None:
         """Give hosts back once the last fixture is torn down; one that is not as it was makes the run fail."""
-        self._session.target.close()
-        self._remarks += self._session.target.remarks
+        self.close()
+        if self._opened:
+            self._remarks += self.session.target.remarks
         output = getattr(self._config, "workeroutput", None)
         if output is not None:
             output[_REMARKS], output[_NOTES] = self._remarks, self._notes
         elif self._remarks and session.exitstatus == 0:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_configure_node(self, node: Any) -> None:
+    def close(self) -> None:
+        """End what labs are made from."""
+        if self._opened:
+            self.session.target.close()
+
+    def hand_out(self, node: Any) -> None:
         """Give an xdist worker a lab of its own; one that stands in for a dead worker waits until the hosts are restored."""
         if self._free:
             name = node.workerinput[options.LAB] = self._free.pop(0)
             node.workerinput[options.WAIT] = RESTORED if name in self._used else 0.0
             self._used.add(name)
 
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_testnodedown(self, node: Any) -> None:
+    def take_back(self, node: Any) -> None:
         """Take what a worker has to say about its hosts, and its lab back."""
         told = getattr(node, "workeroutput", {})
         self._remarks += told.get(_REMARKS, [])
@@ -189,7 +213,7 @@ class Rigging:
         if options.LAB in node.workerinput:
             self._free.append(node.workerinput[options.LAB])
 
-    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+    def tell(self, terminalreporter: Any) -> None:
         """Say what workers found about hosts, and which hosts were not as they had been."""
         if self._notes:
             terminalreporter.section("noted about hosts", sep="=")
@@ -199,3 +223,6 @@ class Rigging:
             terminalreporter.section("hosts", sep="=", red=True)
             for remark in self._remarks:
                 terminalreporter.write_line(remark)
+
+
+TESTBED = pytest.StashKey[Testbed]()

@@ -9,7 +9,6 @@ from channover.errors import UsageError
 from channover.model import registry
 from channover.model.link import Link, parse_rate
 from channover.model.topology import Topology
-from channover.observe.captures import SLICE
 from channover.run.own_targets import OWN_TARGETS
 from channover.run.target_choice import TARGETS, Place
 
@@ -20,6 +19,8 @@ MACHINES = 4
 FASTEST = 34 * 10**9
 """The highest rate (bit/s) of an emulated cable: tbf counts bytes a second in 32 bits (``linux/pkt_sched.h``)."""
 LAG_DRIVERS = ("auto", "bonding", "openvswitch")
+PACKET_HEAD = 96
+"""Bytes of each packet that are kept unless told otherwise: Ethernet, IPv6 or IPv4, and TCP with all its options."""
 PCAP = ("never", "on-failure", "always")
 
 
@@ -35,7 +36,7 @@ class Settings:
     strict: bool
     reports: Path
     pcap: str = "never"
-    pcap_size: int = SLICE
+    pcap_size: int = PACKET_HEAD
     asked: bool = True
     """Whether the link's rate was asked for by name."""
 

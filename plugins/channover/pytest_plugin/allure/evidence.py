@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, fields
 from html import escape
 from pathlib import Path
@@ -13,11 +13,9 @@ from typing import Any
 
 import allure
 import allure_commons
-import pytest
 
 from channover.hosts.host import Host, Step
 from channover.hosts.lab import Lab
-from channover.measure.activity import UnderWay
 from channover.measure.file_transfer import Copied
 from channover.measure.flow import Flow
 from channover.measure.record import Record
@@ -34,8 +32,6 @@ from channover.scenarios.loop_lab import LOOP_ENDPOINT
 from channover.scenarios.tunnels import Loaded
 from channover.verdict.diagnosis import HostView, NicView, causes, per_nic
 from channover.verdict.statistics import settled_part
-
-LIVE = pytest.StashKey[Callable[[Record, UnderWay], None]]()
 
 
 def attach_text(name: str, text: str) -> None:
@@ -171,11 +167,6 @@ def plots_into(folder: Path, masker: Masker) -> Plots:
     if not allure_commons.plugin_manager.is_registered(_plots):
         allure_commons.plugin_manager.register(_plots)
     return _plots
-
-
-def finish_plots(timeout: float) -> bool:
-    """Wait until all plots are drawn, no longer than ``timeout`` (seconds); False where some are not."""
-    return _plots.finish(timeout)
 
 
 MOST = 8

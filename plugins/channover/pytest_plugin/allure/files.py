@@ -14,13 +14,10 @@ from typing import Any
 from uuid import uuid4
 
 import allure_commons
-import pytest
 from allure_commons.logger import AllureFileLogger
 from attr import asdict
 
 from channover.report.signoff.masking import Masker
-
-MASKER = pytest.StashKey[Masker]()
 
 
 class AllureFiles:

@@ -9,8 +9,7 @@ import allure
 import pytest
 
 from channover.model.catalogue import Behaviour
-from channover.model.topology import Topology, pair
-from channover.pytest_plugin.fixtures import marked
+from channover.pytest_plugin.stash import topology_of
 from channover.report.allure.config import NODEID
 from channover.run.environment import Session
 from channover.verdict.expectation import quantity
@@ -31,9 +30,8 @@ def label(item: pytest.Item, behaviour: Behaviour | None, session: Session) -> N
         _label(dynamic, behaviour)
     dynamic.label("target", session.settings.target)
     dynamic.label(NODEID, item.nodeid)
-    topology = marked(item, "topology", Topology) or pair()
     dynamic.parameter("target", session.settings.target)
-    dynamic.parameter("link rate", quantity(session.settings.link_for(topology).rate, "bit/s"))
+    dynamic.parameter("link rate", quantity(session.settings.link_for(topology_of(item)).rate, "bit/s"))
     if behaviour is not None and "lag" in behaviour.needs:
         dynamic.parameter("LAG driver", str(session.lag[0]))
 

@@ -10,23 +10,21 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from channover.errors import ChannoverError, UsageError
 from channover.pytest_plugin import option_names as words
-from channover.pytest_plugin.allure import evidence as evidencing
-from channover.pytest_plugin.allure.files import MASKER, AllureFiles
-from channover.pytest_plugin.fixtures import SESSION
-from channover.pytest_plugin.results import collector as collecting
 from channover.pytest_plugin.results import marks, planning
-from channover.pytest_plugin.results.collector import Collected
+from channover.pytest_plugin.results.outcomes import one_line
 from channover.pytest_plugin.results.planning import Plan, Planning
-from channover.report.store import planned_folder
-from channover.run.revision import revision
+from channover.pytest_plugin.stash import COLLECTED, MASKER, PLOTS, is_worker, shows_fixtures
+from channover.pytest_plugin.testbed import TESTBED
 
-COLLECTED = pytest.StashKey[Collected]()
+if TYPE_CHECKING:
+    from channover.pytest_plugin.results.collector import Collected
+
 USAGE = "channover_usage"
 """What a worker has to say about the command line."""
 LOST = "channover_lost"
@@ -34,19 +32,9 @@ LOST = "channover_lost"
 _FOLDER = "channover_folder"
 
 
-def is_worker(config: pytest.Config) -> bool:
-    """Say whether this process is one of xdist's workers."""
-    return hasattr(config, "workerinput")
-
-
-def shows_fixtures(config: pytest.Config) -> bool:
-    """Say whether pytest only lists fixtures."""
-    return any(getattr(config.option, option, False) for option in ("showfixtures", "show_fixtures_per_test"))
-
-
 def refuse(config: pytest.Config, items: list[pytest.Item], error: ChannoverError) -> None:
     """End a run, in one line, that cannot be had as it was asked for. Raises pytest.UsageError."""
-    said = words.usable(config, collecting.one_line(error))
+    said = words.usable(config, one_line(error))
     if not is_worker(config):
         raise pytest.UsageError(said) from None
     # xdist takes an exception of a worker for a crash; so it ends without tests, and the controller says why.
@@ -65,13 +53,12 @@ class Beginning:
     def _plan(self, session: pytest.Session) -> Plan | None:
         """Return the plan of a process that is about to run tests which compare something, else None."""
         config = self._config
-        looks = config.option.collectonly or shows_fixtures(config) or config.stash[SESSION].settings.place.dry_run
+        looks = config.option.collectonly or shows_fixtures(config) or config.stash[TESTBED].settings.place.dry_run
         if looks or (session.testsfailed and not config.option.continue_on_collection_errors):
             return None
         return self._planning.plan(session.items) if any(map(marks.takes_part, session.items)) else None
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtestloop(self, session: pytest.Session) -> None:
+    def begin(self, session: pytest.Session) -> None:
         """Make the run's folder and begin its results. Raises pytest.UsageError."""
         if not is_worker(self._config) and (plan := self._plan(session)):
             self._begin(plan)
@@ -80,8 +67,7 @@ class Beginning:
             except UsageError as error:
                 refuse(self._config, session.items, error)
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_collection_finish(self, session: pytest.Session) -> None:
+    def leave_plan(self, session: pytest.Session) -> None:
         """In a worker, leave the plan in the run's folder before xdist tells the controller what was collected."""
         if is_worker(self._config) and (plan := self._plan(session)):
             told: dict[str, Any] = getattr(self._config, "workerinput", {})
@@ -93,19 +79,19 @@ class Beginning:
             except UsageError as error:
                 refuse(self._config, session.items, error)
 
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_configure_node(self, node: Any) -> None:
+    def tell_folder(self, node: Any) -> None:
         """Tell an xdist worker where the run's folder is."""
         node.workerinput[_FOLDER] = str(self._collected.folder)
 
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_xdist_node_collection_finished(self, node: Any) -> None:
+    def take_plan(self, node: Any) -> None:
         """Begin the results as soon as a worker has found tests that compare something; go on with a further worker's plan."""
         plan = planning.take(self._collected.folder, node.gateway.id)
         if plan is not None:
             self._begin(plan)
 
     def _begin(self, plan: Plan) -> None:
+        from channover.run.revision import revision
+
         collected = self._collected
         each = getattr(self._config.option, "dist", "no") == "each"
         collected.plan = collected.plan.joined(plan, each=each) if collected.plan else plan
@@ -117,8 +103,11 @@ class Beginning:
     def _collected(self) -> Collected:
         config = self._config
         if COLLECTED not in config.stash:
+            from channover.pytest_plugin.results.collector import Collected
+            from channover.report.store import planned_folder
+
             start = datetime.now(timezone.utc)
-            settings = config.stash[SESSION].settings
+            settings = config.stash[TESTBED].settings
             config.stash[COLLECTED] = Collected(
                 settings,
                 planned_folder(settings.reports, start),
@@ -132,6 +121,9 @@ class Beginning:
 
     def _evidence(self, folder: Path) -> None:
         """Have Allure write into the run's folder unless the user named another. Raises UsageError."""
+        from channover.pytest_plugin.allure.evidence import plots_into
+        from channover.pytest_plugin.allure.files import AllureFiles
+
         config = self._config
         if not getattr(config.option, "allure_report_dir", None):
             from allure_pytest import plugin as allure_plugin
@@ -145,7 +137,7 @@ class Beginning:
         files = AllureFiles(place, config.stash[MASKER], partial(self._not_kept, place))
         files.register()
         config.add_cleanup(files.unregister)
-        evidencing.plots_into(place, config.stash[MASKER])
+        config.stash[PLOTS] = plots_into(place, config.stash[MASKER])
 
     def _not_kept(self, place: Path, error: OSError) -> None:
         said = f"evidence cannot be kept in {place}: {error.strerror or error}"

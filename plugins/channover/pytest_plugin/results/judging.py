@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import unittest
-from collections.abc import Generator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import pytest
 
 from channover.errors import NotAllowed, RigError
-from channover.measure.record import Record
-from channover.pytest_plugin.fixtures import RECORD
-from channover.verdict.measured import Reading, explanation
+from channover.pytest_plugin.stash import RECORD
+
+if TYPE_CHECKING:
+    from channover.measure.record import Record
+    from channover.verdict.measured import Reading
 
 WANTED = "it was compared, so it counts, without an assert too; where that is wanted, write != or == anything_but(…)"
 INSTEAD = 'compare what shows it, as in assert flow.goodput == near(…) or assert counted("ports", 2) == 2'
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+@contextmanager
+def judged(item: pytest.Item) -> Iterator[None]:
     """Judge a test whose body has ended without a failure of its own: what it compared counts, and it has to compare.
 
     Raises ``pytest.fail.Exception``, and RigError where the test hid one.
     """
     record = item.stash.get(RECORD, None)
     try:
-        done = yield
+        yield
     except (pytest.skip.Exception, unittest.SkipTest, NotAllowed):
         if record is not None:
             _require_held(record.readings)
@@ -32,16 +36,12 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     if record is not None:
         _require_held(record.readings)
         _require_compared(record)
-    return done
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
-    """Judge what was compared while fixtures were torn down. Raises as :func:`pytest_runtest_call` does."""
-    done = yield
+def judge_teardown(item: pytest.Item) -> None:
+    """Judge what was compared while fixtures were torn down. Raises as :func:`judged` does."""
     if (record := item.stash.get(RECORD, None)) is not None:
         _require_held(record.readings[record.told :])
-    return done
 
 
 def missed(record: Record) -> bool:
@@ -55,6 +55,10 @@ def _require_held(readings: Sequence[Reading]) -> None:
     for reading in readings:
         if reading.undecided:
             raise RigError(reading.undecided)
+    if not readings:
+        return
+    from channover.verdict.measured import explanation
+
     if lines := explanation(readings):
         pytest.fail("\n".join([*lines, WANTED]), pytrace=False)
 

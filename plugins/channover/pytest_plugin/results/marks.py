@@ -9,7 +9,13 @@ import pytest
 
 from channover.errors import UsageError
 from channover.model.catalogue import CATALOGUE, PARTS, Behaviour, behaviour
-from channover.targets.capabilities import unknown_needs
+
+
+def declare(config: pytest.Config) -> None:
+    """Tell pytest of the marks."""
+    config.addinivalue_line("markers", "behaviour(id): the behaviour of channover's catalogue that a test states")
+    config.addinivalue_line("markers", "topology(topology): the topology that a test asks for (default: a pair)")
+    config.addinivalue_line("markers", "hash_policy(policy): the transmit hash policy of a test's LAGs")
 
 
 def stated(item: pytest.Item) -> Behaviour | None:
@@ -44,6 +50,8 @@ def wrong(items: Sequence[pytest.Item]) -> dict[pytest.Item, str]:
         marks = list(item.iter_markers("behaviour"))
         behaviour = stated(item)
         if behaviour is not None:
+            from channover.targets.capabilities import unknown_needs
+
             if words := unknown_needs(behaviour):
                 found[item] = words
         elif marks and (ours or any(map(_meant, marks)) or uses(item)):

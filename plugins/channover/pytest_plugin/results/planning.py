@@ -8,7 +8,7 @@ import os
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -19,14 +19,12 @@ import channover
 from channover.errors import UsageError
 from channover.pytest_plugin.results import marks
 from channover.report.facts import LeftOut, Planned, Uncollected
-from channover.report.store import write_whole
-from channover.run import installed
 
+_SUITES = Path(channover.__file__).parent.with_name("channover_suites")
+"""Where the suites of an installed channover are; there is no such folder in a clone."""
 _NEVER = ("__pycache__", "*.egg", ".*", "_darcs", "build", "CVS", "dist", "node_modules", "venv", "{arch}")
 """Folders that pytest passes over by default (``norecursedirs``): nobody has left them out."""
 _REASON = 300
-_SUITES = Path(channover.__file__).parent.with_name("channover_suites")
-"""Where the suites of an installed channover are; there is no such folder in a clone."""
 
 
 @dataclass(frozen=True)
@@ -69,39 +67,30 @@ class Planning:
         self._uncollected: dict[str, Uncollected] = {}
         self._ignored: list[str] = []
 
-    def pytest_itemcollected(self, item: pytest.Item) -> None:
+    def note_test(self, item: pytest.Item) -> None:
         """Note a test before anything can take it out again."""
         self._items.append(item)
 
-    @pytest.hookimpl(wrapper=True, trylast=True)
-    def pytest_make_collect_report(
-        self, collector: pytest.Collector
-    ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    def note_children(self, collector: pytest.Collector, report: pytest.CollectReport) -> None:
         """Note what a file or class holds, before ``--lf`` leaves out a part of it."""
-        report = yield
         if report.passed and isinstance(collector, (pytest.File, pytest.Class)):
             self._children[collector] = list(report.result)
-        return report
 
-    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+    def note_uncollected(self, report: pytest.CollectReport) -> None:
         """Note what could not be collected."""
         if not report.passed:
             self._uncollected[report.nodeid] = uncollected(report)
 
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_ignore_collect(self, collection_path: Path) -> Generator[None, bool | None, bool | None]:
-        """Note files and folders of tests that pytest was told to pass over."""
-        ignored = yield
-        if ignored and self._holds_tests(collection_path):
-            inner = _in_suites(collection_path)
-            self._ignored.append(inner or os.path.relpath(collection_path, self._config.rootpath))
-        return ignored
+    def note_ignored(self, path: Path) -> None:
+        """Note a file or folder that pytest was told to pass over, where it holds tests."""
+        if self._holds_tests(path):
+            inner = _in_suites(path)
+            self._ignored.append(inner or os.path.relpath(path, self._config.rootpath))
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_pycollect_makemodule(self, module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
+    def named(self, path: Path, parent: pytest.Collector) -> pytest.Module | None:
         """Name tests of the installed suites by their package: pytest would name them by where the environment is."""
-        inner = _in_suites(module_path)
-        return pytest.Module.from_parent(parent, path=module_path, nodeid=inner) if inner else None
+        inner = _in_suites(path)
+        return pytest.Module.from_parent(parent, path=path, nodeid=inner) if inner else None
 
     def _holds_tests(self, path: Path) -> bool:
         patterns = self._config.getini("python_files")
@@ -113,6 +102,8 @@ class Planning:
 
     def plan(self, items: Sequence[pytest.Item]) -> Plan:
         """Return the plan of the tests that are left to be run."""
+        from channover.run import installed
+
         kept = set(map(id, items))
         places = [installed.place(path) for path in dict.fromkeys(item.path for item in items)]
         left = [*self._deselected(kept), *self._unasked()]
@@ -219,6 +210,8 @@ def save(folder: Path, worker: str, plan: Plan) -> None:
 
     Raises UsageError where it cannot be written.
     """
+    from channover.report.store import write_whole
+
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(_place(folder, worker), json.dumps(asdict(plan)) + "\n")

@@ -6,12 +6,14 @@ report carries what was witnessed so far, so that whoever takes the reports sees
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from typing import TYPE_CHECKING
 
 import pytest
 
 from channover.errors import RigError
-from channover.report.results import Outcome
+
+if TYPE_CHECKING:
+    from channover.report.results import Outcome
 
 WITNESSED = pytest.StashKey[dict[str, list[list[str]]]]()
 """In the configuration: by test, the phases that were made and not reported yet, each with its outcome."""
@@ -24,19 +26,14 @@ class Witness:
     def __init__(self, config: pytest.Config) -> None:
         self._seen = config.stash.setdefault(WITNESSED, {})
 
-    @pytest.hookimpl(wrapper=True, trylast=True)
-    def pytest_runtest_makereport(
-        self, item: pytest.Item, call: pytest.CallInfo[None]
-    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    def note(self, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
         """Note the phase and its outcome, and have the report carry all that was noted of the test."""
-        report = yield
         seen = self._seen.setdefault(item.nodeid, [])
         broke = call.excinfo is not None and isinstance(call.excinfo.value, RigError)
         seen.append([str(report.when), "error" if report.failed and broke else report.outcome])
         setattr(report, _CARRIED, list(seen))
-        return report
 
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+    def forget(self, report: pytest.TestReport) -> None:
         """Begin anew where a try was reported to its end."""
         if report.when == "teardown" or str(report.outcome) == "rerun":
             self._seen.pop(report.nodeid, None)

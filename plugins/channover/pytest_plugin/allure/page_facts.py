@@ -1,0 +1,154 @@
+"""What a test's page is told from: the lab that it had, what was wrong with it, its subflows and the members of its LAG."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+
+import pytest
+
+from channover.errors import RigError
+from channover.hosts.lab import Lab
+from channover.measure.flow import Flow
+from channover.measure.nic_usage import used_at
+from channover.measure.record import Record
+from channover.model.topology import Role
+from channover.network.programs.iperf import Protocol
+from channover.observe.bond import STATE_BITS
+from channover.observe.sockets import Subflow
+from channover.pytest_plugin.allure import evidence as evidencing
+from channover.pytest_plugin.results.outcomes import outcome_of
+from channover.pytest_plugin.stash import FAULTS, LAB, PHASES
+from channover.report.allure.page import MemberRow, Members, Plot, Story, SubflowRow, Subflows, page
+from channover.report.facts import CableFacts, HostFacts, NicFacts
+from channover.report.topology_diagram import topology_svg
+
+_QUIET = "No NIC was watched in this test: there are no rates to show."
+_ROWS = 32
+"""Subflows of one host that a page shows; the attachments have all."""
+
+
+def page_of(item: pytest.Item, record: Record) -> str:
+    """Return the page, as HTML, of a test that is over."""
+    verdict, reason = outcome_of(item.stash[PHASES])
+    lab = item.stash.get(LAB, None)
+    return page(
+        Story(
+            record.behaviour,
+            record.readings,
+            drawn(lab, item.stash.get(FAULTS, {})) if lab is not None else "",
+            [Plot(title, file) for title, file in record.plots],
+            list(_subflows(record.flows)),
+            list(_members(lab, record)) if lab is not None else (),
+            reason,
+            verdict,
+            () if record.plots or record.flows or lab is None else (_QUIET,),
+        )
+    )
+
+
+def machines(lab: Lab) -> dict[str, tuple[str, str]]:
+    """Return each host's own name and its kernel's release, as far as they answer."""
+    found = {}
+    for host in lab.hosts.values():
+        with contextlib.suppress(RigError, ValueError):
+            name, release = host.run("uname", "-nr", quiet=True).stdout.split()
+            found[host.name] = name, release
+    return found
+
+
+def rig_of(
+    lab: Lab, found: Mapping[str, tuple[str, str]] = MappingProxyType({})
+) -> tuple[list[HostFacts], list[CableFacts]]:
+    """Return what a lab consists of, as the results hold it; ``found`` is what :func:`machines` returned."""
+    hosts = [
+        HostFacts(
+            node.name,
+            "switch" if node.role is Role.SWITCH else "host",
+            found.get(node.name, ("", ""))[1],
+            machine=found.get(node.name, ("", ""))[0],
+            nics=tuple(
+                NicFacts(one.name, one.device, one.driver, one.firmware, one.speed, one.bus)
+                for one in (lab.hosts[node.name].nic(nic) for nic in node.nics)
+            ),
+        )
+        for node in lab.topology.nodes
+    ]
+    return hosts, [CableFacts(str(one.a), str(one.b), lab.rate(one)) for one in lab.topology.cables]
+
+
+def drawn(lab: Lab, found: dict[str, str]) -> str:
+    """Return a lab's topology as SVG, with what failed."""
+    return topology_svg(*rig_of(lab), found)
+
+
+def faults(lab: Lab, record: Record) -> dict[str, str]:
+    """Return what is wrong with a lab, by cable or NIC: links that are down, NICs that stayed idle. Raises RigError."""
+    found: dict[str, str] = {}
+    for host in lab.hosts.values():
+        links = host.state().links
+        for nic in host.nics.values():
+            link = links.get(nic.device)
+            if link is None or not link.up or not link.carrier:
+                found[f"{host.name}.{nic.name}"] = "gone" if link is None else "no carrier" if link.up else "down"
+    missed = {reading.name for reading in record.readings if not reading.held}
+    for flow in record.flows:
+        # of one flow on a LAG, a NIC that stays idle is what is to be expected
+        for host in flow.nics.ends if flow.programs.series else ():
+            unused = any(name.startswith(used_at(host)) for name in missed)
+            if unused or (missed and flow.programs.protocol is Protocol.MPTCP):
+                used = flow.nics.used(host)
+                for name in flow.nics.carried(host):
+                    if name not in used:
+                        found.setdefault(f"{host.name}.{name}", "idle")
+    return found
+
+
+def _members(lab: Lab, record: Record) -> Iterator[Members]:
+    several = [host for host, _ in record.lags]
+    for (name, device), status in record.lags.items():
+        labels = {nic.device: nic.name for nic in lab.hosts[name].nics.values()}
+        rows = [
+            MemberRow(
+                label=labels.get(one.device, ""),
+                device=one.device,
+                aggregator=one.aggregator,
+                keys=(one.actor.key, one.partner.key),
+                partner=one.partner.system,
+                state=[bit for bit in STATE_BITS if bit in one.actor.state],
+                linked=one.mii_up,
+                used=one.enabled,
+                note=one.note,
+            )
+            for one in status.members
+        ]
+        yield Members(f"{name}: {device}" if several.count(name) > 1 else name, status.policy, rows)
+
+
+def _subflows(flows: list[Flow]) -> Iterator[Subflows]:
+    for flow in flows:
+        for host in flow.programs.hosts if flow.evidence else ():
+            rows = [one for one in flow.subflows(host) if one.state != "CLOSE"]
+            if rows:
+                devices = evidencing.addresses(flow, host)
+                shown = [_subflow(one, one.device or devices.get(one.source, "")) for one in rows[:_ROWS]]
+                yield Subflows(flow.name, host.name, shown)
+
+
+def _subflow(one: Subflow, nic: str) -> SubflowRow:
+    return SubflowRow(
+        connection=one.token or "",
+        ids=(one.local_id, one.remote_id),
+        near=f"{one.source}:{one.source_port}",
+        nic=nic,
+        far=f"{one.destination}:{one.destination_port}",
+        state=one.state,
+        sent=one.bytes_sent,
+        acked=one.bytes_acked,
+        received=one.bytes_received,
+        again=one.retransmissions,
+        rtt=one.rtt,
+        joined=one.join,
+        backup=one.backup,
+    )

@@ -1,0 +1,78 @@
+"""What collected tests need and cannot have here: found out once, before any of them runs, and said with the remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from channover.errors import ChannoverError, UsageError
+from channover.model import registry
+from channover.pytest_plugin.results import marks
+from channover.pytest_plugin.results.beginning import refuse
+from channover.pytest_plugin.stash import UNMET, is_worker, shows_fixtures, topology_of
+from channover.pytest_plugin.testbed import TESTBED
+
+
+def find_out(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Find out what cannot be tried here, and why, and skip it. Raises pytest.UsageError where nothing can be."""
+    if shows_fixtures(config):
+        return
+    if any(marks.marked(item) or marks.takes_part(item) for item in items) and (fault := registry.fault()):
+        refuse(config, items, UsageError(fault))
+        return
+    for item, fault in marks.wrong(items).items():
+        items.remove(item)
+        report = pytest.CollectReport(item.nodeid, "failed", f"{item.name}: {fault}", [])
+        config.hook.pytest_collectreport(report=report)
+    stated = [(item, behaviour) for item in items if (behaviour := marks.stated(item)) is not None]
+    if not stated:
+        return
+    session = config.stash[TESTBED].session
+    session.topologies = tuple(dict.fromkeys(topology_of(item) for item, _ in stated))
+    try:
+        if not config.option.collectonly:
+            session.ready()
+        for item, behaviour in stated:
+            topology = topology_of(item)
+            reason = session.lacks(topology) or (None if _unasked(config) else session.unmet(behaviour, topology))
+            if reason:
+                item.stash[UNMET] = reason
+                if not session.settings.strict:
+                    item.add_marker(pytest.mark.skip(reason=reason))
+    except ChannoverError as error:
+        refuse(config, items, error)
+
+
+def headline(config: pytest.Config, items: Sequence[pytest.Item]) -> list[str]:
+    """Name the target, where behaviours were collected."""
+    if not any(map(marks.stated, items)):
+        return []
+    from channover.verdict.expectation import quantity
+
+    wanted = config.stash[TESTBED].settings
+    found = f"channover: target {wanted.target}, links of {', '.join(quantity(rate, 'bit/s') for rate in wanted.rates)}"
+    if wanted.place.dry_run and not config.option.collectonly:
+        driver = config.stash[TESTBED].session.lag[0]
+        found += f", LAG by {driver}; a dry run measures nothing, and leaves nothing"
+    return [found]
+
+
+def say_unmet(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
+    """With ``--collect-only``, print why tests would be skipped."""
+    reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or is_worker(config) or not config.option.collectonly:
+        return
+    for item in items:
+        if UNMET in item.stash:
+            reporter.write_line(f"would skip {item.nodeid}: {item.stash[UNMET]}")
+    if _unasked(config) and any(map(marks.stated, items)):
+        reporter.write_line(
+            "channover: no host was asked what it lacks; 'channover doctor --target physical' asks them"
+        )
+
+
+def _unasked(config: pytest.Config) -> bool:
+    """Say whether real hosts are left alone: who only collects, an editor for one, must not take and change them."""
+    return bool(config.option.collectonly) and config.stash[TESTBED].settings.place.lab is not None

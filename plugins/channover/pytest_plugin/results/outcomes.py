@@ -1,0 +1,77 @@
+"""How a test ended, told from the reports of its phases: a broken rig is no failure, and a failure of a comparison is one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from channover.errors import ChannoverError
+
+if TYPE_CHECKING:
+    from channover.report.results import Outcome
+
+RIG_BROKE = "channover_rig_broke"
+"""Set on a report whose exception was no verdict on the behaviour."""
+JUDGED = "channover_judged"
+"""Set on a report that is a failure in whatever phase: of a comparison, or of what ``--no-skips`` forbids to skip."""
+LEFT = "channover_left"
+"""Set on a teardown's report: what the test left, as plain data."""
+REPEATED = "repeated"
+"""Property of the reports of a second try: a machine died in the first."""
+REASON = "channover_reason"
+"""Set on the report of a comparison that did not hold: the explanation, whole."""
+
+
+def broke(error: BaseException | None) -> bool:
+    """Say whether an exception means a broken rig rather than a broken behaviour."""
+    return error is not None and not isinstance(error, (AssertionError, pytest.fail.Exception))
+
+
+def came_first(error: BaseException | None) -> BaseException | None:
+    """Return the failed comparison during whose way out an exception was raised, or else the exception itself.
+
+    A lab that is taken down after a failure may refuse what it would have done before: that is no verdict in its place.
+    """
+    found = error
+    while found is not None and not isinstance(found, (AssertionError, pytest.fail.Exception)):
+        found = found.__context__
+    return found or error
+
+
+def outcome_of(reports: list[pytest.TestReport]) -> tuple[Outcome, str]:
+    """Return how a test ended, of the reports of its phases, and why.
+
+    What was expected to fail and did has failed: the behaviour is not there. So has what a plugin tries once more.
+    """
+    for report in reports:
+        if report.skipped and hasattr(report, "wasxfail"):
+            expected = f"expected to fail ({report.wasxfail})" if report.wasxfail else "expected to fail"
+            return "failed", f"{expected}: {reason_of(report)}"
+        if str(report.outcome) == "rerun":
+            return "error" if report.when != "call" or getattr(report, RIG_BROKE, False) else "failed", reason_of(
+                report
+            )
+        if report.skipped:
+            text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+            return "skipped", text.removeprefix("Skipped: ")
+        if report.failed:
+            judged = report.when == "call" and not getattr(report, RIG_BROKE, False)
+            return "failed" if judged or getattr(report, JUDGED, False) else "error", reason_of(report)
+    return "passed", ""
+
+
+def reason_of(report: pytest.TestReport) -> str:
+    """Return why a test did not pass, of the report of the phase that did not."""
+    if explained := getattr(report, REASON, ""):
+        return str(explained)
+    crash = getattr(report.longrepr, "reprcrash", None)
+    text = crash.message if crash is not None else report.longreprtext
+    for prefix in ("channover.errors.RigError: ", "channover.errors.BehaviourFailed: ", "Failed: ", "AssertionError: "):
+        text = text.removeprefix(prefix)
+    return str(text.strip() or "no reason given")
+
+
+def one_line(error: ChannoverError) -> str:
+    """Return an error as one line."""
+    return " ".join(str(error).split())

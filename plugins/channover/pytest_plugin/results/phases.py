@@ -1,0 +1,138 @@
+"""The phases of a test, set-up, call and teardown: its record, what its reports say, and what it leaves for the results."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from channover.errors import NotAllowed
+from channover.pytest_plugin import option_names as words
+from channover.pytest_plugin.results import judging, marks, outcomes
+from channover.pytest_plugin.results.outcomes import JUDGED, LEFT, REASON, RIG_BROKE
+from channover.pytest_plugin.stash import EXPLAINED, LAB, MACHINES, MASKER, RECORD, UNMET, topology_of
+from channover.pytest_plugin.testbed import TESTBED
+
+if TYPE_CHECKING:
+    from channover.measure.record import Record
+
+
+def begin(item: pytest.Item) -> None:
+    """Make the record of a test of channover's, and label it; with ``--no-skips``, fail what cannot be tried here."""
+    if RECORD in item.stash:
+        del item.stash[RECORD]  # of a first try
+    if not marks.takes_part(item):
+        return
+    from channover.pytest_plugin.allure import labels
+
+    record_of(item)
+    labels.label(item, marks.stated(item), item.config.stash[TESTBED].session)
+    if UNMET in item.stash and item.config.stash[TESTBED].settings.strict:
+        said = f"cannot be tried here, and --no-skips forbids to skip it: {item.stash[UNMET]}"
+        pytest.fail(words.usable(item.config, said), pytrace=False)
+
+
+def record_of(item: pytest.Item) -> Record:
+    """Return a test's record: what it leaves for the report."""
+    if RECORD not in item.stash:
+        import allure
+
+        from channover.hosts.host import Journal
+        from channover.measure.record import Record
+
+        stated = marks.stated(item)
+        if stated is not None:
+            paths = sum(len(node.nics) for node in topology_of(item).nodes[:1])
+            rate = item.config.stash[TESTBED].settings.link_for(topology_of(item)).rate
+            stated = stated.measured_with(paths, rate)
+        item.stash[RECORD] = Record(stated, Journal(scope=allure.step))
+    return item.stash[RECORD]
+
+
+def judge(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
+    """Tell a broken rig from a broken behaviour, and say in the report why a test did not pass."""
+    record = item.stash.get(RECORD, None)
+    if record is None:
+        return
+    strict = item.config.stash[TESTBED].settings.strict
+    last = call.excinfo.value if call.excinfo else None
+    error = outcomes.came_first(last)
+    if judging.missed(record) and report.failed and not outcomes.broke(error):
+        setattr(report, JUDGED, True)
+    if not marks.takes_part(item):
+        return
+    if report.failed and isinstance(error, NotAllowed) and not strict:
+        report.outcome, report.longrepr = "skipped", (str(item.path), 0, str(error))
+    if not report.failed:
+        return
+    record.failed = True
+    if UNMET in item.stash and strict:
+        setattr(report, JUDGED, True)
+    setattr(report, RIG_BROKE, not getattr(report, JUDGED, False) and outcomes.broke(error))
+    explained = item.config.stash.get(EXPLAINED, "")
+    whole = explained and isinstance(error, AssertionError) and explained.partition("\n")[0] in str(error)
+    if last is not error:
+        said = f"{explained if whole else error}\nand on the way out of the lab: {last}"
+    else:
+        said = explained if whole else outcomes.reason_of(report)
+    item.config.stash[MASKER].learn()  # what the test itself has set is forgotten when it ends
+    setattr(report, REASON, item.config.stash[MASKER].text(said))
+
+
+def leave(item: pytest.Item, report: pytest.TestReport) -> None:
+    """Send what a test left with its last report: a worker of xdist has no other way."""
+    record = item.stash.get(RECORD, None)
+    if report.when != "teardown" or record is None or not marks.takes_part(item):
+        return
+    from channover.pytest_plugin.allure.page_facts import rig_of
+    from channover.pytest_plugin.results.collector import measurements
+
+    session = item.config.stash[TESTBED].session
+    facts = (
+        {}
+        if record.behaviour is None and LAB not in item.stash
+        else {
+            "kernel": session.kernel,
+            "tools": dict(session.tools) if session.target_unmet is None else {},
+            "lag_driver": record.lag_driver,
+            "congestion_control": record.congestion_control or session.congestion_control,
+        }
+    )
+    hosts, cables = rig_of(item.stash[LAB], item.stash.get(MACHINES, {})) if LAB in item.stash else ([], [])
+    left = {
+        "hosts": [asdict(host) for host in hosts],
+        "cables": [asdict(cable) for cable in cables],
+        "behaviour": record.behaviour.id if record.behaviour else None,
+        "measurements": measurements(record),
+        "nics": [asdict(one) for one in record.nics],
+        "facts": facts,
+        "spent": {"traffic": record.traffic, "converging": record.converging, "waiting": record.waiting},
+    }
+    setattr(report, LEFT, item.config.stash[MASKER].of(left))
+
+
+def status(report: pytest.TestReport) -> tuple[str, str, str] | None:
+    """Show a broken rig as an error, and what is a verdict or forbidden by ``--no-skips`` as a failure, in whatever phase."""
+    if getattr(report, RIG_BROKE, False) and report.when == "call":
+        return "error", "E", "ERROR"
+    if getattr(report, JUDGED, False):
+        return "failed", "F", "FAILED"
+    return None
+
+
+def explain(config: pytest.Config, *values: Any) -> list[str] | None:
+    """Explain a comparison that did not hold: measured, expected and why, per NIC, the likely cause."""
+    readings = [value for value in values if str(type(value).__module__).startswith("channover.")]
+    if not readings:
+        return None
+    from channover.verdict.measured import Measured, Reading, explanation
+    from channover.verdict.several import Each, Listed
+
+    for value in readings:
+        last = value.last if isinstance(value, (Measured, Each, Listed)) else None
+        compared = [last] if isinstance(last, Reading) else last or ()
+        if lines := explanation(compared):
+            config.stash[EXPLAINED] = "\n".join(lines)
+            return lines
+    return None

@@ -1,0 +1,88 @@
+"""What a run's tests left, as the process that reports takes it: written at the end, and shown as a table."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+
+from channover.pytest_plugin import option_names as words
+from channover.pytest_plugin.results.beginning import LOST, USAGE
+from channover.pytest_plugin.results.planning import uncollected
+from channover.pytest_plugin.stash import COLLECTED
+
+
+class Writer:
+    """Takes reports, and writes the results; a worker of xdist has begun none, and takes nothing."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._stopped = False
+        self._refused = ""
+        """Why nothing could be run, as a worker found."""
+
+    @property
+    def _opened(self) -> bool:
+        return COLLECTED in self._config.stash and self._config.stash[COLLECTED].opened
+
+    def take_uncollected(self, report: pytest.CollectReport) -> None:
+        """Take what could not be collected, by workers too: a plan may be lost with its worker."""
+        if COLLECTED in self._config.stash and not report.passed:
+            found = uncollected(report)
+            self._config.stash[COLLECTED].uncollected[found.nodeid] = found
+
+    def take(self, report: pytest.TestReport) -> None:
+        """Take a report."""
+        if COLLECTED in self._config.stash:
+            self._config.stash[COLLECTED].add(report)
+
+    def hear(self, node: Any) -> None:
+        """Take what a worker has to say about the command line."""
+        output = getattr(node, "workeroutput", {})
+        self._refused = self._refused or output.get(USAGE, "")
+        if COLLECTED in self._config.stash:
+            collected = self._config.stash[COLLECTED]
+            collected.lost = collected.lost or output.get(LOST, "")
+
+    def stop(self) -> None:
+        """Remember Ctrl-C: a second one that comes now keeps pytest from setting its exit status."""
+        self._stopped = True
+
+    def write(self, session: pytest.Session, exitstatus: int) -> None:
+        """Write the results."""
+        stopped = self._stopped or bool(session.shouldstop or session.shouldfail) or exitstatus not in (0, 1)
+        if self._opened:
+            collected = self._config.stash[COLLECTED]
+            collected.write(interrupted=stopped)
+            if collected.fault:
+                collected.rescue(interrupted=stopped)
+            if (collected.fault or collected.lost) and session.exitstatus == 0:
+                session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        if self._refused:
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
+
+    def show(self, terminalreporter: Any) -> None:
+        """Show the results as a table, and where they are."""
+        if self._refused:
+            terminalreporter.ensure_newline()
+            terminalreporter.write_line(f"ERROR: {self._refused}", red=True)
+        if not self._opened:
+            return
+        from channover.report.terminal import show
+
+        collected = self._config.stash[COLLECTED]
+        terminalreporter.ensure_newline()
+        terminalreporter.section("channover")
+        for line in words.remarks(self._config):
+            terminalreporter.write_line(line, yellow=True)
+        show(collected.results(interrupted=False), terminalreporter._tw._file)
+        skipped = dict.fromkeys(
+            test.behaviour or test.nodeid for test in collected.tests.values() if test.outcome == "skipped"
+        )
+        if skipped:
+            terminalreporter.write_line(f"skipped: prerequisites missing: {', '.join(skipped)}", yellow=True)
+        results = os.path.relpath(collected.folder / "results.json", self._config.invocation_params.dir)
+        terminalreporter.write_line(collected.fault or f"results: {results}", red=bool(collected.fault))
+        if collected.lost:
+            terminalreporter.write_line(collected.lost, red=True)

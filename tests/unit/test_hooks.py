@@ -1,0 +1,158 @@
+"""pytest's hooks: the order of what happens when a test and a session end, and what a run costs that does not use them."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pluggy
+import pytest
+
+import channover
+from channover.pytest_plugin import hooks
+from channover.pytest_plugin.allure import pages
+from channover.pytest_plugin.results import judging, phases
+
+ROOMS = Path(channover.__file__).parent
+HEAVY = {"fabric", "jinja2", "jsonschema", "matplotlib", "paramiko", "pydantic", "pyroute2", "rich", "yaml"}
+"""What channover needs and takes long to import."""
+LIGHT = 40
+"""Modules of channover that a run may load which does not use it."""
+
+
+@dataclass
+class Noted:
+    """Whatever is called, its name is noted, and nothing done."""
+
+    calls: list[str]
+    name: str = ""
+
+    def __getattr__(self, name: str) -> Any:
+        return Noted(self.calls, f"{self.name}.{name}".lstrip("."))
+
+    def __call__(self, *_: object) -> None:
+        self.calls.append(self.name)
+
+
+@dataclass
+class Session:
+    """The hooks among pytest's, between a plugin that came before and one that came after."""
+
+    calls: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        made = hooks.Hooks.__new__(hooks.Hooks)
+        for part in ("testbed", "live", "planning", "beginning", "witness", "results", "report"):
+            setattr(made, part, Noted(self.calls, part))
+        self.manager = pytest.PytestPluginManager()
+        self.manager.register(self._other("early"))
+        self.manager.register(made)
+        self.manager.register(self._other("late"))
+
+    def _other(self, when: str) -> object:
+        def note(*_: object) -> None:
+            self.calls.append(f"{when} plugin")
+
+        other = SimpleNamespace()
+        for name in ("pytest_sessionfinish", "pytest_runtest_teardown", "pytest_keyboard_interrupt"):
+            setattr(other, name, pluggy.HookimplMarker("pytest")(_named(note, name)))
+        return other
+
+
+def _named(note: Callable[..., None], name: str) -> Callable[[], None]:
+    def hook() -> None:
+        note()
+
+    hook.__name__ = name
+    return hook
+
+
+def test_a_session_ends_with_hosts_given_back_before_the_report_is_made() -> None:
+    session = Session()
+    session.manager.hook.pytest_sessionfinish(session=Noted([]), exitstatus=0)
+    ours = ["results.write", "testbed.give_back", "report.finish_plots", "report.make"]
+    assert session.calls == ["late plugin", "early plugin", *ours]
+
+
+def test_ctrl_c_is_remembered_before_anything_else_is_done() -> None:
+    session = Session()
+    session.manager.hook.pytest_keyboard_interrupt(excinfo=Noted([]))
+    assert session.calls == ["results.stop", "live.close", "testbed.interrupt", "late plugin", "early plugin"]
+
+
+def test_a_test_ends_with_a_look_at_its_lab_before_the_lab_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = Session()
+    monkeypatch.setattr(pages, "look", Noted(session.calls, "pages.look"))
+    monkeypatch.setattr(pages, "tell", Noted(session.calls, "pages.tell"))
+    monkeypatch.setattr(judging, "judge_teardown", Noted(session.calls, "judging.judge_teardown"))
+    monkeypatch.setattr(phases, "judge", Noted(session.calls, "phases.judge"))
+    monkeypatch.setattr(phases, "leave", Noted(session.calls, "phases.leave"))
+    item, report = Noted([]), Noted([])
+    session.manager.hook.pytest_runtest_teardown(item=item, nextitem=None)
+    assert session.calls == [
+        "testbed.keep_lab",
+        "pages.look",
+        "late plugin",
+        "early plugin",
+        "judging.judge_teardown",
+    ]
+    session.calls.clear()
+
+    class Making:
+        def pytest_runtest_makereport(self) -> Noted:
+            session.calls.append("pytest")
+            return report
+
+    session.manager.register(Making())
+    session.manager.hook.pytest_runtest_makereport(item=item, call=Noted([]))
+    assert session.calls == [
+        "pytest",
+        "witness.note",
+        "testbed.skip_dry",
+        "phases.judge",
+        "phases.leave",
+        "pages.tell",
+    ]
+    session.calls.clear()
+    session.manager.hook.pytest_runtest_logreport(report=report)
+    assert session.calls == ["live.give_way", "results.take", "witness.forget"]
+
+
+def test_hooks_stand_in_one_file() -> None:
+    found = {
+        path.relative_to(ROOMS).as_posix()
+        for path in ROOMS.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("pytest_")
+    }
+    assert found == {"pytest_plugin/hooks.py"}
+
+
+def test_a_run_that_does_not_use_channover_loads_little_of_it(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text("def test_it():\n    pass\n")
+    (tmp_path / "conftest.py").write_text(
+        "import json, sys\n"
+        "from pathlib import Path\n"
+        "def pytest_unconfigure():\n"
+        "    Path('loaded.json').write_text(json.dumps(sorted(sys.modules)))\n"
+    )
+    for words in (["--co"], []):
+        subprocess.run(
+            [sys.executable, "-m", "pytest", "-p", "channover.pytest_plugin.hooks", "-p", "no:cacheprovider", *words],
+            cwd=tmp_path,
+            env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOMS.parent), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+            check=True,
+            capture_output=True,
+        )
+        loaded = set(json.loads((tmp_path / "loaded.json").read_text()))
+        assert "channover.pytest_plugin.hooks" in loaded
+        assert not loaded & HEAVY
+        ours = sorted(name for name in loaded if name.startswith("channover"))
+        assert len(ours) <= LIGHT, ours
