@@ -13,6 +13,7 @@ from channover.hosts.lab import Lab
 from channover.measure.file_transfer import Copied, Copies
 from channover.measure.flow import Flow
 from channover.measure.own_values import Counted, Listing, Observing, Polled
+from channover.measure.steps import step
 from channover.measure.traffic import Traffic, require_multipath
 from channover.model.catalogue import behaviour as find
 from channover.model.link import Link
@@ -86,6 +87,7 @@ __all__ = [
     "pair",
     "parallel",
     "require_multipath",
+    "step",
     "trio",
     "two_switches",
 ]

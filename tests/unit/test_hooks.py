@@ -16,7 +16,7 @@ import pluggy
 import pytest
 
 import channover
-from channover.pytest_plugin import hooks
+from channover.pytest_plugin import failures, hooks
 from channover.pytest_plugin.allure import pages
 from channover.pytest_plugin.results import judging, phases
 
@@ -93,6 +93,8 @@ def test_a_test_ends_with_a_look_at_its_lab_before_the_lab_is_gone(monkeypatch: 
     monkeypatch.setattr(pages, "tell", Noted(session.calls, "pages.tell"))
     monkeypatch.setattr(judging, "judge_teardown", Noted(session.calls, "judging.judge_teardown"))
     monkeypatch.setattr(phases, "judge", Noted(session.calls, "phases.judge"))
+    monkeypatch.setattr(failures, "hide_own_frames", Noted(session.calls, "failures.hide_own_frames"))
+    monkeypatch.setattr(failures, "add_commands", Noted(session.calls, "failures.add_commands"))
     monkeypatch.setattr(phases, "leave", Noted(session.calls, "phases.leave"))
     item, report = Noted([]), Noted([])
     session.manager.hook.pytest_runtest_teardown(item=item, nextitem=None)
@@ -113,10 +115,12 @@ def test_a_test_ends_with_a_look_at_its_lab_before_the_lab_is_gone(monkeypatch: 
     session.manager.register(Making())
     session.manager.hook.pytest_runtest_makereport(item=item, call=Noted([]))
     assert session.calls == [
+        "failures.hide_own_frames",
         "pytest",
         "witness.note",
         "testbed.skip_dry",
         "phases.judge",
+        "failures.add_commands",
         "phases.leave",
         "pages.tell",
     ]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from channover.errors import UsageError
-from channover.pytest_plugin import fixtures, live_line, options, prerequisites
+from channover.pytest_plugin import failures, fixtures, live_line, options, prerequisites
 from channover.pytest_plugin import option_names as words
 from channover.pytest_plugin.allure import pages
 from channover.pytest_plugin.allure.report import Report
@@ -175,6 +175,7 @@ class Hooks:
 
     @pytest.hookimpl(wrapper=True, trylast=True, specname="pytest_runtest_makereport")
     def pytest_runtest_makereport_before_others(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Reports:
+        failures.hide_own_frames(item, call)
         report = yield
         self.witness.note(item, call, report)
         self.testbed.skip_dry(item, call, report)
@@ -184,6 +185,7 @@ class Hooks:
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Reports:
         report = yield  # pytest has said of it what is skipped and what was expected to fail
         phases.judge(item, call, report)
+        failures.add_commands(item, report)
         phases.leave(item, report)
         return report
 

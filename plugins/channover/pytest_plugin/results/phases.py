@@ -39,8 +39,10 @@ def record_of(item: pytest.Item) -> Record:
         import allure
 
         from channover.hosts.host import Journal
+        from channover.measure import steps
         from channover.measure.record import Record
 
+        steps.show_by(allure.step)
         stated = marks.stated(item)
         if stated is not None:
             paths = sum(len(node.nics) for node in topology_of(item).nodes[:1])
@@ -76,6 +78,8 @@ def judge(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestRep
         said = f"{explained if whole else error}\nand on the way out of the lab: {last}"
     else:
         said = explained if whole else outcomes.reason_of(report)
+    notes = [note for note in getattr(error, "__notes__", ()) if note not in said]
+    said = "\n".join([said, *notes])
     item.config.stash[MASKER].learn()  # what the test itself has set is forgotten when it ends
     setattr(report, REASON, item.config.stash[MASKER].text(said))
 
