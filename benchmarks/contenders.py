@@ -13,7 +13,7 @@ from typing import IO, Protocol, cast
 
 from channover.hosts.host import Journal
 from channover.hosts.lab import Lab
-from channover.hosts.netns.client import Nursery
+from channover.hosts.netns.client import ForkServer
 from channover.hosts.netns.process import NamespaceProcess
 from channover.model.link import Link
 from channover.model.topology import LETTERS, Cable, Node, Port, Topology
@@ -108,9 +108,9 @@ class Channover:
         return [str(process.outer_pid) for process in self._held]
 
     def processes(self) -> Sequence[int]:
-        """Return the nursery and all that it forked; the spare lab is among them."""
-        nursery = cast("Nursery", self._target._nursery)._process.pid
-        return [nursery, *_descendants(nursery)]
+        """Return the fork server and all that it forked; the spare lab is among them."""
+        fork_server = cast("ForkServer", self._target._fork_server)._process.pid
+        return [fork_server, *_descendants(fork_server)]
 
     def close(self) -> None:
         self._target.close()

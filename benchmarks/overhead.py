@@ -25,7 +25,7 @@ PARTS = (
     "channover.hosts.netns.host:LabProcess.close",
     "channover.hosts.netns.host:NamespaceHost.state",
     "channover.scenarios.labs:configure",
-    "channover.measure.cpu_lock:measuring_slot",
+    "channover.measure.cpu_lock:cpu_lock",
     "channover.observe.nics:Sampler.__init__",
     "channover.observe.nics:Sampler.stop",
     "channover.observe.trace:counters",

@@ -37,7 +37,7 @@ from types import FrameType
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "plugins")]
 
-from channover.errors import RigError  # noqa: E402
+from channover.errors import TestbedError  # noqa: E402
 from channover.hosts.vm.pool import unmet  # noqa: E402
 from tools.trial_hosts import TrialHost, prepare_all, room, two_hosts  # noqa: E402
 from tools.trials import CLOCKS, FAULTS, HANG, Trial  # noqa: E402
@@ -86,7 +86,7 @@ def ended(_number: int, _frame: FrameType | None) -> None:
 
 
 def all_trials(options: argparse.Namespace, seed: int, folder: Path, done: list[Trial]) -> None:
-    """Boot the hosts, make the trials, a line each, and add them to those that are done. Raises RigError."""
+    """Boot the hosts, make the trials, a line each, and add them to those that are done. Raises TestbedError."""
     with two_hosts(options.kernel, folder, say) as hosts:
         say("left and right are set up")
         for name in options.names:
@@ -113,21 +113,21 @@ def _make(one: Trial, hosts: tuple[TrialHost, TrialHost]) -> None:
     """Make one trial, and note what is wrong in ``faults``."""
     try:
         one.run()
-    except RigError as error:
+    except TestbedError as error:
         one.faults.append(str(error))
     if any(not host.machine.alive() for host in hosts):
         one.faults += [failure for host in hosts if (failure := host.machine.failure())]
 
 
 def _again(hosts: tuple[TrialHost, TrialHost]) -> None:
-    """Boot both hosts for the next trial, since the last one may have left something. Raises RigError."""
+    """Boot both hosts for the next trial, since the last one may have left something. Raises TestbedError."""
     say("booting both hosts again, since this trial may have left something")
     for last in (False, True):
         try:
             for host in hosts:
                 host.machine.reboot(120)
             prepare_all(hosts)
-        except RigError as error:
+        except TestbedError as error:
             say(str(error))
             if last:
                 raise
@@ -183,7 +183,7 @@ def main() -> int:
     try:
         all_trials(options, seed, room(), done)
         status = 1 if any(one.faults for one in done) else 0
-    except RigError as error:
+    except TestbedError as error:
         print(f"fault_trials: {error}", file=sys.stderr)
     except KeyboardInterrupt:
         print("fault_trials: interrupted", file=sys.stderr)

@@ -18,11 +18,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from channover import syscalls as kernel
-from channover.errors import RigError
+from channover.errors import TestbedError
 from channover.hosts.guardian.lease import script
 from channover.hosts.host import until
 from channover.hosts.vm import kernel_images as kernels
-from channover.hosts.vm.pool import Machine, MachineSpec, PatchCable, Rig
+from channover.hosts.vm.pool import PatchCable, Vm, VmPool, VmSpec
 from channover.model.topology import Cable, Port
 
 DATA = Path(__file__).parent / "data" / "trials"
@@ -47,7 +47,7 @@ class Event:
 class TrialHost:
     """One host. ``bare`` is what it shows when it has just booted, before its owner sets it up."""
 
-    machine: Machine
+    machine: Vm
     key: Path
     known_hosts: Path
     number: int
@@ -60,7 +60,7 @@ class TrialHost:
         return self.machine.name
 
     def run(self, command: str, input: str = "", timeout: float = 60.0, patience: float = SSHD_TIMEOUT) -> str:
-        """Run a command by a connection of its own, and return what it prints. Raises RigError."""
+        """Run a command by a connection of its own, and return what it prints. Raises TestbedError."""
         options = ("BatchMode=yes", "StrictHostKeyChecking=yes", f"UserKnownHostsFile={self.known_hosts}")
         words = ["ssh", "-F", "none", "-i", str(self.key), "-p", str(self.machine.ssh_port), "-o", "ConnectTimeout=20"]
         words += [word for option in options for word in ("-o", option)] + ["root@127.0.0.1", command]
@@ -69,24 +69,24 @@ class TrialHost:
             try:
                 done = subprocess.run(words, input=input, capture_output=True, text=True, timeout=timeout, check=False)
             except subprocess.TimeoutExpired:
-                raise RigError(f"{self.name}: '{command[:60]}' did not end within {timeout:g} s") from None
+                raise TestbedError(f"{self.name}: '{command[:60]}' did not end within {timeout:g} s") from None
             if done.returncode != 255 or time.monotonic() > deadline:  # 255 is ssh's own: sshd may just be starting
                 break
             time.sleep(0.2)
         if done.returncode != 0:
-            raise RigError(f"{self.name}: '{command[:60]}' ended with code {done.returncode}: {done.stderr[-400:]}")
+            raise TestbedError(f"{self.name}: '{command[:60]}' ended with code {done.returncode}: {done.stderr[-400:]}")
         return done.stdout
 
     def _guest(self, words: str) -> str:
         return self.run(f"bash {_PLACE}/guest.sh {words}")
 
     def end_fault(self, remedy: str) -> None:
-        """Have the host take a fault back. Raises RigError."""
+        """Have the host take a fault back. Raises TestbedError."""
         self._guest(f"fault {remedy}")
 
     def begin_fault(self, kind: str) -> None:
         """Have the host do a fault of its own, by a program that outlives this connection."""
-        with contextlib.suppress(RigError):  # the connection may break; the host says on its console what was done
+        with contextlib.suppress(TestbedError):  # the connection may break; the host says on its console what was done
             self.run(f"setsid bash {_PLACE}/guest.sh fault {kind} </dev/null >/dev/null 2>&1 &", patience=0)
 
     def prepare(self) -> None:
@@ -97,7 +97,7 @@ class TrialHost:
         found = self.settled()
         if self.bare:
             for line in differences(self.bare, found):
-                raise RigError(f"{self.name}: after a reboot it is not as it was when first booted: {line}")
+                raise TestbedError(f"{self.name}: after a reboot it is not as it was when first booted: {line}")
         self.bare = found
         self._guest(f"prepare {self.number}")
         seen = len(self.events())
@@ -121,21 +121,21 @@ class TrialHost:
         return uptime - self._offset
 
     def snapshot(self) -> list[str]:
-        """Return what it shows of itself now. Raises RigError."""
+        """Return what it shows of itself now. Raises TestbedError."""
         return self._guest("snapshot").splitlines()
 
     def seen(self) -> list[str]:
-        """Return what it showed of itself when it was last set free. Raises RigError."""
+        """Return what it showed of itself when it was last set free. Raises TestbedError."""
         return self.run(f"cat {_PLACE}/free").splitlines()
 
     def settled(self) -> list[str]:
-        """Return what it shows once that does not change any more. Raises RigError."""
+        """Return what it shows once that does not change any more. Raises TestbedError."""
         found = self.snapshot()
         for _ in range(10):
             last, found = found, self.snapshot()
             if last == found:
                 return found
-        raise RigError(f"{self.name} does not come to rest: {'; '.join(differences(last, found))[:600]}")
+        raise TestbedError(f"{self.name} does not come to rest: {'; '.join(differences(last, found))[:600]}")
 
     def events(self) -> list[Event]:
         """Return what it has said on its console."""
@@ -162,21 +162,21 @@ def room() -> Path:
 
 @contextmanager
 def two_hosts(version: str, folder: Path, say: Callable[[str], None]) -> Iterator[tuple[TrialHost, TrialHost]]:
-    """Boot two hosts with two cables between them, and write their keys into a folder. Raises RigError."""
+    """Boot two hosts with two cables between them, and write their keys into a folder. Raises TestbedError."""
     found = kernels.find(version)
     if isinstance(found, str):
-        raise RigError(found)
-    with Rig(found) as rig:
-        say(f"booting left and right with Linux {found.release} ({rig.accelerator})")
-        made = rig.boot([MachineSpec(name, nics=2, speed=RATE) for name in ("left", "right")])
-        rig.patch(
+        raise TestbedError(found)
+    with VmPool(found) as vm_pool:
+        say(f"booting left and right with Linux {found.release} ({vm_pool.accelerator})")
+        made = vm_pool.boot([VmSpec(name, nics=2, speed=RATE) for name in ("left", "right")])
+        vm_pool.patch(
             {
                 Cable(Port("left", nic), Port("right", nic)): PatchCable("left", number, "right", number, RATE)
                 for number, nic in enumerate(("a", "b"))
             }
         )
         for name in ("client", "known_hosts"):
-            (folder / name).write_bytes((rig.folder / name).read_bytes())
+            (folder / name).write_bytes((vm_pool.folder / name).read_bytes())
             (folder / name).chmod(0o600)
         left, right = (
             TrialHost(machine, folder / "client", folder / "known_hosts", number)
@@ -187,7 +187,7 @@ def two_hosts(version: str, folder: Path, say: Callable[[str], None]) -> Iterato
 
 
 def prepare_all(hosts: Sequence[TrialHost]) -> None:
-    """Prepare hosts side by side. Raises RigError."""
+    """Prepare hosts side by side. Raises TestbedError."""
     with ThreadPoolExecutor(len(hosts)) as pool:
         for done in [pool.submit(host.prepare) for host in hosts]:
             done.result()

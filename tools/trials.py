@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from channover.errors import RigError
+from channover.errors import TestbedError
 from channover.hosts.host import until
 from tools.trial_controller import Controller
 from tools.trial_hosts import DATA, Event, TrialHost, differences, inventory, prepare_all
@@ -102,7 +102,7 @@ class Trial:
         return self.hosts if self.fault.hits_all else (self.one,)
 
     def run(self) -> None:
-        """Make the trial. What is wrong stands in ``faults``. Raises RigError where it could not be made."""
+        """Make the trial. What is wrong stands in ``faults``. Raises TestbedError where it could not be made."""
         self._before = dict(zip((host.name for host in self.hosts), _each(self.hosts, TrialHost.settled), strict=True))
         self._marks = {host.name: len(host.events()) for host in self.hosts}
         self.folder.mkdir()
@@ -193,7 +193,7 @@ class Trial:
             time.sleep(0.02)
 
     def _mend(self) -> None:
-        """Take the fault back. Raises RigError."""
+        """Take the fault back. Raises TestbedError."""
         if self.fault.name == "cut" and not self._mended:
             self.one.machine.reachable(True)
         if self.fault.remedy:
@@ -208,7 +208,7 @@ class Trial:
             self.faults.append(f"the controller shows a traceback: {found}")
         rebooted = self.one if self.fault.name == "reboot" else None
         if rebooted and not rebooted.rebooted:
-            raise RigError(f"{rebooted.name} did not boot again")
+            raise TestbedError(f"{rebooted.name} did not boot again")
         if rebooted:
             prepare_all((rebooted,))
         for host, left in zip(self.hosts, _each(self.hosts, self._left), strict=True):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from channover.errors import NotAllowed, RigError, UsageError
+from channover.errors import NotAllowed, TestbedError, UsageError
 from channover.hosts.host import Host, Journal
 from channover.hosts.lab import Cabling, Lab
 from channover.model.catalogue import Behaviour, Part, add_behaviour, add_part
@@ -47,8 +47,8 @@ __all__ = [
     "NotAllowed",
     "Option",
     "PortInfo",
-    "RigError",
     "Target",
+    "TestbedError",
     "Topology",
     "UsageError",
     "behaviours",

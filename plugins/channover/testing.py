@@ -1,4 +1,4 @@
-"""All that a suite imports: ``from channover.testing import behaviour, near, Lag, Traffic``."""
+"""All that a suite imports: ``from channover.testing import behaviour, near, Lag, TrafficGenerator``."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import TypeVar
 
 import pytest
 
-from channover.errors import BehaviourFailed, ChannoverError, RigError, UsageError
+from channover.errors import BehaviourFailed, ChannoverError, TestbedError, UsageError
 from channover.hosts.host import Host
 from channover.hosts.lab import Lab
-from channover.measure.file_transfer import Copied, Copies
+from channover.measure.file_transfer import Copied, FileTransfer
 from channover.measure.flow import Flow
 from channover.measure.own_values import Counted, Listing, Observing, Polled
 from channover.measure.steps import step
-from channover.measure.traffic import Traffic, require_multipath
+from channover.measure.traffic import TrafficGenerator, require_multipath
 from channover.model.catalogue import behaviour as find
 from channover.model.link import Link
 from channover.model.registry import fault
@@ -39,10 +39,10 @@ __all__ = [
     "Bonds",
     "ChannoverError",
     "Copied",
-    "Copies",
     "Counted",
     "Expectation",
     "FileProtocol",
+    "FileTransfer",
     "Flow",
     "Form",
     "Guarded",
@@ -64,11 +64,11 @@ __all__ = [
     "Node",
     "Observing",
     "Polled",
-    "RigError",
     "Source",
     "Switched",
+    "TestbedError",
     "Topology",
-    "Traffic",
+    "TrafficGenerator",
     "Tunnel",
     "TunnelEnd",
     "Tunnels",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from channover.testing import Counted, Lag, Listening, Listing, Traffic, at_least, behaviour, near
+from channover.testing import Counted, Lag, Listening, Listing, TrafficGenerator, at_least, behaviour, near
 
 
 def require_every_link(lag: Lag, counted: Counted) -> None:
@@ -12,7 +12,7 @@ def require_every_link(lag: Lag, counted: Counted) -> None:
 
 
 @behaviour("LAG-1")
-def test_one_tcp_flow_rides_one_link(lag: Lag, tcp: Traffic, counted: Counted) -> None:
+def test_one_tcp_flow_rides_one_link(lag: Lag, tcp: TrafficGenerator, counted: Counted) -> None:
     flow = tcp(lag.left, lag.right)
     assert flow.goodput == near(lag.link.tcp_goodput)
     require_every_link(lag, counted)
@@ -20,7 +20,7 @@ def test_one_tcp_flow_rides_one_link(lag: Lag, tcp: Traffic, counted: Counted) -
 
 
 @behaviour("LAG-2")
-def test_one_udp_flow_rides_one_link_however_much_is_offered(lag: Lag, udp: Traffic, counted: Counted) -> None:
+def test_one_udp_flow_rides_one_link_however_much_is_offered(lag: Lag, udp: TrafficGenerator, counted: Counted) -> None:
     flow = udp(lag.left, lag.right, offered=10 * lag.link.rate)
     assert flow.goodput == near(lag.link.udp_goodput())
     require_every_link(lag, counted)
@@ -30,7 +30,7 @@ def test_one_udp_flow_rides_one_link_however_much_is_offered(lag: Lag, udp: Traf
 
 @behaviour("LAG-3")
 def test_one_nic_carries_the_flow_and_the_other_only_lacp(
-    lag: Lag, tcp: Traffic, counted: Counted, listed: Listing
+    lag: Lag, tcp: TrafficGenerator, counted: Counted, listed: Listing
 ) -> None:
     # Each end chooses the link for what it sends, so the flow's own direction is looked at, not its acknowledgements'.
     with Listening((lag.left.host, lag.right.host), but_from=lag.right.address) as listening:

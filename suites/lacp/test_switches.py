@@ -7,13 +7,13 @@ import pytest
 from channover.model.topology import two_switches
 from channover.testing import (
     Copied,
-    Copies,
     Counted,
     FileProtocol,
+    FileTransfer,
     HashPolicy,
     Listing,
     Switched,
-    Traffic,
+    TrafficGenerator,
     at_least,
     behaviour,
     between,
@@ -26,7 +26,7 @@ TRIES = 16
 """Copies of which one takes the other link, since their ports decide (layer3+4): all but once in 65 536 times."""
 
 
-def another_way(copies: Copies, protocol: FileProtocol, switched: Switched, first: Copied) -> Copied:
+def another_way(copies: FileTransfer, protocol: FileProtocol, switched: Switched, first: Copied) -> Copied:
     """Copy between the other hosts until a copy takes another link than the first one did."""
     west, east = switched.switches
     for _ in range(TRIES):
@@ -41,7 +41,7 @@ def another_way(copies: Copies, protocol: FileProtocol, switched: Switched, firs
 @hash_policy(HashPolicy.LAYER34)
 @pytest.mark.parametrize("protocol", list(FileProtocol), ids=lambda protocol: protocol.name)
 def test_one_file_copy_stays_within_one_link(
-    switched: Switched, copies: Copies, protocol: FileProtocol, counted: Counted, listed: Listing
+    switched: Switched, copies: FileTransfer, protocol: FileProtocol, counted: Counted, listed: Listing
 ) -> None:
     one_link = switched.lag.link.tcp_goodput
     west, east = switched.switches
@@ -62,7 +62,7 @@ def test_one_file_copy_stays_within_one_link(
 @behaviour("LAG-7")
 @on(two_switches(8))
 @hash_policy(HashPolicy.LAYER34)
-def test_many_hosts_fill_the_lag(switched: Switched, tcp: Traffic) -> None:
+def test_many_hosts_fill_the_lag(switched: Switched, tcp: TrafficGenerator) -> None:
     flow = tcp.between(switched.pairs, streams=2, watched=switched.switches)
     link = switched.lag.link
     assert flow.goodput == at_least(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from channover.model.topology import trio
 from channover.testing import (
-    Copies,
     FileProtocol,
+    FileTransfer,
     Multipath,
-    Traffic,
+    TrafficGenerator,
     at_least,
     at_most,
     behaviour,
@@ -22,7 +22,7 @@ CHATTER = 0.001
 
 
 @behaviour("MP-1")
-def test_one_connection_passes_one_link_over_two_paths(multipath: Multipath, mptcp: Traffic) -> None:
+def test_one_connection_passes_one_link_over_two_paths(multipath: Multipath, mptcp: TrafficGenerator) -> None:
     flow = mptcp(multipath.left, multipath.right)
     assert flow.goodput == at_least(
         1.75 * multipath.link.rate, "two paths carry one connection", theory=2 * multipath.link.mptcp_goodput
@@ -33,7 +33,7 @@ def test_one_connection_passes_one_link_over_two_paths(multipath: Multipath, mpt
 
 @behaviour("MP-1")
 @on(trio())
-def test_one_connection_nears_three_links_over_three_paths(multipath: Multipath, mptcp: Traffic) -> None:
+def test_one_connection_nears_three_links_over_three_paths(multipath: Multipath, mptcp: TrafficGenerator) -> None:
     flow = mptcp(multipath.left, multipath.right)
     assert flow.goodput == at_least(
         2.6 * multipath.link.rate, "three paths carry one connection", theory=3 * multipath.link.mptcp_goodput
@@ -44,7 +44,7 @@ def test_one_connection_nears_three_links_over_three_paths(multipath: Multipath,
 
 @behaviour("MP-2")
 @on(trio())
-def test_the_full_mesh_of_three_nics_is_nine_subflows(multipath: Multipath, mptcp: Traffic) -> None:
+def test_the_full_mesh_of_three_nics_is_nine_subflows(multipath: Multipath, mptcp: TrafficGenerator) -> None:
     flow = mptcp(multipath.left, multipath.right)
     assert flow.goodput == at_least(
         2.6 * multipath.link.rate, "the mesh carries data on every path", theory=3 * multipath.link.mptcp_goodput
@@ -56,7 +56,7 @@ def test_the_full_mesh_of_three_nics_is_nine_subflows(multipath: Multipath, mptc
 
 
 @behaviour("MP-3")
-def test_the_application_is_unchanged_and_names_one_address(multipath: Multipath, copies: Copies) -> None:
+def test_the_application_is_unchanged_and_names_one_address(multipath: Multipath, copies: FileTransfer) -> None:
     copied = copies(FileProtocol.HTTP, multipath.left, multipath.right, mptcp=True)
     assert copied.goodput == at_least(
         1.5 * multipath.link.rate, "three quarters of two paths", theory=2 * multipath.link.mptcp_goodput
@@ -69,7 +69,7 @@ def test_the_application_is_unchanged_and_names_one_address(multipath: Multipath
 
 
 @behaviour("MP-4")
-def test_with_multipath_off_on_every_nic_it_is_one_link(multipath: Multipath, mptcp: Traffic) -> None:
+def test_with_multipath_off_on_every_nic_it_is_one_link(multipath: Multipath, mptcp: TrafficGenerator) -> None:
     with multipath.off(multipath.nics):
         flow = mptcp(multipath.left, multipath.right)
         assert flow.goodput == near(multipath.link.mptcp_goodput)
@@ -78,7 +78,9 @@ def test_with_multipath_off_on_every_nic_it_is_one_link(multipath: Multipath, mp
 
 
 @behaviour("MP-6")
-def test_without_source_rules_the_second_path_joins_and_stays_idle(multipath: Multipath, mptcp: Traffic) -> None:
+def test_without_source_rules_the_second_path_joins_and_stays_idle(
+    multipath: Multipath, mptcp: TrafficGenerator
+) -> None:
     one_path = multipath.link.mptcp_goodput
     with multipath.one_server_address():
         with multipath.without_source_rules():
@@ -97,7 +99,7 @@ def test_without_source_rules_the_second_path_joins_and_stays_idle(multipath: Mu
 
 
 @behaviour("MP-7")
-def test_all_nics_are_full_at_once_on_both_hosts(multipath: Multipath, mptcp: Traffic) -> None:
+def test_all_nics_are_full_at_once_on_both_hosts(multipath: Multipath, mptcp: TrafficGenerator) -> None:
     flow = mptcp(multipath.left, multipath.right)
     # A frame has left one host's NIC and arrived at the other's where it is counted after its cable.
     crossed = flow.nics.least(multipath.right.host, "rx", multipath.nics)

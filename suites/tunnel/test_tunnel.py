@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from channover.model.topology import gateway
-from channover.testing import Multipath, Traffic, Tunnels, at_least, at_most, behaviour, between, near, on
+from channover.testing import Multipath, TrafficGenerator, Tunnels, at_least, at_most, behaviour, between, near, on
 
 DATAGRAM = 1390
 """Payload bytes of a datagram that fits the tunnel's MTU with room for its own framing."""
@@ -13,7 +13,7 @@ LEAST_SHARE = 1.3 / 1.5
 
 @behaviour("TUN-1")
 def test_ssh_over_mptcp_carries_any_ip_and_compression_costs(
-    multipath: Multipath, tunnels: Tunnels, tcp: Traffic, udp: Traffic
+    multipath: Multipath, tunnels: Tunnels, tcp: TrafficGenerator, udp: TrafficGenerator
 ) -> None:
     link = multipath.link
     with tunnels.ssh() as tunnel:
@@ -41,7 +41,9 @@ def test_ssh_over_mptcp_carries_any_ip_and_compression_costs(
 
 
 @behaviour("TUN-2")
-def test_openvpn_over_mptcp_carries_any_ip(multipath: Multipath, tunnels: Tunnels, tcp: Traffic, udp: Traffic) -> None:
+def test_openvpn_over_mptcp_carries_any_ip(
+    multipath: Multipath, tunnels: Tunnels, tcp: TrafficGenerator, udp: TrafficGenerator
+) -> None:
     link = multipath.link
     with tunnels.openvpn() as tunnel:
         flow = tcp(tunnel.client, tunnel.server)
@@ -59,7 +61,7 @@ def test_openvpn_over_mptcp_carries_any_ip(multipath: Multipath, tunnels: Tunnel
 
 
 @behaviour("TUN-5")
-def test_udp_through_the_tunnel_passes_one_link(multipath: Multipath, tunnels: Tunnels, udp: Traffic) -> None:
+def test_udp_through_the_tunnel_passes_one_link(multipath: Multipath, tunnels: Tunnels, udp: TrafficGenerator) -> None:
     offered = 1.5 * multipath.link.rate
     with tunnels.openvpn() as tunnel:
         flow = udp(tunnel.client, tunnel.server, offered=offered, payload=DATAGRAM)
@@ -70,7 +72,9 @@ def test_udp_through_the_tunnel_passes_one_link(multipath: Multipath, tunnels: T
 
 @behaviour("TUN-6")
 @on(gateway())
-def test_udp_to_a_host_beyond_the_far_end_passes_one_link(multipath: Multipath, tunnels: Tunnels, udp: Traffic) -> None:
+def test_udp_to_a_host_beyond_the_far_end_passes_one_link(
+    multipath: Multipath, tunnels: Tunnels, udp: TrafficGenerator
+) -> None:
     offered = 1.5 * multipath.link.rate
     with tunnels.openvpn() as tunnel, tunnels.to_beyond(tunnel) as beyond:
         flow = udp(tunnel.client, beyond, offered=offered, payload=DATAGRAM, watched=[multipath.right.host])

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from channover.cli import inventory as cli_inventory
-from channover.errors import RigError, UsageError
+from channover.errors import TestbedError, UsageError
 from channover.hosts.host import Host, Journal
 from channover.model.link import Link
 from channover.model.topology import parallel
@@ -130,7 +130,7 @@ def test_what_carries_the_management_interface_is_left_out(host: Host, tmp_path:
 
 def test_without_a_management_interface_there_is_no_inventory(host: Host) -> None:
     host.run("ip", "address", "flush", "dev", "eth1")
-    with pytest.raises(RigError, match="no interface has the address"):
+    with pytest.raises(TestbedError, match="no interface has the address"):
         discovered(host, ADDRESS, "root", 22)
 
 
@@ -147,7 +147,7 @@ def test_the_command_prints_what_it_read(host: Host, tmp_path: Path, capsys: pyt
     @contextmanager
     def connected(name: str, ssh: Ssh) -> Iterator[tuple[Host, str]]:
         if ssh.port != 22:
-            raise RigError(f"{name}: port {ssh.port} of {ssh.address} is closed:\nstart sshd")
+            raise TestbedError(f"{name}: port {ssh.port} of {ssh.address} is closed:\nstart sshd")
         yield host, f"203.0.113.5 50000 {ADDRESS} 22"
 
     def reach(name: str, ssh: Ssh) -> AbstractContextManager[tuple[Host, str]]:

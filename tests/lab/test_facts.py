@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from channover.errors import RigError
-from channover.hosts.change_policy import Management, Permission
+from channover.errors import TestbedError
+from channover.hosts.change_policy import ChangePolicy, Management
 from channover.hosts.guardian.facts import Facts, NicFacts, speed_of
 from channover.hosts.guardian.inquiry import parse
-from channover.hosts.guardian.lease import Seat
+from channover.hosts.guardian.lease import HostLease
 from channover.hosts.host import Journal
 from channover.hosts.lab import Lab
 from channover.hosts.netns.host import NamespaceHost
@@ -106,7 +106,7 @@ def test_a_nic_that_is_up_is_held_to_its_cables_rate_where_its_speed_is_known(tw
         host = replace(own, nics={"a": replace(own.nic("a"), driver=driver)})
         try:
             preflight.negotiated(host, "a", 10**9)
-        except RigError as error:
+        except TestbedError as error:
             return str(error)
         return ""
 
@@ -137,31 +137,31 @@ def simpler(server: Server, *programs: str) -> None:
 
 
 @pytest.fixture
-def seat(server: Server) -> Iterator[Seat]:
-    made = Seat("left", server.link(), "run-trial", "me", {"a": "eth1"})
+def host_lease(server: Server) -> Iterator[HostLease]:
+    made = HostLease("left", server.link(), "run-trial", "me", {"a": "eth1"})
     yield made
     made.link.close()
 
 
 @pytest.mark.lab
-def test_busyboxs_clock_is_good_to_the_second(server: Server, seat: Seat) -> None:
+def test_busyboxs_clock_is_good_to_the_second(server: Server, host_lease: HostLease) -> None:
     simpler(server, "date")
     assert not server.host.run("date", "+%s.%N").stdout.strip().replace(".", "").isdigit()
-    assert abs(seat.open().clock) < 1
+    assert abs(host_lease.open().clock) < 1
 
 
 @pytest.mark.lab
-def test_an_ip_that_knows_no_json_is_named_with_its_package(server: Server, seat: Seat) -> None:
+def test_an_ip_that_knows_no_json_is_named_with_its_package(server: Server, host_lease: HostLease) -> None:
     simpler(server, "ip")
     with pytest.raises(
-        RigError, match=r"left: 'ip' does not answer in JSON there: install iproute2 5\.0 or newer$"
+        TestbedError, match=r"left: 'ip' does not answer in JSON there: install iproute2 5\.0 or newer$"
     ) as caught:
-        seat.open()
+        host_lease.open()
     assert "\n" not in str(caught.value)
     host = RemoteHost(
-        "left", {}, server.link(), "", "/tmp", Permission("left", frozenset(), frozenset(), Management("")), Journal()
+        "left", {}, server.link(), "", "/tmp", ChangePolicy("left", frozenset(), frozenset(), Management("")), Journal()
     )
-    with pytest.raises(RigError, match=r"left: 'ip .*' did not answer in JSON: install iproute2"):
+    with pytest.raises(TestbedError, match=r"left: 'ip .*' did not answer in JSON: install iproute2"):
         discovered(host, "192.0.2.1", "root", 22)
     host.link.close()
 
@@ -175,24 +175,24 @@ def test_an_ip_that_knows_no_json_is_named_with_its_package(server: Server, seat
     ],
 )
 def test_busyboxs_other_programs_serve_or_are_findings(
-    server: Server, seat: Seat, bench: LabEntry, programs: list[str], words: str
+    server: Server, host_lease: HostLease, bench: LabEntry, programs: list[str], words: str
 ) -> None:
     simpler(server, *programs)
-    facts = seat.open()
+    facts = host_lease.open()
     assert set(facts.devices) >= {"lo", "eth1", "eth2"} and facts.kernel == " ".join(os.uname()[i] for i in (2, 4))
     assert found(bench, facts) == ([words] if words else [])
 
 
 @pytest.mark.lab
 def test_a_host_without_bash_or_ip_gets_a_finding_and_not_a_lost_answer(
-    server: Server, seat: Seat, bench: LabEntry
+    server: Server, host_lease: HostLease, bench: LabEntry
 ) -> None:
     server.host.run("mount", "--bind", "/dev/null", os.path.realpath(str(shutil.which("bash"))))
     server.user("/bin/dash")
-    assert "left: bash is none: install bash 5.0 or newer" in found(bench, seat.open())
+    assert "left: bash is none: install bash 5.0 or newer" in found(bench, host_lease.open())
     server.host.run("mount", "--bind", "/dev/null", os.path.realpath(str(shutil.which("ip"))))
-    again = replace(seat, link=server.link(), facts=None)
-    with pytest.raises(RigError, match=r"left: 'ip' does not answer in JSON there: install iproute2"):
+    again = replace(host_lease, link=server.link(), facts=None)
+    with pytest.raises(TestbedError, match=r"left: 'ip' does not answer in JSON there: install iproute2"):
         again.open()
     again.link.close()
 

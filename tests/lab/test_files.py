@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from channover.errors import RigError, UsageError
+from channover.errors import TestbedError, UsageError
 from channover.hosts.host import Journal
 from channover.hosts.lab import Lab
 from channover.model.link import Link
@@ -75,23 +75,26 @@ def test_a_client_may_stay_with_tcp(lab: Lab, address: str, protocol: FileProtoc
 
 
 @pytest.mark.parametrize("protocol", FileProtocol)
-def test_a_copy_that_takes_too_long_is_a_broken_rig(lab: Lab, address: str, protocol: FileProtocol) -> None:
+def test_a_copy_that_takes_too_long_is_a_broken_testbed(lab: Lab, address: str, protocol: FileProtocol) -> None:
     with (
         serve(lab.right, protocol, address, 40_000_000) as server,
-        pytest.raises(RigError, match=r"did not end within 0\.5 s"),
+        pytest.raises(TestbedError, match=r"did not end within 0\.5 s"),
     ):
         copy(lab.left, server, 0.5)
 
 
 @pytest.mark.parametrize("protocol", FileProtocol)
-def test_a_file_that_is_gone_is_a_broken_rig(lab: Lab, address: str, protocol: FileProtocol) -> None:
+def test_a_file_that_is_gone_is_a_broken_testbed(lab: Lab, address: str, protocol: FileProtocol) -> None:
     with serve(lab.right, protocol, address, 1000) as server:
         lab.right.run("rm", server.path)
-        with pytest.raises(RigError, match=r"left: the copy of .* failed with code"):
+        with pytest.raises(TestbedError, match=r"left: the copy of .* failed with code"):
             copy(lab.left, server, 10)
 
 
 @pytest.mark.parametrize("protocol", [FileProtocol.HTTP, FileProtocol.FTP])
 def test_a_server_that_cannot_listen_says_why(lab: Lab, protocol: FileProtocol) -> None:
-    with pytest.raises(RigError, match=r"right: .* ended with code"), serve(lab.right, protocol, "10.99.99.1", 1000):
+    with (
+        pytest.raises(TestbedError, match=r"right: .* ended with code"),
+        serve(lab.right, protocol, "10.99.99.1", 1000),
+    ):
         pass

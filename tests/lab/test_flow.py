@@ -14,15 +14,15 @@ from typing import Any
 
 import pytest
 
-from channover.errors import BehaviourFailed, RigError
+from channover.errors import BehaviourFailed, TestbedError
 from channover.hosts.host import Journal, until
 from channover.measure import cpu_lock as slot
 from channover.measure.activity import UnderWay
-from channover.measure.cpu_lock import measuring_slot
+from channover.measure.cpu_lock import cpu_lock
 from channover.measure.flow import Flow
 from channover.measure.measurement import Measuring
 from channover.measure.running.together import FlowRun
-from channover.measure.traffic import Traffic, require_multipath
+from channover.measure.traffic import TrafficGenerator, require_multipath
 from channover.model.link import Link
 from channover.model.operations.kernel import TableAdd
 from channover.model.operations.mptcp import EndpointDelete
@@ -93,8 +93,8 @@ def test_a_flow_in_the_background(multipath, tcp):
 """
 HOLDER = """
 import sys
-from channover.measure.cpu_lock import measuring_slot
-with measuring_slot():
+from channover.measure.cpu_lock import cpu_lock
+with cpu_lock():
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -119,7 +119,7 @@ def multipath() -> Iterator[Multipath]:
 @contextmanager
 def started(multipath: Multipath, protocol: Protocol, with_: Measuring | None = None, **options: Any) -> Iterator[Flow]:
     """A flow from left to right that has had some slices, and that leaves nothing running."""
-    flow = Traffic(protocol, with_ or measuring())(multipath.left, multipath.right, **options)
+    flow = TrafficGenerator(protocol, with_ or measuring())(multipath.left, multipath.right, **options)
     try:
         until(lambda: len(flow.run.samples()) >= 3, "three slices", 20)
         yield flow
@@ -162,7 +162,7 @@ def test_of_flows_at_once_the_time_counts_in_which_all_run(multipath: Multipath)
     """The first has the link for itself for a second, which is no part of its figure."""
     readings: list[Reading] = []
     shared = measuring(record=readings.append)
-    make = Traffic(Protocol.UDP, shared)
+    make = TrafficGenerator(Protocol.UDP, shared)
     first = make(multipath.left, multipath.right, offered=95e6)
     try:
         until(lambda: len(first.run.samples()) >= 10, "a second alone", 20)
@@ -208,8 +208,8 @@ def test_a_flow_whose_second_pair_cannot_start_leaves_the_first_one_s_programs_t
     holder.wait_for("Server listening", 5)
     with started(multipath, Protocol.TCP, shared) as first:
         ends = multipath.left, multipath.right
-        with pytest.raises(RigError, match="Address already in use"):
-            Traffic(Protocol.TCP, shared).between([ends, ends])
+        with pytest.raises(TestbedError, match="Address already in use"):
+            TrafficGenerator(Protocol.TCP, shared).between([ends, ends])
         assert shared.under_way == [first.run]
         running = multipath.right.host.run("sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '").stdout
         assert "-p 5201" in running and "-p 5202" not in running
@@ -221,7 +221,7 @@ def test_a_flow_whose_second_pair_cannot_start_leaves_the_first_one_s_programs_t
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
 @pytest.mark.parametrize("protocol", list(Protocol), ids=lambda protocol: protocol.name)
 @pytest.mark.parametrize("end", ["client", "server"])
-def test_a_program_that_dies_by_a_signal_is_a_broken_rig(
+def test_a_program_that_dies_by_a_signal_is_a_broken_testbed(
     multipath: Multipath, protocol: Protocol, end: str, number: signal.Signals
 ) -> None:
     options: dict[str, Any] = {"offered": 50e6, "payload": 2000} if protocol is Protocol.UDP else {}
@@ -230,39 +230,39 @@ def test_a_program_that_dies_by_a_signal_is_a_broken_rig(
             assert "warning" in flow.programs.transfers[0].client.stderr
         getattr(flow.programs.transfers[0], end).signal(number)
         where = "left: iperf3 to" if end == "client" else "right: iperf3's server on"
-        with pytest.raises(RigError, match=rf"^{where} .*was ended by {number.name}\b[^\n]*$") as raised:
+        with pytest.raises(TestbedError, match=rf"^{where} .*was ended by {number.name}\b[^\n]*$") as raised:
             assert flow.goodput == at_least(1.0)
         assert "warning" not in str(raised.value)
         assert not flow.programs.notes, "it was not started again"
 
 
 @pytest.mark.lab
-def test_a_program_that_dies_beside_the_flow_that_is_compared_is_a_broken_rig(multipath: Multipath) -> None:
+def test_a_program_that_dies_beside_the_flow_that_is_compared_is_a_broken_testbed(multipath: Multipath) -> None:
     shared = measuring()
     with (
         started(multipath, Protocol.UDP, shared, offered=10e6) as background,
         started(multipath, Protocol.TCP, shared) as flow,
     ):
         background.programs.transfers[0].client.signal(signal.SIGKILL)
-        with pytest.raises(RigError, match="was ended by SIGKILL"):
+        with pytest.raises(TestbedError, match="was ended by SIGKILL"):
             assert flow.goodput == at_least(1.0)
 
 
 @pytest.mark.lab
-def test_somebody_else_s_interrupt_is_a_broken_rig(multipath: Multipath) -> None:
+def test_somebody_else_s_interrupt_is_a_broken_testbed(multipath: Multipath) -> None:
     with started(multipath, Protocol.TCP) as flow:
         flow.programs.transfers[0].client.signal(signal.SIGTERM)
-        with pytest.raises(RigError, match="the client has terminated, by a signal that came from elsewhere"):
+        with pytest.raises(TestbedError, match="the client has terminated, by a signal that came from elsewhere"):
             assert flow.goodput == at_least(1.0)
 
 
 @pytest.mark.lab
 @pytest.mark.parametrize("end", ["client", "server"])
-def test_a_program_that_stands_still_is_a_broken_rig(multipath: Multipath, end: str) -> None:
+def test_a_program_that_stands_still_is_a_broken_testbed(multipath: Multipath, end: str) -> None:
     with started(multipath, Protocol.TCP) as flow:
         getattr(flow.programs.transfers[0], end).signal(signal.SIGSTOP)
         with pytest.raises(
-            RigError, match=r"did not end within \ds: it is stopped, by SIGSTOP or a debugger$".replace("ds", "d s")
+            TestbedError, match=r"did not end within \ds: it is stopped, by SIGSTOP or a debugger$".replace("ds", "d s")
         ):
             assert flow.goodput == at_least(1.0)
 
@@ -275,7 +275,7 @@ def test_a_tcp_flow_counts_too_and_only_its_own_time(multipath: Multipath) -> No
         with started(multipath, Protocol.TCP):
             pass
         assert flow.counted(multipath.left.host)["TcpOutSegs"] == sent
-        with pytest.raises(RigError, match="beyond was not watched during this flow: name it in watched="):
+        with pytest.raises(TestbedError, match="beyond was not watched during this flow: name it in watched="):
             flow.programs.trace.counted("beyond")
 
 
@@ -370,7 +370,7 @@ def test_who_waits_to_measure_is_told_whom_for(monkeypatch: pytest.MonkeyPatch) 
         words = rf"process {other.pid} \(python\S* -c .*\), since \d\d:\d\d:\d\d"
         with (
             pytest.raises(
-                RigError, match=rf"^waited 1\.5 s for a turn to measure on this machine: {words}, is at it; wait"
+                TestbedError, match=rf"^waited 1\.5 s for a turn to measure on this machine: {words}, is at it; wait"
             ),
             waits.turn(timeout=1.5),
         ):
@@ -391,7 +391,7 @@ def test_who_waits_to_measure_is_told_whom_for(monkeypatch: pytest.MonkeyPatch) 
 def test_a_dry_run_does_not_wait(tmp_path: Path) -> None:
     """Whoever measures on this machine now, a stranger or a run of these tests, is not waited for."""
     suite = SUITE.partition('@behaviour("LAG-2")')[0]
-    with measuring_slot():
+    with cpu_lock():
         done = run(tmp_path, suite, "--dry-run")
     assert "iperf3 -c 10.93.93.2" in done.stdout, done.stdout[-3000:] + done.stderr[-3000:]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from channover.errors import RigError
+from channover.errors import TestbedError
 from channover.hosts.host import Host, Journal, Process
 from channover.hosts.lab import Lab
 from channover.model.link import Link
@@ -153,7 +153,7 @@ def test_a_real_host_refuses_others_as_long_as_the_run_has_it(netns: NetnsTarget
         try:
             with target.lab(single(), Link(), Journal()) as lab:
                 lab.left.apply(Plan("address", (AddressAdd("eth1", "10.93.93.1/30"),)))
-                name = f"channover_{target.seats.run_id.replace('-', '_')}"
+                name = f"channover_{target.leases.run_id.replace('-', '_')}"
                 assert f"table inet {name}\n" in own.run("nft", "list", "tables").stdout
                 server = listen(own)
                 assert not reaches(stranger, "192.168.77.1")
@@ -172,7 +172,7 @@ def test_a_host_without_nft_is_refused_with_the_remedy(two_hosts: Lab) -> None:
     left = two_hosts.left
     left.run("mount", "--bind", "/dev/null", "/usr/sbin/nft")
     try:
-        with pytest.raises(RigError, match=r"left has no nft.*apt-get install nftables"):
+        with pytest.raises(TestbedError, match=r"left has no nft.*apt-get install nftables"):
             gate(left, "run-1", ["eth1"], [])
     finally:
         left.run("umount", "/usr/sbin/nft")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from channover.errors import RigError
+from channover.errors import TestbedError
 from channover.hosts.guardian.differences import GRACE, SCRIPT, Lease, changes, differences, parse_end, parse_show
 from channover.hosts.host import Completed, Host, Process, until
 from channover.hosts.lab import Lab
@@ -71,7 +71,7 @@ class Guarded:
     def has(self, pid: int) -> bool:
         try:
             return self.host.read(f"/proc/{pid}/stat").rsplit(")", 1)[1].split()[0] != "Z"
-        except RigError:
+        except TestbedError:
             return False
 
 
@@ -193,7 +193,7 @@ def former(guarded: Guarded) -> Guarded:
     guarded.sh(FORMER)
     try:
         guarded.sh(MPTCP)
-    except RigError:
+    except TestbedError:
         pytest.skip("the kernel has no MPTCP")
     return guarded
 
@@ -287,7 +287,7 @@ def test_what_a_run_changes_is_put_back(former: Guarded, change: str) -> None:
     former.take()
     try:
         former.sh(CHANGES[change])
-    except RigError as error:
+    except TestbedError as error:
         if not re.search("Unknown device type|kind is unknown|not supported", str(error)):
             raise
         pytest.skip(f"not on this kernel: {error}")
@@ -363,7 +363,7 @@ ip route add 10.2.0.0/16 via 10.1.0.9
 def test_what_is_stacked_on_a_nic_comes_back_with_it(guarded: Guarded) -> None:
     try:
         guarded.sh(ABOVE)
-    except RigError as error:
+    except TestbedError as error:
         if not re.search("Unknown device type|kind is unknown|not supported", str(error)):
             raise
         pytest.skip(f"not on this kernel: {error}")
@@ -673,7 +673,7 @@ class Small(Guarded):
 def small(two_hosts: Lab) -> Iterator[Small]:
     try:
         made = Small(two_hosts.left)
-    except RigError as error:
+    except TestbedError as error:
         pytest.skip(f"a disk cannot be mounted here: {error}")
     yield made
     made("restore", "--force", code=None)

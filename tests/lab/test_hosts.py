@@ -10,7 +10,7 @@ from itertools import count
 
 import pytest
 
-from channover.errors import RigError
+from channover.errors import TestbedError
 from channover.hosts.host import Journal, until
 from channover.hosts.lab import Lab
 from channover.hosts.netns.process import NamespaceProcess
@@ -30,7 +30,7 @@ from channover.targets.netns import NetnsTarget
 pytestmark = pytest.mark.lab
 
 
-def one_line(error: RigError) -> str:
+def one_line(error: TestbedError) -> str:
     assert "\n" not in str(error)
     assert "Traceback" not in str(error)
     return str(error)
@@ -42,7 +42,7 @@ def test_a_program_s_words_and_code(two_hosts: Lab) -> None:
 
 
 def test_a_program_that_fails_says_how(two_hosts: Lab) -> None:
-    with pytest.raises(RigError) as raised:
+    with pytest.raises(TestbedError) as raised:
         two_hosts.left.run("sh", "-c", "echo no way >&2; exit 3")
     assert one_line(raised.value) == "left: 'sh -c 'echo no way >&2; exit 3'' ended with code 3: no way"
 
@@ -53,7 +53,7 @@ def test_a_program_that_is_killed_says_so(two_hosts: Lab) -> None:
 
 @pytest.mark.parametrize("start", ["run", "spawn"])
 def test_a_missing_program_is_named_with_the_remedy(two_hosts: Lab, start: str) -> None:
-    with pytest.raises(RigError) as raised:
+    with pytest.raises(TestbedError) as raised:
         getattr(two_hosts.left, start)("no-such-program", "--option")
     assert one_line(raised.value) == (
         "left: cannot run 'no-such-program': No such file or directory; 'channover doctor' names the package"
@@ -61,7 +61,7 @@ def test_a_missing_program_is_named_with_the_remedy(two_hosts: Lab, start: str) 
 
 
 def test_a_program_that_takes_too_long_is_ended(two_hosts: Lab) -> None:
-    with pytest.raises(RigError) as raised:
+    with pytest.raises(TestbedError) as raised:
         two_hosts.left.run("sleep", "3600", timeout=0.2)
     assert one_line(raised.value) == "left: 'sleep 3600' did not end within 0.2 s"
     assert "3600" not in two_hosts.left.run("ps", "-eo", "args", check=False).stdout
@@ -120,7 +120,7 @@ def test_words_on_standard_error_count_too(two_hosts: Lab) -> None:
 
 def test_a_process_that_ends_before_it_is_ready_says_its_last_words(two_hosts: Lab) -> None:
     process = two_hosts.left.spawn("sh", "-c", "echo cannot bind >&2; exit 7")
-    with pytest.raises(RigError) as raised:
+    with pytest.raises(TestbedError) as raised:
         process.wait_for("ready", 5)
     assert one_line(raised.value) == (
         "left: waited for 'ready' from 'sh -c 'echo cannot bind >&2; exit 7'', which ended with code 7; "
@@ -130,9 +130,9 @@ def test_a_process_that_ends_before_it_is_ready_says_its_last_words(two_hosts: L
 
 def test_a_process_that_never_gets_ready(two_hosts: Lab) -> None:
     process = two_hosts.left.spawn("sh", "-c", "echo starting; read never")
-    with pytest.raises(RigError, match=r"which did not within 0\.2 s; its last words: 'starting'$"):
+    with pytest.raises(TestbedError, match=r"which did not within 0\.2 s; its last words: 'starting'$"):
         process.wait_for("ready", 0.2)
-    with pytest.raises(RigError, match=r"did not end within 0\.1 s$"):
+    with pytest.raises(TestbedError, match=r"did not end within 0\.1 s$"):
         process.wait(0.1)
     process.stop()
 
@@ -178,18 +178,18 @@ def test_files_that_cannot_be_had_are_said(two_hosts: Lab) -> None:
         ),
         (lambda: left.offloads("eth9", ("tso",), on=False), "left: offloads of eth9: No such device"),
     ):
-        with pytest.raises(RigError) as raised:
+        with pytest.raises(TestbedError) as raised:
             action()
         assert one_line(raised.value) == expected
 
 
 def test_a_kernel_parameter_that_is_not_there_is_named(two_hosts: Lab) -> None:
-    with pytest.raises(RigError, match=r"^left: cannot read .*/proc/sys/net/no/such: No such file or directory$"):
+    with pytest.raises(TestbedError, match=r"^left: cannot read .*/proc/sys/net/no/such: No such file or directory$"):
         two_hosts.left.state(("net/no/such",))
 
 
 def test_a_sparse_file_that_cannot_be_made_is_said(two_hosts: Lab) -> None:
-    with pytest.raises(RigError, match=r"^left: cannot (write|make) /no/such: No such file or directory$"):
+    with pytest.raises(TestbedError, match=r"^left: cannot (write|make) /no/such: No such file or directory$"):
         two_hosts.left.sparse("/no/such", 1)
 
 
@@ -237,7 +237,7 @@ def test_the_journal_holds_what_was_done_and_no_mere_observation(netns: NetnsTar
 def test_a_lab_that_is_gone_is_said(netns: NetnsTarget) -> None:
     with netns.lab(pair(), Link(), Journal()) as lab:
         left = lab.left
-    with pytest.raises(RigError, match=r"the lab is gone$") as raised:
+    with pytest.raises(TestbedError, match=r"the lab is gone$") as raised:
         left.run("true")
     one_line(raised.value)
 
@@ -251,7 +251,7 @@ def test_a_faster_cable_of_a_larger_topology(netns: NetnsTarget) -> None:
 
 def test_a_condition_that_never_holds_says_what_was_awaited() -> None:
     ticks = count()
-    with pytest.raises(RigError, match=r"^waited 0\.05 s for better weather$"):
+    with pytest.raises(TestbedError, match=r"^waited 0\.05 s for better weather$"):
         until(lambda: next(ticks) < 0, "better weather", 0.05)
     assert next(ticks) > 1
     assert until(lambda: next(ticks) > 3, "some ticks", 5, interval=0.001) >= 0
@@ -446,7 +446,7 @@ def test_what_is_there_already_is_refused_or_left(two_hosts: Lab) -> None:
         RuleAdd("10.93.93.1", 101, 101),
         EndpointAdd(1, "10.93.93.1", ("signal",)),
     ):
-        with pytest.raises(RigError, match=r"^left: the kernel refused '"):
+        with pytest.raises(TestbedError, match=r"^left: the kernel refused '"):
             left.apply(Plan("again", (operation,)))
     same(left.state(SYSCTLS), before)
 
@@ -484,7 +484,7 @@ def test_devices_can_be_deleted(two_hosts: Lab) -> None:
     ids=lambda value: value.command if isinstance(value, Operation) else "",
 )
 def test_a_refusal_names_host_change_and_reason(two_hosts: Lab, operation: Operation, reason: str) -> None:
-    with pytest.raises(RigError) as raised:
+    with pytest.raises(TestbedError) as raised:
         two_hosts.left.apply(Plan("refused", (operation,)))
     assert one_line(raised.value).startswith(f"left: the kernel refused '{operation.command}': ")
     assert reason in str(raised.value).lower()
@@ -503,7 +503,7 @@ def test_a_refusal_names_host_change_and_reason(two_hosts: Lab, operation: Opera
     ids=lambda value: value.command,
 )
 def test_nonsense_is_refused_with_host_and_change(two_hosts: Lab, operation: Operation) -> None:
-    with pytest.raises(RigError) as raised:
+    with pytest.raises(TestbedError) as raised:
         two_hosts.left.apply(Plan("nonsense", (operation,)))
     assert one_line(raised.value).startswith("left: ")
     assert operation.command in str(raised.value)
@@ -511,7 +511,7 @@ def test_nonsense_is_refused_with_host_and_change(two_hosts: Lab, operation: Ope
 
 @pytest.mark.parametrize("operation", [TableAdd("bad", "chain {"), TableDelete("nosuch")], ids=["add", "delete"])
 def test_a_ruleset_that_is_refused_is_said_in_one_line(two_hosts: Lab, operation: Operation) -> None:
-    with pytest.raises(RigError, match=r"^left: 'nft ") as raised:
+    with pytest.raises(TestbedError, match=r"^left: 'nft ") as raised:
         two_hosts.left.apply(Plan("refused", (operation,)))
     assert "Error" in one_line(raised.value)
 
@@ -530,7 +530,7 @@ REFUSED: tuple[Operation, ...] = (
 def test_a_refusal_in_the_middle_takes_back_what_was_done(two_hosts: Lab, how: str) -> None:
     left = two_hosts.left
     before, ruleset = left.state(SYSCTLS), tables(two_hosts)
-    with pytest.raises(RigError, match=r"^left: the kernel refused 'ip mptcp endpoint delete id 77'"):
+    with pytest.raises(TestbedError, match=r"^left: the kernel refused 'ip mptcp endpoint delete id 77'"):
         if how == "apply":
             left.apply(Plan("refused in the middle", REFUSED))
         else:
@@ -544,7 +544,7 @@ def test_an_undo_that_is_refused_does_not_keep_the_rest_from_being_undone(two_ho
     left = two_hosts.left
     before = left.state(SYSCTLS)
     three = Plan("x", (LimitsSet(8, 8), AddressAdd("eth1", A), RuleAdd("10.93.93.1", 101, 101)))
-    with pytest.raises(RigError, match="refused 'ip address delete"), left.applied(three):
+    with pytest.raises(TestbedError, match="refused 'ip address delete"), left.applied(three):
         left.apply(Plan("somebody else", (AddressDelete("eth1", A),)))
     same(left.state(SYSCTLS), before)
 

@@ -8,11 +8,11 @@ from threading import Event, Thread
 
 import pytest
 
-from channover.errors import RigError
+from channover.errors import TestbedError
 from channover.hosts.host import until
 from channover.hosts.lab import Lab
 from channover.measure.measurement import Measuring
-from channover.measure.traffic import Traffic
+from channover.measure.traffic import TrafficGenerator
 from channover.model.link import Link
 from channover.model.operations.devices import AddressAdd
 from channover.model.operations.kernel import TableAdd
@@ -36,11 +36,11 @@ def ended(lab: Lab, load: Load, client: Ended, server: str) -> Transfer:
 
 @pytest.mark.lab
 @pytest.mark.timed
-def test_a_refused_connection_is_a_broken_rig_with_both_sides_words(two_hosts: Lab) -> None:
+def test_a_refused_connection_is_a_broken_testbed_with_both_sides_words(two_hosts: Lab) -> None:
     client = Ended(told("client-refused.json"), code=1)
     transfer = ended(two_hosts, Load(Protocol.TCP, "10.93.93.2"), client, "")
     with pytest.raises(
-        RigError,
+        TestbedError,
         match=r"^left: iperf3 to 10\.93\.93\.2 port 5201: unable to connect to server: Connection refused; server: nothing$",
     ):
         transfer.stop()
@@ -59,10 +59,10 @@ def test_a_client_that_ended_by_itself_has_its_report(two_hosts: Lab) -> None:
 
 @pytest.mark.lab
 @pytest.mark.timed
-def test_what_is_no_json_is_a_broken_rig(two_hosts: Lab) -> None:
+def test_what_is_no_json_is_a_broken_testbed(two_hosts: Lab) -> None:
     client = Ended("", "iperf3: parameter error - bad\n", 1)
     with pytest.raises(
-        RigError, match=r"^left: iperf3 to x port 5201: iperf3: parameter error - bad; server: nothing$"
+        TestbedError, match=r"^left: iperf3 to x port 5201: iperf3: parameter error - bad; server: nothing$"
     ):
         ended(two_hosts, Load(Protocol.TCP, "x"), client, "").stop()
 
@@ -106,11 +106,11 @@ def test_a_whole_report_with_another_exit_code_is_a_note(two_hosts: Lab) -> None
         ("", "", -40, r"was ended by signal 40$"),
     ],
 )
-def test_a_client_without_a_whole_report_is_a_broken_rig(
+def test_a_client_without_a_whole_report_is_a_broken_testbed(
     two_hosts: Lab, stdout: str, stderr: str, code: int, words: str
 ) -> None:
     transfer = ended(two_hosts, Load(Protocol.TCP, "x"), Ended(stdout, stderr, code), told("server-tcp.txt"))
-    with pytest.raises(RigError, match=rf"^left: iperf3 to x port 5201:? {words}"):
+    with pytest.raises(TestbedError, match=rf"^left: iperf3 to x port 5201:? {words}"):
         assert not transfer.running
 
 
@@ -149,7 +149,7 @@ def test_datagrams_that_the_receiver_itself_loses_are_no_verdict(addressed: Lab)
     ends = [
         HostEnd(host, IPv4Interface(f"{host.state().links['eth1'].addresses[0]}")) for host in addressed.hosts.values()
     ]
-    flow = Traffic(Protocol.UDP, Measuring(Link(), duration=None, limit=3.0))(*ends, offered=90e6)
+    flow = TrafficGenerator(Protocol.UDP, Measuring(Link(), duration=None, limit=3.0))(*ends, offered=90e6)
     over = Event()
 
     def halting() -> None:
@@ -161,7 +161,7 @@ def test_datagrams_that_the_receiver_itself_loses_are_no_verdict(addressed: Lab)
     thread = Thread(target=halting)
     thread.start()
     try:
-        with pytest.raises(RigError, match=r"INCONCLUSIVE: right lost \d+\.\d% of the datagrams that its NICs had"):
+        with pytest.raises(TestbedError, match=r"INCONCLUSIVE: right lost \d+\.\d% of the datagrams that its NICs had"):
             assert flow.goodput == near(90e6)
     finally:
         over.set()
@@ -180,7 +180,7 @@ def test_a_subflow_that_is_reset_on_the_way_was_established_and_is_told(two_host
     second = two_hosts.address(Port("right", "b")).ip
     two_hosts.right.apply(Plan("the second address", (EndpointAdd(2, str(second), ("signal",)),)))
     ends = [HostEnd(host, two_hosts.address(Port(host.name, "a"))) for host in two_hosts.hosts.values()]
-    flow = Traffic(Protocol.MPTCP, Measuring(Link(), duration=None, limit=6.0))(*ends)
+    flow = TrafficGenerator(Protocol.MPTCP, Measuring(Link(), duration=None, limit=6.0))(*ends)
     try:
         assert flow.run.measurement.more()
         (joined,) = [one for one in subflows(two_hosts.left) if one.join and one.bytes_sent > 100_000]
@@ -204,7 +204,7 @@ def test_nothing_listens(addressed: Lab) -> None:
         other, addressed.left, addressed.right, transfer.server, addressed.left.spawn("iperf3", *other.options, "-J")
     )
     lost.client.wait(5)
-    with pytest.raises(RigError, match=r"^left: iperf3 to 10\.93\.93\.2 port 5999: .*Connection refused"):
+    with pytest.raises(TestbedError, match=r"^left: iperf3 to 10\.93\.93\.2 port 5999: .*Connection refused"):
         assert not lost.running
 
 
@@ -213,5 +213,5 @@ def test_nothing_listens(addressed: Lab) -> None:
 def test_a_port_in_use_is_said(addressed: Lab) -> None:
     holder = addressed.right.spawn("iperf3", "-s", "-p", "5400", "--forceflush")
     holder.wait_for("Server listening", 5)
-    with pytest.raises(RigError, match="Address already in use"):
+    with pytest.raises(TestbedError, match="Address already in use"):
         started(addressed, Load(Protocol.TCP, "10.93.93.2", port=5400))

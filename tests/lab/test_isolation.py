@@ -13,7 +13,7 @@ import pytest
 
 from channover import isolated, ownership
 from channover.errors import UsageError
-from channover.hosts.netns.client import Nursery
+from channover.hosts.netns.client import ForkServer
 from channover.hosts.vm import kernel_images as kernels
 from channover.report.allure import generator
 from channover.report.allure.plot_process import Plotter
@@ -55,11 +55,11 @@ def test_a_child_takes_no_module_from_the_current_folder(
 @pytest.mark.lab
 def test_a_lab_is_made_beside_a_suite_s_own_select_py(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(shared))
-    nursery = Nursery()
+    fork_server = ForkServer()
     try:
-        nursery.lab().close()
+        fork_server.lab().close()
     finally:
-        nursery.close()
+        fork_server.close()
     assert ran(shared) is None
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from channover.errors import RigError
+from channover.errors import TestbedError
 from channover.hosts.lab import Lab
 from channover.hosts.netns.host import NamespaceHost
 from channover.hosts.ssh.connection import SshLink
@@ -49,7 +49,7 @@ def runs(link: SshLink, *, sudo: bool = False) -> None:
     assert (done.stderr, done.poll()) == ("a b\n", 5)
     assert run(link, "sh", "-c", 'echo "$$"', sudo=sudo).stdout.strip().isdigit()
     assert run(link, "sh", "-c", "kill -TERM $$", sudo=sudo).poll() == -15
-    with pytest.raises(RigError, match="cannot run 'no-such-program': there is none"):
+    with pytest.raises(TestbedError, match="cannot run 'no-such-program': there is none"):
         run(link, "no-such-program", sudo=sudo)
 
 
@@ -150,7 +150,7 @@ def test_a_shell_that_runs_nothing_is_named(server: Server, path: str, words: st
         pytest.skip(f"there is no {path}")
     server.user(path)
     link = server.link()
-    with pytest.raises(RigError, match=words) as caught:
+    with pytest.raises(TestbedError, match=words) as caught:
         run(link, "true")
     assert "\n" not in str(caught.value) and "did not start" in str(caught.value)
     link.close()
@@ -160,7 +160,7 @@ def test_a_shell_that_runs_nothing_is_named(server: Server, path: str, words: st
 def test_a_start_up_file_that_ends_the_login_is_told_from_a_lost_connection(server: Server, lines: str) -> None:
     server.host.write(f"{server.host.folder}/.bashrc", lines + "\n")
     link = server.link()
-    with pytest.raises(RigError, match=r"the login shell of root runs no command: .*start-up files"):
+    with pytest.raises(TestbedError, match=r"the login shell of root runs no command: .*start-up files"):
         run(link, "true")
     link.close()
 
@@ -168,7 +168,9 @@ def test_a_start_up_file_that_ends_the_login_is_told_from_a_lost_connection(serv
 def test_a_command_that_sshd_forces_is_named(server: Server) -> None:
     server.configure("ForceCommand echo only this")
     link = server.link()
-    with pytest.raises(RigError, match=r"runs no command: it says 'only this'.*what sshd forces on it \(ForceCommand"):
+    with pytest.raises(
+        TestbedError, match=r"runs no command: it says 'only this'.*what sshd forces on it \(ForceCommand"
+    ):
         run(link, "true")
     link.close()
 
@@ -234,7 +236,7 @@ def test_programs_run_through_sudo(lab: Server, lines: list[str]) -> None:
 )
 def test_sudo_that_refuses_is_named_with_the_remedy(lab: Server, lines: list[str], words: str) -> None:
     link = sudoers(lab, *lines)
-    with pytest.raises(RigError, match=f"did not start: {words}") as caught:
+    with pytest.raises(TestbedError, match=f"did not start: {words}") as caught:
         run(link, "true", sudo=True)
     assert "\n" not in str(caught.value)
     link.close()
@@ -244,7 +246,7 @@ def test_a_host_without_sudo(lab: Server) -> None:
     if (path := shutil.which("sudo")) is not None:
         lab.host.run("mount", "--bind", "/dev/null", path)
     link = lab.link(user="lab", sudo=True)
-    with pytest.raises(RigError, match="'true' did not start: there is no sudo; install sudo, or log in as root"):
+    with pytest.raises(TestbedError, match="'true' did not start: there is no sudo; install sudo, or log in as root"):
         run(link, "true", sudo=True)
     link.close()
 
@@ -254,7 +256,7 @@ def test_sudos_remark_about_the_hosts_name_is_no_part_of_an_answer(lab: Server) 
     lab.host.run("hostname", "nowhere-to-be-found")
     assert run(link, "sh", "-c", "echo ours >&2", sudo=True).stderr == "ours\n"
     lab.host.write(f"{lab.host.folder}/sudoers", "lab ALL=(ALL) ALL\n", 0o440)
-    with pytest.raises(RigError, match=r"did not start: sudo: a password is required; allow it"):
+    with pytest.raises(TestbedError, match=r"did not start: sudo: a password is required; allow it"):
         run(link, "true", sudo=True)
     link.close()
 
@@ -282,7 +284,7 @@ def test_a_start_up_files_words_are_not_taken_for_sudos(lab: Server) -> None:
     lab.host.write(f"{lab.host.folder}/.bashrc", "echo your account has expired, a terminal is missing >&2\n")
     link = sudoers(lab, "lab ALL=(ALL) ALL")
     with pytest.raises(
-        RigError, match=r"'true' did not start: sudo: a password is required; allow it without a password"
+        TestbedError, match=r"'true' did not start: sudo: a password is required; allow it without a password"
     ):
         run(link, "true", sudo=True)
     link.close()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from channover.errors import RigError
+from channover.errors import TestbedError
 from channover.hosts.host import Journal, until
 from channover.hosts.lab import Lab
 from channover.model.link import Link
@@ -72,9 +72,9 @@ def test_a_sampler_ends_with_its_standard_input(lab: Lab) -> None:
 @pytest.mark.lab
 def test_a_sampler_of_a_device_that_is_not_there(lab: Lab) -> None:
     sampler = Sampler(lab.left, ["eth7"])
-    with pytest.raises(RigError, match=r"no sample of eth7"):
+    with pytest.raises(TestbedError, match=r"no sample of eth7"):
         sampler.stop()
-    with pytest.raises(RigError, match="no name of a device"):
+    with pytest.raises(TestbedError, match="no name of a device"):
         Sampler(lab.left, ["eth1; reboot"])
 
 

@@ -21,8 +21,8 @@ import pytest
 from channover.cli import doctor
 from channover.cli.doctor_findings import Findings
 from channover.cli.doctor_text import render
-from channover.errors import NotAllowed, RigError, UsageError
-from channover.hosts.guardian import lease as seats
+from channover.errors import NotAllowed, TestbedError, UsageError
+from channover.hosts.guardian import lease as leases
 from channover.hosts.guardian.differences import SCRIPT, differences
 from channover.hosts.guardian.facts import Facts, NicFacts
 from channover.hosts.guardian.lease import Taken
@@ -38,15 +38,15 @@ from channover.model.operations.operation import Operation
 from channover.model.operations.routing import RouteAdd, RuleAdd
 from channover.model.plan import Plan
 from channover.model.topology import Cable, Node, Port, Role, Topology, gateway, pair, trio, two_switches
-from channover.pytest_plugin.allure.page_facts import machines, rig_of
-from channover.run.environment import Session
+from channover.pytest_plugin.allure.page_facts import machines, testbed_of
+from channover.run.environment import Environment
 from channover.run.settings import Settings
 from channover.run.target_choice import Place
 from channover.targets.capabilities import CAPABILITIES, Capability, lag_driver
 from channover.targets.dry_run import DryTarget
 from channover.targets.inventory.schema import Allows, HostEntry, load
 from channover.targets.netns import NetnsTarget
-from channover.targets.physical.lease_pool import Seats, login_of
+from channover.targets.physical.lease_pool import LeasePool, login_of
 from channover.targets.physical.target import PhysicalTarget
 from tests.support.sshd import Server
 
@@ -90,12 +90,12 @@ class Bench:
         return link
 
     def target(self, wait: float = 0.0, *, prove: bool = False) -> PhysicalTarget:
-        return PhysicalTarget(self.entry, Seats(wait, connect=self.connect), prove=prove)
+        return PhysicalTarget(self.entry, LeasePool(wait, connect=self.connect), prove=prove)
 
-    def session(self, *topologies: Topology) -> Session:
+    def session(self, *topologies: Topology) -> Environment:
         place = Place("physical", self.entry)
         settings = Settings(place, Link(), "auto", None, 10.0, False, self.folder / "reports")
-        return Session(settings, self.target(), topologies)
+        return Environment(settings, self.target(), topologies)
 
 
 @pytest.fixture
@@ -140,7 +140,7 @@ def test_a_lab_of_hosts_over_ssh(target: PhysicalTarget) -> None:
         for number, host in enumerate((lab.left, lab.right), start=1):
             host.apply(Plan("address", (AddressAdd(host.nic("a").device, f"10.93.93.{number}/30"),)))
             assert host.state().links["eth1"].carrier
-        hosts, _ = rig_of(lab, machines(lab))
+        hosts, _ = testbed_of(lab, machines(lab))
         assert [(host.name, host.machine, host.kernel) for host in hosts] == [
             (name, os.uname().nodename, os.uname().release) for name in ("left", "right")
         ]
@@ -150,7 +150,7 @@ def test_a_lab_of_hosts_over_ssh(target: PhysicalTarget) -> None:
 def test_what_a_test_leaves_behind_is_named_and_put_back(target: PhysicalTarget, bench: Bench) -> None:
     before = bench.own.state()
     words = re.compile(r"changes behind.*left: .*10\.93\.93\.1/30", re.DOTALL)
-    with pytest.raises(RigError, match=words), target.lab(pair(), Link(), Journal()) as lab:
+    with pytest.raises(TestbedError, match=words), target.lab(pair(), Link(), Journal()) as lab:
         lab.left.run(
             "sh", "-c", "ip address add 10.93.93.1/30 dev eth1; ip rule add from 10.93.93.1 table 101 priority 1001"
         )
@@ -207,7 +207,7 @@ def test_a_nic_that_is_in_use_is_lent_and_comes_back(bench: Bench) -> None:
             assert state.routes_lost_with("eth1") == ()
         assert seen() == before
     words = r"changes behind.*: left: eth1: MTU is 1400, was 1500$"
-    with pytest.raises(RigError, match=words), target.lab(pair(), Link(), Journal()) as lab:
+    with pytest.raises(TestbedError, match=words), target.lab(pair(), Link(), Journal()) as lab:
         lab.left.run("ip", "link", "set", "eth1", "mtu", "1400")
     target.close()
     assert seen() == before
@@ -279,12 +279,12 @@ def test_odd_things_on_a_nic_come_back_when_the_controller_dies(bench: Bench) ->
     saved = ("bash", "-c", SCRIPT.decode(), "guardian", "state", "eth1", "eth2")
     before = own.run(*saved).stdout
     target = bench.target()
-    with pytest.raises(RigError), target.lab(pair(), Link(), Journal()) as lab:
+    with pytest.raises(TestbedError), target.lab(pair(), Link(), Journal()) as lab:
         lab.left.apply(Plan("as a LAG does", (LinkSet("eth1", up=False, mtu=1400), LinkSet("eth2", up=False))))
-        target.seats.at("left", bench.entry.hosts["left"]).link.give_up("the controller is gone")
-        until(lambda: own.run("ls", seats.ROOT, check=False).returncode != 0, "the host to restore itself", 40, 0.2)
+        target.leases.at("left", bench.entry.hosts["left"]).link.give_up("the controller is gone")
+        until(lambda: own.run("ls", leases.ROOT, check=False).returncode != 0, "the host to restore itself", 40, 0.2)
         assert differences(before, own.run(*saved).stdout) == []
-    with suppress(RigError):
+    with suppress(TestbedError):
         target.close()
     assert differences(before, own.run(*saved).stdout) == []
 
@@ -338,7 +338,7 @@ def test_what_could_not_be_given_back_is_refused_before_the_first_change(
     own = bench.own
     try:
         own.run("sh", "-ec", commands)
-    except RigError as error:
+    except TestbedError as error:
         if not re.search("Unknown device type|kind is unknown|not supported", str(error)):
             raise
         pytest.skip(f"not on this kernel: {error}")
@@ -346,10 +346,13 @@ def test_what_could_not_be_given_back_is_refused_before_the_first_change(
     target, said = bench.target(), list[str]()
     target.say = said.append
     if fatal:
-        with pytest.raises(RigError, match=f"^{re.escape(f'left: {finding}')}"), target.lab(pair(), Link(), Journal()):
+        with (
+            pytest.raises(TestbedError, match=f"^{re.escape(f'left: {finding}')}"),
+            target.lab(pair(), Link(), Journal()),
+        ):
             pass
         assert own.state() == before
-        assert own.run("ls", seats.ROOT, check=False).returncode != 0
+        assert own.run("ls", leases.ROOT, check=False).returncode != 0
     else:
         with target.lab(pair(), Link(), Journal()):
             pass
@@ -365,8 +368,8 @@ def test_a_nic_beneath_the_management_interface_is_no_test_nic(bench: Bench) -> 
         each.fatal and "the SSH connection goes through eth1 (nics.a)" in each.what
         for each in target.findings({"left": entry})
     )
-    seat = target.seats.at("left", entry)
-    assert "eth1 carries the management interface" in str(seat.permission.refused_device("eth1"))
+    host_lease = target.leases.at("left", entry)
+    assert "eth1 carries the management interface" in str(host_lease.policy.refused_device("eth1"))
     target.close()
 
 
@@ -386,28 +389,28 @@ def test_findings_that_stop_nothing_are_said_once(bench: Bench) -> None:
 
 
 def test_a_run_that_waits_says_for_whom_and_looks_at_the_host_again(target: PhysicalTarget, bench: Bench) -> None:
-    target.seats.take(dict(bench.entry.hosts))
+    target.leases.take(dict(bench.entry.hosts))
     bench.own.run("ip", "link", "add", "trial0", "type", "bridge")  # of the other run
     other, said = bench.target(wait=30), list[str]()
     other.say = said.append
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(other.seats.take, dict(bench.entry.hosts))
+        waiting = pool.submit(other.leases.take, dict(bench.entry.hosts))
         until(lambda: said, "the line about the wait", 30, 0.1)
         target.close()
-        seat = waiting.result(60)["left"]
+        host_lease = waiting.result(60)["left"]
     assert re.match(r"left is taken by \S+ pid \d+ since 20\S+, run run-\S+; waiting for it, 30 s at most", said[0])
-    assert "trial0" not in seat.permission.foreign
+    assert "trial0" not in host_lease.policy.foreign
     other.close()
 
 
 def test_what_a_dead_run_left_is_put_back_and_said(bench: Bench) -> None:
     own = bench.own
     own.run("bash", "-c", SCRIPT.decode(), "guardian", "take", "run-dead", "15", "ann on desk", "eth1", "eth2")
-    own.run("sh", "-c", 'kill -KILL "$(cut -d" " -f1 "$1")"', "sh", f"{seats.ROOT}/run-dead/watcher")
+    own.run("sh", "-c", 'kill -KILL "$(cut -d" " -f1 "$1")"', "sh", f"{leases.ROOT}/run-dead/watcher")
     own.run("ip", "link", "set", "eth1", "mtu", "1400")
     target, said = bench.target(wait=60), list[str]()
     target.say = said.append
-    target.seats.take(dict(bench.entry.hosts))
+    target.leases.take(dict(bench.entry.hosts))
     words = r"left: run run-dead of ann on desk, since \S+, died: what it changed is put back first"
     assert any(re.match(words, line) for line in said), said
     assert own.state().links["eth1"].mtu == 1500
@@ -471,10 +474,10 @@ def test_a_dry_run_asks_the_hosts_for_their_lag_driver_and_changes_nothing(bench
     place = Place("physical", bench.entry, dry_run=True)
     settings = Settings(place, Link(), "auto", None, 10.0, False, bench.folder / "reports")
     dry = DryTarget("physical", bench.target())
-    assert Session(settings, dry, (trio(), pair())).lag == (driver, None)
+    assert Environment(settings, dry, (trio(), pair())).lag == (driver, None)
     dry.close()
     assert bench.own.state() == before
-    assert bench.own.run("ls", seats.ROOT, check=False).returncode != 0
+    assert bench.own.run("ls", leases.ROOT, check=False).returncode != 0
 
 
 def test_a_dry_run_pulls_no_cable_that_the_inventory_protects(bench: Bench) -> None:
@@ -490,7 +493,7 @@ def test_one_of_five_runs_that_come_at_once_gets_all_hosts(bench: Bench, rounds:
     for number in range(rounds):
         runs = [bench.target() for _ in range(5)]
         for run in runs:
-            run.seats.open(bench.entry.hosts)
+            run.leases.open(bench.entry.hosts)
 
         def come(run: PhysicalTarget) -> bool:
             try:
@@ -507,14 +510,14 @@ def test_one_of_five_runs_that_come_at_once_gets_all_hosts(bench: Bench, rounds:
 
 
 def test_a_lab_is_taken_by_one_run_at_a_time(target: PhysicalTarget, bench: Bench) -> None:
-    target.seats.take(dict(bench.entry.hosts))
+    target.leases.take(dict(bench.entry.hosts))
     other = bench.target()
     with pytest.raises(
         Taken, match=r"left is taken by \S+ pid \d+ since 20\S+, run run-\S+; wait for it with --lease-wait"
     ):
-        other.seats.take(dict(bench.entry.hosts))
+        other.leases.take(dict(bench.entry.hosts))
     target.close()
-    other.seats.take(dict(bench.entry.hosts))
+    other.leases.take(dict(bench.entry.hosts))
     other.close()
 
 
@@ -525,23 +528,23 @@ def test_a_controller_that_is_gone_leaves_the_host_as_it_was(target: PhysicalTar
     lab = made.__enter__()
     lab.left.apply(Plan("kept", (AddressAdd("eth1", "10.93.93.1/30"),)))
     assert own.state() != before
-    for seat in target.seats.open(dict(bench.entry.hosts)).values():  # as when the process dies
-        seat.lost = "gone"
-        seat._stop.set()
-        seat.link.close()
+    for host_lease in target.leases.open(dict(bench.entry.hosts)).values():  # as when the process dies
+        host_lease.lost = "gone"
+        host_lease._stop.set()
+        host_lease.link.close()
     own.run(
         "sh", "-c", 'for i in $(seq 200); do [ -z "$(ls /run/channover | grep run-)" ] && exit; sleep 0.1; done; exit 1'
     )
     assert own.state() == before
-    with pytest.raises(RigError, match="gone"):  # the controller finds that out when it comes to leave
+    with pytest.raises(TestbedError, match="gone"):  # the controller finds that out when it comes to leave
         made.__exit__(None, None, None)
 
 
 def test_a_host_that_has_restored_itself_is_changed_no_more(target: PhysicalTarget, bench: Bench) -> None:
     before = bench.own.state()
-    run = target.seats.run_id
-    with pytest.raises(RigError, match="restored itself"), target.lab(pair(), Link(), Journal()) as lab:
-        bench.own.run("bash", f"{seats.ROOT}/{run}/guardian.sh", "end", run)
+    run = target.leases.run_id
+    with pytest.raises(TestbedError, match="restored itself"), target.lab(pair(), Link(), Journal()) as lab:
+        bench.own.run("bash", f"{leases.ROOT}/{run}/guardian.sh", "end", run)
         lab.left.apply(Plan("too late", (AddressAdd("eth1", "10.93.93.1/30"),)))
     assert bench.own.state() == before
 
@@ -551,14 +554,16 @@ SSHD = 'for p in /proc/[0-9]*; do [ "$(cat $p/comm)" != sshd ] || kill -{} ${{p#
 
 def test_a_host_that_answers_nothing_is_given_up(target: PhysicalTarget, bench: Bench) -> None:
     before = bench.own.state()
-    target.seats.ttl = 4
-    with pytest.raises(RigError, match="left"), target.lab(pair(), Link(), Journal()) as lab:
+    target.leases.ttl = 4
+    with pytest.raises(TestbedError, match="left"), target.lab(pair(), Link(), Journal()) as lab:
         bench.own.run("sh", "-c", SSHD.format("STOP"))  # its connections stand, and nothing comes of them
         started = time.monotonic()
-        with pytest.raises(RigError, match="left"):
+        with pytest.raises(TestbedError, match="left"):
             lab.left.run("sleep", "60", timeout=60)
-        assert time.monotonic() - started < 4 + 3 * seats.BEAT
-        with pytest.raises(RigError, match="left could not be reached for 4 s and restores itself: it answers nothing"):
+        assert time.monotonic() - started < 4 + 3 * leases.BEAT
+        with pytest.raises(
+            TestbedError, match="left could not be reached for 4 s and restores itself: it answers nothing"
+        ):
             lab.left.run("true")
     until(lambda: bench.own.state() == before, "the host to restore itself", 10, 0.2)
     bench.own.run("sh", "-c", SSHD.format("CONT"))
@@ -607,7 +612,7 @@ def test_a_third_host_that_cannot_be_reached_ends_the_run_and_is_no_skip(bench: 
     session = bench.session(pair(), gateway())
     try:
         assert session.lacks(gateway()) is None
-        with pytest.raises(RigError, match=r"--target=physical: .*beyond: cannot reach 127\.0\.0\.1 port 1"):
+        with pytest.raises(TestbedError, match=r"--target=physical: .*beyond: cannot reach 127\.0\.0\.1 port 1"):
             session.ready()
     finally:
         session.target.close()
@@ -694,7 +699,7 @@ def test_sudo_that_is_refused_is_a_finding_of_its_host(bench: Bench, monkeypatch
 def test_a_misfit_run_says_so_before_it_asks_a_host(bench: Bench) -> None:
     session = bench.session(trio())
     assert "no pair of hosts" in str(session.target_unmet)
-    assert session.kernel and not session.target.seats._seats  # type: ignore[attr-defined]
+    assert session.kernel and not session.target.leases._leases  # type: ignore[attr-defined]
 
 
 def test_a_nic_is_found_by_its_own_address_where_a_bond_gives_all_members_one() -> None:

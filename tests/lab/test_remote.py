@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from channover.errors import NotAllowed, RigError, UsageError
-from channover.hosts.change_policy import Management, Permission
+from channover.errors import NotAllowed, TestbedError, UsageError
+from channover.hosts.change_policy import ChangePolicy, Management
 from channover.hosts.host import Journal, Nic, until
 from channover.hosts.lab import Lab
 from channover.hosts.netns.host import NamespaceHost
@@ -43,7 +43,7 @@ def server(two_hosts: Lab, tmp_path: Path) -> Server:
 
 @pytest.fixture
 def host(server: Server) -> Iterator[RemoteHost]:
-    permission = Permission(
+    policy = ChangePolicy(
         "left",
         frozenset({"eth1", "eth3"}),
         frozenset({"lo", "eth2"}),
@@ -53,7 +53,7 @@ def host(server: Server) -> Iterator[RemoteHost]:
     )
     link = server.link()
     server.host.run("mkdir", "-p", "/run/home/left")
-    yield RemoteHost("left", {"a": Nic("a", "eth1")}, link, "trial", "/run/home", permission, Journal())
+    yield RemoteHost("left", {"a": Nic("a", "eth1")}, link, "trial", "/run/home", policy, Journal())
     link.close()
     for group in GROUPS:  # the machine's, and the guardian's to take away, which is not here
         if (events := group / "cgroup.events").exists():
@@ -82,11 +82,11 @@ def test_a_program_runs_with_its_input_its_words_and_its_code(host: RemoteHost) 
 
 
 def test_what_fails_says_so(host: RemoteHost) -> None:
-    with pytest.raises(RigError, match=r"left: 'false' ended with code 1"):
+    with pytest.raises(TestbedError, match=r"left: 'false' ended with code 1"):
         host.run("false")
-    with pytest.raises(RigError, match=r"cannot run 'no-such-program'"):
+    with pytest.raises(TestbedError, match=r"cannot run 'no-such-program'"):
         host.spawn("no-such-program")
-    with pytest.raises(RigError, match=r"'sleep 60' did not end within 0\.3 s"):
+    with pytest.raises(TestbedError, match=r"'sleep 60' did not end within 0\.3 s"):
         host.run("sleep", "60", timeout=0.3)
     assert "sleep 60" not in host.run("sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '").stdout
 
@@ -96,7 +96,7 @@ def test_a_login_shell_that_waits_is_named_with_where_to_look(server: Server, ho
     words = (
         r"left: 'true' did not start within 1 s: the login shell .*~/\.bashrc.*'ssh -p 22 root@lab true' ends at once"
     )
-    with pytest.raises(RigError, match=words):
+    with pytest.raises(TestbedError, match=words):
         replace(host, patience=1 / 30).run("true")
 
 
@@ -122,7 +122,7 @@ def test_files(host: RemoteHost) -> None:
     assert host.run("stat", "-c", "%a", "/run/home/x y").stdout == "640\n"
     host.sparse("/run/home/big", 1 << 30)
     assert host.run("stat", "-c", "%s", "/run/home/big").stdout == f"{1 << 30}\n"
-    with pytest.raises(RigError, match="cannot read /nowhere"):
+    with pytest.raises(TestbedError, match="cannot read /nowhere"):
         host.read("/nowhere")
 
 
@@ -169,10 +169,10 @@ def test_the_inverse_leads_back(host: RemoteHost) -> None:
 def test_a_refused_change_is_named_and_those_before_it_are_taken_back(host: RemoteHost, position: int) -> None:
     bad = AddressAdd("eth1", "10.93.93.999/30") if position % 2 else SysctlSet("net/ipv4/ip_forward", "x")
     if position % 2:
-        host.permission = replace(host.permission, management=Management("eth2"))
+        host.policy = replace(host.policy, management=Management("eth2"))
     before = host.state(PLAN.sysctl_keys)
     operations = (*PLAN.operations[:position], _Unchecked(bad), *PLAN.operations[position:])
-    with pytest.raises(RigError, match=r"the host refused '.*(999|ip_forward)"):
+    with pytest.raises(TestbedError, match=r"the host refused '.*(999|ip_forward)"):
         host.apply(Plan("fails", operations))  # type: ignore[arg-type]
     assert host.state(PLAN.sysctl_keys) == before
 
@@ -238,13 +238,13 @@ def test_what_was_done_to_a_device_that_ended_with_its_holder_needs_no_undo(host
     host.unwind()
     host.apply(Plan("address", (AddressAdd("eth1", "10.93.93.1/30"),)))
     host.run("ip", "address", "flush", "dev", "eth1")
-    with pytest.raises(RigError, match="undo: address"):
+    with pytest.raises(TestbedError, match="undo: address"):
         host.unwind()
 
 
 def test_an_owner_who_forbids_it_has_no_nic_set_down(host: RemoteHost) -> None:
     host.apply(Plan("up", (LinkSet("eth1", up=True),)))
-    host.permission.nics_down = False
+    host.policy.nics_down = False
     with pytest.raises(NotAllowed, match=r"'ip link set dev eth1 down' is not allowed: .* allows\.nics_down: false"):
         host.apply(Plan("down", (LinkSet("eth1", up=False),)))
     assert host.state().links["eth1"].up
@@ -252,7 +252,9 @@ def test_an_owner_who_forbids_it_has_no_nic_set_down(host: RemoteHost) -> None:
 
 def test_an_unknown_host_key_is_refused_with_the_remedy(server: Server, tmp_path: Path) -> None:
     (tmp_path / "none").write_text("")
-    with pytest.raises(RigError, match=r"host key of lab is unknown \(ssh-ed25519 SHA256:.*ssh-keyscan -p 22 lab >>"):
+    with pytest.raises(
+        TestbedError, match=r"host key of lab is unknown \(ssh-ed25519 SHA256:.*ssh-keyscan -p 22 lab >>"
+    ):
         server.link(known_hosts=tmp_path / "none").open()
 
 
@@ -260,15 +262,15 @@ def test_a_changed_host_key_is_refused_with_the_remedy(server: Server) -> None:
     server.keygen("other")
     kind, key, *_ = (server.folder / "other.pub").read_text().split()
     (server.folder / "known_hosts").write_text(f"lab {kind} {key}\n")
-    with pytest.raises(RigError, match=r"has changed: .*ssh-keygen -R 'lab'"):
+    with pytest.raises(TestbedError, match=r"has changed: .*ssh-keygen -R 'lab'"):
         server.link().open()
 
 
 def test_a_refused_key_and_a_missing_one(server: Server) -> None:
     server.keygen("stranger")
-    with pytest.raises(RigError, match=r"refuses the key .*stranger: ssh-copy-id"):
+    with pytest.raises(TestbedError, match=r"refuses the key .*stranger: ssh-copy-id"):
         server.link(key=server.folder / "stranger").open()
-    with pytest.raises(RigError, match=r"the key /nowhere is not there; correct its path; see ssh.key"):
+    with pytest.raises(TestbedError, match=r"the key /nowhere is not there; correct its path; see ssh.key"):
         server.link(key=Path("/nowhere")).open()
 
 
@@ -289,18 +291,20 @@ def test_a_key_with_a_passphrase_is_the_agents(server: Server, locked: Path, mon
         try:
             until(lambda: Path(f"{folder}/agent").exists(), "the agent", 10)
             with pytest.raises(
-                RigError, match=r"the key .*locked has a passphrase, .*: ssh-add .*locked, or leave ssh.key"
+                TestbedError, match=r"the key .*locked has a passphrase, .*: ssh-add .*locked, or leave ssh.key"
             ):
                 server.link(key=locked).open()
             server.keygen("stranger")
             subprocess.run(["ssh-add", "-q", server.folder / "stranger"], check=True)
             with pytest.raises(
-                RigError, match=r"the key .*locked has a passphrase, and the SSH agent has no key that root"
+                TestbedError, match=r"the key .*locked has a passphrase, and the SSH agent has no key that root"
             ):
                 server.link(key=locked).open()
             subprocess.run(["ssh-add", "-q", server.folder / "client"], check=True)
             assert connection_of(server.link(key=locked))
-            with pytest.raises(RigError, match=r"refuses the key .*stranger: ssh-copy-id"):  # not the agent's other key
+            with pytest.raises(
+                TestbedError, match=r"refuses the key .*stranger: ssh-copy-id"
+            ):  # not the agent's other key
                 server.link(key=server.folder / "stranger").open()
         finally:
             agent.kill()
@@ -366,14 +370,14 @@ def test_of_two_hosts_the_one_that_refuses_is_named(
         name, _, key = entry.partition("=")
         lines.append(f"{names[name][0]} {(server.folder / f'{key or names[name][1]}.pub').read_text()}")
     (server.folder / "known_hosts").write_text("".join(lines))
-    with pytest.raises(RigError, match=words):
+    with pytest.raises(TestbedError, match=words):
         SshLink("left", replace(beyond, **changes), sock=server.sock()).open()
 
 
 def test_a_jump_host_that_forwards_nothing(server: Server, beyond: Login) -> None:
     config = f"{server.host.folder}/sshd_config"
     server.host.write(config, f"{server.host.read(config)}AllowTcpForwarding no\n")
-    with pytest.raises(RigError, match=r"left: cannot reach 127.0.0.1 .*through root@lab:22: .*AllowTcpForwarding"):
+    with pytest.raises(TestbedError, match=r"left: cannot reach 127.0.0.1 .*through root@lab:22: .*AllowTcpForwarding"):
         SshLink("left", beyond, sock=server.sock()).open()
 
 
@@ -381,14 +385,14 @@ def test_nothing_listens() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with pytest.raises(RigError, match=rf"cannot reach 127.0.0.1 port {port}: .*is the host up"):
+    with pytest.raises(TestbedError, match=rf"cannot reach 127.0.0.1 port {port}: .*is the host up"):
         SshLink("left", Login("127.0.0.1", port)).open()
 
 
-def test_a_lost_connection_is_a_broken_rig(host: RemoteHost, server: Server) -> None:
+def test_a_lost_connection_is_a_broken_testbed(host: RemoteHost, server: Server) -> None:
     process = host.spawn("sleep", "30")
     host.link.close()
-    with pytest.raises(RigError, match="connection"):
+    with pytest.raises(TestbedError, match="connection"):
         process.wait(5)
     host.link.sock = server.sock()
     assert host.run("echo", "again").stdout == "again\n"

@@ -19,7 +19,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
 
-from channover.errors import RigError
+from channover.errors import TestbedError
 from channover.hosts.lab import Lab
 from channover.hosts.netns.host import NamespaceHost
 from channover.hosts.ssh.connection import Login, SshLink
@@ -40,7 +40,7 @@ def server(two_hosts: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> S
 
 def refused(link: SshLink) -> str:
     """Return why a link does not open, which is one line."""
-    with pytest.raises(RigError) as caught:
+    with pytest.raises(TestbedError) as caught:
         link.open()
     said = str(caught.value)
     assert "\n" not in said and said.startswith("left: ")

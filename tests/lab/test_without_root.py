@@ -20,7 +20,7 @@ NOBODY = "65534"
 PLUGINS = str(Path(channover.__file__).parent.parent)
 PROGRAM = """
 import json, os, sys
-from channover.errors import RigError
+from channover.errors import TestbedError
 from channover.hosts.host import Journal
 from channover.network import addressing, mptcp
 from channover.model.operations.devices import AddressDelete, LinkAdd
@@ -57,7 +57,7 @@ try:
             found["lacks"] = {name: capability.unmet(left) for name, capability in CAPABILITIES.items()}
             try:
                 left.apply(Plan("y", (AddressDelete("eth1", "10.1.1.1/32"),)))
-            except RigError as error:
+            except TestbedError as error:
                 found["refused"] = str(error)
 finally:
     target.close()

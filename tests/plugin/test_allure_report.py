@@ -22,7 +22,7 @@ from tools import look_report
 
 import channover
 from channover.cli.allure import folder_of
-from channover.errors import RigError, UsageError
+from channover.errors import TestbedError, UsageError
 from channover.hosts.host import Step
 from channover.hosts.lab import Lab
 from channover.model.catalogue import CATALOGUE
@@ -97,7 +97,7 @@ def statuses(data: dict[str, Any]) -> dict[str, str]:
 
 @pytest.fixture
 def four(tmp_path: Path) -> Path:
-    """A run with a failure, a skip, a broken rig, a lost worker, and a test that was never begun."""
+    """A run with a failure, a skip, a broken testbed, a lost worker, and a test that was never begun."""
     results = runs.results(
         runs.test(
             "LAG-1", "failed", "goodput of 50 Mbit/s\nmost likely: NIC b is down", name="suites/t.py::test_fails"
@@ -139,7 +139,12 @@ def test_four_bad_ends_are_four_different_things(four: Path) -> None:
     tests = {one["id"]: one["name"] for name, one in data.items() if name.startswith("data/test-results/")}
     assert [tests[one] for rule in gate if rule["rule"] == "tried" for one in rule["testResults"]] == ["test_skips"]
     categories = {one["name"] for one in data["widgets/categories.json"]["nodes"].values() if one["type"] == "category"}
-    assert {"Broken rig: no verdict", "Broken behaviour", "Not tried here", "Collected and not reported"} <= categories
+    assert {
+        "Broken testbed: no verdict",
+        "Broken behaviour",
+        "Not tried here",
+        "Collected and not reported",
+    } <= categories
     lost = next(one for one in data.values() if isinstance(one, dict) and one.get("name") == "test_lost")
     assert {label["name"]: label["value"] for label in lost["labels"]}["epic"] == CATALOGUE["MP-4"].epic
     assert made.notes == (
@@ -313,7 +318,7 @@ def test_a_run_without_a_generator_has_all_the_rest(pytester: pytest.Pytester, m
 
 @needs_generator
 @pytest.mark.lab
-def test_a_failure_a_skip_a_broken_rig_and_a_lost_worker_are_told_apart_everywhere(
+def test_a_failure_a_skip_a_broken_testbed_and_a_lost_worker_are_told_apart_everywhere(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(channover.__file__).parent.parent))
@@ -323,7 +328,7 @@ def test_a_failure_a_skip_a_broken_rig_and_a_lost_worker_are_told_apart_everywhe
         import signal
         import pytest
         from channover.testing import behaviour
-        from channover.errors import RigError
+        from channover.errors import TestbedError
 
         @behaviour("MP-8")
         def test_passes(lab, counted):
@@ -339,7 +344,7 @@ def test_a_failure_a_skip_a_broken_rig_and_a_lost_worker_are_told_apart_everywhe
 
         @behaviour("MP-4")
         def test_rig(lab):
-            raise RigError("left: iperf3 died with signal 9")
+            raise TestbedError("left: iperf3 died with signal 9")
 
         @behaviour("MP-7")
         def test_lost():
@@ -366,9 +371,9 @@ def test_a_failure_a_skip_a_broken_rig_and_a_lost_worker_are_told_apart_everywhe
     assert "NOT ACCEPTED" in sheet and "Not whole:" not in sheet
     for words in (
         "Failed (1): the behaviour is not there MP-1 test_",
-        "Error (1): the rig broke: no verdict on the behaviour MP-4 test_",
+        "Error (1): the testbed broke: no verdict on the behaviour MP-4 test_",
         "Not reported (1): collected, and nothing says how it ended MP-7 test_",
-        "Skipped (1): the rig lacks what the test needs MP-2 test_",
+        "Skipped (1): the testbed lacks what the test needs MP-2 test_",
         "over three, nearly three – – – ✗ failed",
         "! error",
         "? not reported",
@@ -524,9 +529,9 @@ def test_a_page_of_a_failure_names_the_cause_and_says_so_in_words() -> None:
     assert re.search(r"<b>Most likely</b>: <bdi[^>]*>NIC b is &lt;down&gt;</bdi>", page)
     assert 'src="data:image/svg+xml;charset=utf-8,%3Csvg%3Eé%23%3C/svg%3E"' in page
     unsettled = replace(
-        story_of, verdict="error", readings=[replace(story_of.readings[0], undecided="the rig was busy")]
+        story_of, verdict="error", readings=[replace(story_of.readings[0], undecided="the testbed was busy")]
     )
-    assert "The rig broke" in story.page(unsettled) and "no verdict</td>" in story.page(unsettled)
+    assert "The testbed broke" in story.page(unsettled) and "no verdict</td>" in story.page(unsettled)
 
 
 @pytest.mark.parametrize(
@@ -635,8 +640,8 @@ def test_packets_of_every_nic_are_captured_and_sliced(two_hosts: Lab) -> None:
 
 
 @pytest.mark.lab
-def test_a_capture_that_is_refused_breaks_the_rig(two_hosts: Lab) -> None:
-    with pytest.raises(RigError, match="tcpdump"):
+def test_a_capture_that_is_refused_breaks_the_testbed(two_hosts: Lab) -> None:
+    with pytest.raises(TestbedError, match="tcpdump"):
         Captures([two_hosts.left], size=-1)
 
 

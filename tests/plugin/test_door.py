@@ -188,7 +188,7 @@ def test_whatever_compares_has_a_row_without_a_behaviour_too(user: pytest.Pytest
 
 CHAIN = """
 from channover.model.topology import Topology, node
-from channover.testing import Lab, Multipath, Traffic, at_least, behaviour, near, on
+from channover.testing import Lab, Multipath, TrafficGenerator, at_least, behaviour, near, on
 
 CHAIN = Topology.of(
     "chain",

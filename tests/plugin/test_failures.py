@@ -32,7 +32,7 @@ def test_good(counted):
         assert counted("subflows", 2) == 2
 """
 BROKEN = """
-from channover.errors import RigError
+from channover.errors import TestbedError
 from channover.hosts.host import until
 from channover.testing import behaviour
 
@@ -46,8 +46,8 @@ def test_chained(counted):
     assert counted("paths", 1) == 1
     try:
         until(lambda: False, "what never comes", 0.01)
-    except RigError as error:
-        raise RigError("given up") from error
+    except TestbedError as error:
+        raise TestbedError("given up") from error
 """
 
 

@@ -125,7 +125,7 @@ def test_made_up(lab, counted):
 NO_ASSERT = (
     HEAD
     + """
-from channover.errors import RigError
+from channover.errors import TestbedError
 from channover.testing import Measured
 from channover.verdict.statistics import Estimate
 
@@ -156,7 +156,7 @@ def test_skipped_afterwards(counted):
 @behaviour("MP-8")
 def test_broken_afterwards(counted):
     counted("ports", 1) == 2
-    raise RigError("left: sshd died")
+    raise TestbedError("left: sshd died")
 
 @behaviour("MP-8")
 def test_explained(channover_record):
@@ -290,13 +290,13 @@ def test_a_test_of_no_behaviour_that_compared_is_judged_as_well(user: pytest.Pyt
 
 
 @pytest.mark.lab
-def test_a_rig_error_that_a_test_hid_is_one_all_the_same(
+def test_a_testbed_error_that_a_test_hid_is_one_all_the_same(
     user: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     user.makepyfile(
         """
         from contextlib import suppress
-        from channover.errors import RigError
+        from channover.errors import TestbedError
         from channover.testing import behaviour
         from channover.testing import Measured, near
         from tests.unit.test_expect import Tape, steady
@@ -304,7 +304,7 @@ def test_a_rig_error_that_a_test_hid_is_one_all_the_same(
         @behaviour("MP-8")
         def test_hidden(channover_record, counted):
             tape = Tape(steady(92.8e6, 6e6), limit=60, disturbance="the processors had 0% of idle time")
-            with suppress(RigError):
+            with suppress(TestbedError):
                 Measured("goodput", source=tape, record=channover_record.readings.append) == near(94.15e6)
             assert counted("links", 1) == 1
         """
@@ -317,39 +317,39 @@ def test_a_rig_error_that_a_test_hid_is_one_all_the_same(
 
 MEASURED = """
 import time
-from channover.testing import Lag, Traffic, at_least, behaviour
+from channover.testing import Lag, TrafficGenerator, at_least, behaviour
 
 @behaviour("LAG-1")
-def test_only_measured(lag: Lag, tcp: Traffic):
+def test_only_measured(lag: Lag, tcp: TrafficGenerator):
     flow = tcp(lag.left, lag.right)
     time.sleep(0.5)
     flow.goodput.value
 
 @behaviour("LAG-1")
-def test_one_of_two(lag: Lag, tcp: Traffic):
+def test_one_of_two(lag: Lag, tcp: TrafficGenerator):
     assert tcp(lag.left, lag.right).goodput >= 1
     tcp(lag.right, lag.left)
 
 @behaviour("LAG-1")
-def test_a_load_beside(lag: Lag, tcp: Traffic):
+def test_a_load_beside(lag: Lag, tcp: TrafficGenerator):
     tcp(lag.right, lag.left)
     assert tcp(lag.left, lag.right).goodput >= 1
 
 @behaviour("LAG-1")
-def test_two_loads(lag: Lag, tcp: Traffic, counted):
+def test_two_loads(lag: Lag, tcp: TrafficGenerator, counted):
     tcp(lag.right, lag.left), tcp(lag.left, lag.right)
     assert counted("flows", 2) == 2
 
 @behaviour("LAG-1")
-def test_two_are_wanted(lag: Lag, tcp: Traffic):
+def test_two_are_wanted(lag: Lag, tcp: TrafficGenerator):
     flow = tcp(lag.left, lag.right)
     assert flow.goodput >= 1
     assert flow.nics_used == 2
 
-def test_of_no_behaviour(lag: Lag, tcp: Traffic):
+def test_of_no_behaviour(lag: Lag, tcp: TrafficGenerator):
     tcp(lag.left, lag.right)
 
-def test_compared(lag: Lag, tcp: Traffic):
+def test_compared(lag: Lag, tcp: TrafficGenerator):
     assert tcp(lag.left, lag.right).goodput >= 1
 """
 

@@ -45,10 +45,10 @@ def test_waits(request, channover_record, counted):
 """
 MEASURES = """
 from pathlib import Path
-from channover.testing import Multipath, Traffic, at_least, behaviour
+from channover.testing import Multipath, TrafficGenerator, at_least, behaviour
 
 @behaviour("MP-1")
-def test_measures(multipath: Multipath, mptcp: Traffic) -> None:
+def test_measures(multipath: Multipath, mptcp: TrafficGenerator) -> None:
     flow = mptcp(multipath.left, multipath.right)
     assert flow.goodput == at_least(1e6)
     Path("ended").touch()

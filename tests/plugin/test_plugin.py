@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import channover
-from channover.errors import RigError
+from channover.errors import TestbedError
 from channover.hosts.lab import Lab
 from channover.report.results import Results, validate
 from channover.targets.capabilities import bonding
@@ -182,25 +182,25 @@ def test_collection_alone_tells_what_would_be_skipped_and_makes_no_report(user: 
 
 
 @pytest.mark.lab
-def test_a_broken_rig_is_an_error_and_a_broken_behaviour_a_failure(user: pytest.Pytester) -> None:
+def test_a_broken_testbed_is_an_error_and_a_broken_behaviour_a_failure(user: pytest.Pytester) -> None:
     user.makepyfile(
         test_one="""
         from contextlib import contextmanager
 
         import pytest
-        from channover.errors import BehaviourFailed, RigError
+        from channover.errors import BehaviourFailed, TestbedError
         from channover.testing import behaviour
 
         @pytest.fixture
         def broken():
-            raise RigError("left: sshd did not start")
+            raise TestbedError("left: sshd did not start")
 
         @contextmanager
         def untidily():
             try:
                 yield
             finally:
-                raise RigError("left: the undo was refused")
+                raise TestbedError("left: the undo was refused")
 
         @pytest.fixture
         def untidy():
@@ -209,7 +209,7 @@ def test_a_broken_rig_is_an_error_and_a_broken_behaviour_a_failure(user: pytest.
 
         @behaviour("MP-8")
         def test_rig():
-            raise RigError("left: 'iperf3' ended with code 1")
+            raise TestbedError("left: 'iperf3' ended with code 1")
 
         @behaviour("MP-8")
         def test_setup(broken):
@@ -333,10 +333,10 @@ def test_a_lab_comes_with_the_fixture(user: pytest.Pytester) -> None:
 def test_a_flow_that_falls_short_explains_itself(user: pytest.Pytester) -> None:
     user.makepyfile(
         """
-        from channover.testing import Multipath, Traffic, at_least, behaviour
+        from channover.testing import Multipath, TrafficGenerator, at_least, behaviour
 
         @behaviour("MP-1")
-        def test_too_much_is_expected(multipath: Multipath, tcp: Traffic) -> None:
+        def test_too_much_is_expected(multipath: Multipath, tcp: TrafficGenerator) -> None:
             flow = tcp(multipath.left, multipath.right)
             assert flow.goodput == at_least(150e6, "more than a link carries")
         """
@@ -412,7 +412,7 @@ def test_workers_leave_one_report_together(user: pytest.Pytester) -> None:
         """
         import os
         import pytest
-        from channover.errors import RigError
+        from channover.errors import TestbedError
         from channover.testing import Lab, behaviour
 
         @behaviour("MP-8")
@@ -420,7 +420,7 @@ def test_workers_leave_one_report_together(user: pytest.Pytester) -> None:
         def test_many(lab: Lab, number: int, counted) -> None:
             assert os.environ["PYTEST_XDIST_WORKER"]
             if number == 3:
-                raise RigError("left: broke")
+                raise TestbedError("left: broke")
             assert counted("number", number) != 4
         """
     )
@@ -440,12 +440,12 @@ def test_a_dry_run_keeps_errors_that_are_not_its_own(user: pytest.Pytester) -> N
     user.makepyfile(
         """
         import pytest
-        from channover.errors import RigError, UsageError
+        from channover.errors import TestbedError, UsageError
         from channover.testing import behaviour
 
         @pytest.fixture
         def broken(lab):
-            raise RigError("left: out of order")
+            raise TestbedError("left: out of order")
 
         @behaviour("MP-8")
         def test_set_up(broken):
@@ -462,7 +462,7 @@ def test_a_dry_run_keeps_errors_that_are_not_its_own(user: pytest.Pytester) -> N
         @behaviour("MP-8")
         def test_after_an_answer_that_was_made_up(lab):
             if not lab.left.run("openvpn", "--version").stdout:
-                raise RigError("left: openvpn does not say its version")
+                raise TestbedError("left: openvpn does not say its version")
 
         @behaviour("MP-8")
         def test_verdict(lab):
@@ -473,7 +473,7 @@ def test_a_dry_run_keeps_errors_that_are_not_its_own(user: pytest.Pytester) -> N
     assert done.ret == pytest.ExitCode.TESTS_FAILED
     done.assert_outcomes(errors=2, skipped=3)
     done.stdout.fnmatch_lines(
-        ["ERROR *::test_set_up - *RigError: left: out of order", "ERROR *::test_use - *UsageError*"]
+        ["ERROR *::test_set_up - *TestbedError: left: out of order", "ERROR *::test_use - *UsageError*"]
     )
     assert not (user.path / "reports").exists()
 
@@ -530,13 +530,13 @@ environment.target_of = lambda _: Frail()
 DIES = """
 from pathlib import Path
 import pytest
-from channover.errors import RigError
+from channover.errors import TestbedError
 from channover.testing import Lab, behaviour
 
 @pytest.fixture
 def again(lab: Lab):
     if Path("revived").exists() and {stays!r}:
-        raise RigError("left: still not there")
+        raise TestbedError("left: still not there")
 
 @behaviour("MP-8")
 def test_dies(again, counted):
@@ -544,7 +544,7 @@ def test_dies(again, counted):
     if not Path("revived").exists():
         Path("died").touch()
         if {fails!r}:
-            raise RigError("left: the connection is lost")
+            raise TestbedError("left: the connection is lost")
 
 @behaviour("MP-8")
 def test_lives(counted):
@@ -578,4 +578,4 @@ def test_a_second_try_after_a_machine_died_is_marked(
 
 
 def test_errors_are_of_one_family() -> None:
-    assert not issubclass(RigError, AssertionError)
+    assert not issubclass(TestbedError, AssertionError)

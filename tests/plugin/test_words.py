@@ -15,7 +15,7 @@ PLUGINS = str(Path(channover.__file__).parent.parent)
 OTHER = """
 def pytest_addoption(parser):
     parser.addoption("--target", default="nobody", help="a chip")
-    parser.getgroup("rigs").addoption("--lab", action="store_true")
+    parser.getgroup("testbeds").addoption("--lab", action="store_true")
 
 
 def pytest_report_header(config):

@@ -15,7 +15,7 @@ import pytest
 from channover.hosts.host import Host, Journal
 from channover.hosts.lab import Lab
 from channover.measure import flow
-from channover.measure.file_transfer import Copies
+from channover.measure.file_transfer import FileTransfer
 from channover.model.link import Link
 from channover.model.operations.devices import AddressAdd
 from channover.model.operations.kernel import TableAdd
@@ -232,7 +232,7 @@ def _break(fault: Fault) -> None:
     current: list[Lab] = []
     build = NetnsTarget.lab
     start = flow.Flow.start
-    copy = Copies.__call__
+    copy = FileTransfer.__call__
 
     @contextmanager
     def lab(self: NetnsTarget, topology: Topology, link: Link, journal: Journal) -> Iterator[Lab]:
@@ -251,14 +251,14 @@ def _break(fault: Fault) -> None:
         once()
         return start(*args, **kwargs)
 
-    def broken_copy(self: Copies, *args: Any, **kwargs: Any) -> Any:
+    def broken_copy(self: FileTransfer, *args: Any, **kwargs: Any) -> Any:
         once()
         return copy(self, *args, **kwargs)
 
     patches: list[tuple[Any, str, Any]] = [
         (NetnsTarget, "lab", lab),
         (flow.Flow, "start", staticmethod(broken_start)),
-        (Copies, "__call__", broken_copy),
+        (FileTransfer, "__call__", broken_copy),
         *fault.other_contexts,
     ]
     for owner, attribute, value in patches:

@@ -61,7 +61,7 @@ def results(*tests: TestResult, more_planned: Sequence[Planned] = (), **changes:
 
 
 def four_states() -> Results:
-    """A failure, a skip, an error of the rig, a lost worker, a test that never ran; and one that passed."""
+    """A failure, a skip, an error of the testbed, a lost worker, a test that never ran; and one that passed."""
     low = replace(RATE, value=61.2e6, uncertainty=1.1e6)
     return results(
         test("LAG-1"),

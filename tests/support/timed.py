@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from channover.errors import RigError
+from channover.errors import TestbedError
 from channover.observe.counters import own_processors
 
 ATTEMPTS = 3
@@ -42,7 +42,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
         before, start = own_processors(), time.monotonic()
         try:
             pyfuncitem.obj(**arguments)
-        except (AssertionError, RigError) as error:
+        except (AssertionError, TestbedError) as error:
             said = INCONCLUSIVE.search(str(error))
             stolen = own_processors().starved_since(before, least_idle=-1, most_stolen=0.02)
             busy = own_processors().starved_since(before, least_idle=0.1) or (said and said[0])

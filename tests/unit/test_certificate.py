@@ -426,9 +426,9 @@ def test_four_states_are_four_sections(tmp_path: Path) -> None:
     assert "NOT ACCEPTED" in text and "EMULATED LAB, no hardware was tested" in text
     for words in (
         "Failed (1): the behaviour is not there LAG-2",
-        "Error (1): the rig broke: no verdict on the behaviour MP-1",
+        "Error (1): the testbed broke: no verdict on the behaviour MP-1",
         "Not reported (2): collected, and nothing says how it ended MP-2",
-        "Skipped (1): the rig lacks what the test needs LAG-6",
+        "Skipped (1): the testbed lacks what the test needs LAG-6",
     ):
         assert words in text, words
 

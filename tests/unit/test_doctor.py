@@ -16,10 +16,10 @@ from channover.cli import main as cli
 from channover.cli.doctor import examine
 from channover.cli.doctor_findings import Ability, Findings, Prospect
 from channover.cli.doctor_text import render
-from channover.errors import RigError, UsageError
+from channover.errors import TestbedError, UsageError
 from channover.model.catalogue import CATALOGUE
 from channover.model.link import Link
-from channover.run.environment import Session
+from channover.run.environment import Environment
 from channover.run.settings import Settings
 from channover.run.target_choice import Place
 from channover.targets.netns import NetnsTarget
@@ -140,7 +140,7 @@ def test_a_probe_that_breaks_is_one_line_and_code_2(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def broken(*_: object) -> str:
-        raise RigError("the lab is\ngone")
+        raise TestbedError("the lab is\ngone")
 
     monkeypatch.setattr(NetnsTarget, "unmet", broken)
     assert cli.main(["doctor"]) == 2
@@ -152,12 +152,14 @@ def test_a_run_probes_once_and_real_hosts_that_fail_then_end_it(monkeypatch: pyt
 
     def broken(*_: object) -> str:
         tries.append("a lab")
-        raise RigError("left: the SSH connection is lost")
+        raise TestbedError("left: the SSH connection is lost")
 
     monkeypatch.setattr(NetnsTarget, "unmet", lambda *_: None)
     monkeypatch.setattr(NetnsTarget, "lab", broken)
-    run = Session(replace(SETTINGS, place=Place("physical")), NetnsTarget())
-    with pytest.raises(RigError, match="--target=physical: the hosts could not be probed: left: the SSH connection"):
+    run = Environment(replace(SETTINGS, place=Place("physical")), NetnsTarget())
+    with pytest.raises(
+        TestbedError, match="--target=physical: the hosts could not be probed: left: the SSH connection"
+    ):
         run.ready()
     assert {run.unmet(each) for each in CATALOGUE.values() if each.needs} == {
         "this machine could not be probed: left: the SSH connection is lost"
@@ -194,11 +196,13 @@ def test_a_lab_of_one_cable_is_good_for_no_test(tmp_path: Path, capsys: pytest.C
     assert "LAG-5  has no test yet" in told
 
 
-def test_a_driver_by_name_that_cannot_be_had_forbids_the_run(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_driver_by_name_that_cannot_be_had_forbids_the_run(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("channover.run.environment.lag_driver", lambda *_: (None, "no bonding: modprobe bonding"))
     settings = replace(SETTINGS, lag_driver="bonding")
     with pytest.raises(UsageError, match="--lag-driver=bonding: no bonding: modprobe bonding"):
-        Session(settings, session.target).ready()
+        Environment(settings, environment.target).ready()
     found = examine(settings)
     assert {each.missing for each in found.prospects if each.stated} == {
         "--lag-driver=bonding: no bonding: modprobe bonding"
@@ -207,36 +211,36 @@ def test_a_driver_by_name_that_cannot_be_had_forbids_the_run(session: Session, m
 
 
 @pytest.fixture
-def session() -> Iterator[Session]:
+def environment() -> Iterator[Environment]:
     target = NetnsTarget()
-    session = Session(SETTINGS, target)
-    if session.target_unmet:
-        pytest.skip(session.target_unmet)
-    yield session
+    environment = Environment(SETTINGS, target)
+    if environment.target_unmet:
+        pytest.skip(environment.target_unmet)
+    yield environment
     target.close()
 
 
-def test_it_agrees_with_what_a_run_would_skip(session: Session) -> None:
+def test_it_agrees_with_what_a_run_would_skip(environment: Environment) -> None:
     found = examine(SETTINGS)
     assert {each.behaviour.id: each.missing for each in found.prospects} == {
-        name: session.unmet(behaviour) for name, behaviour in CATALOGUE.items()
+        name: environment.unmet(behaviour) for name, behaviour in CATALOGUE.items()
     }
     for each in found.prospects:
         assert bool(each.lacks) == bool(each.missing)
-    assert found.facts["LAG driver"].startswith(session.lag[0] or "none")
+    assert found.facts["LAG driver"].startswith(environment.lag[0] or "none")
 
 
-def test_a_driver_that_is_not_there_is_a_gap(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_driver_that_is_not_there_is_a_gap(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("channover.run.environment.lag_driver", lambda *_: (None, "no bonding: modprobe bonding"))
     found = examine(SETTINGS)
     lag = next(each for each in found.prospects if each.behaviour.id == "LAG-1")
     assert (lag.lacks, lag.missing) == (("lag",), "no bonding: modprobe bonding")
     assert found.facts["LAG driver"] == "none"
-    assert session.lag is not None
+    assert environment.lag is not None
 
 
-def test_the_command_runs_without_pytest_around_it(session: Session) -> None:
-    assert session.target_unmet is None
+def test_the_command_runs_without_pytest_around_it(environment: Environment) -> None:
+    assert environment.target_unmet is None
     command = [sys.executable, "-m", "channover.cli.main", "doctor"]
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=60, env={"PYTHONPATH": str(PLUGINS), "PATH": "/usr/bin:/bin"}

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from channover.errors import RigError
+from channover.errors import TestbedError
 from channover.verdict.expectation import (
     Expectation,
     anything_but,
@@ -556,7 +556,7 @@ def test_a_comparison_that_did_not_hold_remembers_what_was_seen_and_no_verdict_d
     assert explanation(readings) == [str(readings[1]), "left: a 5 bytes", "right: a 5 bytes"]
 
     def gone() -> str:
-        raise RigError("left does not answer")
+        raise TestbedError("left does not answer")
 
     rate = Measured("goodput", known=Estimate(5e7, 1e5, 40), record=readings.append, explain=gone)
     assert not rate == near(9e7)  # noqa: SIM201
@@ -571,17 +571,17 @@ def test_samples_come_from_a_cycle() -> None:
     assert readings[0].settled
 
 
-def test_an_unsettled_verdict_on_a_disturbed_rig_is_no_failure() -> None:
+def test_an_unsettled_verdict_on_a_disturbed_testbed_is_no_failure() -> None:
     tape = Tape(steady(92.8e6, 6e6), limit=60, disturbance="the processors had 0% of idle time")
     rate, readings = measured(tape)
-    with pytest.raises(RigError, match="INCONCLUSIVE: the processors"):
+    with pytest.raises(TestbedError, match="INCONCLUSIVE: the processors"):
         _ = rate == near(94.15e6)
     assert not readings[0].held and not readings[0].settled
     assert "INCONCLUSIVE: the processors" in readings[0].undecided
     assert not readings[0].missed and explanation(readings) == []
 
 
-def test_a_settled_verdict_stands_on_a_disturbed_rig() -> None:
+def test_a_settled_verdict_stands_on_a_disturbed_testbed() -> None:
     rate, _ = measured(Tape(steady(47e6), limit=100, disturbance="the processors had 0% of idle time"))
     assert (rate == near(94.15e6)) is False
 
@@ -605,7 +605,7 @@ def test_what_is_too_little_without_the_spoilt_samples_is_too_little() -> None:
 
 def test_more_than_the_wire_allows_is_no_verdict_however_long_it_is_measured() -> None:
     tape = Tape(steady(290e6))
-    with pytest.raises(RigError, match=r"290 Mbit/s ± .*, of the 188 Mbit/s that the wire allows: INCONCLUSIVE"):
+    with pytest.raises(TestbedError, match=r"290 Mbit/s ± .*, of the 188 Mbit/s that the wire allows: INCONCLUSIVE"):
         assert Measured("goodput", source=tape) == at_least(175e6, theory=188e6)
     assert len(tape.taken) == 100
 
@@ -623,10 +623,10 @@ def test_what_the_wire_allows_or_an_upper_bound_is_there_to_judge_is_judged(expe
     assert Measured("goodput", source=Tape(steady(188e6))) == expectation
 
 
-def test_what_the_rig_was_to_do_and_did_not_is_no_verdict() -> None:
+def test_what_the_testbed_was_to_do_and_did_not_is_no_verdict() -> None:
     readings: list[Reading] = []
-    offered = Measured("offered", known=Estimate(9e8, 0.0, 1), record=readings.append, of_rig=True)
+    offered = Measured("offered", known=Estimate(9e8, 0.0, 1), record=readings.append, of_testbed=True)
     assert offered >= 2e8
-    with pytest.raises(RigError, match=r"offered of 900 Mbit/s, expected at least 1 Gbit/s.*INCONCLUSIVE: the lab"):
+    with pytest.raises(TestbedError, match=r"offered of 900 Mbit/s, expected at least 1 Gbit/s.*INCONCLUSIVE: the lab"):
         _ = offered >= 1e9
     assert [reading.missed for reading in readings] == [False, False]

@@ -11,7 +11,7 @@ import pytest
 from tools.trial_hosts import DATA, TrialHost, differences, inventory
 from tools.trials import FAULTS
 
-from channover.hosts.vm.vm import Machine
+from channover.hosts.vm.vm import Vm
 from channover.targets.inventory.schema import load
 
 SCRIPT = Path(__file__).parents[2] / "tools" / "fault_trials.py"
@@ -35,7 +35,7 @@ def test_the_inventory_is_valid(tmp_path: Path, sudo: bool) -> None:
         def __init__(self, name: str) -> None:
             self.name, self.ssh_port = name, 2300 + len(name)
 
-    hosts = [TrialHost(cast("Machine", Stub(name)), tmp_path, tmp_path, 1) for name in ("left", "right")]
+    hosts = [TrialHost(cast("Vm", Stub(name)), tmp_path, tmp_path, 1) for name in ("left", "right")]
     (tmp_path / "trial.yaml").write_text(inventory(hosts, sudo=sudo))
     lab = load(tmp_path / "trial.yaml").labs["trial"]
     user = "lab" if sudo else "root"

@@ -75,46 +75,46 @@ def _named(note: Callable[..., None], name: str) -> Callable[[], None]:
 
 
 def test_a_session_ends_with_hosts_given_back_before_the_report_is_made() -> None:
-    session = Session()
-    session.manager.hook.pytest_sessionfinish(session=Noted([]), exitstatus=0)
+    environment = Session()
+    environment.manager.hook.pytest_sessionfinish(session=Noted([]), exitstatus=0)
     ours = ["results.write", "testbed.give_back", "report.finish_plots", "report.make"]
-    assert session.calls == ["late plugin", "early plugin", *ours]
+    assert environment.calls == ["late plugin", "early plugin", *ours]
 
 
 def test_ctrl_c_is_remembered_before_anything_else_is_done() -> None:
-    session = Session()
-    session.manager.hook.pytest_keyboard_interrupt(excinfo=Noted([]))
-    assert session.calls == ["results.stop", "live.close", "testbed.interrupt", "late plugin", "early plugin"]
+    environment = Session()
+    environment.manager.hook.pytest_keyboard_interrupt(excinfo=Noted([]))
+    assert environment.calls == ["results.stop", "live.close", "testbed.interrupt", "late plugin", "early plugin"]
 
 
 def test_a_test_ends_with_a_look_at_its_lab_before_the_lab_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    session = Session()
-    monkeypatch.setattr(pages, "look", Noted(session.calls, "pages.look"))
-    monkeypatch.setattr(pages, "tell", Noted(session.calls, "pages.tell"))
-    monkeypatch.setattr(judging, "judge_teardown", Noted(session.calls, "judging.judge_teardown"))
-    monkeypatch.setattr(phases, "judge", Noted(session.calls, "phases.judge"))
-    monkeypatch.setattr(failures, "hide_own_frames", Noted(session.calls, "failures.hide_own_frames"))
-    monkeypatch.setattr(failures, "add_commands", Noted(session.calls, "failures.add_commands"))
-    monkeypatch.setattr(phases, "leave", Noted(session.calls, "phases.leave"))
+    environment = Session()
+    monkeypatch.setattr(pages, "look", Noted(environment.calls, "pages.look"))
+    monkeypatch.setattr(pages, "tell", Noted(environment.calls, "pages.tell"))
+    monkeypatch.setattr(judging, "judge_teardown", Noted(environment.calls, "judging.judge_teardown"))
+    monkeypatch.setattr(phases, "judge", Noted(environment.calls, "phases.judge"))
+    monkeypatch.setattr(failures, "hide_own_frames", Noted(environment.calls, "failures.hide_own_frames"))
+    monkeypatch.setattr(failures, "add_commands", Noted(environment.calls, "failures.add_commands"))
+    monkeypatch.setattr(phases, "leave", Noted(environment.calls, "phases.leave"))
     item, report = Noted([]), Noted([])
-    session.manager.hook.pytest_runtest_teardown(item=item, nextitem=None)
-    assert session.calls == [
+    environment.manager.hook.pytest_runtest_teardown(item=item, nextitem=None)
+    assert environment.calls == [
         "testbed.keep_lab",
         "pages.look",
         "late plugin",
         "early plugin",
         "judging.judge_teardown",
     ]
-    session.calls.clear()
+    environment.calls.clear()
 
     class Making:
         def pytest_runtest_makereport(self) -> Noted:
-            session.calls.append("pytest")
+            environment.calls.append("pytest")
             return report
 
-    session.manager.register(Making())
-    session.manager.hook.pytest_runtest_makereport(item=item, call=Noted([]))
-    assert session.calls == [
+    environment.manager.register(Making())
+    environment.manager.hook.pytest_runtest_makereport(item=item, call=Noted([]))
+    assert environment.calls == [
         "failures.hide_own_frames",
         "pytest",
         "witness.note",
@@ -124,9 +124,9 @@ def test_a_test_ends_with_a_look_at_its_lab_before_the_lab_is_gone(monkeypatch: 
         "phases.leave",
         "pages.tell",
     ]
-    session.calls.clear()
-    session.manager.hook.pytest_runtest_logreport(report=report)
-    assert session.calls == ["live.give_way", "results.take", "witness.forget"]
+    environment.calls.clear()
+    environment.manager.hook.pytest_runtest_logreport(report=report)
+    assert environment.calls == ["live.give_way", "results.take", "witness.forget"]
 
 
 def test_hooks_stand_in_one_file() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from channover.errors import RigError
+from channover.errors import TestbedError
 from channover.hosts.host import Completed, Host
 from channover.model.inner_network import Inner, inner_network
 from channover.model.operations.kernel import SysctlSet, TableAdd
@@ -304,13 +304,13 @@ def test_a_guard_that_was_never_hit_is_told_from_one_that_works(packets: int) ->
     assert (found.total, bool(found), str(found)) == (packets, packets > 0, f"by_source {packets}")
 
 
-def test_a_guard_that_is_not_loaded_is_a_broken_rig() -> None:
+def test_a_guard_that_is_not_loaded_is_a_broken_testbed() -> None:
     up = tunnel()
     host = cast(Host, FakeHost("left", Completed((), 1, "", "Error: No such file or directory")))
-    with pytest.raises(RigError, match="is not loaded"):
+    with pytest.raises(TestbedError, match="is not loaded"):
         hits(host, source_guard(up, up.client.host))
     other = cast(Host, FakeHost("left", Completed((), 0, COUNTERS.replace("PACKETS", "1"), "")))
-    with pytest.raises(RigError, match="no counter by_destination, by_device"):
+    with pytest.raises(TestbedError, match="no counter by_destination, by_device"):
         hits(other, both_guard(up, up.client.host))
     assert not matches_mptcp(host)
     assert matches_mptcp(other)

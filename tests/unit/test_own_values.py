@@ -6,7 +6,7 @@ from itertools import count as numbers
 
 import pytest
 
-from channover.errors import RigError, UsageError
+from channover.errors import TestbedError, UsageError
 from channover.hosts.host import Journal
 from channover.measure.own_values import Observing, Polled
 from channover.measure.record import Record
@@ -51,7 +51,7 @@ def test_a_function_is_sampled_until_the_verdict_is_settled(record: Record) -> N
 
 def test_too_few_samples_are_no_verdict_against(record: Record) -> None:
     value = Observing(record, limit=0.1)("packets", lambda: 1.0, "packets/s", every=0.05)
-    with pytest.raises(RigError, match=r"there are 3 samples only"):
+    with pytest.raises(TestbedError, match=r"there are 3 samples only"):
         _ = value == at_least(50)
 
 

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from channover.errors import RigError
+from channover.errors import TestbedError
 from channover.hosts.host import until
 from channover.hosts.vm import kernel_images as kernels
 from channover.hosts.vm import vm as machine
-from channover.hosts.vm.pool import PatchCable, Rig
-from channover.hosts.vm.vm import MachineSpec
+from channover.hosts.vm.pool import PatchCable, VmPool
+from channover.hosts.vm.vm import VmSpec
 from channover.model.topology import Cable, Port
 
 pytestmark = [pytest.mark.lab, pytest.mark.vm]
@@ -28,36 +28,36 @@ PLUGINS = Path(__file__).parents[2] / "plugins"
 KILLED = """
 import sys
 from channover.hosts.vm import kernel_images as kernels, vm as machine
-from channover.hosts.vm.pool import MachineSpec, Rig
-with Rig(kernels.fetched()[0], "tcg") as rig:
-    rig.boot([MachineSpec(name) for name in sys.argv[1:]])
+from channover.hosts.vm.pool import VmSpec, VmPool
+with VmPool(kernels.fetched()[0], "tcg") as vm_pool:
+    vm_pool.boot([VmSpec(name) for name in sys.argv[1:]])
 """
 
 
 @pytest.fixture(scope="module")
-def rig() -> Iterator[Rig]:
-    with Rig(kernels.fetched()[0]) as made:
-        made.boot([MachineSpec("left", nics=2, speed=20_000_000), MachineSpec("right", nics=2)])
+def vm_pool() -> Iterator[VmPool]:
+    with VmPool(kernels.fetched()[0]) as made:
+        made.boot([VmSpec("left", nics=2, speed=20_000_000), VmSpec("right", nics=2)])
         yield made
 
 
 def ssh(
-    rig: Rig, name: str, command: str, key: Path | None = None, known_hosts: Path | None = None
+    vm_pool: VmPool, name: str, command: str, key: Path | None = None, known_hosts: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    options = ("BatchMode=yes", "StrictHostKeyChecking=yes", f"UserKnownHostsFile={known_hosts or rig.known_hosts}")
-    words = ["ssh", "-F", "none", "-i", str(key or rig.key), "-p", str(rig.machines[name].ssh_port)]
+    options = ("BatchMode=yes", "StrictHostKeyChecking=yes", f"UserKnownHostsFile={known_hosts or vm_pool.known_hosts}")
+    words = ["ssh", "-F", "none", "-i", str(key or vm_pool.key), "-p", str(vm_pool.machines[name].ssh_port)]
     words += [word for option in options for word in ("-o", option)] + ["root@127.0.0.1", command]
     return subprocess.run(words, capture_output=True, text=True, timeout=120, check=False, stdin=subprocess.DEVNULL)
 
 
-def said(rig: Rig, name: str, command: str) -> str:
-    done = ssh(rig, name, command)
-    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}\n{rig.machines[name].tail()}"
+def said(vm_pool: VmPool, name: str, command: str) -> str:
+    done = ssh(vm_pool, name, command)
+    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}\n{vm_pool.machines[name].tail()}"
     return done.stdout.strip()
 
 
-def carrier(rig: Rig, name: str) -> str:
-    return said(rig, name, "cat /sys/class/net/eth1/carrier")
+def carrier(vm_pool: VmPool, name: str) -> str:
+    return said(vm_pool, name, "cat /sys/class/net/eth1/carrier")
 
 
 def emulators(name: str) -> list[str]:
@@ -72,130 +72,134 @@ def emulators(name: str) -> list[str]:
     return found
 
 
-def test_a_machine_is_what_was_asked_for(rig: Rig) -> None:
-    assert said(rig, "left", "hostname; uname -r").split() == ["left", rig.kernel.release]
-    macs = said(rig, "left", "cd /sys/class/net; for n in mgmt0 eth1 eth2; do cat $n/address; done; ls").split()
-    left = rig.machines["left"]
+def test_a_machine_is_what_was_asked_for(vm_pool: VmPool) -> None:
+    assert said(vm_pool, "left", "hostname; uname -r").split() == ["left", vm_pool.kernel.release]
+    macs = said(vm_pool, "left", "cd /sys/class/net; for n in mgmt0 eth1 eth2; do cat $n/address; done; ls").split()
+    left = vm_pool.machines["left"]
     assert macs[:3] == [left.management.mac, *(nic.mac for nic in left.nics)]
     assert sorted(macs[3:]) == ["eth1", "eth2", "lo", "mgmt0"]
     # Test NICs are down and bare, management is up and leads nowhere.
-    assert said(rig, "left", "ip -br address show eth1").split()[1:] == ["DOWN"]
-    assert said(rig, "left", "ip route show default") == ""
+    assert said(vm_pool, "left", "ip -br address show eth1").split()[1:] == ["DOWN"]
+    assert said(vm_pool, "left", "ip route show default") == ""
 
 
-def test_a_guest_changes_nothing_of_this_machine(rig: Rig) -> None:
+def test_a_guest_changes_nothing_of_this_machine(vm_pool: VmPool) -> None:
     said(
-        rig, "left", "for d in /etc /usr /var/tmp /root /tmp /run; do echo x >$d/channover-guest || exit 1; done; sync"
+        vm_pool,
+        "left",
+        "for d in /etc /usr /var/tmp /root /tmp /run; do echo x >$d/channover-guest || exit 1; done; sync",
     )
     assert not any(
         Path(folder, "channover-guest").exists() for folder in ("/etc", "/usr", "/var/tmp", "/root", "/tmp", "/run")
     )
 
 
-def test_a_guest_has_its_kernel_s_modules(rig: Rig) -> None:
-    said(rig, "left", "test ! -e /sys/class/net/bond0 && ip link add bond0 type bond && ip link delete bond0")
-    said(rig, "left", "ls /dev/net/tun && tc qdisc add dev lo root netem delay 1ms && tc qdisc delete dev lo root")
-    said(rig, "left", "nft add table inet try && nft delete table inet try && ss -M && sysctl -n net.mptcp.enabled")
+def test_a_guest_has_its_kernel_s_modules(vm_pool: VmPool) -> None:
+    said(vm_pool, "left", "test ! -e /sys/class/net/bond0 && ip link add bond0 type bond && ip link delete bond0")
+    said(vm_pool, "left", "ls /dev/net/tun && tc qdisc add dev lo root netem delay 1ms && tc qdisc delete dev lo root")
+    said(vm_pool, "left", "nft add table inet try && nft delete table inet try && ss -M && sysctl -n net.mptcp.enabled")
 
 
-def test_only_the_rig_s_keys_count(rig: Rig, tmp_path: Path) -> None:
+def test_only_the_testbed_s_keys_count(vm_pool: VmPool, tmp_path: Path) -> None:
     key = tmp_path / "key"
     if not key.exists():
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
-    assert "Permission denied" in ssh(rig, "right", "true", key=key).stderr
+    assert "Permission denied" in ssh(vm_pool, "right", "true", key=key).stderr
     # Each machine has a host key of its own: left's is not right's.
-    left, right = (f"[127.0.0.1]:{rig.machines[name].ssh_port}" for name in ("left", "right"))
-    lines = dict(line.split(" ", 1) for line in rig.known_hosts.read_text().splitlines())
+    left, right = (f"[127.0.0.1]:{vm_pool.machines[name].ssh_port}" for name in ("left", "right"))
+    lines = dict(line.split(" ", 1) for line in vm_pool.known_hosts.read_text().splitlines())
     wrong = tmp_path / "known_hosts"
     wrong.write_text(f"{right} {lines[left]}\n")
-    assert "Host key verification failed" in ssh(rig, "right", "true", known_hosts=wrong).stderr
+    assert "Host key verification failed" in ssh(vm_pool, "right", "true", known_hosts=wrong).stderr
 
 
-def address(rig: Rig, name: str, device: str, last: int) -> None:
+def address(vm_pool: VmPool, name: str, device: str, last: int) -> None:
     words = (
         f"for n in eth1 eth2; do ip address flush dev $n; ip link set $n up; done; ip address add 192.0.2.{last}/24 dev"
     )
-    said(rig, name, f"{words} {device}")
+    said(vm_pool, name, f"{words} {device}")
 
 
 PING = "ping -c 3 -i 0.2 -W 10 192.0.2.2"
 
 
-def test_a_cable_carries_is_pulled_and_plugged_in_again(rig: Rig) -> None:
-    cabling = rig.patch({CABLE: PatchCable("left", 0, "right", 1, 20_000_000)})
-    address(rig, "left", "eth1", 1)
-    address(rig, "right", "eth2", 2)
-    assert said(rig, "left", f"{PING} >&2 && cat /sys/class/net/eth1/speed") == "20"
-    assert carrier(rig, "right") == "0"  # eth1 there has no cable
+def test_a_cable_carries_is_pulled_and_plugged_in_again(vm_pool: VmPool) -> None:
+    cabling = vm_pool.patch({CABLE: PatchCable("left", 0, "right", 1, 20_000_000)})
+    address(vm_pool, "left", "eth1", 1)
+    address(vm_pool, "right", "eth2", 2)
+    assert said(vm_pool, "left", f"{PING} >&2 && cat /sys/class/net/eth1/speed") == "20"
+    assert carrier(vm_pool, "right") == "0"  # eth1 there has no cable
     cabling.cut(CABLE)
-    assert carrier(rig, "left") == "0"
-    assert ssh(rig, "left", "ping -c 1 -W 1 192.0.2.2").returncode != 0
+    assert carrier(vm_pool, "left") == "0"
+    assert ssh(vm_pool, "left", "ping -c 1 -W 1 192.0.2.2").returncode != 0
     cabling.restore(CABLE)
-    assert carrier(rig, "left") == "1"
-    said(rig, "left", PING)
+    assert carrier(vm_pool, "left") == "1"
+    said(vm_pool, "left", PING)
 
 
-def test_cables_are_laid_anew(rig: Rig) -> None:
-    rig.patch({CABLE: PatchCable("left", 0, "right", 1, 20_000_000)})
-    rig.patch({CABLE: PatchCable("left", 0, "right", 0, 20_000_000)})
-    address(rig, "left", "eth1", 1)
-    address(rig, "right", "eth2", 2)
-    assert carrier(rig, "right") == "1"
-    assert ssh(rig, "left", "ping -c 1 -W 1 192.0.2.2").returncode != 0  # what was a cable is one no more
-    address(rig, "right", "eth1", 2)
-    said(rig, "left", PING)
+def test_cables_are_laid_anew(vm_pool: VmPool) -> None:
+    vm_pool.patch({CABLE: PatchCable("left", 0, "right", 1, 20_000_000)})
+    vm_pool.patch({CABLE: PatchCable("left", 0, "right", 0, 20_000_000)})
+    address(vm_pool, "left", "eth1", 1)
+    address(vm_pool, "right", "eth2", 2)
+    assert carrier(vm_pool, "right") == "1"
+    assert ssh(vm_pool, "left", "ping -c 1 -W 1 192.0.2.2").returncode != 0  # what was a cable is one no more
+    address(vm_pool, "right", "eth1", 2)
+    said(vm_pool, "left", PING)
 
 
-def test_a_frame_is_counted_by_itself(rig: Rig) -> None:
-    features = said(rig, "left", "ethtool -k eth1")
+def test_a_frame_is_counted_by_itself(vm_pool: VmPool) -> None:
+    features = said(vm_pool, "left", "ethtool -k eth1")
     for name in ("tcp-segmentation-offload", "generic-receive-offload-hw", "tx-checksumming"):
         assert f"{name}: on" not in features
 
 
-def test_a_cable_to_nowhere_is_refused(rig: Rig) -> None:
-    with pytest.raises(RigError, match="no cable can end in NIC 2 of right"):
-        rig.patch({CABLE: PatchCable("left", 0, "right", 2, 1_000_000)})
-    with pytest.raises(RigError, match="NIC 0 of left has more than one cable"):
-        rig.patch({CABLE: PatchCable("left", 0, "left", 0, 1_000_000)})
+def test_a_cable_to_nowhere_is_refused(vm_pool: VmPool) -> None:
+    with pytest.raises(TestbedError, match="no cable can end in NIC 2 of right"):
+        vm_pool.patch({CABLE: PatchCable("left", 0, "right", 2, 1_000_000)})
+    with pytest.raises(TestbedError, match="NIC 0 of left has more than one cable"):
+        vm_pool.patch({CABLE: PatchCable("left", 0, "left", 0, 1_000_000)})
 
 
-def test_a_panic_is_a_dead_machine_and_a_reboot_cures_it(rig: Rig) -> None:
-    right = rig.machines["right"]
-    rig.patch({CABLE: PatchCable("left", 0, "right", 0, 20_000_000)})
+def test_a_panic_is_a_dead_machine_and_a_reboot_cures_it(vm_pool: VmPool) -> None:
+    right = vm_pool.machines["right"]
+    vm_pool.patch({CABLE: PatchCable("left", 0, "right", 0, 20_000_000)})
     assert right.alive()
     crash = "nohup sh -c 'sleep 0.3; echo c >/proc/sysrq-trigger' >/dev/null 2>&1 &"
-    ssh(rig, "right", f"echo 1 >/proc/sys/kernel/sysrq; {crash}")
+    ssh(vm_pool, "right", f"echo 1 >/proc/sys/kernel/sysrq; {crash}")
     until(lambda: not right.alive(), "the panic", 30)
     assert "Kernel panic" in str(right.failure())
     assert "Kernel panic" in right.console.read_text(errors="replace")
     right.reboot(120)
     assert right.alive()
-    rig.record_hosts()
-    assert said(rig, "right", "ip link set eth1 up; cat /sys/class/net/eth1/carrier") == "1"  # its cable is still there
-    assert rig.machines["left"].alive()
+    vm_pool.record_hosts()
+    assert (
+        said(vm_pool, "right", "ip link set eth1 up; cat /sys/class/net/eth1/carrier") == "1"
+    )  # its cable is still there
+    assert vm_pool.machines["left"].alive()
 
 
-def test_a_guest_may_reboot_itself(rig: Rig) -> None:
+def test_a_guest_may_reboot_itself(vm_pool: VmPool) -> None:
     mark = "channover: right is up"
-    before = rig.machines["right"].said().count(mark)
-    ssh(rig, "right", "touch /tmp/before; nohup sh -c 'sleep 0.3; reboot' >/dev/null 2>&1 &")
-    until(lambda: rig.machines["right"].said().count(mark) > before, "the guest's reboot", 120, 0.1)
-    rig.machines["right"].wait(time.monotonic() + 60)  # its console speaks before its sshd takes connections
-    assert said(rig, "right", "ls /tmp") == ""
+    before = vm_pool.machines["right"].said().count(mark)
+    ssh(vm_pool, "right", "touch /tmp/before; nohup sh -c 'sleep 0.3; reboot' >/dev/null 2>&1 &")
+    until(lambda: vm_pool.machines["right"].said().count(mark) > before, "the guest's reboot", 120, 0.1)
+    vm_pool.machines["right"].wait(time.monotonic() + 60)  # its console speaks before its sshd takes connections
+    assert said(vm_pool, "right", "ls /tmp") == ""
 
 
-def test_a_port_that_is_taken_is_not_insisted_on(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_that_is_taken_is_not_insisted_on(vm_pool: VmPool, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = other.getsockname()[1]
         free = machine._free_port
         offers = iter([taken])
         monkeypatch.setattr(machine, "_free_port", lambda: next(offers, None) or free())
-        rig.machines["right"].ssh_port = 0
-        rig.machines["right"].reboot(120)
-        rig.record_hosts()
+        vm_pool.machines["right"].ssh_port = 0
+        vm_pool.machines["right"].reboot(120)
+        vm_pool.record_hosts()
     assert next(offers, None) is None
-    assert rig.machines["right"].ssh_port != taken
-    assert said(rig, "right", "hostname") == "right"
+    assert vm_pool.machines["right"].ssh_port != taken
+    assert said(vm_pool, "right", "hostname") == "right"
 
 
 def test_nothing_outlives_a_killed_controller(tmp_path: Path) -> None:
@@ -213,14 +217,16 @@ def test_nothing_outlives_a_killed_controller(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_machine_that_cannot_boot_says_why(rig: Rig) -> None:
-    with pytest.raises(RigError, match=r"tiny: .*(its console|emulator)"):
-        rig.boot([MachineSpec("tiny", nics=0, memory=48)], timeout=8)
-    rig.machines.pop("tiny").stop()
-    assert rig.machines["left"].alive()
+def test_a_machine_that_cannot_boot_says_why(vm_pool: VmPool) -> None:
+    with pytest.raises(TestbedError, match=r"tiny: .*(its console|emulator)"):
+        vm_pool.boot([VmSpec("tiny", nics=0, memory=48)], timeout=8)
+    vm_pool.machines.pop("tiny").stop()
+    assert vm_pool.machines["left"].alive()
 
 
-def test_machines_that_are_not_needed_are_switched_off(rig: Rig) -> None:  # the last test: one machine is gone then
-    assert rig.retire(1) == ["right"]
-    assert list(rig.machines) == ["left"]
-    assert said(rig, "left", "hostname") == "left"
+def test_machines_that_are_not_needed_are_switched_off(
+    vm_pool: VmPool,
+) -> None:  # the last test: one machine is gone then
+    assert vm_pool.retire(1) == ["right"]
+    assert list(vm_pool.machines) == ["left"]
+    assert said(vm_pool, "left", "hostname") == "left"

@@ -13,12 +13,12 @@ from channover import __version__
 from channover.cli.doctor_findings import Ability, Findings, Prospect
 from channover.cli.doctor_text import render
 from channover.cli.stated import STATED, asked_for
-from channover.errors import ChannoverError, RigError, UsageError
+from channover.errors import ChannoverError, TestbedError, UsageError
 from channover.hosts.host import Host, Journal
 from channover.model.catalogue import CATALOGUE, Behaviour
 from channover.model.topology import Topology, pair
 from channover.report.terminal import is_terminal
-from channover.run.environment import Session, target_of, versions
+from channover.run.environment import Environment, target_of, versions
 from channover.run.settings import Settings
 from channover.targets.capabilities import CAPABILITIES, OPENVSWITCH, bonding
 from channover.targets.inventory.schema import HostEntry
@@ -36,29 +36,29 @@ def examine(settings: Settings) -> Findings:
 
     Raises UsageError where probing itself breaks; what is wrong with real hosts is a finding.
     """
-    session = Session(settings, target_of(settings))
+    environment = Environment(settings, target_of(settings))
     try:
-        return _examine(session)
+        return _examine(environment)
     except (ChannoverError, OSError) as error:
         raise UsageError(f"this machine could not be probed: {' '.join(str(error).split())}") from None
     finally:
-        session.target.close()
+        environment.target.close()
 
 
-def _examine(session: Session) -> Findings:
+def _examine(environment: Environment) -> Findings:
     facts = {
         "channover": f"{__version__}, Python {platform.python_version()}",
-        "target": session.settings.target,
-        "links": quantity(session.settings.link.rate, "bit/s"),
+        "target": environment.settings.target,
+        "links": quantity(environment.settings.link.rate, "bit/s"),
     }
-    if isinstance(session.target, PhysicalTarget):
-        return _of_hosts(session, session.target, facts | {"cores": _cores()})
-    facts |= {"kernel": session.kernel, "cores": _cores()}
-    unmet = session.target_unmet
+    if isinstance(environment.target, PhysicalTarget):
+        return _of_hosts(environment, environment.target, facts | {"cores": _cores()})
+    facts |= {"kernel": environment.kernel, "cores": _cores()}
+    unmet = environment.target_unmet
     if unmet:
         return _without(facts, unmet)
-    facts |= _of_host(session) | {"congestion control": session.congestion_control}
-    return _tried(session, facts)
+    facts |= _of_host(environment) | {"congestion control": environment.congestion_control}
+    return _tried(environment, facts)
 
 
 def _without(facts: Mapping[str, str], unmet: str) -> Findings:
@@ -67,22 +67,22 @@ def _without(facts: Mapping[str, str], unmet: str) -> Findings:
 
 
 def _tried(
-    session: Session, facts: Mapping[str, str], forbids: Callable[[Topology], str | None] = lambda _: None
+    environment: Environment, facts: Mapping[str, str], forbids: Callable[[Topology], str | None] = lambda _: None
 ) -> Findings:
     """Say what was found out by trying; ``forbids`` says what of real hosts keeps a topology's tests from being run."""
-    gaps = session.gaps()
+    gaps = environment.gaps()
     titles = {name: capability.title for name, capability in CAPABILITIES.items()} | {"lag": _LAG_TITLE}
     return Findings(
         facts,
-        session.tools,
+        environment.tools,
         None,
         tuple(Ability(name, titles.get(name, name), missing) for name, missing in gaps.items()),
-        tuple(_prospect(session, behaviour, gaps, forbids) for behaviour in CATALOGUE.values()),
+        tuple(_prospect(environment, behaviour, gaps, forbids) for behaviour in CATALOGUE.values()),
     )
 
 
 def _prospect(
-    session: Session,
+    environment: Environment,
     behaviour: Behaviour,
     gaps: Mapping[str, str | None],
     forbids: Callable[[Topology], str | None],
@@ -91,16 +91,16 @@ def _prospect(
     lacks = tuple(need for need in behaviour.needs if gaps.get(need))
     asked = STATED.get(behaviour.id, ())
     if not asked:
-        return Prospect(behaviour, lacks, session.unmet(behaviour), stated=False)
-    unlaid = [session.lacks(topology) or forbids(topology) or session.driver_refused for topology in asked]
-    reasons = [why or session.unmet(behaviour, topology) for why, topology in zip(unlaid, asked, strict=True)]
+        return Prospect(behaviour, lacks, environment.unmet(behaviour), stated=False)
+    unlaid = [environment.lacks(topology) or forbids(topology) or environment.driver_refused for topology in asked]
+    reasons = [why or environment.unmet(behaviour, topology) for why, topology in zip(unlaid, asked, strict=True)]
     words = "; ".join(dict.fromkeys(filter(None, reasons))) or None
     if not all(reasons):
         return Prospect(behaviour, (), None, in_part=words)
     return Prospect(behaviour, () if any(unlaid) else lacks, words)
 
 
-def _of_hosts(session: Session, target: PhysicalTarget, facts: dict[str, str]) -> Findings:
+def _of_hosts(environment: Environment, target: PhysicalTarget, facts: dict[str, str]) -> Findings:
     """Examine every host of a lab and every cable between them: what is wrong with one hides nothing of the others."""
     entry = target.entry
     seen = survey.sights(target, versions)
@@ -111,18 +111,18 @@ def _of_hosts(session: Session, target: PhysicalTarget, facts: dict[str, str]) -
     left_out = [cable for cable in survey.whole(entry, entry.hosts).cables if cable not in part.cables]
     if left_out:
         remarks.append(f"not proved, since a host at an end cannot be used: {', '.join(map(str, left_out))}")
-    session.topologies = tuple(one for one in asked_for() if target.unmet(one) is None) or asked_for()
-    session.part, session.probed = part, lambda lab: survey.renewed(lab, seen)
-    facts["topologies"] = ", ".join(one.name for one in survey.fitting(entry, part, session.topologies)) or "none"
-    found = _unprobed(session, facts, lambda topology: _forbidden(session, target, seen, topology))
+    environment.topologies = tuple(one for one in asked_for() if target.unmet(one) is None) or asked_for()
+    environment.part, environment.probed = part, lambda lab: survey.renewed(lab, seen)
+    facts["topologies"] = ", ".join(one.name for one in survey.fitting(entry, part, environment.topologies)) or "none"
+    found = _unprobed(environment, facts, lambda topology: _forbidden(environment, target, seen, topology))
     if able:
         try:
-            facts |= {"LAG driver": session.lag[0] or "none", "congestion control": session.congestion_control}
-            found = _tried(session, facts, lambda topology: _forbidden(session, target, seen, topology))
+            facts |= {"LAG driver": environment.lag[0] or "none", "congestion control": environment.congestion_control}
+            found = _tried(environment, facts, lambda topology: _forbidden(environment, target, seen, topology))
         except (ChannoverError, OSError) as error:
             fatal.append(" ".join(str(error).split()))
-            found = _unprobed(session, facts, lambda _: fatal[-1])
-    fatal += session.miswired if able else []
+            found = _unprobed(environment, facts, lambda _: fatal[-1])
+    fatal += environment.miswired if able else []
     return replace(
         found,
         checks=tuple(dict.fromkeys([*fatal, *remarks])),
@@ -132,18 +132,22 @@ def _of_hosts(session: Session, target: PhysicalTarget, facts: dict[str, str]) -
     )
 
 
-def _unprobed(session: Session, facts: Mapping[str, str], forbids: Callable[[Topology], str | None]) -> Findings:
+def _unprobed(
+    environment: Environment, facts: Mapping[str, str], forbids: Callable[[Topology], str | None]
+) -> Findings:
     """Say of each behaviour what keeps it from being tried, where on no host anything could be tried."""
     found = _without(facts, "")
 
     def why(prospect: Prospect) -> str:
-        reasons = [session.lacks(one) or forbids(one) for one in STATED.get(prospect.behaviour.id, ())]
+        reasons = [environment.lacks(one) or forbids(one) for one in STATED.get(prospect.behaviour.id, ())]
         return "; ".join(dict.fromkeys(filter(None, reasons)))
 
     return replace(found, prospects=tuple(replace(each, missing=why(each)) for each in found.prospects))
 
 
-def _forbidden(session: Session, target: PhysicalTarget, seen: Mapping[str, Sight], topology: Topology) -> str | None:
+def _forbidden(
+    environment: Environment, target: PhysicalTarget, seen: Mapping[str, Sight], topology: Topology
+) -> str | None:
     """Say what is wrong with a host or a cable that a run lays a topology on: it does not begin then."""
     found = fit(topology, target.entry)
     if isinstance(found, str):
@@ -153,9 +157,9 @@ def _forbidden(session: Session, target: PhysicalTarget, seen: Mapping[str, Sigh
             return seen[name].fatal[0]
     for cable in topology.cables:
         ends = found.nics[cable.a], found.nics[cable.b]
-        if session.miswired and ends not in target.proven:
-            named = [words for words in session.miswired if any(f"{end} " in words for end in ends)]
-            return (named or session.miswired)[0]
+        if environment.miswired and ends not in target.proven:
+            named = [words for words in environment.miswired if any(f"{end} " in words for end in ends)]
+            return (named or environment.miswired)[0]
     return None
 
 
@@ -185,10 +189,10 @@ def _cores() -> str:
     return f"{cores}: {slots} measurement{'s' if slots > 1 else ''} at a time"
 
 
-def _of_host(session: Session) -> dict[str, str]:
+def _of_host(environment: Environment) -> dict[str, str]:
     topology = Topology("probe", (pair().nodes[0],), ())
-    with session.target.lab(topology, session.settings.link, Journal()) as lab:
-        return {"privileges": _privileges(lab.left), "LAG driver": _lag_driver(session, lab.left)}
+    with environment.target.lab(topology, environment.settings.link, Journal()) as lab:
+        return {"privileges": _privileges(lab.left), "LAG driver": _lag_driver(environment, lab.left)}
 
 
 def _privileges(host: Host) -> str:
@@ -197,7 +201,7 @@ def _privileges(host: Host) -> str:
         inside = host.read("/proc/self/uid_map")
         with open("/proc/self/uid_map", encoding="ascii") as file:
             outside = file.read()
-    except (RigError, OSError):
+    except (TestbedError, OSError):
         return "unknown"
     who = "root" if os.geteuid() == 0 else f"user {os.geteuid()}"
     if inside.split() == outside.split():
@@ -206,10 +210,10 @@ def _privileges(host: Host) -> str:
     return f"{who}, in a user namespace with {ids} id{'s' if ids > 1 else ''}"
 
 
-def _lag_driver(session: Session, host: Host) -> str:
+def _lag_driver(environment: Environment, host: Host) -> str:
     """Say which driver makes LAGs, and where ``auto`` chose, what keeps the other one from it."""
-    taken = session.lag[0]
-    if taken is None or session.settings.lag_driver != "auto":
+    taken = environment.lag[0]
+    if taken is None or environment.settings.lag_driver != "auto":
         return taken or "none"
     trials = {"bonding": bonding, "openvswitch": OPENVSWITCH.unmet}
     others = [f"{name}: {reason}" for name, trial in trials.items() if name != taken and (reason := trial(host))]

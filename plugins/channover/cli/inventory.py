@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from channover.errors import RigError, UsageError
+from channover.errors import TestbedError, UsageError
 
 if TYPE_CHECKING:
     from channover.hosts.host import Host
@@ -150,7 +150,7 @@ def discover_command(arguments: argparse.Namespace, reach: Reach) -> int:
                 known_hosts=str(ssh.known_hosts or ""),
                 jump=str(ssh.jump or ""),
             )
-    except RigError as error:
+    except TestbedError as error:
         print(f"channover: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     print(text, end="")

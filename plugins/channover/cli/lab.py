@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from channover.errors import RigError, UsageError
+from channover.errors import TestbedError, UsageError
 
 if TYPE_CHECKING:
     from channover.hosts.host import Host
@@ -51,7 +51,7 @@ def _shell(arguments: argparse.Namespace) -> int:
 def _restore(arguments: argparse.Namespace) -> int:
     from channover.run.target_choice import chosen
     from channover.targets.inventory.schema import load
-    from channover.targets.physical.lease_pool import Seats
+    from channover.targets.physical.lease_pool import LeasePool
 
     labs = load(Path(arguments.inventory)).labs
     if arguments.lab is not None:
@@ -60,29 +60,29 @@ def _restore(arguments: argparse.Namespace) -> int:
     for name in arguments.host or ():
         if name not in hosts:
             raise UsageError(f"--host: there is no host '{name}'; there are: {', '.join(hosts)}")
-    status, seats = 0, Seats()
+    status, leases = 0, LeasePool()
     for lab in labs.values():
         for name, host in lab.hosts.items():
             if arguments.host and name not in arguments.host:
                 continue
             try:
-                seat = seats.at(name, host)
-                seat.open()
-                code, out, error = seat.guardian("restore", *(["--force"] if arguments.force else []))
+                host_lease = leases.at(name, host)
+                host_lease.open()
+                code, out, error = host_lease.guardian("restore", *(["--force"] if arguments.force else []))
                 said = " ".join((out + error).replace("guardian: ", "").split("\n")).strip()
                 print(f"{name}: {said or 'restored'}")
                 status = status or (1 if code else 0)
-            except RigError as error:
+            except TestbedError as error:
                 print(error)
                 status = 1
             finally:
-                seats.forget(name)
+                leases.forget(name)
     return status
 
 
 def reach() -> Callable[[str, Ssh], AbstractContextManager[tuple[Host, str]]]:
     """Return what connects to a host that no inventory names yet, for ``inventory discover``."""
-    from channover.hosts.change_policy import Management, Permission
+    from channover.hosts.change_policy import ChangePolicy, Management
     from channover.hosts.host import Journal
     from channover.hosts.ssh.connection import SshLink
     from channover.hosts.ssh.host import NOWHERE, RemoteHost
@@ -96,8 +96,8 @@ def reach() -> Callable[[str, Ssh], AbstractContextManager[tuple[Host, str]]]:
         link = SshLink(name, login_of(entry))
         link.open()
         try:
-            permission = Permission(name, frozenset(), frozenset(), Management(""))
-            yield RemoteHost(name, {}, link, "", NOWHERE, permission, Journal()), connection_of(link)
+            policy = ChangePolicy(name, frozenset(), frozenset(), Management(""))
+            yield RemoteHost(name, {}, link, "", NOWHERE, policy, Journal()), connection_of(link)
         finally:
             link.close()
 

@@ -25,7 +25,7 @@ class Management:
     device: str
     networks: tuple[str, ...] = ()
     peers: tuple[str, ...] = ()
-    carriers: frozenset[str] = frozenset()
+    lower_devices: frozenset[str] = frozenset()
 
     def overlaps(self, prefix: str) -> str | None:
         """Return the network or peer that a prefix (or ``default``) covers or lies in, if any."""
@@ -53,7 +53,7 @@ _DROPS = re.compile(r"\bpolicy\s+drop\b")
 
 
 @dataclass
-class Permission:
+class ChangePolicy:
     """What may be changed on one host.
 
     ``foreign`` are the devices that were there before the run and are no test NICs, ``tables`` the routing tables and
@@ -112,7 +112,7 @@ class Permission:
     def refused_device(self, device: str, made: bool = False) -> str | None:
         if device == self.management.device:
             return f"{device} is the management interface"
-        if device in self.management.carriers:
+        if device in self.management.lower_devices:
             return f"{device} carries the management interface {self.management.device}"
         if device in self.foreign:
             return f"{device} is no test NIC of the inventory"

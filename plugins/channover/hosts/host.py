@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from re import Match
 from typing import Protocol, TypeVar
 
-from channover.errors import RigError
+from channover.errors import TestbedError
 from channover.model.plan import Plan
 from channover.model.state import State
 
@@ -106,11 +106,11 @@ class Process(Protocol):
         ...
 
     def wait(self, timeout: float) -> int:
-        """Wait for its end and return its exit code. Raises RigError after ``timeout``."""
+        """Wait for its end and return its exit code. Raises TestbedError after ``timeout``."""
         ...
 
     def wait_for(self, pattern: str, timeout: float) -> Match[str]:
-        """Wait until its output matches a regular expression. Raises RigError when it ends first, or after ``timeout``."""
+        """Wait until its output matches a regular expression. Raises TestbedError when it ends first, or after ``timeout``."""
         ...
 
     def signal(self, number: int) -> None:
@@ -147,22 +147,22 @@ class Host(Protocol):
     def run(
         self, *argv: str, input: str | None = None, timeout: float = 30.0, check: bool = True, quiet: bool = False
     ) -> Completed:
-        """Run a program to its end. Raises RigError where it is missing, takes too long, or (``check``) fails.
+        """Run a program to its end. Raises TestbedError where it is missing, takes too long, or (``check``) fails.
 
         ``quiet`` keeps a mere observation out of the report's steps.
         """
         ...
 
     def spawn(self, *argv: str, environment: Mapping[str, str] | None = None) -> Process:
-        """Start a program. Raises RigError where it is missing."""
+        """Start a program. Raises TestbedError where it is missing."""
         ...
 
     def read(self, path: str) -> str:
-        """Return a text file's content. Raises RigError."""
+        """Return a text file's content. Raises TestbedError."""
         ...
 
     def write(self, path: str, text: str, mode: int = 0o644) -> None:
-        """Write a text file. Raises RigError."""
+        """Write a text file. Raises TestbedError."""
         ...
 
     def sparse(self, path: str, size: int) -> None:
@@ -170,11 +170,11 @@ class Host(Protocol):
         ...
 
     def state(self, sysctls: tuple[str, ...] = ()) -> State:
-        """Read the host's network state, and these kernel parameters. Raises RigError."""
+        """Read the host's network state, and these kernel parameters. Raises TestbedError."""
         ...
 
     def apply(self, plan: Plan) -> Plan:
-        """Apply a plan and return its inverse, computed from what was there before. Raises RigError."""
+        """Apply a plan and return its inverse, computed from what was there before. Raises TestbedError."""
         ...
 
     def applied(self, plan: Plan) -> AbstractContextManager[None]:
@@ -182,21 +182,21 @@ class Host(Protocol):
         ...
 
     def offloads(self, device: str, features: tuple[str, ...], on: bool) -> None:
-        """Switch ``tx``, ``tso``, ``gso`` or ``gro`` of a device on or off. Raises RigError."""
+        """Switch ``tx``, ``tso``, ``gso`` or ``gro`` of a device on or off. Raises TestbedError."""
         ...
 
 
 def finished(host: str, process: Process, timeout: float, check: bool) -> Completed:
-    """Wait for a program's end, and stop one that takes too long. Raises RigError then, and where it failed (``check``)."""
+    """Wait for a program's end, and stop one that takes too long. Raises TestbedError then, and where it failed (``check``)."""
     try:
         code = process.wait(timeout)
-    except RigError:
-        with suppress(RigError):  # what it was waited for is what there is to say
+    except TestbedError:
+        with suppress(TestbedError):  # what it was waited for is what there is to say
             process.stop(1.0)
         raise
     if check and code != 0:
         words = (process.stderr or process.stdout).strip()[-600:]
-        raise RigError(f"{host}: '{shown(process.argv)}' ended with code {code}: {words}")
+        raise TestbedError(f"{host}: '{shown(process.argv)}' ended with code {code}: {words}")
     return Completed(process.argv, code, process.stdout, process.stderr)
 
 
@@ -214,12 +214,12 @@ def each(action: Callable[[_Given], _Got], things: Collection[_Given]) -> list[_
 
 
 def until(condition: Callable[[], object], what: str, timeout: float, interval: float = 0.01) -> float:
-    """Wait until a condition holds and return how long (seconds) that took. Raises RigError that says what was awaited."""
+    """Wait until a condition holds and return how long (seconds) that took. Raises TestbedError that says what was awaited."""
     start = time.monotonic()
     while not condition():
         waited = time.monotonic() - start
         if waited > timeout:
-            raise RigError(f"waited {timeout:g} s for {what}")
+            raise TestbedError(f"waited {timeout:g} s for {what}")
         time.sleep(interval)
     return time.monotonic() - start
 

@@ -17,11 +17,11 @@ class Cabling(Protocol):
     """What can be done to a cable while the lab runs."""
 
     def cut(self, cable: Cable) -> None:
-        """Pull a cable: both ends lose their carrier. Raises RigError."""
+        """Pull a cable: both ends lose their carrier. Raises TestbedError."""
         ...
 
     def restore(self, cable: Cable) -> None:
-        """Plug it in again. Raises RigError."""
+        """Plug it in again. Raises TestbedError."""
         ...
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from re import Match
 
-from channover.errors import RigError
+from channover.errors import TestbedError
 from channover.hosts.host import shown
 
 
@@ -35,7 +35,7 @@ class Output:
     def wait_for(self, pattern: str, timeout: float, ended: Callable[[], int | None]) -> Match[str]:
         """Wait until either stream matches; ``ended`` gives the exit code when there is no more to come.
 
-        Raises RigError when the program ends first, or after ``timeout`` seconds.
+        Raises TestbedError when the program ends first, or after ``timeout`` seconds.
         """
         deadline = time.monotonic() + timeout
         expression = re.compile(pattern, re.MULTILINE)
@@ -47,7 +47,7 @@ class Output:
                 left = deadline - time.monotonic()
                 if code is not None or left <= 0:
                     how = f"ended with code {code}" if code is not None else f"did not within {timeout:g} s"
-                    raise RigError(
+                    raise TestbedError(
                         f"{self._who}waited for '{pattern}' from '{shown(self._argv)}', which {how}; "
                         f"its last words: {(self.text(2) or self.text(1)).strip()[-400:]!r}"
                     )

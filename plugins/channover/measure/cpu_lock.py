@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from channover.errors import RigError
+from channover.errors import TestbedError
 from channover.measure.activity import UnderWay, Waiting
 
 Progress = Callable[[UnderWay], None]
@@ -46,10 +46,10 @@ _held = _Held()
 
 
 @contextmanager
-def measuring_slot(progress: Progress = lambda _: None, timeout: float = PATIENCE) -> Iterator[float]:
+def cpu_lock(progress: Progress = lambda _: None, timeout: float = PATIENCE) -> Iterator[float]:
     """Hold one of the machine's slots for the length of a block; yields how long (seconds) it was waited for.
 
-    Who is waited for is told as progress. Raises RigError after ``timeout`` seconds.
+    Who is waited for is told as progress. Raises TestbedError after ``timeout`` seconds.
     """
     with _held.lock:
         waited = 0.0 if _held.users else _wait(progress, timeout)
@@ -74,7 +74,7 @@ def _wait(progress: Progress, timeout: float) -> float:
             asked = waiting.elapsed
             waiting.name = f"turn to measure, after {holders()}"
         if waiting.elapsed > timeout:
-            raise RigError(
+            raise TestbedError(
                 f"waited {timeout:g} s for a turn to measure on this machine: {holders()}, is at it; wait for its end, or "
                 "end it"
             )

@@ -51,7 +51,7 @@ class DeviceRate:
         return "" if settled else starved
 
     def finish(self) -> None:
-        """End the sampler, and count its time as traffic. Raises RigError."""
+        """End the sampler, and count its time as traffic. Raises TestbedError."""
         if self.measurement.is_open:
             self.measurement.is_open = False
             self.sampler.stop()

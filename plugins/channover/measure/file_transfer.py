@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 
-from channover.errors import RigError
+from channover.errors import TestbedError
 from channover.hosts.host import Host, each
 from channover.measure.activity import End, Waiting
 from channover.measure.measurement import Measuring
@@ -72,16 +72,16 @@ class Copied:
         return self._count("connections that fell back to TCP", len(self.fallbacks()))
 
     def fallbacks(self) -> tuple[str, ...]:
-        """Say which of its connections fell back to TCP, and why, if any did. Raises RigError where none was seen."""
+        """Say which of its connections fell back to TCP, and why, if any did. Raises TestbedError where none was seen."""
         if not self.trace.evidence:
-            raise RigError(
+            raise TestbedError(
                 f"{self.name}: its connection was not looked at, as it was no copy by MPTCP, or a very short one"
             )
         return tuple(self.trace.fallen([(host.name, self.port, 1) for host in self.nics.ends]))
 
     @property
     def packaged(self) -> Measured:
-        """How many of its two programs are files of their distribution's packages, unchanged. Raises RigError."""
+        """How many of its two programs are files of their distribution's packages, unchanged. Raises TestbedError."""
         names = [program.package() for program in self._seen]
         found = self._count("programs as their distribution made them", sum(map(bool, names)))
         return replace(found, explain=lambda: "\n".join(map(_told, self._seen, names)))
@@ -103,7 +103,7 @@ class Copied:
     @property
     def _seen(self) -> Sequence[Program]:
         if not self.programs:
-            raise RigError(
+            raise TestbedError(
                 f"{self.name}: its programs were not looked at, as it was no copy by MPTCP, or a very short one"
             )
         return self.programs
@@ -127,7 +127,7 @@ def _told(program: Program, package: str) -> str:
 
 
 @dataclass(frozen=True)
-class Copies:
+class FileTransfer:
     """What a test calls to copy a file: ``copies(FileProtocol.HTTP, client, server)``."""
 
     measuring: Measuring
@@ -136,7 +136,7 @@ class Copies:
     def __call__(
         self, protocol: FileProtocol, client: End, server: End, *, mptcp: bool = False, watched: Sequence[Host] = ()
     ) -> Copied:
-        """Copy a file from server to client, to its end; both speak MPTCP if asked to. Raises RigError."""
+        """Copy a file from server to client, to its end; both speak MPTCP if asked to. Raises TestbedError."""
         links = 4 if mptcp else 1  # two links, for twice as long: the start of an MPTCP connection is slower
         rate = self.measuring.link.rate
         seconds = self.measuring.duration or max(TYPICAL, SMALLEST * 8 / rate)
@@ -186,7 +186,7 @@ class Copies:
                 if all(own_connections(sections, server.port, 1) for sections in seen.values()):
                     trace.evidence = seen
                 if not programs:
-                    with suppress(RigError):  # it has just begun, or just ended: whoever asks for them is told
+                    with suppress(TestbedError):  # it has just begun, or just ended: whoever asks for them is told
                         programs = [
                             running(copying.client, copying.process, command=copying.command),
                             running(server.host, server.process, server.settings),
@@ -198,7 +198,7 @@ class Copies:
 
 
 def _look(host: Host) -> dict[str, str]:
-    """Return what a host says of its sockets now, and has counted, as the sections of its evidence. Raises RigError."""
+    """Return what a host says of its sockets now, and has counted, as the sections of its evidence. Raises TestbedError."""
     counted = "\n".join(f"{name} {value}" for name, value in counters(host).items())
     tcp, mptcp = (host.run(*command, quiet=True).stdout for command in (TCP_COMMAND, MPTCP_COMMAND))
     return {"sockets": tcp, "connections": mptcp, "counters": counted}

@@ -47,7 +47,7 @@ class Flow:
         watched: Sequence[Host] = (),
         events: FlowEvents = FlowEvents(),
     ) -> Flow:
-        """Start traffic between pairs of hosts, as one flow. Raises RigError."""
+        """Start traffic between pairs of hosts, as one flow. Raises TestbedError."""
         flow = cls(FlowRun(name, Programs(loads[0][2].protocol, measuring)), events)
         flow.run.closed = partial(events.closed, flow)
         flow.run.begin(loads, watched)
@@ -135,7 +135,7 @@ class Flow:
         return self.programs.trace.subflows(host.name)
 
     def counted(self, host: Host) -> Counters:
-        """Return what a host's protocol counters counted during the flow: those of all its programs. Raises RigError."""
+        """Return what a host's protocol counters counted during the flow: those of all its programs. Raises TestbedError."""
         self.run.close()
         return self.programs.trace.counted(host.name)
 
@@ -144,7 +144,7 @@ class Flow:
         """What the senders offered, in bit/s. Too little of it is no verdict on a behaviour: the senders are the test's own."""
         self.run.close()
         offered = sum(transfer.offered for transfer in self.programs.transfers)
-        return replace(self._count("offered", offered, "bit/s"), of_rig=True)
+        return replace(self._count("offered", offered, "bit/s"), of_testbed=True)
 
     @property
     def lost(self) -> Measured:
@@ -159,6 +159,6 @@ class Flow:
         return self._count("connections that fell back to TCP", len(self.fallbacks()))
 
     def fallbacks(self) -> tuple[str, ...]:
-        """Say which MPTCP connections of the flow fell back to TCP, and why, if any did. Raises RigError."""
+        """Say which MPTCP connections of the flow fell back to TCP, and why, if any did. Raises TestbedError."""
         self.run.close()
         return tuple(self.programs.trace.fallen(self.programs.own))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from channover.measure.activity import UnderWay
-from channover.measure.cpu_lock import PATIENCE, measuring_slot
+from channover.measure.cpu_lock import PATIENCE, cpu_lock
 from channover.model.link import Link
 from channover.network.programs.iperf import ports
 from channover.observe.counters import Processors
@@ -50,11 +50,11 @@ class Measuring:
     """The flows that have been started and not ended."""
 
     def turn(self, timeout: float = PATIENCE) -> AbstractContextManager[float]:
-        """Wait for this machine's processors, and have them for the length of a block: :func:`measuring_slot`.
+        """Wait for this machine's processors, and have them for the length of a block: :func:`cpu_lock`.
 
-        A test whose wires are not this machine's processors does not wait. Raises RigError after ``timeout`` seconds.
+        A test whose wires are not this machine's processors does not wait. Raises TestbedError after ``timeout`` seconds.
         """
-        return measuring_slot(self.progress, timeout) if self.on_this_machine else nullcontext(0.0)
+        return cpu_lock(self.progress, timeout) if self.on_this_machine else nullcontext(0.0)
 
 
 class Rates(Protocol):
@@ -74,11 +74,11 @@ class Rates(Protocol):
         ...
 
     def take(self) -> bool:
-        """Take note of rates that are new; say whether there are any. Raises RigError."""
+        """Take note of rates that are new; say whether there are any. Raises TestbedError."""
         ...
 
     def runs(self) -> bool:
-        """Say whether there will be more of them. Raises RigError."""
+        """Say whether there will be more of them. Raises TestbedError."""
         ...
 
     def disturbed(self, settled: bool) -> str:
@@ -86,7 +86,7 @@ class Rates(Protocol):
         ...
 
     def finish(self) -> None:
-        """Take it that enough was measured. Raises RigError."""
+        """Take it that enough was measured. Raises TestbedError."""
         ...
 
 
@@ -129,7 +129,7 @@ class Measurement:
         return self.rates.calm()
 
     def more(self) -> bool:
-        """Wait for more rates; False at the limit, or when what gives them has ended by itself. Raises RigError."""
+        """Wait for more rates; False at the limit, or when what gives them has ended by itself. Raises TestbedError."""
         while self.is_open:
             self.measuring.progress(self)
             new = self.rates.take()
@@ -152,7 +152,7 @@ class Measurement:
         self._since = time.monotonic()
 
     def finish(self) -> None:
-        """Take it that enough was measured. Raises RigError."""
+        """Take it that enough was measured. Raises TestbedError."""
         self.rates.finish()
 
     def disturbed(self, settled: bool) -> str:

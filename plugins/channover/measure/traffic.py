@@ -17,7 +17,7 @@ from channover.verdict.expectation import exactly
 
 
 @dataclass(frozen=True)
-class Traffic:
+class TrafficGenerator:
     """What a test calls to make a flow: ``tcp(left, right)``."""
 
     protocol: Protocol
@@ -82,7 +82,7 @@ class Traffic:
 
 
 def require_multipath(measured: Flow | Copied) -> None:
-    """Fail where a connection of a flow or a copy is no MPTCP connection any more. Raises BehaviourFailed, RigError."""
+    """Fail where a connection of a flow or a copy is no MPTCP connection any more. Raises BehaviourFailed, TestbedError."""
     if not measured.fallen_back.compare(exactly(0)).held:
         reasons = "; ".join(measured.fallbacks())
         raise BehaviourFailed(f"{measured.name}: the connection fell back to TCP ({reasons})")

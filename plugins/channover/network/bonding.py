@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from channover.errors import RigError
+from channover.errors import TestbedError
 from channover.hosts.host import Host
 from channover.model.operations.devices import AddressAdd, LinkAdd, LinkSet
 from channover.model.operations.operation import Operation
@@ -85,7 +85,7 @@ class Bond:
         try:
             return parse_proc_bonding(self.host.read(f"/proc/net/bonding/{self.device}"))
         except ValueError as error:
-            raise RigError(f"{self.host.name}: {error}") from None
+            raise TestbedError(f"{self.host.name}: {error}") from None
 
     def wait_converged(self, timeout: float = 10.0) -> float:
         """Wait until LACP has converged."""

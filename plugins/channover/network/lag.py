@@ -1,6 +1,6 @@
 """Link aggregation as a test sees it: policies, what a driver can be asked for, and two ends made into one LAG.
 
-Which driver makes it (the kernel's bonding, Open vSwitch) is the rig's matter: :mod:`channover.network.bonding` and
+Which driver makes it (the kernel's bonding, Open vSwitch) is the testbed's matter: :mod:`channover.network.bonding` and
 :mod:`channover.network.openvswitch` are the two there are. Protocol: IEEE 802.1AX-2020, clause 6.
 """
 
@@ -15,7 +15,7 @@ from functools import partial
 from ipaddress import IPv4Interface
 from typing import Protocol
 
-from channover.errors import RigError
+from channover.errors import TestbedError
 from channover.hosts.host import Host, until
 from channover.model.link import Link
 from channover.model.topology import Cable
@@ -71,15 +71,15 @@ class LagHandle(Protocol):
         ...
 
     def status(self) -> LagStatus:
-        """Read what it says of itself. Raises RigError."""
+        """Read what it says of itself. Raises TestbedError."""
         ...
 
     def wait_converged(self, timeout: float = 10.0) -> float:
-        """Wait until LACP has converged and return how long (seconds) that took. Raises RigError with the reason."""
+        """Wait until LACP has converged and return how long (seconds) that took. Raises TestbedError with the reason."""
         ...
 
     def close(self) -> None:
-        """Take it apart: the NICs are as they were. Raises RigError."""
+        """Take it apart: the NICs are as they were. Raises TestbedError."""
         ...
 
 
@@ -104,7 +104,7 @@ class LagDriver(Protocol):
         policy: HashPolicy = HashPolicy.LAYER2,
         rate: LacpRate = LacpRate.FAST,
     ) -> LagHandle:
-        """Make the members one device, with an address in prefix notation. Raises RigError, UsageError (policy)."""
+        """Make the members one device, with an address in prefix notation. Raises TestbedError, UsageError (policy)."""
         ...
 
     def create_switch(
@@ -115,19 +115,19 @@ class LagDriver(Protocol):
         policy: HashPolicy = HashPolicy.LAYER2,
         rate: LacpRate = LacpRate.FAST,
     ) -> LagHandle:
-        """Make the members one trunk and bridge it with access ports. Raises RigError, UsageError (policy)."""
+        """Make the members one trunk and bridge it with access ports. Raises TestbedError, UsageError (policy)."""
         ...
 
 
 def wait_converged(handle: LagHandle, timeout: float) -> float:
-    """Wait until LACP has converged on one end; return how long (seconds) that took. Raises RigError with why not."""
+    """Wait until LACP has converged on one end; return how long (seconds) that took. Raises TestbedError with why not."""
     try:
         return until(lambda: handle.status().unconverged() is None, "LACP", timeout, interval=0.05)
-    except RigError:
+    except TestbedError:
         reason = handle.status().unconverged()
         if reason is None:
             return timeout
-        raise RigError(
+        raise TestbedError(
             f"{handle.host.name}: LACP on {handle.device} has not converged in {timeout:g} s: {reason}"
         ) from None
 
@@ -162,7 +162,7 @@ class LagEnd:
         return self.handle.members
 
     def status(self) -> LagStatus:
-        """Read what it says of itself. Raises RigError."""
+        """Read what it says of itself. Raises TestbedError."""
         return self.handle.status()
 
 
@@ -187,7 +187,7 @@ class Lag:
         return len(self.left.members)
 
     def id(self) -> LagId:
-        """Return the LAG ID that each member must have, of what both ends say of themselves. Raises RigError."""
+        """Return the LAG ID that each member must have, of what both ends say of themselves. Raises TestbedError."""
         left, right = (end.status().own for end in self.ends)
         return lag_id(left, right)
 
@@ -200,12 +200,12 @@ class Lag:
         """Give LACP some time (seconds) to converge; return why it has not, or None."""
         try:
             self.wait_converged(timeout)
-        except RigError as error:
+        except TestbedError as error:
             return str(error)
         return None
 
     def wait_converged(self, timeout: float = 10.0) -> float:
-        """Wait until both ends have converged; return how long (seconds) that took. Raises RigError with the reason."""
+        """Wait until both ends have converged; return how long (seconds) that took. Raises TestbedError with the reason."""
         return max(end.handle.wait_converged(timeout) for end in self.ends)
 
 
@@ -232,7 +232,7 @@ def between_hosts(
     rate: LacpRate = LacpRate.FAST,
     number: int = 0,
 ) -> Iterator[Lag]:
-    """Make cables between two hosts one LAG for the length of a block; LACP may still be at work. Raises RigError.
+    """Make cables between two hosts one LAG for the length of a block; LACP may still be at work. Raises TestbedError.
 
     ``number`` tells the LAGs of a lab apart: each has a device and addresses of its own.
     """
@@ -259,7 +259,7 @@ def between_switches(
     policy: HashPolicy = HashPolicy.LAYER34,
     rate: LacpRate = LacpRate.FAST,
 ) -> Iterator[Lag]:
-    """Make the trunk NICs (by label) of two switches one LAG, bridged with all their other NICs. Raises RigError.
+    """Make the trunk NICs (by label) of two switches one LAG, bridged with all their other NICs. Raises TestbedError.
 
     ``hosts`` are those behind the switches: their NICs finish their own checksums where the driver needs it.
     """

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from channover.errors import RigError
+from channover.errors import TestbedError
 from channover.hosts.host import Host
 from channover.model.operations.kernel import TableAdd
 from channover.model.plan import Plan
@@ -99,10 +99,10 @@ def matches_mptcp(host: Host) -> bool:
 
 
 def hits(host: Host, guard: Guard) -> Hits:
-    """Return the packets that each counter of a loaded guard has met. Raises RigError where its table is not loaded."""
+    """Return the packets that each counter of a loaded guard has met. Raises TestbedError where its table is not loaded."""
     found = host.run("nft", "-j", "list", "table", "inet", guard.name, check=False, quiet=True)
     if found.returncode != 0:
-        raise RigError(f"{host.name}: the guard {guard.name} is not loaded: {found.stderr.strip()[-200:]}")
+        raise TestbedError(f"{host.name}: the guard {guard.name} is not loaded: {found.stderr.strip()[-200:]}")
     counters = {
         entry["counter"]["name"]: int(entry["counter"]["packets"])
         for entry in json.loads(found.stdout)["nftables"]
@@ -110,5 +110,7 @@ def hits(host: Host, guard: Guard) -> Hits:
     }
     missing = [name for name in guard.counters if name not in counters]
     if missing:
-        raise RigError(f"{host.name}: the guard {guard.name} has no counter {', '.join(missing)}: somebody replaced it")
+        raise TestbedError(
+            f"{host.name}: the guard {guard.name} has no counter {', '.join(missing)}: somebody replaced it"
+        )
     return Hits(tuple((name, counters[name]) for name in guard.counters))

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import IPv4Interface
 
-from channover.errors import RigError
+from channover.errors import TestbedError
 from channover.hosts.host import Host, Process
 from channover.model.inner_network import inner_network
 from channover.network.tunnel import MPTCPIZE, Tunnel, TunnelEnd, absent, wait_gone, wait_up
@@ -46,13 +46,15 @@ def _configuration(role: str, device: str, port: int, here: str, there: str, opt
 
 
 def _options(host: Host) -> tuple[str, ...]:
-    """Return the options that this build of OpenVPN needs and older ones do not know. Raises RigError from 2.7 on."""
+    """Return the options that this build of OpenVPN needs and older ones do not know. Raises TestbedError from 2.7 on."""
     words = host.run("openvpn", "--version", check=False, quiet=True).stdout.split()
     if len(words) < 2:
-        raise RigError(f"{host.name}: openvpn does not say its version: install openvpn 2.4 to 2.6")
+        raise TestbedError(f"{host.name}: openvpn does not say its version: install openvpn 2.4 to 2.6")
     major, minor = (int("".join(filter(str.isdigit, part)) or 0) for part in words[1].split(".")[:2])
     if (major, minor) >= (2, 7):
-        raise RigError(f"{host.name}: openvpn {words[1]} has no mode without TLS any more: install 2.6 for this tunnel")
+        raise TestbedError(
+            f"{host.name}: openvpn {words[1]} has no mode without TLS any more: install 2.6 for this tunnel"
+        )
     return ("disable-dco",) if (major, minor) == (2, 6) else ()
 
 
@@ -60,7 +62,7 @@ def unmet(host: Host) -> str | None:
     """Say why a host's openvpn cannot make this tunnel, if so."""
     try:
         _options(host)
-    except RigError as error:
+    except TestbedError as error:
         return str(error)
     return None
 
@@ -80,7 +82,7 @@ def openvpn_tunnel(
     """Run OpenVPN at both ends for the length of a block; the client names one address, ``remote``, and pins no source.
 
     ``addresses`` are the client's and the server's within the tunnel. Both have said that they are ready when the block
-    starts. Raises RigError where one of them ends or is not ready within ``timeout`` seconds.
+    starts. Raises TestbedError where one of them ends or is not ready within ``timeout`` seconds.
     """
     prefix = MPTCPIZE if mptcp else ()
     near, far = addresses
@@ -117,7 +119,7 @@ def openvpn_tunnel(
 
 @contextmanager
 def join_listener(tunnel: Tunnel, timeout: float = 10.0) -> Iterator[None]:
-    """Keep the server answering JOINs on the carrier's port for the length of a block. Raises RigError.
+    """Keep the server answering JOINs on the carrier's port for the length of a block. Raises TestbedError.
 
     OpenVPN's point-to-point server stops listening once its client is there, and a JOIN (MP_JOIN, RFC 8684, 3.2) needs a
     listener: later ones stay in SYN-SENT, and the loop stays pending. The article's kernel took JOINs by their token

@@ -22,7 +22,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from channover.errors import RigError, UsageError
+from channover.errors import TestbedError, UsageError
 from channover.hosts.host import Host, until
 from channover.model.operations.devices import AddressAdd, LinkDelete, LinkSet
 from channover.model.operations.kernel import SysctlSet
@@ -69,7 +69,7 @@ class OvsBond:
         try:
             return parse_ovs(lacp, bond, dead)
         except ValueError as error:
-            raise RigError(f"{self.host.name}: {error}") from None
+            raise TestbedError(f"{self.host.name}: {error}") from None
 
     def wait_converged(self, timeout: float = 10.0) -> float:
         """Wait until LACP has converged, then see to it that every member has its share of hash buckets."""
@@ -119,7 +119,7 @@ def members_plan(host: Host, devices: Sequence[str]) -> Plan:
     for device in devices:
         for family, name, value in KERNEL_OFF:
             key = f"net/{family}/conf/{device}/{name}"
-            with contextlib.suppress(RigError):  # a kernel without that family
+            with contextlib.suppress(TestbedError):  # a kernel without that family
                 host.read(f"/proc/sys/{key}")
                 steps.append(SysctlSet(key, value))
         steps.append(LinkSet(device, up=True))

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass, field
 
-from channover.errors import RigError
+from channover.errors import TestbedError
 from channover.hosts.host import Host, Process
 
 SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
@@ -76,7 +76,7 @@ class Switch:
         return f"{self.host.folder}/ovs"
 
     def start(self) -> None:
-        """Start the daemons and wait until they have found each other. Raises RigError."""
+        """Start the daemons and wait until they have found each other. Raises TestbedError."""
         folder = self.folder
         daemon = (
             f"exec ovs-vswitchd unix:{folder}/db.sock --disable-system --unixctl={folder}/switch.ctl "
@@ -87,15 +87,15 @@ class Switch:
         self.process.wait_for(r"db\.sock: connected", START_TIMEOUT)
 
     def alive(self) -> None:
-        """Raise RigError with its last words if it has ended."""
+        """Raise TestbedError with its last words if it has ended."""
         if self.process is None or (code := self.process.poll()) is None:
             return
         told = [line for line in self.process.stderr.strip().splitlines() if "|INFO|" not in line]
         words = " | ".join(line[-200:] for line in told[-3:])
-        raise RigError(f"{self.host.name}: Open vSwitch ended with code {code}; its last words: {words}")
+        raise TestbedError(f"{self.host.name}: Open vSwitch ended with code {code}; its last words: {words}")
 
     def configure(self, *words: str) -> None:
-        """Change the configuration in one step and wait until the switch daemon has taken it over. Raises RigError."""
+        """Change the configuration in one step and wait until the switch daemon has taken it over. Raises TestbedError."""
         self._ask("ovs-vsctl", f"--db=unix:{self.folder}/db.sock", f"--timeout={START_TIMEOUT:.0f}", *words)
 
     def widen(self, ports: int) -> None:
@@ -104,18 +104,18 @@ class Switch:
         Where that is refused (a kernel before 5.6, no ``python3``, no root) the LAG works, but many flows do not fill it.
         """
         argv = ("python3", "-I", "-c", _WIDEN, f"{self.folder}/switch.pid", str(BUFFER), str(ports + 1))
-        with contextlib.suppress(RigError, ValueError):
+        with contextlib.suppress(TestbedError, ValueError):
             self.buffer = int(self.host.run(*argv, quiet=True, check=False).stdout)
 
     def show(self, *words: str, quiet: bool = True) -> str:
-        """Return the switch daemon's answer to an ``ovs-appctl`` command. Raises RigError."""
+        """Return the switch daemon's answer to an ``ovs-appctl`` command. Raises TestbedError."""
         return self._ask("ovs-appctl", "-t", f"{self.folder}/switch.ctl", *words, quiet=quiet)
 
     def _ask(self, *argv: str, quiet: bool = False) -> str:
         self.alive()
         try:
             return self.host.run(*argv, quiet=quiet).stdout
-        except RigError:
+        except TestbedError:
             self.alive()
             raise
 
@@ -126,5 +126,5 @@ class Switch:
         self.host.run("ovs-appctl", "-t", f"{self.folder}/switch.ctl", "exit", "--cleanup", check=False)
         try:
             self.process.wait(5.0)
-        except RigError:
+        except TestbedError:
             self.process.stop()

@@ -99,7 +99,7 @@ def _key(host: Host, path: str) -> str:
 
 @contextmanager
 def ssh_server(host: Host, port: int = PORT, *, mptcp: bool = True, timeout: float = 10.0) -> Iterator[SshServer]:
-    """Run an sshd on a host for the length of a block. Raises RigError where it does not listen.
+    """Run an sshd on a host for the length of a block. Raises TestbedError where it does not listen.
 
     With ``mptcp`` its listening socket is an MPTCP one, and so is every connection that comes as MPTCP.
     """
@@ -119,7 +119,7 @@ def ssh_server(host: Host, port: int = PORT, *, mptcp: bool = True, timeout: flo
 
 
 def ssh_login(client: Host, server: SshServer, address: str, *, cipher: str = CIPHER) -> SshLogin:
-    """Let a client host in as root: its key is authorised, the server's is known. Raises RigError.
+    """Let a client host in as root: its key is authorised, the server's is known. Raises TestbedError.
 
     ``address`` is the one address of the server that the client will name.
     """
@@ -149,7 +149,7 @@ def ssh_tunnel(
 ) -> Iterator[Tunnel]:
     """Hold ``ssh -w`` open for the length of a block: device ``tun{number}`` at both ends, addressed and up.
 
-    ``addresses`` are the client's and the server's, in prefix notation. Raises RigError where a device is there
+    ``addresses`` are the client's and the server's, in prefix notation. Raises TestbedError where a device is there
     before, or does not appear within ``timeout`` seconds.
     """
     client, server = login.client, login.server.host

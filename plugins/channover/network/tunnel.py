@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv4Network
 
-from channover.errors import RigError
+from channover.errors import TestbedError
 from channover.hosts.host import Host, Process, until
 from channover.model.inner_network import Inner
 from channover.model.operations.devices import LinkDelete
@@ -66,10 +66,10 @@ class Tunnel:
         return Inner(self.end(host).device, self.network, self.port)
 
     def check(self) -> None:
-        """Raise RigError where a program that holds the tunnel has ended."""
+        """Raise TestbedError where a program that holds the tunnel has ended."""
         for end in self.ends:
             if (code := end.process.poll()) is not None:
-                raise RigError(
+                raise TestbedError(
                     f"{end.host.name}: the {self.kind} tunnel's process ended with code {code}; "
                     f"its last words: {_words(end.process)}"
                 )
@@ -82,18 +82,20 @@ def present(host: Host, device: str) -> bool:
 
 
 def absent(host: Host, device: str) -> None:
-    """Raise RigError where a device is there that a tunnel is about to make."""
+    """Raise TestbedError where a device is there that a tunnel is about to make."""
     if present(host, device):
-        raise RigError(f"{host.name}: {device} is there already: end what holds it, or give the tunnel another device")
+        raise TestbedError(
+            f"{host.name}: {device} is there already: end what holds it, or give the tunnel another device"
+        )
 
 
 def wait_up(host: Host, device: str, processes: tuple[Process, ...], timeout: float) -> None:
-    """Wait until a tunnel's device is there. Raises RigError after ``timeout`` seconds, or when a process has ended."""
+    """Wait until a tunnel's device is there. Raises TestbedError after ``timeout`` seconds, or when a process has ended."""
 
     def there() -> bool:
         for process in processes:
             if (code := process.poll()) is not None:
-                raise RigError(
+                raise TestbedError(
                     f"{host.name}: {device} never came up, '{process.argv[0]}' ended with code {code}; "
                     f"its last words: {_words(process)}"
                 )
@@ -105,11 +107,11 @@ def wait_up(host: Host, device: str, processes: tuple[Process, ...], timeout: fl
 def wait_gone(host: Host, device: str, timeout: float) -> None:
     """Wait until a tunnel's device is gone, and delete it where its holder cannot tell that the other end has left.
 
-    A carrier that was in a loop may keep the news of its end to itself. Raises RigError where it stays.
+    A carrier that was in a loop may keep the news of its end to itself. Raises TestbedError where it stays.
     """
     try:
         until(lambda: not present(host, device), f"the end of {device} on {host.name}", timeout)
-    except RigError:
+    except TestbedError:
         host.apply(Plan(f"remove {device}, whose carrier is dead", (LinkDelete(device),)))
         until(lambda: not present(host, device), f"the end of {device} on {host.name}", timeout)
 

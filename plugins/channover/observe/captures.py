@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from ipaddress import IPv4Interface
 
-from channover.errors import RigError
+from channover.errors import TestbedError
 from channover.hosts.host import Host, Nic, Process, until
 
 LIMIT = 1 << 20
@@ -42,7 +42,7 @@ class _Running:
 
 
 class Captures:
-    """Captures on every cabled NIC of some hosts. Raises RigError where tcpdump is missing, or is refused."""
+    """Captures on every cabled NIC of some hosts. Raises TestbedError where tcpdump is missing, or is refused."""
 
     def __init__(self, hosts: Iterable[Host], size: int) -> None:
         self._size = size
@@ -60,7 +60,7 @@ class Captures:
         return _Running(host, nic, path, process)
 
     def stop(self, keep: bool) -> list[Packets]:
-        """End all captures and return them, or nothing where they are not to be kept. Raises RigError."""
+        """End all captures and return them, or nothing where they are not to be kept. Raises TestbedError."""
         running, self._running = self._running, []
         if not running:
             return []
@@ -92,7 +92,7 @@ def _ended(one: _Running, keep: bool) -> Packets | None:
     try:
         content = base64.b64decode(done.stdout, validate=True)
     except ValueError as error:
-        raise RigError(f"{one.host.name}: the capture of {one.nic.name} cannot be read: {error}") from None
+        raise TestbedError(f"{one.host.name}: the capture of {one.nic.name} cannot be read: {error}") from None
     return Packets(one.host.name, one.nic.name, content, full)
 
 
@@ -119,7 +119,7 @@ class Frames:
 class Listening:
     """Listens for LACP's frames and for data at the NICs of some hosts, data and acknowledgements ``but_from`` an address.
 
-    It is a context manager, and has :attr:`heard` after its block, by host and NIC. Raises RigError where tcpdump is
+    It is a context manager, and has :attr:`heard` after its block, by host and NIC. Raises TestbedError where tcpdump is
     missing, or is refused.
     """
 

@@ -102,7 +102,7 @@ def parse_nstat(text: str) -> Counters:
 
 
 def counters(host: Host) -> Counters:
-    """Read the host's counters now. Raises RigError."""
+    """Read the host's counters now. Raises TestbedError."""
     return parse_netstat(host.run("cat", *FILES, quiet=True).stdout)
 
 
@@ -159,7 +159,7 @@ class Processors:
 
 
 def processors(host: Host) -> Processors:
-    """Return a host's processor time so far. Raises RigError."""
+    """Return a host's processor time so far. Raises TestbedError."""
     return processors_from(host.read("/proc/stat"))
 
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-from channover.errors import RigError
+from channover.errors import TestbedError
 from channover.hosts.host import Host
 from channover.observe import sockets
 from channover.observe.counters import parse_netstat
@@ -60,12 +60,12 @@ _BATCH_LINES = (
 
 
 def collect(host: Host, timeout: float = 10.0) -> dict[str, str]:
-    """Return the host's evidence by the names of ``SECTIONS``. Raises RigError where the host does not answer."""
+    """Return the host's evidence by the names of ``SECTIONS``. Raises TestbedError where the host does not answer."""
     answer = host.run("sh", "-c", _SCRIPT, check=False, quiet=True, timeout=timeout).stdout
     try:
         found = parse(answer)
     except ValueError as error:
-        raise RigError(f"{host.name}: no evidence could be taken: {error}") from None
+        raise TestbedError(f"{host.name}: no evidence could be taken: {error}") from None
     return found
 
 
@@ -81,7 +81,7 @@ def parse(answer: str) -> dict[str, str]:
 
 
 def collect_all(hosts: Iterable[Host]) -> dict[str, Mapping[str, str]]:
-    """Return each host's evidence by its name; the hosts are asked at the same time. Raises RigError."""
+    """Return each host's evidence by its name; the hosts are asked at the same time. Raises TestbedError."""
     asked = list(hosts)
     if not asked:
         return {}

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from types import TracebackType
 
-from channover.errors import RigError
+from channover.errors import TestbedError
 from channover.hosts.host import Host, Process, each
 
 DEV = "/proc/net/dev"
@@ -84,7 +84,7 @@ def parse_dev(text: str) -> dict[str, NicCounters]:
 
 
 def nic_counters(host: Host) -> dict[str, NicCounters]:
-    """Read the counters of all the host's devices now. Raises RigError."""
+    """Read the counters of all the host's devices now. Raises TestbedError."""
     return parse_dev(host.read(DEV))
 
 
@@ -183,7 +183,7 @@ def parse_samples(host: str, devices: Iterable[str], text: str) -> NicSeries:
 class Sampler:
     """Samples the counters of a host's devices ten times a second until ``stop``.
 
-    It is also a context manager: what it has seen is its ``series`` after the block. Raises RigError where bash is
+    It is also a context manager: what it has seen is its ``series`` after the block. Raises TestbedError where bash is
     missing on the host, or a device is not there.
     """
 
@@ -192,13 +192,13 @@ class Sampler:
         self.devices = tuple(devices) if devices is not None else tuple(nic.device for nic in host.nics.values())
         for device in self.devices:
             if not re.fullmatch(r"[A-Za-z0-9_.-]+", device):
-                raise RigError(f"{host.name}: '{device}' is no name of a device that can be sampled")
+                raise TestbedError(f"{host.name}: '{device}' is no name of a device that can be sampled")
         patterns = [device.replace(".", r"\.") for device in self.devices]
         self._process: Process = host.spawn("bash", "-c", _SCRIPT, "sampler", f"{interval:g}", *patterns)
         self.series: NicSeries | None = None
         try:
             self._process.wait_for(r"^\.$", 5.0)
-        except RigError:
+        except TestbedError:
             self._process.stop()
             raise
 
@@ -208,17 +208,17 @@ class Sampler:
         return self._process.stdout.count("\n.\n")
 
     def so_far(self) -> NicSeries:
-        """Return the samples so far. Raises RigError where there is none."""
+        """Return the samples so far. Raises TestbedError where there is none."""
         return self.series or self._parse()
 
     def _parse(self) -> NicSeries:
         try:
             return parse_samples(self.host.name, self.devices, self._process.stdout)
         except ValueError as error:
-            raise RigError(f"{error}; {self._process.stderr.strip()[-200:]}") from None
+            raise TestbedError(f"{error}; {self._process.stderr.strip()[-200:]}") from None
 
     def stop(self) -> NicSeries:
-        """Take a last sample, end, and return all of them. Raises RigError where there is none."""
+        """Take a last sample, end, and return all of them. Raises TestbedError where there is none."""
         if self.series is None:
             self._process.stop()
             self.series = self._parse()
@@ -226,7 +226,7 @@ class Sampler:
 
     def abandon(self) -> None:
         """End, whatever it has seen."""
-        with contextlib.suppress(RigError):
+        with contextlib.suppress(TestbedError):
             self._process.stop(1.0)
 
     def __enter__(self) -> Sampler:
@@ -242,7 +242,7 @@ class Sampler:
 
 
 class Samplers:
-    """Samplers of the NICs of several hosts, begun and ended side by side. Raises RigError, and leaves none behind.
+    """Samplers of the NICs of several hosts, begun and ended side by side. Raises TestbedError, and leaves none behind.
 
     It is also a context manager, as each of them is.
     """
@@ -260,7 +260,7 @@ class Samplers:
         self.by_host[host.name] = Sampler(host)
 
     def stop(self) -> dict[str, NicSeries]:
-        """Have each take a last sample, and return all of them by host. Raises RigError."""
+        """Have each take a last sample, and return all of them by host. Raises TestbedError."""
         names = [host.name for host in self.hosts]
         return dict(zip(names, each(Sampler.stop, [self.by_host[name] for name in names]), strict=True))
 

@@ -185,12 +185,12 @@ def parse_mptcp(text: str) -> tuple[Connection, ...]:
 
 
 def subflows(host: Host) -> tuple[Subflow, ...]:
-    """Return the host's TCP sockets, all states. Raises RigError."""
+    """Return the host's TCP sockets, all states. Raises TestbedError."""
     return parse_tcp(host.run(*TCP_COMMAND, quiet=True).stdout)
 
 
 def connections(host: Host) -> tuple[Connection, ...]:
-    """Return the host's MPTCP connections, all states. Raises RigError."""
+    """Return the host's MPTCP connections, all states. Raises TestbedError."""
     return parse_mptcp(host.run(*MPTCP_COMMAND, quiet=True).stdout)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from channover.errors import RigError
+from channover.errors import TestbedError
 from channover.hosts.host import Host
 from channover.observe.counters import Counters, counters, fallback_reasons, parse_nstat, refusal_reasons
 from channover.observe.own_connections import Own, own_connections
@@ -28,11 +28,11 @@ class Trace:
     evidence: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def begin(self, host: Host) -> None:
-        """Read a host's counters before the flow. Raises RigError."""
+        """Read a host's counters before the flow. Raises TestbedError."""
         self.before[host.name] = counters(host)
 
     def meet(self, host: Host) -> None:
-        """Note a host's subflows, which are not all there at the end where a kernel resets one. Raises RigError."""
+        """Note a host's subflows, which are not all there at the end where a kernel resets one. Raises TestbedError."""
         found = tuple(one for one in subflows(host) if one.mptcp and one.state == "ESTAB")
         known = {one.pair for one in found}
         self.joined[host.name] = (*found, *(one for one in self.joined.get(host.name, ()) if one.pair not in known))
@@ -70,29 +70,31 @@ class Trace:
         return found
 
     def after(self, host: str) -> Counters:
-        """Return a host's counters at the end. Raises RigError where they cannot be read."""
+        """Return a host's counters at the end. Raises TestbedError where they cannot be read."""
         try:
             return parse_nstat(self.evidence[host].get("counters", ""))
         except (ValueError, IndexError):
-            raise RigError(f"{host}: its network counters cannot be read at the end of a flow") from None
+            raise TestbedError(f"{host}: its network counters cannot be read at the end of a flow") from None
 
     def counted(self, host: str) -> Counters:
-        """Return what a host counted during the flow. Raises RigError where it was not looked at."""
+        """Return what a host counted during the flow. Raises TestbedError where it was not looked at."""
         if host not in self.before:
-            raise RigError(f"{host} was not watched during this flow: name it in watched=[…] where the flow is started")
+            raise TestbedError(
+                f"{host} was not watched during this flow: name it in watched=[…] where the flow is started"
+            )
         return self.after(host) - self.before[host]
 
     def fallen(self, own: Sequence[tuple[str, int, int]]) -> list[str]:
         """Return, for connections that are MPTCP no more at one end or both, what shows it there, and what may be why.
 
         ``own`` are a host, a port and how many of its connections carried data. What a host counts is of all its
-        programs: it is said only as a hint of why. Raises RigError where a host has no such connection to look at.
+        programs: it is said only as a hint of why. Raises TestbedError where a host has no such connection to look at.
         """
         found: dict[tuple[int, int], list[str]] = {}
         for host, port, most in own:
             known = own_connections(self.evidence[host], port, most)
             if not known:
-                raise RigError(
+                raise TestbedError(
                     f"{host}: no connection of port {port} was left to be looked at when the traffic was ended"
                 )
             for one in known:

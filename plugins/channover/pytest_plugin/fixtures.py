@@ -18,11 +18,11 @@ from channover.pytest_plugin.testbed import TESTBED
 
 if TYPE_CHECKING:
     from channover.hosts.lab import Lab
-    from channover.measure.file_transfer import Copies
+    from channover.measure.file_transfer import FileTransfer
     from channover.measure.measurement import Measuring
     from channover.measure.own_values import Counted, Listing, Observing
     from channover.measure.record import Record
-    from channover.measure.traffic import Traffic
+    from channover.measure.traffic import TrafficGenerator
     from channover.network.lag import Lag
     from channover.scenarios.bonds import Bonds
     from channover.scenarios.labs import Multipath, Switched
@@ -75,7 +75,7 @@ def forming_lag(request: pytest.FixtureRequest, bond: Bonds) -> Lag:
 
 @pytest.fixture
 def lag(request: pytest.FixtureRequest, forming_lag: Lag, channover_record: Record) -> Lag:
-    """Give a LAG on which LACP has converged; where it does not, the rig is broken."""
+    """Give a LAG on which LACP has converged; where it does not, the testbed is broken."""
     if request.config.stash[TESTBED].settings.place.dry_run:
         return forming_lag
     with channover_record.converges():
@@ -151,30 +151,30 @@ def measuring(request: pytest.FixtureRequest, lab: Lab, channover_record: Record
             flow.run.abandon()
 
 
-def _traffic(protocol: str, measuring: Measuring, record: Record) -> Traffic:
+def _traffic(protocol: str, measuring: Measuring, record: Record) -> TrafficGenerator:
     from channover.measure.flow import FlowEvents
-    from channover.measure.traffic import Traffic
+    from channover.measure.traffic import TrafficGenerator
     from channover.network.programs.iperf import Protocol
     from channover.pytest_plugin.allure import evidence
 
     events = FlowEvents(record.flows.append, lambda flow: evidence.of_flow(record, flow), evidence.explain)
-    return Traffic(Protocol[protocol], measuring, events)
+    return TrafficGenerator(Protocol[protocol], measuring, events)
 
 
 @pytest.fixture
-def tcp(measuring: Measuring, channover_record: Record) -> Traffic:
+def tcp(measuring: Measuring, channover_record: Record) -> TrafficGenerator:
     """Send TCP from one end to another: a flow that is measured while it runs."""
     return _traffic("TCP", measuring, channover_record)
 
 
 @pytest.fixture
-def udp(measuring: Measuring, channover_record: Record) -> Traffic:
+def udp(measuring: Measuring, channover_record: Record) -> TrafficGenerator:
     """Send UDP at an offered rate (bit/s) from one end to another."""
     return _traffic("UDP", measuring, channover_record)
 
 
 @pytest.fixture
-def mptcp(measuring: Measuring, channover_record: Record) -> Traffic:
+def mptcp(measuring: Measuring, channover_record: Record) -> TrafficGenerator:
     """Send over Multipath TCP from one end to another."""
     return _traffic("MPTCP", measuring, channover_record)
 
@@ -210,9 +210,9 @@ def listed(channover_record: Record) -> Listing:
 
 
 @pytest.fixture
-def copies(measuring: Measuring, channover_record: Record) -> Copies:
+def copies(measuring: Measuring, channover_record: Record) -> FileTransfer:
     """Copy a file from one end to another, as in ``copies(FileProtocol.HTTP, client, server)``."""
-    from channover.measure.file_transfer import Copies
+    from channover.measure.file_transfer import FileTransfer
     from channover.pytest_plugin.allure import evidence
 
-    return Copies(measuring, lambda copied: evidence.of_copy(channover_record, copied))
+    return FileTransfer(measuring, lambda copied: evidence.of_copy(channover_record, copied))

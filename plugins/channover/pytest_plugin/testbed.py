@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import pytest
 from _pytest.runner import runtestprotocol
 
-from channover.errors import RigError, UsageError
+from channover.errors import TestbedError, UsageError
 from channover.pytest_plugin import live_line as live
 from channover.pytest_plugin import options
 from channover.pytest_plugin.results import marks
@@ -22,7 +22,7 @@ from channover.run.settings import Settings
 from channover.run.target_choice import TARGETS
 
 if TYPE_CHECKING:
-    from channover.run.environment import Session
+    from channover.run.environment import Environment
     from channover.targets.dry_run import DryTarget
 
 _REMARKS = "channover_remarks"
@@ -69,11 +69,11 @@ class Testbed:
         self._used: set[str] = set()
 
     @cached_property
-    def session(self) -> Session:
+    def session(self) -> Environment:
         """What is known of the place where the tests run."""
         from channover.run import environment
 
-        made = environment.Session(self.settings, environment.target_of(self.settings))
+        made = environment.Environment(self.settings, environment.target_of(self.settings))
         if isinstance(made.target, Talking):
             made.target.say = self.say
         return made
@@ -109,7 +109,7 @@ class Testbed:
         for number, text in enumerate(words, start=1):  # now, since a second try may not come to an end
             allure.attach(text, f"console of a machine that died ({number})", allure.attachment_type.TEXT)
         if words:
-            with contextlib.suppress(RigError):  # then the second try says so
+            with contextlib.suppress(TestbedError):  # then the second try says so
                 target.revive()
             if any(report.failed for report in reports):
                 reports = self._again(item, nextitem)
@@ -141,7 +141,7 @@ class Testbed:
 
         if isinstance(target := self.session.target, DryTarget):
             error = call.excinfo.value if call.excinfo else None
-            stays = isinstance(error, UsageError) or (isinstance(error, RigError) and not target.guesses)
+            stays = isinstance(error, UsageError) or (isinstance(error, TestbedError) and not target.guesses)
             if report.when == "teardown":
                 if not stays:
                     report.outcome, report.longrepr = "passed", None

@@ -19,9 +19,9 @@ STATES: tuple[State, ...] = ("failed", "error", "not reported", "skipped", "pass
 """From the worst."""
 MEANING: dict[State, str] = {
     "failed": "the behaviour is not there",
-    "error": "the rig broke: no verdict on the behaviour",
+    "error": "the testbed broke: no verdict on the behaviour",
     "not reported": "collected, and nothing says how it ended",
-    "skipped": "the rig lacks what the test needs",
+    "skipped": "the testbed lacks what the test needs",
     "passed": "the behaviour is there",
 }
 

@@ -1,4 +1,4 @@
-"""What a run notes about its rig and its plan, as values: hosts, NICs, cables, planned tests, bytes, moments."""
+"""What a run notes about its testbed and its plan, as values: hosts, NICs, cables, planned tests, bytes, moments."""
 
 from __future__ import annotations
 

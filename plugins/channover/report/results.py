@@ -110,7 +110,7 @@ class Run:
     where no LAG could be had. ``interrupted`` says that tests may be missing because the run was stopped.
 
     What former versions did not note: ``lab``, the name of the lab; ``revision`` of the suites, as the version control
-    names it; ``hosts`` and ``cables`` of the rig; ``planned``, the tests that were collected, None where that is not
+    names it; ``hosts`` and ``cables`` of the testbed; ``planned``, the tests that were collected, None where that is not
     known; ``confidence`` of the intervals, None where there are none; ``durations`` (s) by what lasts so long;
     ``left_out``, the tests that were there and not run; ``uncollected``, what could not be collected; ``options`` that
     were in force beside the command line, by where they come from; ``changes``, the files that were not as their revision

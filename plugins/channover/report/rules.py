@@ -61,7 +61,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "other failure": Rule(
             "NOT ACCEPTED",
             False,
-            "A test of no behaviour that failed, or was lost, puts the rig in doubt, and no waiver names it.",
+            "A test of no behaviour that failed, or was lost, puts the testbed in doubt, and no waiver names it.",
             "a test of a project's own, without a behaviour mark, that fails",
         ),
         "hosts not named": Rule(
@@ -73,7 +73,8 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "not passed": Rule(
             "NOT ACCEPTED",
             True,
-            "A mandatory behaviour that failed, ended in an error of the rig, was skipped, or was collected and not reported "
+            "A mandatory behaviour that failed, ended in an error of the testbed, was skipped, or was collected and "
+            "not reported "
             "is not accepted without a waiver.",
             "one failure among several reports of a test (`--keep-duplicates`, reruns, `--dist each`); a test marked xfail "
             "that failed",

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from channover.errors import ChannoverError, RigError, UsageError
+from channover.errors import ChannoverError, TestbedError, UsageError
 from channover.hosts.host import Host, Journal
 from channover.hosts.lab import Lab
 from channover.model.catalogue import Behaviour
@@ -50,10 +50,10 @@ def target_of(settings: Settings) -> Target:
 
 def _real(place: Place) -> Target:
     if place.lab is not None:
-        from channover.targets.physical.lease_pool import Seats
+        from channover.targets.physical.lease_pool import LeasePool
         from channover.targets.physical.target import PhysicalTarget
 
-        return PhysicalTarget(place.lab, Seats(place.lease_wait))
+        return PhysicalTarget(place.lab, LeasePool(place.lease_wait))
     if place.target == "vm":
         from channover.targets.vm import VmTarget
 
@@ -66,7 +66,7 @@ Gaps = Mapping[str, Mapping[str, str]]
 
 
 @dataclass
-class Session:
+class Environment:
     """What a run knows of the place where it runs. The answers are looked up once."""
 
     settings: Settings
@@ -94,15 +94,15 @@ class Session:
         return "; ".join(dict.fromkeys(reasons))
 
     def ready(self) -> None:
-        """Raise UsageError, in one line, where the run as it was asked for cannot be had here; RigError where hosts fail."""
+        """Raise UsageError where the run as it was asked for cannot be had here; TestbedError where hosts fail."""
         if self.target_unmet:
             raise UsageError(f"--target={self.settings.target}: {self.target_unmet}")
         if self.settings.target != "netns" and isinstance(self._outcome, Exception):
-            raise RigError(f"--target={self.settings.target}: the hosts could not be probed: {self._outcome}")
+            raise TestbedError(f"--target={self.settings.target}: the hosts could not be probed: {self._outcome}")
         if self.miswired:
             others = len(self.miswired) - 1
             more = f" (and {others} more: 'channover doctor --target physical' lists them)" if others else ""
-            raise RigError(f"--target={self.settings.target}: {self.miswired[0]}{more}")
+            raise TestbedError(f"--target={self.settings.target}: {self.miswired[0]}{more}")
         if self.driver_refused:
             raise UsageError(self.driver_refused)
 

@@ -35,7 +35,7 @@ class Bonds:
     ) -> Lag:
         """Make all cables between two hosts one LAG, and wait until LACP has converged on it; ``left`` is the first host.
 
-        Raises RigError where it does not converge, and UsageError where no cable lies between the two, where one of them is
+        Raises TestbedError where it does not converge, and UsageError where no cable lies between the two, where one of them is
         in a LAG already, and for a policy that the driver has not.
         """
         made = self.between(one, other, policy=policy, rate=rate)

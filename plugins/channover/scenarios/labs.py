@@ -114,7 +114,7 @@ class Switched:
 
 
 def attach(lab: Lab, lag: Lag) -> Switched:
-    """Give the hosts behind the switches an address each, all in one network. Raises RigError."""
+    """Give the hosts behind the switches an address each, all in one network. Raises TestbedError."""
     ends = {
         node.name: HostEnd(lab.hosts[node.name], IPv4Interface(f"10.92.{number // 200}.{1 + number % 200}/16"))
         for number, node in enumerate(lab.topology.hosts)
@@ -135,7 +135,7 @@ def attach(lab: Lab, lag: Lag) -> Switched:
 
 
 def each(lab: Lab, plans: dict[str, Plan]) -> None:
-    """Apply a plan to each host named, side by side. Raises RigError."""
+    """Apply a plan to each host named, side by side. Raises TestbedError."""
     with ThreadPoolExecutor(max(len(plans), 1)) as pool:
         for done in [pool.submit(lab.hosts[name].apply, plan) for name, plan in plans.items()]:
             done.result()
@@ -144,7 +144,7 @@ def each(lab: Lab, plans: dict[str, Plan]) -> None:
 def configure(lab: Lab) -> Multipath:
     """Give every host addresses, and client and server source rules and MPTCP endpoints.
 
-    Raises RigError, and UsageError where no cable lies between the two.
+    Raises TestbedError, and UsageError where no cable lies between the two.
     """
     topology = lab.topology
     cables = list(topology.between(topology.client, topology.server))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
-from channover.errors import RigError
+from channover.errors import TestbedError
 from channover.hosts.host import Host, until
 from channover.network.loop_guard import Guard, hits
 from channover.network.tunnel import Tunnel
@@ -40,12 +40,12 @@ class Guarded:
     def refused(self) -> list[Measured]:
         """How many packets of the carrier each end's guard has refused; waits for the first of each.
 
-        Raises RigError where a guard is not loaded.
+        Raises TestbedError where a guard is not loaded.
         """
         return [self._refused(host, guard) for host, guard in self.guards]
 
     def _refused(self, host: Host, guard: Guard) -> Measured:
-        with self.tunnels.record.converges(), suppress(RigError):
+        with self.tunnels.record.converges(), suppress(TestbedError):
             until(lambda: hits(host, guard).total > 0, f"the guard of {host.name} to meet the carrier", REFUSING, 0.1)
         met = hits(host, guard)
         value = self.tunnels.counted(f"packets that the guard of {host.name} refused", met.total)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 
-from channover.errors import RigError
+from channover.errors import TestbedError
 from channover.hosts.host import Host, until
 from channover.measure.activity import Waiting
 from channover.model.operations.kernel import SysctlSet
@@ -106,7 +106,7 @@ class LoopLab:
 
         Both are offered as paths, as tools do that add every address they see. Which subflows a kernel opens then hangs
         on which address it hears of first, and none opens that one always: both orders are tried in turn. A load comes
-        after it: closed behind a full queue, the loop may stay harmless. Raises RigError where the lab could not be made
+        after it: closed behind a full queue, the loop may stay harmless. Raises TestbedError where the lab could not be made
         to loop.
         """
         offers = [self.add_signal_endpoint, self.add_subflow_endpoint]
@@ -122,7 +122,7 @@ class LoopLab:
                     return
                 seen += [f"try {attempt + 1}: {one}" for one in self.signs(self.tunnel.client).findings]
         near, far = (end.address.ip for end in self.tunnel.ends)
-        raise RigError(
+        raise TestbedError(
             f"the lab could not be made to loop: no subflow from {near} to {far} was established in {INNER_TRIES} tries of "
             f"{INNER_WAIT:g} s:\n" + ("\n".join(seen) or "no sign of one")
         )
@@ -221,7 +221,7 @@ class LoopLab:
         return self.signs(client)
 
     def _wait(self, condition: Callable[[], bool], form: str, timeout: float) -> None:
-        with self.tunnels.record.converges(), suppress(RigError):  # what is there then is for the test to judge
+        with self.tunnels.record.converges(), suppress(TestbedError):  # what is there then is for the test to judge
             until(condition, f"signs of a loop: {form}", timeout, 0.05)
 
     @contextmanager

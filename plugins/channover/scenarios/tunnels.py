@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
-from channover.errors import RigError, UsageError
+from channover.errors import TestbedError, UsageError
 from channover.hosts.host import Host
 from channover.measure.activity import End
 from channover.measure.device_rate import DeviceRate
@@ -188,7 +188,7 @@ class Tunnels:
         try:
             yield
         finally:
-            with suppress(RigError):  # a host that is gone is what the test has failed of
+            with suppress(TestbedError):  # a host that is gone is what the test has failed of
                 series = samplers.stop()
                 title = f"load through {tunnel.kind}, {hosts[0].name}→{hosts[1].name}"
                 link = self.multipath.link
@@ -196,7 +196,7 @@ class Tunnels:
 
     @contextmanager
     def output(self, tunnel: Tunnel) -> Iterator[TunnelOutput]:
-        """Sample what leaves a tunnel at the server for the length of a block. Raises RigError."""
+        """Sample what leaves a tunnel at the server for the length of a block. Raises TestbedError."""
         device = tunnel.server.device
         with Sampler(tunnel.server.host, [device]) as sampler:
             yield TunnelOutput(sampler, device, self.measuring, self.record)

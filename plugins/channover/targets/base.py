@@ -24,7 +24,7 @@ class Target(Protocol):
         ...
 
     def lab(self, topology: Topology, link: Link, journal: Journal) -> AbstractContextManager[Lab]:
-        """Bring a topology up for the length of a block. Raises RigError."""
+        """Bring a topology up for the length of a block. Raises TestbedError."""
         ...
 
     def close(self) -> None:

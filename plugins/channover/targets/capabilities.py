@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from channover.errors import ChannoverError, RigError, UsageError
+from channover.errors import ChannoverError, TestbedError, UsageError
 from channover.hosts.host import Host
 from channover.model.catalogue import CATALOGUE, Behaviour
 from channover.model.operations.devices import LinkAdd
@@ -64,14 +64,14 @@ def _accepts(host: Host, operation: Operation, remedy: str) -> str | None:
     try:
         with host.applied(Plan("find out what the kernel can do", (operation,))):
             return None
-    except RigError as error:
+    except TestbedError as error:
         return f"{error}: {remedy}"
 
 
 def _mptcp(host: Host) -> str | None:
     try:
         host.read("/proc/sys/net/mptcp/enabled")
-    except RigError:
+    except TestbedError:
         return f"{host.name}'s kernel has no MPTCP: boot one built with CONFIG_MPTCP (Linux 5.6 or later)"
     return None
 
@@ -102,7 +102,7 @@ def _mptcp_iperf3(host: Host) -> str | None:
 def _sshd(host: Host) -> str | None:
     try:
         denied = host.read("/proc/self/setgroups").strip() == "deny"
-    except RigError:
+    except TestbedError:
         denied = False
     if not denied:
         return None

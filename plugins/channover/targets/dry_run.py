@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from re import Match
 from typing import TYPE_CHECKING
 
-from channover.errors import ChannoverError, RigError
+from channover.errors import ChannoverError, TestbedError
 from channover.hosts.host import Completed, Host, Journal, Nic, shown
 from channover.hosts.lab import Lab
 from channover.model.link import Link
@@ -214,7 +214,7 @@ class DryTarget:
         return None
 
     def likely(self, topology: Topology, look: Callable[[Host], str | None]) -> list[str | None]:
-        """Return what a look at each real host of a topology shows; none without real hosts. Raises RigError."""
+        """Return what a look at each real host of a topology shows; none without real hosts. Raises TestbedError."""
         real = self._real
         return [look(host) for host in real.looked_at(topology).values()] if real is not None else []
 
@@ -228,7 +228,7 @@ class DryTarget:
 
     @contextmanager
     def lab(self, topology: Topology, link: Link, journal: Journal) -> Iterator[Lab]:
-        """Give a lab of hosts that take notes. Raises RigError where real ones could not have it."""
+        """Give a lab of hosts that take notes. Raises TestbedError where real ones could not have it."""
         real = self._real
         made = self._made(topology, link, journal) if real is None else self._laid(real, topology, journal)
         with contextlib.suppress(AnswerNeeded):
@@ -251,7 +251,7 @@ class DryTarget:
 
         found = fit(topology, real.entry)
         if isinstance(found, str):
-            raise RigError(found)
+            raise TestbedError(found)
         known = real.looked_at(topology)
         clashes(known, found, topology)
         hosts: dict[str, Host] = {}
@@ -264,10 +264,10 @@ class DryTarget:
             self.said.append(f"{name}# mkdir -p {dry.folder}")
             before, devices = dry.now, [nic.device for nic in host.nics.values()]
             owner = found.nodes[name]
-            lent = real.seats.at(owner, real.entry.hosts[owner]).lent
+            lent = real.leases.at(owner, real.entry.hosts[owner]).lent
             stripping = bare(before, devices, lent, down=real.entry.allows.nics_down)
             dry.apply(stripping)
-            foreign = host.permission.foreign - {"lo"}
+            foreign = host.policy.foreign - {"lo"}
             dry.apply(gate(host, "RUN", devices, foreign) + raised(before, devices, stripping))
             hosts[name] = dry
         link = Link(found.rate) if topology.cables else Link()

@@ -13,11 +13,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from channover.errors import ChannoverError, RigError
+from channover.errors import ChannoverError, TestbedError
 from channover.hosts import privileges
 from channover.hosts.host import Journal, Nic
 from channover.hosts.lab import Lab
-from channover.hosts.netns.client import LabProcess, Nursery
+from channover.hosts.netns.client import ForkServer, LabProcess
 from channover.hosts.netns.host import NamespaceHost
 from channover.hosts.netns.protocol import ENVIRONMENT, PanelCable
 from channover.model.link import Link
@@ -60,24 +60,24 @@ class NetnsTarget:
 
     name: str = "netns"
     remarks: list[str] = field(default_factory=list)
-    _nursery: Nursery | None = field(default=None)
+    _fork_server: ForkServer | None = field(default=None)
 
     def start(self) -> None:
         """Start what labs are forked from, so that it is ready when the first lab is wanted."""
-        if self._nursery is None:
-            self._nursery = Nursery()
+        if self._fork_server is None:
+            self._fork_server = ForkServer()
 
     def close(self) -> None:
         """End it."""
-        if self._nursery is not None:
-            self._nursery.close()
-            self._nursery = None
+        if self._fork_server is not None:
+            self._fork_server.close()
+            self._fork_server = None
 
     def process(self) -> LabProcess:
-        """Fork an empty lab, for a lab or for a probe. Raises RigError."""
+        """Fork an empty lab, for a lab or for a probe. Raises TestbedError."""
         self.start()
-        assert self._nursery is not None
-        return self._nursery.lab()
+        assert self._fork_server is not None
+        return self._fork_server.lab()
 
     def unmet(self, topology: Topology) -> str | None:  # noqa: ARG002 - any topology can be had, or none
         """Say why namespaces cannot be had here, or their tools are missing, if so."""
@@ -136,7 +136,7 @@ def _build(process: LabProcess, topology: Topology, link: Link, journal: Journal
     try:
         ports = process.build([node.name for node in topology.nodes], wanted)
     except OSError as error:
-        raise RigError(f"cannot build the topology {topology.name}: {error.strerror}") from None
+        raise TestbedError(f"cannot build the topology {topology.name}: {error.strerror}") from None
     hosts = {
         node.name: NamespaceHost(
             node.name,

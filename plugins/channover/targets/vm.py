@@ -12,16 +12,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from channover.errors import ChannoverError, RigError
+from channover.errors import ChannoverError, TestbedError
 from channover.hosts.host import Journal
 from channover.hosts.lab import Lab
 from channover.hosts.vm import kernel_images as kernels
 from channover.hosts.vm import pool as machines
-from channover.hosts.vm.pool import Machine, MachineSpec, PatchCable, Rig
+from channover.hosts.vm.pool import PatchCable, Vm, VmPool, VmSpec
 from channover.model.link import Link
 from channover.model.topology import Port, Topology
 from channover.targets.inventory.schema import LabEntry
-from channover.targets.physical.lease_pool import Seats
+from channover.targets.physical.lease_pool import LeasePool
 from channover.targets.physical.placement import Fit, fit
 from channover.targets.physical.target import PhysicalTarget
 
@@ -54,8 +54,8 @@ class VmTarget:
     name: str = "vm"
     say: Callable[[str], None] = _say
     remarks: list[str] = field(default_factory=list)
-    _rig: Rig | None = None
-    _seats: Seats = field(default_factory=lambda: Seats(ttl=TTL, shared=False))
+    _vm_pool: VmPool | None = None
+    _leases: LeasePool = field(default_factory=lambda: LeasePool(ttl=TTL, shared=False))
     _proven: set[tuple[Port, Port]] = field(default_factory=set)
 
     def unmet(self, topology: Topology) -> str | None:  # noqa: ARG002 - any topology can be had, or none
@@ -63,24 +63,24 @@ class VmTarget:
         found = kernels.find(self.kernel)
         return found if isinstance(found, str) else machines.unmet()
 
-    def _started(self) -> Rig:
-        if self._rig is None:
+    def _started(self) -> VmPool:
+        if self._vm_pool is None:
             found = kernels.find(self.kernel)
             if isinstance(found, str):
-                raise RigError(found)
-            rig = Rig(found)
-            rig.__enter__()
-            self._rig = rig
-            self._seats.patience = EMULATED if rig.accelerator == "tcg" else 1.0
-        return self._rig
+                raise TestbedError(found)
+            vm_pool = VmPool(found)
+            vm_pool.__enter__()
+            self._vm_pool = vm_pool
+            self._leases.patience = EMULATED if vm_pool.accelerator == "tcg" else 1.0
+        return self._vm_pool
 
-    def _machines(self, topology: Topology, speed: int) -> dict[str, Machine]:
-        """Return a machine for each node, booting those that are missing. Raises RigError."""
-        rig = self._started()
-        for name in rig.retire(max(KEPT, len(topology.nodes))):
-            self._seats.forget(name)
-        free = sorted(rig.machines.values(), key=lambda machine: (machine.spec.nics, machine.number))
-        found: dict[str, Machine | None] = {}
+    def _machines(self, topology: Topology, speed: int) -> dict[str, Vm]:
+        """Return a machine for each node, booting those that are missing. Raises TestbedError."""
+        vm_pool = self._started()
+        for name in vm_pool.retire(max(KEPT, len(topology.nodes))):
+            self._leases.forget(name)
+        free = sorted(vm_pool.machines.values(), key=lambda machine: (machine.spec.nics, machine.number))
+        found: dict[str, Vm | None] = {}
         for node in sorted(topology.nodes, key=lambda node: len(node.nics)):
             fitting = next((machine for machine in free if machine.spec.nics >= len(node.nics)), None)
             if fitting is not None:
@@ -88,18 +88,18 @@ class VmTarget:
             found[node.name] = fitting
         missing = [node for node in topology.nodes if found[node.name] is None]
         specs = [
-            MachineSpec(f"vm{len(rig.machines) + number}", max(NICS, len(node.nics)), standard(speed))
+            VmSpec(f"vm{len(vm_pool.machines) + number}", max(NICS, len(node.nics)), standard(speed))
             for number, node in enumerate(missing, start=1)
         ]
         if specs:
-            self.say(f"booting {len(specs)} machine{'s' if len(specs) > 1 else ''} with Linux {rig.kernel.release}")
-            for node, machine in zip(missing, rig.boot(specs), strict=True):
+            self.say(f"booting {len(specs)} machine{'s' if len(specs) > 1 else ''} with Linux {vm_pool.kernel.release}")
+            for node, machine in zip(missing, vm_pool.boot(specs), strict=True):
                 found[node.name] = machine
         return {name: machine for name, machine in found.items() if machine is not None}
 
-    def _entry(self, topology: Topology, using: dict[str, Machine], rate: int) -> LabEntry:
+    def _entry(self, topology: Topology, using: dict[str, Vm], rate: int) -> LabEntry:
         """Return the inventory's lab of a topology."""
-        rig = self._started()
+        vm_pool = self._started()
         hosts = {}
         for node in topology.nodes:
             machine = using[node.name]
@@ -107,8 +107,8 @@ class VmTarget:
                 "ssh": {
                     "address": "127.0.0.1",
                     "port": str(machine.ssh_port),
-                    "key": str(rig.key),
-                    "known_hosts": str(rig.known_hosts),
+                    "key": str(vm_pool.key),
+                    "known_hosts": str(vm_pool.known_hosts),
                 },
                 "role": node.role.value,
                 "management": machine.management.device,
@@ -121,66 +121,66 @@ class VmTarget:
         return LabEntry.model_validate({"hosts": hosts, "cables": cables})
 
     @staticmethod
-    def _nic(topology: Topology, using: dict[str, Machine], port: Port) -> str:
+    def _nic(topology: Topology, using: dict[str, Vm], port: Port) -> str:
         position = topology.node(port.node).nics.index(port.nic)
         return using[port.node].nics[position].device
 
     def _patched(self, topology: Topology, found: Fit, rate: int) -> machines.Patching:
-        """Lay the cables as the hosts were chosen. Raises RigError."""
-        rig = self._started()
+        """Lay the cables as the hosts were chosen. Raises TestbedError."""
+        vm_pool = self._started()
         cables = {}
         for cable in topology.cables:
             (a, a_nic), (b, b_nic) = (
                 (port.node, int(port.nic.removeprefix("eth")) - 1) for port in (found.nics[end] for end in cable.ports)
             )
             cables[cable] = PatchCable(a, a_nic, b, b_nic, int(rate * cable.speedup))
-        return rig.patch(cables)
+        return vm_pool.patch(cables)
 
     @contextmanager
     def lab(self, topology: Topology, link: Link, journal: Journal) -> Iterator[Lab]:
-        """Bring a topology up for the length of a block. Raises RigError."""
+        """Bring a topology up for the length of a block. Raises TestbedError."""
         with journal.step("panel", f"boot and cable {topology.name}"):
             using = self._machines(topology, link.rate)
             entry = self._entry(topology, using, link.rate)
             found = fit(topology, entry)
             if isinstance(found, str):
-                raise RigError(found)
+                raise TestbedError(found)
             cabling = self._patched(topology, found, link.rate)
-        target = PhysicalTarget(entry, self._seats, "vm", cabling, prove=not self._proven)
+        target = PhysicalTarget(entry, self._leases, "vm", cabling, prove=not self._proven)
         with target.lab(topology, link, journal) as made:
             self._proven |= target.proven
             yield made
 
     def dead(self) -> list[str]:
-        """Say which machines have died, and of what: a broken rig, and no verdict on a behaviour."""
-        if self._rig is None:
+        """Say which machines have died, and of what: a broken pool, and no verdict on a behaviour."""
+        if self._vm_pool is None:
             return []
         words = []
-        for machine in self._rig.machines.values():
+        for machine in self._vm_pool.machines.values():
             if failure := machine.failure():
                 words.append(f"{failure}\nconsole of {machine.name}:\n{machine.said()[-20_000:]}")
         return words
 
     def revive(self) -> None:
-        """Boot again what has died. Raises RigError."""
-        assert self._rig is not None
-        for machine in self._rig.machines.values():
+        """Boot again what has died. Raises TestbedError."""
+        assert self._vm_pool is not None
+        for machine in self._vm_pool.machines.values():
             if not machine.alive():
                 self.say(f"{machine.name} died and is booted again")
-                self._seats.forget(machine.name)
+                self._leases.forget(machine.name)
                 machine.reboot()
-        self._rig.record_hosts()
+        self._vm_pool.record_hosts()
 
     def interrupt(self) -> None:
         """Note that Ctrl-C ends the run."""
-        self._seats.interrupted = True
+        self._leases.interrupted = True
 
     def close(self) -> None:
         """Release the machines and switch them off."""
         try:
-            self.remarks += self._seats.end()
+            self.remarks += self._leases.end()
         except ChannoverError as error:
             self.remarks.append(str(error))
-        if self._rig is not None:
-            self._rig.close()
-            self._rig = None
+        if self._vm_pool is not None:
+            self._vm_pool.close()
+            self._vm_pool = None

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
-from channover.errors import RigError
+from channover.errors import TestbedError
 from channover.verdict.expectation import (
     Expectation,
     anything_but,
@@ -66,7 +66,7 @@ class Measured:
     """A value that can be compared with an :class:`Expectation`. ``record`` is told of every comparison.
 
     A value is either known (``known``) or still being measured (``source``); ``about`` is what it was measured of. Where
-    it is ``of_rig``, what the test itself was to do, it is never a verdict on a behaviour that it is not as expected.
+    it is ``of_testbed``, what the test itself was to do, it is never a verdict on a behaviour that it is not as expected.
     """
 
     name: str
@@ -76,7 +76,7 @@ class Measured:
     record: Callable[[Reading], None] = field(default=lambda _: None, repr=False)
     explain: Callable[[], str] = field(default=lambda: "", repr=False)
     about: object = field(default=None, repr=False)
-    of_rig: bool = False
+    of_testbed: bool = False
     last: Reading | None = None
 
     @property
@@ -94,8 +94,8 @@ class Measured:
     def compare(self, expectation: Expectation) -> Reading:
         """Compare, measuring for as long as it takes, and record the comparison.
 
-        Raises RigError where the verdict would be against the behaviour and the rig was too disturbed for one, and where
-        more was read than theory allows.
+        Raises TestbedError where the verdict would be against the behaviour and the testbed was too disturbed for one,
+        and where more was read than theory allows.
         """
         source = self.source if self.known is None else None
         found = self._read(expectation)
@@ -104,7 +104,7 @@ class Measured:
         self.last = replace(found, explained=self._explained() if found.missed else ())
         self.record(self.last)
         if undecided:
-            raise RigError(undecided)
+            raise TestbedError(undecided)
         return self.last
 
     def _read(self, expectation: Expectation) -> Reading:
@@ -118,7 +118,7 @@ class Measured:
 
     def _undecided(self, source: Source | None, found: Reading) -> str:
         """Say why what was found is no verdict, or nothing."""
-        if self.of_rig and not found.held:
+        if self.of_testbed and not found.held:
             return f"{found}: INCONCLUSIVE: the lab did not do what was asked of it"
         if source is None:
             return ""
@@ -134,7 +134,7 @@ class Measured:
     def _explained(self) -> tuple[str, ...]:
         try:
             return tuple(self.explain().splitlines())
-        except RigError as error:  # a verdict stands though its host says no more
+        except TestbedError as error:  # a verdict stands though its host says no more
             return (f"not explained: {error}",)
 
     def __eq__(self, other: object) -> bool:

@@ -27,7 +27,7 @@ class Source(Protocol):
         ...
 
     def calm(self) -> list[float]:
-        """Return the samples in which nothing is known to have disturbed the rig."""
+        """Return the samples in which nothing is known to have disturbed the testbed."""
         ...
 
     def more(self) -> bool:
@@ -43,7 +43,7 @@ class Source(Protocol):
         ...
 
     def disturbed(self, settled: bool) -> str:
-        """Say what kept the rig from a verdict, settled or not, against the behaviour; or nothing."""
+        """Say what kept the testbed from a verdict, settled or not, against the behaviour; or nothing."""
         ...
 
     @property

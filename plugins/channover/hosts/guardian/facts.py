@@ -89,10 +89,10 @@ class Facts:
 
     def beneath(self, names: Collection[str]) -> frozenset[str]:
         """Return these devices with all that carries them: the members of a bond or bridge, the device below a VLAN."""
-        return carriers(names, {name: (each.master, each.below) for name, each in self.devices.items()})
+        return lower_devices(names, {name: (each.master, each.below) for name, each in self.devices.items()})
 
 
-def carriers(names: Collection[str], stacked: Mapping[str, tuple[str, str]]) -> frozenset[str]:
+def lower_devices(names: Collection[str], stacked: Mapping[str, tuple[str, str]]) -> frozenset[str]:
     """Return devices with all that carries them; ``stacked`` has each device's master and the device below it."""
     found: set[str] = set()
     rest = list(names)

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 
-from channover.errors import RigError
-from channover.hosts.change_policy import Management, Permission
+from channover.errors import TestbedError
+from channover.hosts.change_policy import ChangePolicy, Management
 from channover.hosts.guardian import inquiry
 from channover.hosts.guardian.differences import changes, parse_end
 from channover.hosts.guardian.facts import Facts
@@ -33,12 +33,12 @@ NOT_HELD = 3
 _SENT = 'exec bash -c "$(cat)" guardian "$@"'
 
 
-class Taken(RigError):
+class Taken(TestbedError):
     """Another run holds the lease of a host."""
 
 
 @dataclass
-class Seat:
+class HostLease:
     """One host of a lab, from the connection to the release."""
 
     name: str
@@ -65,12 +65,12 @@ class Seat:
     _thread: threading.Thread | None = field(default=None, repr=False)
 
     def open(self) -> Facts:
-        """Connect, and read what is to be known. Raises RigError."""
+        """Connect, and read what is to be known. Raises TestbedError."""
         if self.facts is None:
             self.link.open()
             try:
                 self.facts = self._greeted()
-            except RigError:
+            except TestbedError:
                 if self.link.alive:
                     raise
                 self.link.open()  # a host with much to do may let a connection fall that it has just taken
@@ -88,9 +88,9 @@ class Seat:
         try:
             return inquiry.parse(done[1], asked, time.time(), self._controller)
         except inquiry.Unusable as error:
-            raise RigError(f"{self.name}: {error}") from None
+            raise TestbedError(f"{self.name}: {error}") from None
         except ValueError as error:
-            raise RigError(f"{self.name}: {error}; {' '.join(done[2].split())[-300:]}") from None
+            raise TestbedError(f"{self.name}: {error}; {' '.join(done[2].split())[-300:]}") from None
 
     def _process(self, *argv: str) -> RemoteProcess:
         environment = {"PATH": PATH, "LC_ALL": "C"}
@@ -102,22 +102,22 @@ class Seat:
     ) -> tuple[int, str, str]:
         process = self._process(first, *arguments)
         process.begun(30.0)
-        with contextlib.suppress(RigError):
+        with contextlib.suppress(TestbedError):
             process.feed(input)
         process.close_input()
         code = process.wait(timeout)
         return code, process.stdout, process.stderr
 
     def guardian(self, *words: str, timeout: float = 60.0) -> tuple[int, str, str]:
-        """Run a subcommand of the guardian, sent along. Raises RigError where the connection is lost."""
+        """Run a subcommand of the guardian, sent along. Raises TestbedError where the connection is lost."""
         return self._bash("-c", _SENT, "sh", *words, input=script(), timeout=timeout, first="sh")
 
     def device(self, label: str) -> str:
-        """Return the device of a test NIC. Raises RigError where the host has none."""
+        """Return the device of a test NIC. Raises TestbedError where the host has none."""
         assert self.facts is not None
         found = self.facts.device(self.nics[label])
         if found is None:
-            raise RigError(f"{self.name}: there is no NIC {self.nics[label]} (nics.{label}): 'ip link' lists them")
+            raise TestbedError(f"{self.name}: there is no NIC {self.nics[label]} (nics.{label}): 'ip link' lists them")
         return found.device
 
     @property
@@ -130,16 +130,16 @@ class Seat:
         device = self.management if seen is None or seen.device == "lo" else seen.device
         if seen is not None and seen.device != self.management:
             networks = (*seen.networks, *networks)
-        carriers = self.facts.beneath({device, self.management} - {""}) - {device}
-        return Management(device, networks, seen.peers if seen else (), carriers)
+        lower_devices = self.facts.beneath({device, self.management} - {""}) - {device}
+        return Management(device, networks, seen.peers if seen else (), lower_devices)
 
     @property
-    def permission(self) -> Permission:
+    def policy(self) -> ChangePolicy:
         """What a plan may change here."""
         assert self.facts is not None
         nics = frozenset(self.device(label) for label in self.nics)
         foreign = frozenset(self.facts.devices) - nics
-        return Permission(
+        return ChangePolicy(
             self.name, nics, foreign, self.way, self.facts.tables, self.facts.filters, nics_down=self.nics_down
         )
 
@@ -159,7 +159,7 @@ class Seat:
     def take(self, wait: float = 0.0) -> None:
         """Take the lease; the host saves its state and guards itself from now on.
 
-        Waits for at most ``wait`` seconds while another run holds it. Raises Taken, and RigError where the host refuses.
+        Waits for at most ``wait`` seconds while another run holds it. Raises Taken, and TestbedError where the host refuses.
         """
         self.open()
         devices = [self.device(label) for label in self.nics]
@@ -170,7 +170,7 @@ class Seat:
                 break
             words = " ".join((out if code == TAKEN else error or out).split())
             if code != TAKEN:
-                raise RigError(f"{self.name}: the host cannot be taken: {words[-500:]}")
+                raise TestbedError(f"{self.name}: the host cannot be taken: {words[-500:]}")
             if time.monotonic() >= deadline:
                 raise Taken(f"{self.name} is {words}; wait for it with --lease-wait SECONDS")
             if not waited:
@@ -204,9 +204,9 @@ class Seat:
                 if self._beat.stdout != heard:
                     last, heard = time.monotonic(), self._beat.stdout
                 self._beat.feed("\n")
-            except RigError as error:
+            except TestbedError as error:
                 why = str(error)
-                with contextlib.suppress(RigError):  # tried again until the lease is over
+                with contextlib.suppress(TestbedError):  # tried again until the lease is over
                     self._start_beat()
                     heard = ""
             if time.monotonic() - last > self.ttl:
@@ -219,34 +219,34 @@ class Seat:
         self.link.give_up(reason)
 
     def check(self) -> None:
-        """Raise RigError where the lease is lost."""
+        """Raise TestbedError where the lease is lost."""
         if self.lost:
-            raise RigError(self.lost)
+            raise TestbedError(self.lost)
 
     def differences(self) -> list[str]:
-        """Return in words what differs now from the saved state. Raises RigError."""
+        """Return in words what differs now from the saved state. Raises TestbedError."""
         self.check()
         code, out, error = self.guardian("diff", self.run_id)
         if code != 0:
-            raise RigError(f"{self.name}: the state could not be compared: {error.strip()[-300:]}")
+            raise TestbedError(f"{self.name}: the state could not be compared: {error.strip()[-300:]}")
         return changes(out.splitlines())
 
     def heal(self) -> list[str]:
-        """End what a test left running and put the state back; return what had to be changed. Raises RigError."""
+        """End what a test left running and put the state back; return what had to be changed. Raises TestbedError."""
         self.check()
         code, out, error = self.guardian("heal", self.run_id)
         if code == NOT_HELD:
             self._lose(f"{self.name} has restored itself: its lease is gone ({error.strip()[-200:]})")
             self.check()
         if code not in (0, 1):
-            raise RigError(f"{self.name}: the state could not be compared: {error.strip()[-300:]}")
+            raise TestbedError(f"{self.name}: the state could not be compared: {error.strip()[-300:]}")
         found = parse_end(out)
         if found.left:
-            raise RigError(f"{self.name} could not be restored: {'; '.join(found.left)}")
+            raise TestbedError(f"{self.name} could not be restored: {'; '.join(found.left)}")
         return list(found.changed)
 
     def end(self) -> list[str]:
-        """Release the host; return what had to be put back. Raises RigError where something could not be."""
+        """Release the host; return what had to be put back. Raises TestbedError where something could not be."""
         self._stop.set()
         if not self.held:
             self.link.close()
@@ -260,7 +260,7 @@ class Seat:
             self.link.close()
         found = parse_end(out)
         if code != 0 and not self.lost:
-            raise RigError(
+            raise TestbedError(
                 f"{self.name} is not as it was: {'; '.join(found.left) or error.strip()[-300:]}; try 'channover restore'"
             )
         return list(found.changed)

@@ -15,11 +15,11 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from channover import isolated
-from channover.errors import RigError
+from channover.errors import TestbedError
 from channover.hosts.netns.protocol import ENVIRONMENT, PanelCable, receive, send
 
 
-class Nursery:
+class ForkServer:
     """The process that lab inits are forked from. One a run; started early, because it takes 0.2 s to get ready."""
 
     def __init__(self) -> None:
@@ -33,18 +33,18 @@ class Nursery:
         self._ready = False
 
     def lab(self) -> LabProcess:
-        """Fork a lab init. Raises RigError with the kernel's reason where it refuses."""
+        """Fork a lab init. Raises TestbedError with the kernel's reason where it refuses."""
         try:
             if not self._ready:
                 (verdict, value), _ = receive(self._channel)
                 if verdict == "error":
-                    raise RigError(value[2])
+                    raise TestbedError(value[2])
                 self._ready = True
             ours, theirs = socket.socketpair()
             with theirs:
                 send(self._channel, "lab", (theirs.fileno(),))
         except (EOFError, OSError) as error:
-            raise RigError(
+            raise TestbedError(
                 f"no lab can be made: the lab's parent process has ended with code {self._process.wait(5)}; "
                 "run 'channover doctor --target netns'"
             ) from error
@@ -68,14 +68,14 @@ class LabProcess:
         try:
             (verdict, value), descriptors = receive(self._channel)
         except (EOFError, ConnectionResetError) as error:
-            raise RigError("the lab's first process has ended: the lab is gone") from error
+            raise TestbedError("the lab's first process has ended: the lab is gone") from error
         if verdict == "error":
             kind, number, text = value
-            raise OSError(number, text) if number else RigError(f"{kind}: {text}")
+            raise OSError(number, text) if number else TestbedError(f"{kind}: {text}")
         return value, descriptors
 
     def call(self, name: str, *arguments: object, descriptors: tuple[int, ...] = ()) -> Any:
-        """Make a request of the lab init. Raises OSError or RigError."""
+        """Make a request of the lab init. Raises OSError or TestbedError."""
         return self._exchange(name, arguments, descriptors)[0]
 
     def _exchange(
@@ -85,7 +85,7 @@ class LabProcess:
             try:
                 send(self._channel, (name, arguments), descriptors)
             except OSError as error:
-                raise RigError("the lab's first process has ended: the lab is gone") from error
+                raise TestbedError("the lab's first process has ended: the lab is gone") from error
             return self._reply()
 
     def build(self, hosts: list[str], cables: list[PanelCable]) -> list[tuple[int, int]]:
@@ -95,11 +95,11 @@ class LabProcess:
     def start(
         self, host: str | None, argv: tuple[str, ...], environment: Mapping[str, str], streams: tuple[int, int, int]
     ) -> tuple[int, int]:
-        """Start a program with these standard streams; return its pid and pidfd. Raises RigError where it is missing."""
+        """Start a program with these standard streams; return its pid and pidfd. Raises TestbedError where it is missing."""
         try:
             pid, passed = self._exchange("spawn", (host, list(argv), dict(environment)), streams)
         except OSError as error:
-            raise RigError(
+            raise TestbedError(
                 f"{host}: cannot run '{argv[0]}': {error.strerror}; 'channover doctor' names the package"
             ) from None
         return pid, passed[0]

@@ -82,7 +82,7 @@ def _map_ids(target: int, user: int, group: int) -> bool:
     return True
 
 
-def _nursery(channel: socket.socket) -> None:
+def _fork_server(channel: socket.socket) -> None:
     signal.signal(signal.SIGUSR1, _controller_gone)
     kernel.die_with_parent(signal.SIGUSR1)
     try:
@@ -148,4 +148,4 @@ def _fork(channel: socket.socket, own: int) -> socket.socket:
 
 def main() -> None:
     """Fork labs until the controller is gone; the first argument is the descriptor of its socket."""
-    _nursery(socket.socket(fileno=int(sys.argv[1])))
+    _fork_server(socket.socket(fileno=int(sys.argv[1])))

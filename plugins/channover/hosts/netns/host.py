@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
-from channover.errors import RigError
+from channover.errors import TestbedError
 from channover.hosts.host import Completed, Journal, Nic, Process, finished, shown
 from channover.hosts.netns.client import LabProcess
 from channover.hosts.netns.process import NamespaceProcess
@@ -54,21 +54,21 @@ class NamespaceHost:
         try:
             return bytes(self.lab.call("read", self.name, path)).decode(errors="replace")
         except OSError as error:
-            raise RigError(f"{self.name}: cannot read {path}: {error.strerror}") from None
+            raise TestbedError(f"{self.name}: cannot read {path}: {error.strerror}") from None
 
     def write(self, path: str, text: str, mode: int = 0o644) -> None:
         """Write a text file."""
         try:
             self.lab.call("write", self.name, path, text.encode(), mode)
         except OSError as error:
-            raise RigError(f"{self.name}: cannot write {path}: {error.strerror}") from None
+            raise TestbedError(f"{self.name}: cannot write {path}: {error.strerror}") from None
 
     def sparse(self, path: str, size: int) -> None:
         """Make a file of ``size`` zero bytes."""
         try:
             self.lab.call("sparse", path, size)
         except OSError as error:
-            raise RigError(f"{self.name}: cannot write {path}: {error.strerror}") from None
+            raise TestbedError(f"{self.name}: cannot write {path}: {error.strerror}") from None
 
     def state(self, sysctls: tuple[str, ...] = ()) -> state.State:
         """Read the host's network state."""
@@ -77,7 +77,7 @@ class NamespaceHost:
         try:
             return state.State.parse(found.stdout, values)
         except ValueError as error:
-            raise RigError(f"{self.name}: {error}; {found.stderr.strip()}") from None
+            raise TestbedError(f"{self.name}: {error}; {found.stderr.strip()}") from None
 
     def apply(self, plan: Plan) -> Plan:
         """Apply a plan through netlink and return its inverse; where a change is refused, take back those before it."""
@@ -87,7 +87,7 @@ class NamespaceHost:
             for operation in self._performed(plan.operations):
                 done.append(operation)
         except BaseException:
-            with contextlib.suppress(RigError):  # the refusal is what there is to say
+            with contextlib.suppress(TestbedError):  # the refusal is what there is to say
                 self._undo(Plan.of(plan.purpose, done).inverse(before))
             raise
         return plan.inverse(before)
@@ -102,21 +102,21 @@ class NamespaceHost:
             self._undo(undo)
 
     def _undo(self, plan: Plan) -> None:
-        """Perform all of a plan that is not refused. Raises RigError, for the first refusal, when all has been tried."""
+        """Perform all of a plan that is not refused. Raises TestbedError, for the first refusal, when all has been tried."""
         rest, refusal = plan.operations, None
         while rest:
             done = 0
             try:
                 for _ in self._performed(rest):
                     done += 1
-            except RigError as error:
+            except TestbedError as error:
                 refusal = refusal or error
             rest = rest[done + 1 :]
         if refusal is not None:
             raise refusal
 
     def _performed(self, operations: tuple[Operation, ...]) -> Iterator[Operation]:
-        """Perform operations and yield each one when it is done. Raises RigError for one that is refused."""
+        """Perform operations and yield each one when it is done. Raises TestbedError for one that is refused."""
         for loads, some in groupby(operations, lambda one: isinstance(one, TableAdd | TableDelete)):
             group = tuple(some)
             yield from self._loaded(group) if loads else self._netlink(group)
@@ -132,7 +132,7 @@ class NamespaceHost:
                     done = self.run(*words, check=False, quiet=True)
                 if done.returncode != 0:
                     reason = " ".join(done.stderr.split())[:600]
-                    raise RigError(f"{self.name}: '{shown(done.argv)}' of table {operation.name}: {reason}")
+                    raise TestbedError(f"{self.name}: '{shown(done.argv)}' of table {operation.name}: {reason}")
             yield operation
 
     def _netlink(self, operations: tuple[Operation, ...]) -> Iterator[Operation]:
@@ -141,7 +141,7 @@ class NamespaceHost:
         for position, operation in enumerate(operations):
             with self.journal.step(self.name, operation.command):
                 if refused and refused[0] == position:
-                    raise RigError(f"{self.name}: the kernel refused '{operation.command}': {refused[1]}")
+                    raise TestbedError(f"{self.name}: the kernel refused '{operation.command}': {refused[1]}")
             yield operation
 
     def offloads(self, device: str, features: tuple[str, ...], on: bool) -> None:
@@ -151,4 +151,4 @@ class NamespaceHost:
             try:
                 self.lab.call("offloads", self.name, device, features, on)
             except OSError as error:
-                raise RigError(f"{self.name}: offloads of {device}: {error.strerror}") from None
+                raise TestbedError(f"{self.name}: offloads of {device}: {error.strerror}") from None

@@ -17,7 +17,7 @@ from channover.model.operations.operation import Operation
 
 
 @dataclass
-class Lab:
+class NamespaceLab:
     """What a lab init owns. Each public method is a request that the controller may make."""
 
     machine: int

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Mapping
 from re import Match
 
-from channover.errors import RigError
+from channover.errors import TestbedError
 from channover.hosts.host import shown
 from channover.hosts.netns.client import LabProcess
 from channover.hosts.streams import Output
@@ -115,16 +115,16 @@ class NamespaceProcess:
         return self._status
 
     def wait(self, timeout: float) -> int:
-        """Wait for its end and return its exit code. Raises RigError after ``timeout``."""
+        """Wait for its end and return its exit code. Raises TestbedError after ``timeout``."""
         if self._status is None and not select.select([self._pidfd], [], [], timeout)[0]:
-            raise RigError(f"{self._host}: '{shown(self.argv)}' did not end within {timeout:g} s")
+            raise TestbedError(f"{self._host}: '{shown(self.argv)}' did not end within {timeout:g} s")
         status = self.poll()
         self._drain()
         assert status is not None
         return status
 
     def wait_for(self, pattern: str, timeout: float) -> Match[str]:
-        """Wait until its output matches. Raises RigError when it ends first, or after ``timeout``."""
+        """Wait until its output matches. Raises TestbedError when it ends first, or after ``timeout``."""
         return self._output.wait_for(pattern, timeout, self._ended)
 
     def _ended(self) -> int | None:
@@ -141,6 +141,6 @@ class NamespaceProcess:
         self.signal(signal.SIGTERM)
         try:
             return self.wait(timeout)
-        except RigError:
+        except TestbedError:
             self._lab.call("kill", self.pid, signal.SIGKILL, True)
             return self.wait(timeout)

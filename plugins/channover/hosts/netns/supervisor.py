@@ -1,9 +1,9 @@
 """The first process of a lab: it owns every namespace of the lab, so that the kernel ends the lab when it ends.
 
-The nursery (:mod:`channover.hosts.netns.fork_server`) forks a *lab init* for each lab. A lab init is process 1 of a PID
+The fork server (:mod:`channover.hosts.netns.fork_server`) forks a *lab init* for each lab. A lab init is process 1 of a PID
 namespace, and has a mount and a network namespace of its own; hosts are further network namespaces that only its
 descriptors (and the processes in them) keep alive. It ends when the controller's end of its socket closes, which the
-kernel sees to, and it is killed when the nursery ends (``PR_SET_PDEATHSIG``), which waits no more than its ``GRACE``
+kernel sees to, and it is killed when the fork server ends (``PR_SET_PDEATHSIG``), which waits no more than its ``GRACE``
 for its labs once the controller is gone. With it the kernel kills every process of the PID namespace, and frees the
 namespaces, the interfaces in them and the tmpfs on ``/run`` (``pid_namespaces(7)``). The controller does nothing.
 
@@ -21,7 +21,7 @@ import socket
 
 from channover import syscalls as kernel
 from channover.hosts.netns import netlink
-from channover.hosts.netns.namespace_lab import Lab
+from channover.hosts.netns.namespace_lab import NamespaceLab
 from channover.hosts.netns.protocol import described, receive, send
 
 PRIORITY = -10
@@ -54,7 +54,7 @@ def _silence() -> None:
             file.write("1")
 
 
-def _made() -> Lab:
+def _made() -> NamespaceLab:
     """Turn this process into a lab without hosts. Raises OSError where the kernel refuses."""
     machine = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS)
@@ -62,24 +62,24 @@ def _made() -> Lab:
     kernel.prefer(PRIORITY, SLICE)  # a lab is an instrument, and goes before what else runs here
     _silence()
     panel = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    lab = Lab(machine, panel, netlink.Netlink(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    lab = NamespaceLab(machine, panel, netlink.Netlink(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
     signal.signal(signal.SIGCHLD, lambda *_: lab.collect())
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
     return lab
 
 
-def lab_init(nursery: socket.socket) -> None:
+def lab_init(fork_server: socket.socket) -> None:
     """Make a lab of namespaces, wait until a test wants one (its controller's socket is handed over then), and serve it."""
     kernel.die_with_parent()
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     try:
-        made: Lab | BaseException = _made()
+        made: NamespaceLab | BaseException = _made()
     except BaseException as error:
         made = error
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
-        _, descriptors = receive(nursery)
-        nursery.close()
+        _, descriptors = receive(fork_server)
+        fork_server.close()
         channel = socket.socket(fileno=descriptors[0])
         if isinstance(made, BaseException):
             send(channel, ("error", described(made)))
@@ -87,11 +87,11 @@ def lab_init(nursery: socket.socket) -> None:
         send(channel, ("ok", os.getpid()))
         while True:
             _serve(made, channel)
-    if isinstance(made, Lab):
+    if isinstance(made, NamespaceLab):
         made.end()
 
 
-def _serve(lab: Lab, channel: socket.socket) -> None:
+def _serve(lab: NamespaceLab, channel: socket.socket) -> None:
     (name, arguments), descriptors = receive(channel)
     passed: tuple[int, ...] = ()
     try:

@@ -18,7 +18,7 @@ from pathlib import Path
 import paramiko
 from fabric import Config, Connection
 
-from channover.errors import RigError
+from channover.errors import TestbedError
 from channover.hosts.ssh.keys import KeyFault, Keys
 from channover.hosts.ssh.known_hosts import Known, known
 from channover.hosts.ssh.wire import Wire
@@ -79,14 +79,14 @@ class _Vouched(paramiko.MissingHostKeyPolicy):  # type: ignore[misc]
         file = login.known_hosts or "~/.ssh/known_hosts"
         shown = f"{key.get_name()} {fingerprint(key.asbytes())}"
         if key.asbytes() in known.revoked:
-            raise RigError(
+            raise TestbedError(
                 f"{self._who}: the host key of {hostname} is revoked in {file} ({shown}): whoever has it is not to be "
                 "trusted; give the host a new key (ssh-keygen -A), then trust that"
             )
         for kind, expected in known.keys:
             if kind == key.get_name():
                 option = f" -f {login.known_hosts}" if login.known_hosts else ""
-                raise RigError(
+                raise TestbedError(
                     f"{self._who}: the host key of {login.address} port {login.port} has changed: it is "
                     f"{fingerprint(key.asbytes())}, and known is {fingerprint(expected)}. Somebody may stand between. If the "
                     f"host was set up anew: ssh-keygen -R '{login.name_of_key}'{option}, then trust its new key"
@@ -98,7 +98,7 @@ class _Vouched(paramiko.MissingHostKeyPolicy):  # type: ignore[misc]
         vouched = (
             f"; a certificate authority in {file} vouches for it, which is not read here" if known.authority else ""
         )
-        raise RigError(
+        raise TestbedError(
             f"{self._who}: the host key of {hostname} is unknown ({shown}){vouched}; compare it on the "
             f"host's console (ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub), then trust it: {scan} >> {file}"
         )
@@ -124,15 +124,15 @@ class SshLink:
         return transport is not None and bool(transport.is_active())
 
     def open(self) -> None:
-        """Connect where there is no connection. Raises RigError."""
+        """Connect where there is no connection. Raises TestbedError."""
         if self.given_up:
-            raise RigError(self.given_up)
+            raise TestbedError(self.given_up)
         with self._lock:
             if not self.alive:
                 self.close()
                 try:
                     self._connection = self._connected()
-                except RigError:
+                except TestbedError:
                     self.close()  # the jump host may have let us in
                     raise
 
@@ -151,7 +151,7 @@ class SshLink:
         try:
             keys = Keys(login.user, login.key)
         except KeyFault as fault:
-            raise RigError(f"{who}: {fault}; see ssh.key in the inventory") from None
+            raise TestbedError(f"{who}: {fault}; see ssh.key in the inventory") from None
         connection = self._made(who, login, keys)
         by = ""
         if login.jump:
@@ -165,35 +165,37 @@ class SshLink:
             with contextlib.suppress(OSError, AttributeError):  # a channel through a jump host is no socket
                 transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(DEAD_AFTER * 1000))
             return connection
-        except RigError:
+        except TestbedError:
             connection.client.close()
             raise
         except paramiko.AuthenticationException:
             connection.client.close()
             if keys.own.agents:
-                raise RigError(
+                raise TestbedError(
                     f"{who}: {where} cannot be logged in to: the key {login.key} {keys.own.agents}, and the SSH agent has no "
                     f"key that {login.user} may use there: ssh-add {login.key}, or leave ssh.key out; or see {access}"
                 ) from None
             if not keys.tried:
-                raise RigError(
+                raise TestbedError(
                     f"{who}: there is no key to log in to {where} with, neither an SSH agent's nor in ~/.ssh: ssh-add one, "
                     f"make one (ssh-keygen -t ed25519) and ssh-copy-id it, or see {access}"
                 ) from None
             key = f"the key {login.key}" if login.key else "every key of the agent and of ~/.ssh"
             copy = f"ssh-copy-id -o ProxyJump={by}" if by else "ssh-copy-id"
-            raise RigError(f"{who}: {login.user}@{where} refuses {key}: {copy}, or see {access}") from None
+            raise TestbedError(f"{who}: {login.user}@{where} refuses {key}: {copy}, or see {access}") from None
         except (paramiko.SSHException, OSError, EOFError) as error:
             wire = connection.client.get_transport()
             connection.client.close()
             words, remedy = _unreached(error, wire, place, access)
-            raise RigError(f"{who}: cannot reach {where}{by and f' through {by}'}: {words}; {remedy}") from None
+            raise TestbedError(f"{who}: cannot reach {where}{by and f' through {by}'}: {words}; {remedy}") from None
 
     def _made(self, who: str, login: Login, keys: Keys) -> Connection:
         try:
             trusted = known(login.address, login.port, login.known_hosts)
         except OSError as error:
-            raise RigError(f"{who}: cannot read {login.known_hosts}: {error.strerror}; see ssh.known_hosts") from None
+            raise TestbedError(
+                f"{who}: cannot read {login.known_hosts}: {error.strerror}; see ssh.known_hosts"
+            ) from None
         options: dict[str, object] = {
             "auth_strategy": keys,
             "transport_factory": partial(Wire, kinds=trusted.kinds),
@@ -216,7 +218,7 @@ class SshLink:
         return connection
 
     def channel(self, command: str) -> paramiko.Channel:
-        """Start a shell command on a channel of its own. Raises RigError where the connection is gone."""
+        """Start a shell command on a channel of its own. Raises TestbedError where the connection is gone."""
         self.open()
         assert self._connection is not None
         transport = self._connection.transport
@@ -226,11 +228,13 @@ class SshLink:
             channel.exec_command(command)
             return channel
         except paramiko.ChannelException as error:
-            raise RigError(
+            raise TestbedError(
                 f"{self.host}: sshd opens no further session ({error}): raise MaxSessions in its sshd_config"
             ) from None
         except (paramiko.SSHException, OSError, EOFError, AssertionError) as error:
-            raise RigError(f"{self.host}: the SSH connection is lost: {str(error) or type(error).__name__}") from None
+            raise TestbedError(
+                f"{self.host}: the SSH connection is lost: {str(error) or type(error).__name__}"
+            ) from None
 
     def give_up(self, reason: str) -> None:
         """Close the connection for good: what waits for the host fails at once, and so does all that is asked later."""

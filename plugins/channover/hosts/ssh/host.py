@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from channover.errors import NotAllowed, RigError, UsageError
-from channover.hosts.change_policy import Permission
+from channover.errors import NotAllowed, TestbedError, UsageError
+from channover.hosts.change_policy import ChangePolicy
 from channover.hosts.host import Completed, Journal, Nic, Process, finished, shown
 from channover.hosts.ssh.connection import SshLink
 from channover.hosts.ssh.process import RemoteProcess
@@ -41,7 +41,7 @@ class RemoteHost:
     link: SshLink
     run_id: str
     home: str
-    permission: Permission
+    policy: ChangePolicy
     journal: Journal
     lease: str = ""
     """A file that is there while the run holds the host: without it nothing is started. Empty: nobody needs to hold it."""
@@ -109,20 +109,20 @@ class RemoteHost:
         """Return a text file's content."""
         done = self._script('cat -- "$1"', path)
         if done.returncode != 0:
-            raise RigError(f"{self.name}: cannot read {path}: {done.stderr.strip()}")
+            raise TestbedError(f"{self.name}: cannot read {path}: {done.stderr.strip()}")
         return done.stdout
 
     def write(self, path: str, text: str, mode: int = 0o644) -> None:
         """Write a text file."""
         done = self._script('umask 077; cat > "$1" && chmod "$2" "$1"', path, f"{mode:o}", input=text)
         if done.returncode != 0:
-            raise RigError(f"{self.name}: cannot write {path}: {done.stderr.strip()}")
+            raise TestbedError(f"{self.name}: cannot write {path}: {done.stderr.strip()}")
 
     def sparse(self, path: str, size: int) -> None:
         """Make a file of ``size`` zero bytes."""
         done = self._script('truncate -s "$2" -- "$1"', path, str(size))
         if done.returncode != 0:
-            raise RigError(f"{self.name}: cannot write {path}: {done.stderr.strip()}")
+            raise TestbedError(f"{self.name}: cannot write {path}: {done.stderr.strip()}")
 
     def state(self, sysctls: tuple[str, ...] = ()) -> State:
         """Read the host's network state."""
@@ -134,14 +134,14 @@ class RemoteHost:
         try:
             return State.parse(answer, {key: value for key, value in values.items() if value})
         except ValueError as error:
-            raise RigError(f"{self.name}: {error}; {done.stderr.strip()[-300:]}") from None
+            raise TestbedError(f"{self.name}: {error}; {done.stderr.strip()[-300:]}") from None
 
     def apply(self, plan: Plan) -> Plan:
         """Apply a plan in one round trip and return its inverse; where a change is refused, take back those before it."""
         if plan not in self.undos:  # what undoes a change leads to what the owner had
-            if reason := self.permission.refusal(plan.operations):
+            if reason := self.policy.refusal(plan.operations):
                 raise UsageError(reason)
-            if reason := self.permission.forbidden(plan.operations):
+            if reason := self.policy.forbidden(plan.operations):
                 raise NotAllowed(reason)
         keys = plan.sysctl_keys
         done = self._script(_question(keys) + _commands(plan.operations), input=states.QUERY)
@@ -158,11 +158,11 @@ class RemoteHost:
                 self.undos.append(undo)
             return undo
         position, perhaps = refused
-        with contextlib.suppress(RigError):  # the refusal is what there is to say
+        with contextlib.suppress(TestbedError):  # the refusal is what there is to say
             self._undo(Plan(plan.purpose, plan.operations[:perhaps]).inverse(before))
         words = " ".join(line for line in done.stderr.splitlines() if not line.startswith("Command failed"))
         command = plan.operations[position].command if position < len(plan.operations) else plan.purpose
-        raise RigError(f"{self.name}: the host refused '{command}': {words.strip()[-600:]}")
+        raise TestbedError(f"{self.name}: the host refused '{command}': {words.strip()[-600:]}")
 
     @contextlib.contextmanager
     def applied(self, plan: Plan) -> Iterator[None]:
@@ -182,18 +182,18 @@ class RemoteHost:
             self.undos.remove(undo)
 
     def unwind(self) -> None:
-        """Undo every plan that still stands, the last one first. Raises RigError, when all have been tried."""
-        refusal: RigError | None = None
+        """Undo every plan that still stands, the last one first. Raises TestbedError, when all have been tried."""
+        refusal: TestbedError | None = None
         while self.undos:
             try:
                 self._undo(self.undos.pop())
-            except RigError as error:
+            except TestbedError as error:
                 refusal = refusal or error
         if refusal is not None:
             raise refusal
 
     def _undo(self, plan: Plan) -> None:
-        """Perform all of a plan that is not refused. Raises RigError, for the first refusal, when all has been tried."""
+        """Perform all of a plan that is not refused. Raises TestbedError, for the first refusal, when all has been tried."""
         if not plan.operations:
             return
         words = "\n".join(f"{self._unless_gone(operation)}{{ {operation.command}\n}} || failed=1" for operation in plan)
@@ -202,18 +202,18 @@ class RemoteHost:
             with self.journal.step(self.name, operation.command):
                 pass
         if done.returncode != 0:
-            raise RigError(f"{self.name}: {plan.purpose}: {' '.join(done.stderr.split())[:600]}")
+            raise TestbedError(f"{self.name}: {plan.purpose}: {' '.join(done.stderr.split())[:600]}")
 
     def _unless_gone(self, operation: Operation) -> str:
         """Return what makes a shell pass over a change of a device of the run's own that has ended with its holder."""
         device = getattr(operation, "device", None)
-        if not device or device in self.permission.nics:
+        if not device or device in self.policy.nics:
             return ""
         return f"[ ! -e {shlex.quote(f'/proc/sys/net/ipv4/conf/{device}')} ] || "
 
     def offloads(self, device: str, features: tuple[str, ...], on: bool) -> None:
         """Switch a device's offloads. One that is fixed by the driver stays as it is."""
-        if device not in self.permission.nics and (reason := self.permission.refused_device(device)):
+        if device not in self.policy.nics and (reason := self.policy.refused_device(device)):
             raise UsageError(f"{self.name}: refused to change the offloads of {device}: {reason}")
         words = [word for feature in features for word in (feature, "on" if on else "off")]
         self.run("ethtool", "-K", device, *words)

@@ -11,7 +11,7 @@ from re import Match
 
 import paramiko
 
-from channover.errors import RigError
+from channover.errors import TestbedError
 from channover.hosts.host import shown
 from channover.hosts.ssh.connection import SshLink
 from channover.hosts.ssh.shell import PACKAGES, PATH, Beginning, command_line, new_mark, refused
@@ -77,26 +77,26 @@ class RemoteProcess:
         return textwrap.shorten(shown(self.argv), 60, placeholder=" …")
 
     def begun(self, timeout: float) -> None:
-        """Wait until it runs. Raises RigError where it is missing, or sudo or the connection refuses."""
+        """Wait until it runs. Raises TestbedError where it is missing, or sudo or the connection refuses."""
         timeout *= self._patience
         if not self._started.wait(timeout):
-            raise RigError(
+            raise TestbedError(
                 f"{self._host}: '{self._what}' did not start within {timeout:g} s: the login shell may wait in one of its "
                 f"start-up files there (~/.bashrc); see that 'ssh {self._address} true' ends at once"
             )
         word = self._begins[1].word
         if word == "lost":
-            raise RigError(
+            raise TestbedError(
                 f"{self._host}: '{shown(self.argv)}' was not started: the host has restored itself, since the run lost it"
             )
         if word == "missing":
             program = self.argv[0]
-            raise RigError(
+            raise TestbedError(
                 f"{self._host}: cannot run '{program}': there is none; "
                 + (f"install {PACKAGES[program]}" if program in PACKAGES else "'channover doctor' names the package")
             )
         if word == "nosudo":
-            raise RigError(
+            raise TestbedError(
                 f"{self._host}: '{self._what}' did not start: there is no sudo; install sudo, or log in as root"
             )
         if not word:
@@ -105,7 +105,7 @@ class RemoteProcess:
             code = self._channel.recv_exit_status() if self._channel.exit_status_ready() else None
             said = (self._begins[2].before or self._begins[1].before).decode(errors="replace")
             why = refused(self._user, self._begins[2].asked, said, code)
-            raise RigError(f"{self._host}: '{self._what}' did not start: {why}")
+            raise TestbedError(f"{self._host}: '{self._what}' did not start: {why}")
 
     @property
     def pid(self) -> int:
@@ -128,11 +128,11 @@ class RemoteProcess:
         return self.stdout.split("\n")[:-1]
 
     def feed(self, text: str) -> None:
-        """Write to its standard input. Raises RigError where it or the connection is gone."""
+        """Write to its standard input. Raises TestbedError where it or the connection is gone."""
         try:
             self._channel.sendall(text.encode())
         except OSError as error:
-            raise RigError(f"{self._host}: '{shown(self.argv)}' takes no more input: {error}") from None
+            raise TestbedError(f"{self._host}: '{shown(self.argv)}' takes no more input: {error}") from None
 
     def close_input(self) -> None:
         """Close its standard input."""
@@ -140,19 +140,19 @@ class RemoteProcess:
             self._channel.shutdown_write()
 
     def poll(self) -> int | None:
-        """Return its exit code (negative: the signal that ended it), or None while it runs. Raises RigError if lost."""
+        """Return its exit code (negative: the signal that ended it), or None while it runs. Raises TestbedError if lost."""
         if self._status is None and self._channel.exit_status_ready():
             code = self._channel.recv_exit_status()
             if code == _LOST:
-                raise RigError(f"{self._host}: the SSH connection was lost while '{shown(self.argv)}' ran")
+                raise TestbedError(f"{self._host}: the SSH connection was lost while '{shown(self.argv)}' ran")
             self._status = 128 - code if 128 < code <= 192 else code
         return self._status
 
     def wait(self, timeout: float) -> int:
-        """Wait for its end and return its exit code. Raises RigError after ``timeout``."""
+        """Wait for its end and return its exit code. Raises TestbedError after ``timeout``."""
         timeout *= self._patience
         if self._status is None and not self._channel.status_event.wait(timeout):
-            raise RigError(f"{self._host}: '{shown(self.argv)}' did not end within {timeout:g} s")
+            raise TestbedError(f"{self._host}: '{shown(self.argv)}' did not end within {timeout:g} s")
         status = self.poll()
         for thread in self._threads:  # a child of its own may keep the stream open: what is there is enough
             thread.join(1.0)
@@ -161,7 +161,7 @@ class RemoteProcess:
         return status
 
     def wait_for(self, pattern: str, timeout: float) -> Match[str]:
-        """Wait until its output matches. Raises RigError when it ends first, or after ``timeout``."""
+        """Wait until its output matches. Raises TestbedError when it ends first, or after ``timeout``."""
         return self._output.wait_for(pattern, timeout * self._patience, self._ended)
 
     def _ended(self) -> int | None:
@@ -178,13 +178,13 @@ class RemoteProcess:
         self.signal(signal.SIGTERM)
         try:
             return self.wait(timeout)
-        except RigError:
+        except TestbedError:
             self.signal(signal.SIGKILL)
             return self.wait(timeout)
 
 
 def connection_of(link: SshLink) -> str:
-    """Return SSH_CONNECTION as the host's sshd set it: address and port of the client, of the server. Raises RigError."""
+    """Return SSH_CONNECTION as the host's sshd set it: address and port of the client, of the server. Raises TestbedError."""
     words = ("sh", "-c", 'echo "$SSH_CONNECTION"')
     process = RemoteProcess(link, words, {"PATH": PATH}, lambda *_: None, passed=("SSH_CONNECTION",))
     process.begun(30.0)

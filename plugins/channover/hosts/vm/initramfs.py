@@ -28,7 +28,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from channover import isolated, ownership
-from channover.errors import RigError
+from channover.errors import TestbedError
 from channover.hosts.vm.kernel_images import OWN_CACHE, Kernel, cache
 
 GUEST = Path(__file__).with_name("guest.sh")
@@ -70,7 +70,7 @@ def unmet() -> str | None:
 
 
 def boot_files(kernel: Kernel) -> BootFiles:
-    """Return a kernel's boot files, made if they are not in the cache. Raises RigError."""
+    """Return a kernel's boot files, made if they are not in the cache. Raises TestbedError."""
     tool = busybox()
     assert tool is not None
     parts = [version("virtme-ng")]
@@ -127,7 +127,7 @@ def _initramfs(kernel: Kernel, tool: Path, path: Path) -> None:
         )
     if done.returncode != 0 or not path.exists():
         said = " ".join((done.stderr or done.stdout).split())[-300:]
-        raise RigError(f"virtme-ng made no initramfs for {kernel.image}: {said}")
+        raise TestbedError(f"virtme-ng made no initramfs for {kernel.image}: {said}")
 
 
 def uncompressed(image: bytes) -> bytes | None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from channover import ownership
-from channover.errors import RigError
+from channover.errors import TestbedError
 
 SUITES = {"6.1": ("bookworm-security", "bookworm"), "6.12": ("bookworm-backports", "trixie")}
 """Debian's suites that have each version, in the order in which they are asked."""
@@ -81,10 +81,10 @@ def find(name: str) -> Kernel | str:
 
 
 def renewed(kernel: Kernel) -> Kernel:
-    """Return a kernel as the cache has it now. Raises RigError where it is gone."""
+    """Return a kernel as the cache has it now. Raises TestbedError where it is gone."""
     found = find(kernel.name) if kernel.name in SUITES else kernel
     if isinstance(found, str):
-        raise RigError(found)
+        raise TestbedError(found)
     return found
 
 

@@ -1,9 +1,9 @@
 """Micro-VMs side by side: machines with a kernel of their own over this machine's root file system, joined by a patch panel.
 
-The rig is a lab (:mod:`channover.hosts.netns.supervisor`): its emulators are processes of the lab's PID namespace, so that they
-die with the controller however it ends; its files lie on the lab's tmpfs, which the kernel frees with the lab, and the
-controller reaches them by a descriptor, ``/proc/PID/fd/N``. Nothing is left on a disk. A guest sees the root read-only,
-and writes into its own memory.
+The pool is a lab (:mod:`channover.hosts.netns.supervisor`): its emulators are processes of the lab's PID namespace, so
+that they die with the controller however it ends; its files lie on the lab's tmpfs, which the kernel frees with the
+lab, and the controller reaches them by a descriptor, ``/proc/PID/fd/N``. Nothing is left on a disk. A guest sees the
+root read-only, and writes into its own memory.
 
 A test NIC is a tap in the panel. A cable is a crossover of two taps with a shaper each way, as between namespaces; emulated
 NICs have no offloads, so that each frame is counted by itself. Management is user networking of the emulator, cut off from
@@ -24,18 +24,18 @@ from pathlib import Path
 from types import TracebackType
 
 from channover import isolated
-from channover.errors import ChannoverError, RigError
+from channover.errors import ChannoverError, TestbedError
 from channover.hosts import privileges
-from channover.hosts.netns.client import LabProcess, Nursery
+from channover.hosts.netns.client import ForkServer, LabProcess
 from channover.hosts.netns.protocol import ENVIRONMENT
 from channover.hosts.vm import accelerators
 from channover.hosts.vm import initramfs as bootfiles
 from channover.hosts.vm.initramfs import BootFiles
 from channover.hosts.vm.kernel_images import Kernel, in_use, renewed
-from channover.hosts.vm.vm import QEMU, Frame, Machine, MachineSpec
+from channover.hosts.vm.vm import QEMU, Vm, VmContext, VmSpec
 from channover.model.topology import Cable
 
-__all__ = ["Machine", "MachineSpec", "PatchCable", "Patching", "Rig", "unmet"]
+__all__ = ["PatchCable", "Patching", "Vm", "VmPool", "VmSpec", "unmet"]
 
 BOOT = 60.0
 """How long (seconds) a machine may take to boot; with several, a third of it more for each one beyond the processors."""
@@ -78,42 +78,42 @@ def unmet() -> str | None:
 class Patching:
     """Cables between micro-VMs as they lie (:class:`channover.hosts.lab.Cabling`), by their names in a topology."""
 
-    rig: Rig
+    vm_pool: VmPool
     cables: Mapping[Cable, PatchCable]
 
     def cut(self, cable: Cable) -> None:
-        """Pull a cable: both ends lose their carrier. Raises RigError."""
+        """Pull a cable: both ends lose their carrier. Raises TestbedError."""
         self._set(cable, up=False)
 
     def restore(self, cable: Cable) -> None:
-        """Plug it in again. Raises RigError."""
+        """Plug it in again. Raises TestbedError."""
         self._set(cable, up=True)
 
     def _set(self, cable: Cable, up: bool) -> None:
         for name, nic in self.cables[cable].ends:
-            machine = self.rig.machines[name]
+            machine = self.vm_pool.machines[name]
             if up:
-                self.rig.lab.call("port", machine.ports[nic], True)
+                self.vm_pool.lab.call("port", machine.ports[nic], True)
             machine.link(nic, up)
             if not up:
-                self.rig.lab.call("port", machine.ports[nic], False)
+                self.vm_pool.lab.call("port", machine.ports[nic], False)
 
 
 @dataclass
-class Rig:
+class VmPool:
     """Micro-VMs of one kernel, for the length of a block. ``accelerator`` is kvm, tcg, or None: find out.
 
     ``key`` is the client's private key, ``known_hosts`` what its SSH client should know: both are files that are gone
-    with the rig. Log in as root on 127.0.0.1 at a machine's ``ssh_port``.
+    with the pool. Log in as root on 127.0.0.1 at a machine's ``ssh_port``.
     """
 
     kernel: Kernel
     accelerator: str | None = None
-    machines: dict[str, Machine] = field(default_factory=dict)
-    _nursery: Nursery | None = None
+    machines: dict[str, Vm] = field(default_factory=dict)
+    _fork_server: ForkServer | None = None
     _lab: LabProcess | None = None
     _folder: int = -1
-    _frame: Frame | None = None
+    _frame: VmContext | None = None
     _host_keys: dict[str, bytes] = field(default_factory=dict)
     _files: BootFiles | None = None
     _held: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
@@ -139,25 +139,25 @@ class Rig:
         """The machines' host keys, as ``ssh -o UserKnownHostsFile`` reads them."""
         return self.folder / "known_hosts"
 
-    def __enter__(self) -> Rig:
-        """Make ready, without a machine yet. Raises RigError."""
+    def __enter__(self) -> VmPool:
+        """Make ready, without a machine yet. Raises TestbedError."""
         if reason := unmet():
-            raise RigError(reason)
+            raise TestbedError(reason)
         try:
             self._held.enter_context(in_use(self.kernel))
             self.kernel = renewed(self.kernel)
-            self._nursery = Nursery()
-            self._lab = self._nursery.lab()
+            self._fork_server = ForkServer()
+            self._lab = self._fork_server.lab()
             self._folder = self._lab.folder("/run/rig")
             self._keygen("client")
             self.known_hosts.touch(0o600)
             self._files = files = bootfiles.boot_files(self.kernel)
             if self.accelerator is None:
                 self.accelerator = accelerators.remembered(self.kernel.release) or self._trial()
-            self._frame = Frame(self._lab, "/run/rig", self.folder, files.kernel, self.accelerator)
+            self._frame = VmContext(self._lab, "/run/rig", self.folder, files.kernel, self.accelerator)
         except OSError as error:
             self.close()
-            raise RigError(f"cannot make a rig of micro-VMs: {error}") from None
+            raise TestbedError(f"cannot make a pool of micro-VMs: {error}") from None
         except BaseException:
             self.close()
             raise
@@ -175,31 +175,29 @@ class Rig:
         if self._lab is not None:
             self._lab.close()
             self._lab = None
-        if self._nursery is not None:
-            self._nursery.close()
-            self._nursery = None
+        if self._fork_server is not None:
+            self._fork_server.close()
+            self._fork_server = None
         if self._folder >= 0:
             os.close(self._folder)
             self._folder = -1
         self._held.close()
 
     def boot(
-        self, specs: Sequence[MachineSpec], progress: Progress = lambda _: None, timeout: float | None = None
-    ) -> list[Machine]:
-        """Boot machines side by side and wait until their sshds answer. Raises RigError with what a console said last.
+        self, specs: Sequence[VmSpec], progress: Progress = lambda _: None, timeout: float | None = None
+    ) -> list[Vm]:
+        """Boot machines side by side and wait until their sshds answer. Raises TestbedError with what a console said last.
 
-        A machine that did not boot stays in the rig, to be looked at or rebooted.
+        A machine that did not boot stays in the pool, to be looked at or rebooted.
         ``timeout`` (seconds) is for all of them together; without it, see ``BOOT``.
         """
         assert self._frame is not None
         return self._boot(self._frame, specs, progress, timeout)
 
-    def _boot(
-        self, frame: Frame, specs: Sequence[MachineSpec], progress: Progress, timeout: float | None
-    ) -> list[Machine]:
+    def _boot(self, frame: VmContext, specs: Sequence[VmSpec], progress: Progress, timeout: float | None) -> list[Vm]:
         for spec in specs:
             if spec.name in self.machines:
-                raise RigError(f"there is a machine {spec.name} already")
+                raise TestbedError(f"there is a machine {spec.name} already")
         for spec in specs:
             self._keygen(f"{spec.name}.key")
             self._host_keys[spec.name] = (self.folder / f"{spec.name}.key").read_bytes()
@@ -213,12 +211,12 @@ class Rig:
         deadline = started + (timeout if timeout is not None else BOOT + extra * BOOT / 3)
         made = []
         for spec in specs:
-            machine = Machine(spec, len(self.machines) + 1, frame, self.lab.call("tap", spec.nics))
+            machine = Vm(spec, len(self.machines) + 1, frame, self.lab.call("tap", spec.nics))
             self.machines[spec.name] = machine
             made.append(machine)
         progress(f"booting {len(made)} machines with Linux {self.kernel.release} ({frame.accelerator})")
 
-        def up(machine: Machine) -> None:
+        def up(machine: Vm) -> None:
             machine.start()
             machine.wait(deadline)
             progress(f"{machine.name} is up after {time.monotonic() - started:.1f} s")
@@ -249,13 +247,13 @@ class Rig:
         self.known_hosts.write_text("".join(lines))
 
     def patch(self, cables: Mapping[Cable, PatchCable]) -> Patching:
-        """Take all cables away and lay these. A NIC without one has no carrier. Raises RigError."""
+        """Take all cables away and lay these. A NIC without one has no carrier. Raises TestbedError."""
         ends = [end for cable in cables.values() for end in cable.ends]
         for name, nic in ends:
             if name not in self.machines or not 0 <= nic < self.machines[name].spec.nics:
-                raise RigError(f"no cable can end in NIC {nic} of {name}: there is none")
+                raise TestbedError(f"no cable can end in NIC {nic} of {name}: there is none")
             if ends.count((name, nic)) > 1:
-                raise RigError(f"NIC {nic} of {name} has more than one cable")
+                raise TestbedError(f"NIC {nic} of {name} has more than one cable")
         self._links((end for end in self._all_ends() if end not in ends), up=False)
         panel = [
             (self.machines[cable.a].ports[cable.a_nic], self.machines[cable.b].ports[cable.b_nic], cable.rate)
@@ -264,7 +262,7 @@ class Rig:
         try:
             self.lab.call("patch", panel)
         except OSError as error:
-            raise RigError(f"the panel refused a cable: {error.strerror}") from None
+            raise TestbedError(f"the panel refused a cable: {error.strerror}") from None
         self._links(ends, up=True)
         return Patching(self, dict(cables))
 
@@ -283,16 +281,16 @@ class Rig:
             words, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, env=environment
         )
         if done.returncode != 0:
-            raise RigError(f"ssh-keygen made no key: {done.stderr.strip()[-200:]}")
+            raise TestbedError(f"ssh-keygen made no key: {done.stderr.strip()[-200:]}")
 
     def _trial(self) -> str:
         """Find out, by booting once, whether KVM boots this kernel here, and remember it until this machine reboots."""
         found = "tcg"
         if accelerators.kvm_is_there():
             assert self._files is not None
-            frame = Frame(self.lab, "/run/rig", self.folder, self._files.kernel, "kvm")
+            frame = VmContext(self.lab, "/run/rig", self.folder, self._files.kernel, "kvm")
             with contextlib.suppress(ChannoverError):
-                self._boot(frame, [MachineSpec("trial", nics=0)], lambda _: None, accelerators.TRIAL)
+                self._boot(frame, [VmSpec("trial", nics=0)], lambda _: None, accelerators.TRIAL)
                 found = "kvm"
             if trial := self.machines.pop("trial", None):
                 trial.stop()

@@ -8,7 +8,7 @@ import socket
 import threading
 from typing import Any
 
-from channover.errors import RigError
+from channover.errors import TestbedError
 
 
 class Monitor:
@@ -22,22 +22,24 @@ class Monitor:
         self._lock = threading.Lock()
 
     def greet(self) -> None:
-        """Wait until it is there. Raises RigError when it has ended, or after the timeout (30 s)."""
+        """Wait until it is there. Raises TestbedError when it has ended, or after the timeout (30 s)."""
         with self._lock:
             self._receive()
         self.execute("qmp_capabilities")
 
     def execute(self, command: str, **arguments: object) -> Any:
-        """Have a command carried out and return its result. Raises RigError."""
+        """Have a command carried out and return its result. Raises TestbedError."""
         with self._lock:
             try:
                 self._channel.sendall(json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n")
             except OSError as error:
-                raise RigError(f"{self._name}: its emulator has ended ({error.strerror})") from None
+                raise TestbedError(f"{self._name}: its emulator has ended ({error.strerror})") from None
             while True:
                 answer = self._receive()
                 if "error" in answer:
-                    raise RigError(f"{self._name}: its emulator refused {command}: {answer['error'].get('desc', '')}")
+                    raise TestbedError(
+                        f"{self._name}: its emulator refused {command}: {answer['error'].get('desc', '')}"
+                    )
                 if "return" in answer:
                     return answer["return"]
 
@@ -45,9 +47,9 @@ class Monitor:
         try:
             line = self._file.readline()
         except OSError as error:
-            raise RigError(f"{self._name}: its emulator does not answer ({error})") from None
+            raise TestbedError(f"{self._name}: its emulator does not answer ({error})") from None
         if not line:
-            raise RigError(f"{self._name}: its emulator has ended")
+            raise TestbedError(f"{self._name}: its emulator has ended")
         answer: dict[str, Any] = json.loads(line)
         return answer
 

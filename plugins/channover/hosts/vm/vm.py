@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from channover.errors import RigError
+from channover.errors import TestbedError
 from channover.hosts.host import Nic
 from channover.hosts.netns.client import LabProcess
 from channover.hosts.netns.taps import FIRST_INHERITED
@@ -51,7 +51,7 @@ _OPTIONS = "console=ttyS0 loglevel=4 net.ifnames=0 panic=0 mitigations=off nowat
 
 
 @dataclass(frozen=True)
-class MachineSpec:
+class VmSpec:
     """A machine that is wanted: the speed (bit/s) that its test NICs say they have, its memory in MiB."""
 
     name: str
@@ -67,7 +67,7 @@ class MachineSpec:
 
 
 @dataclass(frozen=True)
-class Frame:
+class VmContext:
     """What the micro-VMs of one run have in common: the lab they live in, the folder that both sides see, what they boot.
 
     ``inside`` is the folder's path in the lab, ``folder`` its path for the controller.
@@ -86,12 +86,12 @@ def mac(number: int, nic: int) -> str:
 
 
 @dataclass
-class Machine:
+class Vm:
     """A micro-VM. ``nics`` are its test NICs in order, ``ssh_port`` is on 127.0.0.1, ``console`` what it has said."""
 
-    spec: MachineSpec
+    spec: VmSpec
     number: int
-    frame: Frame
+    frame: VmContext
     ports: list[int]
     ssh_port: int = 0
     _pid: int = 0
@@ -144,7 +144,7 @@ class Machine:
         return self.failure() is None
 
     def start(self) -> None:
-        """Start its emulator, with no NIC's cable plugged in but those that were. Raises RigError."""
+        """Start its emulator, with no NIC's cable plugged in but those that were. Raises TestbedError."""
         with self._lock:
             self._started = self.console.stat().st_size if self.console.exists() else 0
             for _ in range(_PORTS_TRIED):
@@ -154,51 +154,51 @@ class Machine:
                     assert self._monitor is not None
                     self._monitor.greet()
                     break
-                except RigError as error:
+                except TestbedError as error:
                     self._ended()
                     said = self._log().strip()
                     if _TAKEN not in said:
-                        raise RigError(f"{error}: {said[-400:]}") from None
+                        raise TestbedError(f"{error}: {said[-400:]}") from None
                     self.ssh_port = 0  # somebody was faster
             else:
-                raise RigError(f"{self.name}: no free port on 127.0.0.1 in {_PORTS_TRIED} attempts")
+                raise TestbedError(f"{self.name}: no free port on 127.0.0.1 in {_PORTS_TRIED} attempts")
             for nic in range(self.spec.nics):
                 if nic not in self._linked:
                     self._set_link(nic, up=False)
 
     def link(self, nic: int, up: bool) -> None:
-        """Plug a NIC's cable in, or pull it: the guest sees its carrier come or go. Raises RigError."""
+        """Plug a NIC's cable in, or pull it: the guest sees its carrier come or go. Raises TestbedError."""
         with self._lock:
             if up != (nic in self._linked):
                 self._set_link(nic, up)
                 (self._linked.add if up else self._linked.discard)(nic)
 
     def reachable(self, up: bool) -> None:
-        """Plug the management NIC's cable in, or pull it: a network that is cut. Raises RigError."""
+        """Plug the management NIC's cable in, or pull it: a network that is cut. Raises TestbedError."""
         with self._lock:
             self._set_link(-1, up)
 
     def wait(self, deadline: float) -> None:
-        """Wait until its sshd answers. Raises RigError with the console's last words, at ``deadline`` (monotonic) too."""
+        """Wait until its sshd answers. Raises TestbedError with the console's last words, at ``deadline`` (monotonic) too."""
         start = time.monotonic()
         mark = f"channover: {self.name} is up"
         while mark not in self.said():
             if failure := self.failure():
-                raise RigError(failure)
+                raise TestbedError(failure)
             if time.monotonic() > deadline:
-                raise RigError(
+                raise TestbedError(
                     f"{self.name}: it was not up after {deadline - start:.0f} s; its console ends: {self.tail()}"
                 )
             time.sleep(0.02)
         while not self._banner(max(deadline - time.monotonic(), 1.0)):
             if failure := self.failure():
-                raise RigError(failure)
+                raise TestbedError(failure)
             if time.monotonic() > deadline:
-                raise RigError(f"{self.name}: its sshd does not answer; its console ends: {self.tail()}")
+                raise TestbedError(f"{self.name}: its sshd does not answer; its console ends: {self.tail()}")
             time.sleep(0.1)
 
     def reboot(self, timeout: float = 60.0) -> None:
-        """Switch it off and on, dead or alive, and wait until its sshd answers. Raises RigError."""
+        """Switch it off and on, dead or alive, and wait until its sshd answers. Raises TestbedError."""
         self.stop()
         self.start()
         self.wait(time.monotonic() + timeout)
@@ -227,7 +227,7 @@ class Machine:
 
     def _set_link(self, nic: int, up: bool) -> None:
         if self._monitor is None:
-            raise RigError(f"{self.name}: its emulator does not run")
+            raise TestbedError(f"{self.name}: its emulator does not run")
         self._monitor.execute("set_link", name=f"nic{nic + 1}", up=up)
 
     def _launch(self) -> None:
@@ -240,7 +240,7 @@ class Machine:
             )
         except OSError as error:
             ours.close()
-            raise RigError(f"{self.name}: cannot run {QEMU}: {error.strerror}") from None
+            raise TestbedError(f"{self.name}: cannot run {QEMU}: {error.strerror}") from None
         finally:
             theirs.close()
             os.close(log)

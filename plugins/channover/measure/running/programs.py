@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from channover.errors import RigError
+from channover.errors import TestbedError
 from channover.hosts.host import Host, each
 from channover.measure.measurement import Measuring
 from channover.network.programs.iperf import Load, Protocol, Transfer
@@ -52,12 +52,12 @@ class Programs:
         ]
 
     def watch(self, hosts: Sequence[Host]) -> None:
-        """Sample the NICs of hosts from now on, and read their counters. Raises RigError."""
+        """Sample the NICs of hosts from now on, and read their counters. Raises TestbedError."""
         self.samplers = Samplers(hosts)
         each(self.trace.begin, hosts)
 
     def begin(self, loads: Loads) -> None:
-        """Start iperf3 for each load, on ports of their own. Raises RigError."""
+        """Start iperf3 for each load, on ports of their own. Raises TestbedError."""
         placed = [(source, target, replace(load, port=next(self.measuring.ports))) for source, target, load in loads]
         self.transfers += Transfer.start(placed, native_mptcp=self.measuring.native_mptcp)
 
@@ -69,26 +69,26 @@ class Programs:
         return loads
 
     def running(self) -> bool:
-        """Say whether all of it still sends. Raises GaveUp where iperf3 does, and RigError."""
+        """Say whether all of it still sends. Raises GaveUp where iperf3 does, and TestbedError."""
         return all([transfer.running for transfer in self.transfers])
 
     def meet(self) -> None:
-        """Note which subflows the traffic begins with, where it is MPTCP. Raises RigError."""
+        """Note which subflows the traffic begins with, where it is MPTCP. Raises TestbedError."""
         if self.protocol is Protocol.MPTCP:
             each(self.trace.meet, self.hosts)
 
     def stop_traffic(self) -> None:
-        """End the traffic. Raises RigError where iperf3 says that it failed."""
+        """End the traffic. Raises TestbedError where iperf3 says that it failed."""
         for transfer in self.transfers:
             transfer.stop()
 
     def stop_sampling(self) -> None:
-        """End the samplers, once the traffic has ended, and say what is worth a remark. Raises RigError."""
+        """End the samplers, once the traffic has ended, and say what is worth a remark. Raises TestbedError."""
         self.series = self.samplers.stop() if self.samplers is not None else {}
         self.notes += [note for transfer in self.transfers for note in transfer.notes]
         self.notes += self.trace.ended()
         if self.protocol is Protocol.MPTCP:
-            with suppress(RigError):  # who asks for fallbacks is told that there is nothing left to look at
+            with suppress(TestbedError):  # who asks for fallbacks is told that there is nothing left to look at
                 self.notes += [] if self.trace.fallen(self.own) else self.trace.others_fell_back()
 
     def abandon(self) -> None:

@@ -66,7 +66,7 @@ class Slices:
         return len(calm) >= CALM and found.half <= EXACT * found.mean
 
     def take(self) -> bool:
-        """Take note of new slices, and of the subflows as the first comes; False where none is new. Raises RigError."""
+        """Take note of new slices, and of the subflows as the first comes; False where none is new. Raises TestbedError."""
         found = len(self.samples())
         if found <= self._seen:
             return False
@@ -93,11 +93,11 @@ class Slices:
         self._seen = 0
 
     def begin(self) -> None:
-        """Take note of the processors as the traffic begins. Raises RigError."""
+        """Take note of the processors as the traffic begins. Raises TestbedError."""
         self._before = self._processors()
 
     def end(self) -> None:
-        """Take note of the processors as the traffic has ended. Raises RigError."""
+        """Take note of the processors as the traffic has ended. Raises TestbedError."""
         if self._before is not None:
             self._after = self._processors()
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
-from channover.errors import RigError
+from channover.errors import TestbedError
 from channover.hosts.host import Host, each
 from channover.measure.measurement import EXTENSION, Measurement, Rates
 from channover.measure.running.programs import Loads, Programs
@@ -69,13 +69,13 @@ class FlowRun:
         return self.slices.disturbed_for
 
     def take(self) -> bool:
-        """Take note of new slices; False where there are none. Raises RigError where a program of any flow has died."""
+        """Take note of new slices; False where there are none. Raises TestbedError where a program of any flow has died."""
         for run in self._company:  # none at its side may die unseen
             run.runs()
         return self.slices.take()
 
     def runs(self) -> bool:
-        """Say whether all of it still sends; start it once more where iperf3 gave up before any of it. Raises RigError.
+        """Say whether all of it still sends; start it once more where iperf3 gave up before any of it. Raises TestbedError.
 
         iperf3's control connection does not bear a message that comes in two parts, as MPTCP may deliver it.
         """
@@ -97,7 +97,7 @@ class FlowRun:
         return self.slices.disturbed(settled, alone=not self.beside)
 
     def begin(self, loads: Loads, watched: Sequence[Host]) -> None:
-        """Start it, once it is this process's turn to measure, beside the flows that are under way. Raises RigError."""
+        """Start it, once it is this process's turn to measure, beside the flows that are under way. Raises TestbedError."""
         measuring = self.programs.measuring
         hosts = {host.name: host for source, target, _ in loads for host in (source, target)}
         hosts |= {host.name: host for host in watched}
@@ -120,13 +120,13 @@ class FlowRun:
         measuring.under_way.append(self)
 
     def finish(self) -> None:
-        """Take it that enough was measured: it ends as soon as that is so of all that run at once. Raises RigError."""
+        """Take it that enough was measured: it ends as soon as that is so of all that run at once. Raises TestbedError."""
         self._judged = True
         if all(run._judged for run in self._company):
             self.close()
 
     def close(self) -> None:
-        """End it, with all that run at once, once enough of each was measured. Raises RigError, BehaviourFailed."""
+        """End it, with all that run at once, once enough of each was measured. Raises TestbedError, BehaviourFailed."""
         if self.is_open:
             company = self._company
             for run in company:
@@ -139,7 +139,7 @@ class FlowRun:
         return self._judged or (not self.measurement.fixed and self.slices.enough)
 
     def leave(self) -> None:
-        """End it with its test: in good order where it was judged, and else as it stands. Raises RigError."""
+        """End it with its test: in good order where it was judged, and else as it stands. Raises TestbedError."""
         judged = [run for run in self._company if run._judged]
         try:
             if self.is_open and judged:
@@ -160,7 +160,7 @@ class FlowRun:
         self.measurement.over()
 
     def _stop(self) -> None:
-        """End the traffic, and look at what is left of it. Raises RigError."""
+        """End the traffic, and look at what is left of it. Raises TestbedError."""
         self.programs.stop_traffic()
         self.measurement.over()
         self.slices.end()
@@ -175,7 +175,7 @@ class FlowRun:
 
 
 def _end(runs: Sequence[FlowRun]) -> None:
-    """Look at the sockets while the traffic of flows still runs, then end it. Raises RigError, BehaviourFailed."""
+    """Look at the sockets while the traffic of flows still runs, then end it. Raises TestbedError, BehaviourFailed."""
     for run in runs:
         run.measurement.is_open = False
     try:
@@ -194,7 +194,7 @@ def _end(runs: Sequence[FlowRun]) -> None:
         run.programs.measuring.progress(run.measurement)
         run.closed()
         if not run.samples():
-            raise RigError(f"{run.name}: the receiver gave no figures in {run.measurement.seconds:.1f} s")
+            raise TestbedError(f"{run.name}: the receiver gave no figures in {run.measurement.seconds:.1f} s")
 
 
 _: type[Rates] = FlowRun

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
 
-from channover.errors import RigError, UsageError
+from channover.errors import TestbedError, UsageError
 from channover.hosts.host import Host, Process, until
 from channover.network.ssh_tunnel import SshServer, ssh_login, ssh_server
 from channover.network.tunnel import MPTCPIZE
@@ -146,21 +146,21 @@ class Copying:
         return self.process.poll() is None
 
     def wait(self, timeout: float) -> Copy:
-        """Wait for its end. Raises RigError where it fails, is incomplete, or takes over ``timeout`` (seconds)."""
+        """Wait for its end. Raises TestbedError where it fails, is incomplete, or takes over ``timeout`` (seconds)."""
         try:
             code = self.process.wait(timeout)
-        except RigError:
+        except TestbedError:
             self.process.stop(1.0)
             raise
         result = self._sftp() if self.server.protocol is FileProtocol.SFTP else self._curl()
         if code != 0 or result is None or result.size != self.server.size:
             words = self.process.stderr.strip()[-400:] or f"{result.size if result else 0} bytes arrived"
-            raise RigError(f"{self.client.name}: the copy of {self.server.url} failed with code {code}: {words}")
+            raise TestbedError(f"{self.client.name}: the copy of {self.server.url} failed with code {code}: {words}")
         return result
 
     def abandon(self) -> None:
         """End it where it still runs, whatever state it is in."""
-        with suppress(RigError):
+        with suppress(TestbedError):
             self.process.stop(1.0)
 
     def _curl(self) -> Copy | None:
@@ -189,7 +189,7 @@ def serve(
     mptcp: bool = False,
     timeout: float = 10.0,
 ) -> Iterator[FileServer]:
-    """Serve a file of ``size`` bytes for the length of a block. Raises RigError where the server does not start.
+    """Serve a file of ``size`` bytes for the length of a block. Raises TestbedError where the server does not start.
 
     ``address`` is IPv4. With ``mptcp`` the unchanged server runs under ``mptcpize`` and listens on every address, as
     additional subflows arrive at the others. FTP has no such choice (UsageError): vsftpd wants SO_OOBINLINE, which an
@@ -225,7 +225,7 @@ def serve(
 
 
 def start_copy(client: Host, server: FileServer, *, mptcp: bool | None = None) -> Copying:
-    """Begin to copy the server's file to a client host. Raises RigError.
+    """Begin to copy the server's file to a client host. Raises TestbedError.
 
     ``mptcp`` makes the unchanged client speak MPTCP; without it the client does what the server does.
     """
@@ -242,7 +242,7 @@ def start_copy(client: Host, server: FileServer, *, mptcp: bool | None = None) -
 
 
 def copy(client: Host, server: FileServer, timeout: float = 60.0, *, mptcp: bool | None = None) -> Copy:
-    """Copy the server's file to a client host, to the end. Raises RigError; ``timeout`` is seconds."""
+    """Copy the server's file to a client host, to the end. Raises TestbedError; ``timeout`` is seconds."""
     return start_copy(client, server, mptcp=mptcp).wait(timeout)
 
 
@@ -253,4 +253,4 @@ def _wait_listening(host: Host, process: Process, port: int, timeout: float) -> 
     until(ready, f"{process.argv[0]} on {host.name} to listen on port {port}", timeout)
     if process.poll() is not None:
         words = (process.stderr or process.stdout).strip()[-400:]
-        raise RigError(f"{host.name}: {process.argv[0]} ended with code {process.poll()}: {words}")
+        raise TestbedError(f"{host.name}: {process.argv[0]} ended with code {process.poll()}: {words}")

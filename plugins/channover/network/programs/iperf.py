@@ -15,7 +15,7 @@ from enum import Enum
 from itertools import cycle
 from typing import Any
 
-from channover.errors import RigError
+from channover.errors import TestbedError
 from channover.hosts.host import Host, Process, each
 from channover.network.programs.iperf_output import SLICE, Slice, even_rates, parse_slices, read_report
 
@@ -78,7 +78,7 @@ class Load:
         return tuple(words)
 
 
-class GaveUp(RigError):
+class GaveUp(TestbedError):
     """iperf3 ended with an error of its own, in its own words."""
 
 
@@ -107,7 +107,7 @@ class Transfer:
         """Start a one-off server for each load (source, target, load) and, once all listen, every client, side by side.
 
         A client that connects while others send already may wait for ten seconds and more, and iperf3 then gives up.
-        Raises RigError.
+        Raises TestbedError.
         """
 
         def listen(one: tuple[Host, Host, Load]) -> Process:
@@ -151,15 +151,15 @@ class Transfer:
 
     @property
     def running(self) -> bool:
-        """Whether the client is still sending. Raises RigError where it, or the server, ended in an error."""
+        """Whether the client is still sending. Raises TestbedError where it, or the server, ended in an error."""
         if self._report is None:
             if self.client.poll() is not None:
                 self._close()
             elif self.server.poll() not in (None, 0):
-                with contextlib.suppress(RigError):  # most often the server has ended because the client has
+                with contextlib.suppress(TestbedError):  # most often the server has ended because the client has
                     self.client.wait(1.0)
                 if self.client.poll() is None:
-                    raise RigError(f"{self._server} ended while its client went on: {self._server_said}")
+                    raise TestbedError(f"{self._server} ended while its client went on: {self._server_said}")
                 self._close()
         return self._report is None
 
@@ -169,14 +169,14 @@ class Transfer:
             self._taken = len(self.slices())
 
     def stop(self) -> None:
-        """End the transfer where it still runs. Raises RigError where iperf3 says that it failed."""
+        """End the transfer where it still runs. Raises TestbedError where iperf3 says that it failed."""
         if self.running:
             self.take()
             self.client.signal(signal.SIGINT)
             try:
                 self.client.wait(5.0)
-            except RigError as error:
-                raise RigError(f"{error}{_halted(self.source, self.client)}") from None
+            except TestbedError as error:
+                raise TestbedError(f"{error}{_halted(self.source, self.client)}") from None
             self._close(interrupted=True)
 
     def abandon(self) -> None:
@@ -196,14 +196,14 @@ class Transfer:
         return self.server.stderr.strip()[-200:] or "nothing"
 
     def _close(self, interrupted: bool = False) -> None:
-        """Take the client's report, once it has ended. Raises RigError where it, or its server, did not end well."""
+        """Take the client's report, once it has ended. Raises TestbedError where it, or its server, did not end well."""
         code = self.client.poll() or 0
         report, words = read_report(self.client.stdout)
         self._report = report or {}
         if code < 0 and not (interrupted and code == -signal.SIGINT):
-            raise RigError(f"{self._client} was ended by {_signal(code)}")
+            raise TestbedError(f"{self._client} was ended by {_signal(code)}")
         if (self.server.poll() or 0) < 0:
-            raise RigError(f"{self._server} was ended by {_signal(self.server.poll() or 0)}")
+            raise TestbedError(f"{self._server} was ended by {_signal(self.server.poll() or 0)}")
         error = str(self._report.get("error", "")) if report is not None else self._without_report(words, code)
         if error and not (interrupted and "terminated" in error):
             elsewhere = ", by a signal that came from elsewhere" if error.startswith("interrupt") else ""
@@ -229,14 +229,14 @@ class Transfer:
     def _close_server(self) -> None:
         try:
             code = self.server.wait(3.0)
-        except RigError as error:
+        except TestbedError as error:
             halted = _halted(self.target, self.server)
             self.server.stop(1.0)
             if halted:
-                raise RigError(f"{error}{halted}") from None
+                raise TestbedError(f"{error}{halted}") from None
             return
         if code < 0:
-            raise RigError(f"{self._server} was ended by {_signal(code)}")
+            raise TestbedError(f"{self._server} was ended by {_signal(code)}")
 
     @property
     def report(self) -> dict[str, Any]:
@@ -245,7 +245,7 @@ class Transfer:
 
     @property
     def offered(self) -> float:
-        """What the client offered, in bit/s, of the :attr:`Load.offered` that it was asked for. Raises RigError.
+        """What the client offered, in bit/s, of the :attr:`Load.offered` that it was asked for. Raises TestbedError.
 
         It is what it handed over. But where its own NIC holds it back, and none is lost on the way, it waits in its calls
         until there is room, and has offered all that it was asked for: unless it had no processor time left for more.
@@ -255,7 +255,7 @@ class Transfer:
             sent = float(end["sum_sent"]["bits_per_second"])
             busy = float(end["cpu_utilization_percent"]["host_total"])
         except (KeyError, TypeError, ValueError):
-            raise RigError(f"{self.source.name}: iperf3 does not tell what it has sent") from None
+            raise TestbedError(f"{self.source.name}: iperf3 does not tell what it has sent") from None
         asked = self.load.offered * self.load.streams
         lost, total = self.datagrams
         held_back = busy < BUSY and lost < HELD_BACK * total
@@ -277,7 +277,7 @@ def _end_all(processes: Sequence[Process]) -> None:
     """End programs, side by side, whatever becomes of one."""
 
     def end(one: Process) -> None:
-        with contextlib.suppress(RigError):
+        with contextlib.suppress(TestbedError):
             one.stop(1.0)
 
     each(end, processes)
@@ -294,7 +294,7 @@ def _signal(code: int) -> str:
 
 def _halted(host: Host, process: Process) -> str:
     """Say that a program is stopped, or nothing (``proc(5)``, stat: state)."""
-    with contextlib.suppress(RigError, OSError, IndexError):
+    with contextlib.suppress(TestbedError, OSError, IndexError):
         if host.read(f"/proc/{process.pid}/stat").rpartition(") ")[2].split()[0] in ("T", "t"):
             return ": it is stopped, by SIGSTOP or a debugger"
     return ""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from channover.errors import RigError
+from channover.errors import TestbedError
 from channover.hosts.host import Host, Process
 from channover.network.tunnel import MPTCPIZE
 
@@ -34,7 +34,7 @@ class Program:
     def package(self) -> str:
         """Return the package that the file is of, unchanged since it was installed; nothing where it is of none.
 
-        Raises RigError where the host does not answer.
+        Raises TestbedError where the host does not answer.
         """
         return self.host.run("sh", "-c", _PACKAGE, "package", self.path, check=False, quiet=True).stdout.strip()
 
@@ -50,7 +50,7 @@ class Program:
 
 
 def running(host: Host, process: Process, settings: str = "", *, command: Sequence[str] | None = None) -> Program:
-    """Return the program that a process has become: ``mptcpize run`` and shells are gone by then. Raises RigError.
+    """Return the program that a process has become: ``mptcpize run`` and shells are gone by then. Raises TestbedError.
 
     ``command`` are its words where the process was started by another's.
     """
@@ -59,5 +59,5 @@ def running(host: Host, process: Process, settings: str = "", *, command: Sequen
     if words[: len(MPTCPIZE)] == MPTCPIZE:
         words = words[len(MPTCPIZE) :]
     if path.rpartition("/")[2] in ("mptcpize", "env", "sh", "bash", "dash"):
-        raise RigError(f"{host.name}: '{' '.join(words)}' has not begun: its process is {path} still")
+        raise TestbedError(f"{host.name}: '{' '.join(words)}' has not begun: its process is {path} still")
     return Program(host, path, words[1:], settings)

@@ -11,7 +11,7 @@ import pytest
 from channover.model.catalogue import Behaviour
 from channover.pytest_plugin.stash import topology_of
 from channover.report.allure.config import NODEID
-from channover.run.environment import Session
+from channover.run.environment import Environment
 from channover.verdict.expectation import quantity
 
 _BLOCKERS = frozenset(("LAG-4", "LAG-8", "TUN-3", "TUN-4", "APP-1"))
@@ -23,17 +23,17 @@ _LINKS = (
 )
 
 
-def label(item: pytest.Item, behaviour: Behaviour | None, session: Session) -> None:
+def label(item: pytest.Item, behaviour: Behaviour | None, environment: Environment) -> None:
     """Label the test that is being set up; one without a behaviour with where it runs."""
     dynamic: Any = allure.dynamic
     if behaviour is not None:
         _label(dynamic, behaviour)
-    dynamic.label("target", session.settings.target)
+    dynamic.label("target", environment.settings.target)
     dynamic.label(NODEID, item.nodeid)
-    dynamic.parameter("target", session.settings.target)
-    dynamic.parameter("link rate", quantity(session.settings.link_for(topology_of(item)).rate, "bit/s"))
+    dynamic.parameter("target", environment.settings.target)
+    dynamic.parameter("link rate", quantity(environment.settings.link_for(topology_of(item)).rate, "bit/s"))
     if behaviour is not None and "lag" in behaviour.needs:
-        dynamic.parameter("LAG driver", str(session.lag[0]))
+        dynamic.parameter("LAG driver", str(environment.lag[0]))
 
 
 def _label(dynamic: Any, behaviour: Behaviour) -> None:

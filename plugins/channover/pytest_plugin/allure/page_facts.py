@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 import pytest
 
-from channover.errors import RigError
+from channover.errors import TestbedError
 from channover.hosts.lab import Lab
 from channover.measure.flow import Flow
 from channover.measure.nic_usage import used_at
@@ -52,13 +52,13 @@ def machines(lab: Lab) -> dict[str, tuple[str, str]]:
     """Return each host's own name and its kernel's release, as far as they answer."""
     found = {}
     for host in lab.hosts.values():
-        with contextlib.suppress(RigError, ValueError):
+        with contextlib.suppress(TestbedError, ValueError):
             name, release = host.run("uname", "-nr", quiet=True).stdout.split()
             found[host.name] = name, release
     return found
 
 
-def rig_of(
+def testbed_of(
     lab: Lab, found: Mapping[str, tuple[str, str]] = MappingProxyType({})
 ) -> tuple[list[HostFacts], list[CableFacts]]:
     """Return what a lab consists of, as the results hold it; ``found`` is what :func:`machines` returned."""
@@ -80,11 +80,11 @@ def rig_of(
 
 def drawn(lab: Lab, found: dict[str, str]) -> str:
     """Return a lab's topology as SVG, with what failed."""
-    return topology_svg(*rig_of(lab), found)
+    return topology_svg(*testbed_of(lab), found)
 
 
 def faults(lab: Lab, record: Record) -> dict[str, str]:
-    """Return what is wrong with a lab, by cable or NIC: links that are down, NICs that stayed idle. Raises RigError."""
+    """Return what is wrong with a lab, by cable or NIC: links that are down, NICs that stayed idle. Raises TestbedError."""
     found: dict[str, str] = {}
     for host in lab.hosts.values():
         links = host.state().links

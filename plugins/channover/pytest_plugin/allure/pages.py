@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from channover.errors import RigError
+from channover.errors import TestbedError
 from channover.pytest_plugin.results import marks
 from channover.pytest_plugin.stash import CAPTURES, FAULTS, LAB, MACHINES, PHASES, RECORD
 from channover.pytest_plugin.testbed import TESTBED
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def meet(request: pytest.FixtureRequest, name: str, made: object) -> None:
-    """Learn of the test's lab, and start to capture its packets where that is asked for. Raises RigError."""
+    """Learn of the test's lab, and start to capture its packets where that is asked for. Raises TestbedError."""
     if name != "lab" or not isinstance(request.node, pytest.Item) or RECORD not in request.node.stash:
         return
     from channover.hosts.lab import Lab
@@ -33,7 +33,7 @@ def meet(request: pytest.FixtureRequest, name: str, made: object) -> None:
             request.node.stash[CAPTURES] = Captures(made.hosts.values(), wanted.pcap_size)
 
 
-def look(item: pytest.Item) -> RigError | None:
+def look(item: pytest.Item) -> TestbedError | None:
     """Look at what failed, and take the captures, while the lab is still there; return why that could not be done."""
     record = item.stash.get(RECORD, None)
     lab = item.stash.get(LAB, None)
@@ -42,11 +42,11 @@ def look(item: pytest.Item) -> RigError | None:
     from channover.pytest_plugin.allure.page_facts import faults
 
     if record.failed:
-        with contextlib.suppress(RigError):  # a host that does not answer is what the test has failed of
+        with contextlib.suppress(TestbedError):  # a host that does not answer is what the test has failed of
             item.stash[FAULTS] = faults(lab, record)
     try:
         _attach(item, record)
-    except RigError as error:
+    except TestbedError as error:
         return error
     return None
 

@@ -74,7 +74,7 @@ def measurements(record: Record) -> list[dict[str, Any]]:
 class Collected:
     """What has been reported so far, by nodeid.
 
-    What the plugin learns of the rig and of the plan goes into the fields that :class:`Run` has for it.
+    What the plugin learns of the testbed and of the plan goes into the fields that :class:`Run` has for it.
     """
 
     settings: Settings

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from channover.errors import NotAllowed, RigError
+from channover.errors import NotAllowed, TestbedError
 from channover.pytest_plugin.stash import RECORD
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ INSTEAD = 'compare what shows it, as in assert flow.goodput == near(…) or asse
 def judged(item: pytest.Item) -> Iterator[None]:
     """Judge a test whose body has ended without a failure of its own: what it compared counts, and it has to compare.
 
-    Raises ``pytest.fail.Exception``, and RigError where the test hid one.
+    Raises ``pytest.fail.Exception``, and TestbedError where the test hid one.
     """
     record = item.stash.get(RECORD, None)
     try:
@@ -54,7 +54,7 @@ def missed(record: Record) -> bool:
 def _require_held(readings: Sequence[Reading]) -> None:
     for reading in readings:
         if reading.undecided:
-            raise RigError(reading.undecided)
+            raise TestbedError(reading.undecided)
     if not readings:
         return
     from channover.verdict.measured import explanation

@@ -1,4 +1,4 @@
-"""How a test ended, told from the reports of its phases: a broken rig is no failure, and a failure of a comparison is one."""
+"""How a test ended, told from the reports of its phases: a broken testbed is no failure, a comparison that failed is one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from channover.errors import ChannoverError
 if TYPE_CHECKING:
     from channover.report.results import Outcome
 
-RIG_BROKE = "channover_rig_broke"
+TESTBED_BROKE = "channover_rig_broke"
 """Set on a report whose exception was no verdict on the behaviour."""
 JUDGED = "channover_judged"
 """Set on a report that is a failure in whatever phase: of a comparison, or of what ``--no-skips`` forbids to skip."""
@@ -24,7 +24,7 @@ REASON = "channover_reason"
 
 
 def broke(error: BaseException | None) -> bool:
-    """Say whether an exception means a broken rig rather than a broken behaviour."""
+    """Say whether an exception means a broken testbed rather than a broken behaviour."""
     return error is not None and not isinstance(error, (AssertionError, pytest.fail.Exception))
 
 
@@ -49,14 +49,14 @@ def outcome_of(reports: list[pytest.TestReport]) -> tuple[Outcome, str]:
             expected = f"expected to fail ({report.wasxfail})" if report.wasxfail else "expected to fail"
             return "failed", f"{expected}: {reason_of(report)}"
         if str(report.outcome) == "rerun":
-            return "error" if report.when != "call" or getattr(report, RIG_BROKE, False) else "failed", reason_of(
+            return "error" if report.when != "call" or getattr(report, TESTBED_BROKE, False) else "failed", reason_of(
                 report
             )
         if report.skipped:
             text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
             return "skipped", text.removeprefix("Skipped: ")
         if report.failed:
-            judged = report.when == "call" and not getattr(report, RIG_BROKE, False)
+            judged = report.when == "call" and not getattr(report, TESTBED_BROKE, False)
             return "failed" if judged or getattr(report, JUDGED, False) else "error", reason_of(report)
     return "passed", ""
 
@@ -67,7 +67,12 @@ def reason_of(report: pytest.TestReport) -> str:
         return str(explained)
     crash = getattr(report.longrepr, "reprcrash", None)
     text = crash.message if crash is not None else report.longreprtext
-    for prefix in ("channover.errors.RigError: ", "channover.errors.BehaviourFailed: ", "Failed: ", "AssertionError: "):
+    for prefix in (
+        "channover.errors.TestbedError: ",
+        "channover.errors.BehaviourFailed: ",
+        "Failed: ",
+        "AssertionError: ",
+    ):
         text = text.removeprefix(prefix)
     return str(text.strip() or "no reason given")
 

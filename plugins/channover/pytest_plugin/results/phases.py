@@ -10,7 +10,7 @@ import pytest
 from channover.errors import NotAllowed
 from channover.pytest_plugin import option_names as words
 from channover.pytest_plugin.results import judging, marks, outcomes
-from channover.pytest_plugin.results.outcomes import JUDGED, LEFT, REASON, RIG_BROKE
+from channover.pytest_plugin.results.outcomes import JUDGED, LEFT, REASON, TESTBED_BROKE
 from channover.pytest_plugin.stash import EXPLAINED, LAB, MACHINES, MASKER, RECORD, UNMET, topology_of
 from channover.pytest_plugin.testbed import TESTBED
 
@@ -53,7 +53,7 @@ def record_of(item: pytest.Item) -> Record:
 
 
 def judge(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
-    """Tell a broken rig from a broken behaviour, and say in the report why a test did not pass."""
+    """Tell a broken testbed from a broken behaviour, and say in the report why a test did not pass."""
     record = item.stash.get(RECORD, None)
     if record is None:
         return
@@ -71,7 +71,7 @@ def judge(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestRep
     record.failed = True
     if UNMET in item.stash and strict:
         setattr(report, JUDGED, True)
-    setattr(report, RIG_BROKE, not getattr(report, JUDGED, False) and outcomes.broke(error))
+    setattr(report, TESTBED_BROKE, not getattr(report, JUDGED, False) and outcomes.broke(error))
     explained = item.config.stash.get(EXPLAINED, "")
     whole = explained and isinstance(error, AssertionError) and explained.partition("\n")[0] in str(error)
     if last is not error:
@@ -89,7 +89,7 @@ def leave(item: pytest.Item, report: pytest.TestReport) -> None:
     record = item.stash.get(RECORD, None)
     if report.when != "teardown" or record is None or not marks.takes_part(item):
         return
-    from channover.pytest_plugin.allure.page_facts import rig_of
+    from channover.pytest_plugin.allure.page_facts import testbed_of
     from channover.pytest_plugin.results.collector import measurements
 
     session = item.config.stash[TESTBED].session
@@ -103,7 +103,7 @@ def leave(item: pytest.Item, report: pytest.TestReport) -> None:
             "congestion_control": record.congestion_control or session.congestion_control,
         }
     )
-    hosts, cables = rig_of(item.stash[LAB], item.stash.get(MACHINES, {})) if LAB in item.stash else ([], [])
+    hosts, cables = testbed_of(item.stash[LAB], item.stash.get(MACHINES, {})) if LAB in item.stash else ([], [])
     left = {
         "hosts": [asdict(host) for host in hosts],
         "cables": [asdict(cable) for cable in cables],
@@ -117,8 +117,8 @@ def leave(item: pytest.Item, report: pytest.TestReport) -> None:
 
 
 def status(report: pytest.TestReport) -> tuple[str, str, str] | None:
-    """Show a broken rig as an error, and what is a verdict or forbidden by ``--no-skips`` as a failure, in whatever phase."""
-    if getattr(report, RIG_BROKE, False) and report.when == "call":
+    """Show a broken testbed as an error, and a verdict, or what ``--no-skips`` forbids, as a failure, in whatever phase."""
+    if getattr(report, TESTBED_BROKE, False) and report.when == "call":
         return "error", "E", "ERROR"
     if getattr(report, JUDGED, False):
         return "failed", "F", "FAILED"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from channover.errors import RigError
+from channover.errors import TestbedError
 
 if TYPE_CHECKING:
     from channover.report.results import Outcome
@@ -29,7 +29,7 @@ class Witness:
     def note(self, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
         """Note the phase and its outcome, and have the report carry all that was noted of the test."""
         seen = self._seen.setdefault(item.nodeid, [])
-        broke = call.excinfo is not None and isinstance(call.excinfo.value, RigError)
+        broke = call.excinfo is not None and isinstance(call.excinfo.value, TestbedError)
         seen.append([str(report.when), "error" if report.failed and broke else report.outcome])
         setattr(report, _CARRIED, list(seen))
 

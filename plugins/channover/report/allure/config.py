@@ -22,7 +22,7 @@ STATUS: Mapping[State, str] = {
     "skipped": "skipped",
     "not reported": LOST,
 }
-"""Allure's words: *failed* is a broken behaviour, *broken* a broken rig."""
+"""Allure's words: *failed* is a broken behaviour, *broken* a broken testbed."""
 NODEID = "nodeid"
 """The label that ties a result of Allure to a test of results.json; the report does not show it."""
 
@@ -49,7 +49,7 @@ OPTIONS: Mapping[str, Any] = {
 }
 CATEGORIES: Mapping[str, Any] = {
     "rules": [
-        {"id": "rig", "name": "Broken rig: no verdict", "matchers": {"statuses": ["broken"]}},
+        {"id": "rig", "name": "Broken testbed: no verdict", "matchers": {"statuses": ["broken"]}},
         {"id": "lost", "name": "Collected and not reported", "matchers": {"statuses": [LOST]}},
         {
             "id": "loop",
@@ -73,7 +73,7 @@ CATEGORIES: Mapping[str, Any] = {
 
 _RULES: Mapping[State, tuple[str, str]] = {
     "failed": ("behaviours", "failed"),
-    "error": ("rig", "met a broken rig"),
+    "error": ("rig", "met a broken testbed"),
     "skipped": ("tried", "were skipped"),
     "not reported": ("complete", "were collected and not reported"),
 }

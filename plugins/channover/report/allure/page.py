@@ -140,7 +140,7 @@ def _statement(story: Story) -> Iterator[str]:
 
 _KINDS = {
     "failed": "The behaviour did not show",
-    "error": "The rig broke: no verdict on the behaviour",
+    "error": "The testbed broke: no verdict on the behaviour",
     "skipped": "Not tried here",
 }
 

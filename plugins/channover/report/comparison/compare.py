@@ -32,7 +32,7 @@ Kind = Literal["changed", "same", "noise unknown", "only before", "only after"]
 
 @dataclass(frozen=True)
 class Fact:
-    """Something about the rig or the plan that is not the same in both runs."""
+    """Something about the testbed or the plan that is not the same in both runs."""
 
     name: str
     before: str
@@ -99,12 +99,12 @@ def compare(before: Sequence[Results], after: Sequence[Results], least: float | 
     """Compare runs: one or more on each side, the first of which give the facts.
 
     ``least`` is the fraction of the scale below which no difference is a change (default: as the module says). Raises
-    UsageError where the runs are of different targets: what differs would be the rig.
+    UsageError where the runs are of different targets: what differs would be the testbed.
     """
     targets = {results.run.target for results in (*before, *after)}
     if len(targets) > 1:
         raise UsageError(
-            f"runs of different targets cannot be compared ({', '.join(sorted(targets))}): the rig differs"
+            f"runs of different targets cannot be compared ({', '.join(sorted(targets))}): the testbed differs"
         )
     repeated, either = len(before) > 1 and len(after) > 1, len(before) > 1 or len(after) > 1
     floor = least if least is not None else FLOOR_REPEATED if repeated else None

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
-from channover.errors import ChannoverError, RigError
-from channover.hosts.change_policy import Management, Permission
+from channover.errors import ChannoverError, TestbedError
+from channover.hosts.change_policy import ChangePolicy, Management
 from channover.hosts.guardian import inquiry
 from channover.hosts.guardian.facts import Facts
 from channover.hosts.host import Host, Journal, until
@@ -63,7 +63,10 @@ def _part(entry: LabEntry, nics: Mapping[str, Iterable[str]], wanted: Callable[[
 
 @contextmanager
 def opened(target: PhysicalTarget, part: Topology) -> Iterator[Lab]:
-    """Take the hosts of a part of the lab, and make its NICs bare and up; no carrier is waited for. Raises RigError, Taken."""
+    """Take the hosts of a part of the lab, and make its NICs bare and up; no carrier is waited for.
+
+    Raises TestbedError, Taken.
+    """
     target.take(node.name for node in part.nodes)
     loose = replace(target, entry=target.entry.model_copy(update={"cables": ()}))
     with loose.lab(Topology(part.name, part.nodes, ()), Link(), Journal()) as lab:
@@ -81,7 +84,7 @@ def miswired(target: PhysicalTarget, lab: Lab, part: Topology) -> list[str]:
             _carried(lab, cable, deadline)
             if remark := preflight.prove(lab, cable, number, preflight.rate_of(target.entry, cable.a)):
                 target.say(remark)
-        except RigError as error:
+        except TestbedError as error:
             words.append(str(error))
         else:
             target.proven |= {(cable.a, cable.b), (cable.b, cable.a)}
@@ -89,7 +92,7 @@ def miswired(target: PhysicalTarget, lab: Lab, part: Topology) -> list[str]:
 
 
 def _carried(lab: Lab, cable: Cable, deadline: float) -> None:
-    """Wait for the carrier of both ends. Raises RigError."""
+    """Wait for the carrier of both ends. Raises TestbedError."""
     for port in cable.ports:
         host = lab.hosts[port.node]
         device = host.nic(port.nic).device
@@ -99,8 +102,8 @@ def _carried(lab: Lab, cable: Cable, deadline: float) -> None:
 
         try:
             until(carrier, "a carrier", max(0.0, deadline - time.monotonic()), 0.2)
-        except RigError:
-            raise RigError(
+        except TestbedError:
+            raise TestbedError(
                 f"{port} ({device}) has no carrier: plug in its cable at both ends, or correct 'cables' in the inventory"
             ) from None
 
@@ -125,10 +128,10 @@ def sights(target: PhysicalTarget, tools: Callable[[Host], Mapping[str, str]]) -
             findings = target.findings({name: target.entry.hosts[name]})
             sight.fatal += [str(finding) for finding in findings if finding.fatal]
             sight.remarks += [str(finding) for finding in findings if not finding.fatal]
-            seat = target.seats.at(name, target.entry.hosts[name])
-            sight.facts = seat.facts
-            nothing = Permission(name, frozenset(), frozenset(), Management(""))
-            sight.tools = tools(RemoteHost(name, {}, seat.link, "", NOWHERE, nothing, Journal()))
+            host_lease = target.leases.at(name, target.entry.hosts[name])
+            sight.facts = host_lease.facts
+            nothing = ChangePolicy(name, frozenset(), frozenset(), Management(""))
+            sight.tools = tools(RemoteHost(name, {}, host_lease.link, "", NOWHERE, nothing, Journal()))
             if not sight.fatal:
                 target.take((name,))
         except (ChannoverError, OSError) as error:
@@ -141,7 +144,7 @@ def sights(target: PhysicalTarget, tools: Callable[[Host], Mapping[str, str]]) -
 def renewed(lab: Lab, sight: Mapping[str, Sight]) -> None:
     """Read again what the hosts say of their NICs: speed and carrier are known only of one that is up."""
     for name, host in lab.hosts.items():
-        with suppress(RigError, ValueError):
+        with suppress(TestbedError, ValueError):
             asked = time.time()
             said = host.run("sh", "-c", inquiry.SCRIPT, "facts", "", quiet=True).stdout
             sight[name].facts = inquiry.parse(said, asked, time.time(), "")

@@ -14,8 +14,8 @@ from ipaddress import ip_address
 from string import ascii_lowercase
 from typing import Any
 
-from channover.errors import RigError
-from channover.hosts.guardian.facts import carriers, speed_of
+from channover.errors import TestbedError
+from channover.hosts.guardian.facts import lower_devices, speed_of
 from channover.hosts.host import Host
 from channover.targets.inventory.fields import LABEL, device_or_mac
 
@@ -75,7 +75,7 @@ def discovered(
     ``address``, ``user``, ``port``, ``key``, ``known_hosts`` and ``jump`` are written down as they are. ``connection`` is
     what sshd sets as SSH_CONNECTION (``ssh(1)``): the client's address and port, the server's address and port. It tells
     the management interface; without it that is the one with ``address``, or else the one of the default route. Raises
-    RigError where the host does not answer, or shows none.
+    TestbedError where the host does not answer, or shows none.
     """
     interfaces = {each.name: each for each in _interfaces(host)}
     devices = [device for device in _devices(host) if device.name in interfaces]
@@ -83,7 +83,7 @@ def discovered(
     defaults = _default_devices(host)
     management = _management(host, interfaces, address, connection, defaults)
     stacked = {name: (each.master, each.below) for name, each in interfaces.items()}
-    kept = carriers({management, *defaults}, stacked)
+    kept = lower_devices({management, *defaults}, stacked)
     ours = [device for device in devices if device.name not in kept and not device.wireless]
     busy = [device for device in ours if _uses(interfaces[device.name], interfaces)]
     free = [device for device in ours if device not in busy]
@@ -218,7 +218,7 @@ def _management(
                 return str(route["dev"])
     if defaults:
         return defaults[0]
-    raise RigError(
+    raise TestbedError(
         f"{host.name}: no interface has the address {address}, and there is no default route: "
         "name the management interface in an inventory written by hand"
     )
@@ -274,11 +274,11 @@ def _json(host: Host, *argv: str, check: bool = True) -> list[dict[str, Any]]:
     done = host.run(*argv, check=False, quiet=True)
     words = " ".join(done.stderr.split())[:200]
     if check and done.returncode != 0 and "-j" not in words and "BusyBox" not in words:
-        raise RigError(f"{host.name}: '{' '.join(argv)}' ended with code {done.returncode}: {words}")
+        raise TestbedError(f"{host.name}: '{' '.join(argv)}' ended with code {done.returncode}: {words}")
     try:
         found = json.loads(done.stdout or ("[]" if done.returncode == 0 or not check else ""))
     except ValueError:
-        raise RigError(
+        raise TestbedError(
             f"{host.name}: '{' '.join(argv)}' did not answer in JSON: install iproute2 5.0 or newer"
         ) from None
     return [entry for entry in found if isinstance(entry, dict) and entry]

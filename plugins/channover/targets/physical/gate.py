@@ -14,7 +14,7 @@ import re
 from collections.abc import Collection
 from ipaddress import ip_address, ip_interface, ip_network
 
-from channover.errors import RigError
+from channover.errors import TestbedError
 from channover.hosts.host import Host
 from channover.model.operations.kernel import TableAdd
 from channover.model.plan import Plan
@@ -71,10 +71,10 @@ def table(
 
 
 def gate(host: Host, run: str, nics: Collection[str], others: Collection[str]) -> Plan:
-    """Return the plan that shuts a host's servers off from everybody but the lab. Raises RigError where there is no nft."""
+    """Return the plan that shuts a host's servers off from everybody but the lab. Raises TestbedError where there is no nft."""
     found = host.run("sh", "-c", "command -v nft >/dev/null && ss -Hltun", check=False, quiet=True)
     if found.returncode != 0:
-        raise RigError(
+        raise TestbedError(
             f"{host.name} has no nft, without which the servers of a run would be open to whoever reaches the host: "
             "apt-get install nftables"
         )

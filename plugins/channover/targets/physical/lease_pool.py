@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from channover.errors import RigError
-from channover.hosts.guardian.lease import TTL, Seat
+from channover.errors import TestbedError
+from channover.hosts.guardian.lease import TTL, HostLease
 from channover.hosts.ssh.connection import Login, SshLink
 from channover.targets.inventory.schema import HostEntry
 
@@ -45,7 +45,7 @@ def whoever() -> str:
 
 
 @dataclass
-class Seats:
+class LeasePool:
     """Hosts that this run is connected to, or holds."""
 
     lease_wait: float = 0.0
@@ -63,12 +63,12 @@ class Seats:
     """Whether other runs may want the same hosts."""
     interrupted: bool = False
     """Whether the run was ended by Ctrl-C: what is left behind then is no test's fault."""
-    _seats: dict[str, Seat] = field(default_factory=dict)
+    _leases: dict[str, HostLease] = field(default_factory=dict)
 
-    def at(self, name: str, host: HostEntry) -> Seat:
+    def at(self, name: str, host: HostEntry) -> HostLease:
         """Return the lease of a host, taken or not; made when first asked for."""
-        if name not in self._seats:
-            self._seats[name] = Seat(
+        if name not in self._leases:
+            self._leases[name] = HostLease(
                 name,
                 self.connect(name, host),
                 self.run_id,
@@ -80,16 +80,16 @@ class Seats:
                 self.say,
                 self.patience,
             )
-        return self._seats[name]
+        return self._leases[name]
 
-    def open(self, hosts: Mapping[str, HostEntry]) -> dict[str, Seat]:
-        """Connect to hosts, all at once, and read what is to be known of them. Raises RigError."""
+    def open(self, hosts: Mapping[str, HostEntry]) -> dict[str, HostLease]:
+        """Connect to hosts, all at once, and read what is to be known of them. Raises TestbedError."""
         found = {name: self.at(name, host) for name, host in hosts.items()}
-        each(found.values(), Seat.open)
+        each(found.values(), HostLease.open)
         return found
 
-    def take(self, hosts: Mapping[str, HostEntry]) -> dict[str, Seat]:
-        """Take hosts. Raises RigError, Taken.
+    def take(self, hosts: Mapping[str, HostEntry]) -> dict[str, HostLease]:
+        """Take hosts. Raises TestbedError, Taken.
 
         Those that others want as well are taken one by one in the order of their names: of runs that come at once, two
         never wait for each other, and one that has come to a host has all before it, so that not all of them fail.
@@ -97,32 +97,32 @@ class Seats:
         found = self.open(hosts)
         fresh = [found[name] for name in sorted(found) if not found[name].held]
         if not self.shared:
-            each(fresh, Seat.take)
+            each(fresh, HostLease.take)
             return found
-        for seat in fresh:
-            seat.take(self.lease_wait)
+        for host_lease in fresh:
+            host_lease.take(self.lease_wait)
         return found
 
     def forget(self, name: str) -> None:
         """Give up a host that has died, without asking it."""
-        seat = self._seats.pop(name, None)
-        if seat is not None:
-            seat.held = False
-            with contextlib.suppress(RigError):
-                seat.end()
+        host_lease = self._leases.pop(name, None)
+        if host_lease is not None:
+            host_lease.held = False
+            with contextlib.suppress(TestbedError):
+                host_lease.end()
 
     def end(self) -> list[str]:
         """Release every host; return what is to be said about it. Raises nothing: all are tried."""
         words: list[str] = []
 
-        def release(seat: Seat) -> None:
+        def release(host_lease: HostLease) -> None:
             try:
-                words.extend(f"{seat.name}: restored {change}" for change in seat.end())
-            except RigError as error:
+                words.extend(f"{host_lease.name}: restored {change}" for change in host_lease.end())
+            except TestbedError as error:
                 words.append(str(error))
 
-        each(list(self._seats.values()), release)
-        self._seats.clear()
+        each(list(self._leases.values()), release)
+        self._leases.clear()
         return words
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from channover.errors import RigError
+from channover.errors import TestbedError
 from channover.hosts.guardian.facts import Facts, NicFacts, speed_of
 from channover.hosts.host import Host, Nic
 from channover.hosts.lab import Lab
@@ -108,10 +108,10 @@ def _way(name: str, host: HostEntry, facts: Facts) -> Iterator[Finding]:
         )
         return
     seen = facts.management.device if facts.management else own
-    carriers = facts.beneath({own, seen} - {"lo"})
+    lower_devices = facts.beneath({own, seen} - {"lo"})
     for label, device in host.nics.items():
         found = facts.device(device)
-        if found is not None and found.device in carriers:
+        if found is not None and found.device in lower_devices:
             yield Finding(
                 name, f"the SSH connection goes through {found.device} (nics.{label})", "a test NIC must not carry it"
             )
@@ -162,7 +162,7 @@ def _link(name: str, what: str, speed: int | None, duplex: str, rate: int | None
 
 
 def negotiated(host: Host, label: str, rate: int | None) -> None:
-    """See that a NIC which is up runs at its cable's rate (bit/s), in full duplex. Raises RigError.
+    """See that a NIC which is up runs at its cable's rate (bit/s), in full duplex. Raises TestbedError.
 
     A NIC that was down has no speed before: sysfs tells it only of a running one.
     """
@@ -176,22 +176,22 @@ def negotiated(host: Host, label: str, rate: int | None) -> None:
 
 
 def fatal(findings: list[Finding]) -> None:
-    """Raise RigError where something must be mended first."""
+    """Raise TestbedError where something must be mended first."""
     bad = [finding for finding in findings if finding.fatal]
     if bad:
         more = f" (and {len(bad) - 1} more: 'channover doctor --target physical' lists them)" if len(bad) > 1 else ""
-        raise RigError(f"{bad[0]}{more}")
+        raise TestbedError(f"{bad[0]}{more}")
 
 
 def prove(lab: Lab, cable: Cable, number: int, rate: int | None = None) -> str | None:
     """See that both ends of a cable run at its rate (bit/s), and that frames come from the NIC that the inventory names.
 
     Both ends have an address of a network of their own meanwhile (RFC 3927 keeps it off other networks). ARP alone proves
-    the cable (RFC 826): what is returned then says that pings are not answered; None where they are. Raises RigError.
+    the cable (RFC 826): what is returned then says that pings are not answered; None where they are. Raises TestbedError.
     """
     for port in cable.ports:
         if gap := CAPABILITIES["ping"].unmet(lab.hosts[port.node]):
-            raise RigError(f"the cabling cannot be proved: {gap}")
+            raise TestbedError(f"the cabling cannot be proved: {gap}")
     for port in cable.ports:
         negotiated(lab.hosts[port.node], port.nic, rate)
     network = f"169.254.{7 + number % 240}"
@@ -218,7 +218,7 @@ class _Way:
     address: str
 
     def proved(self) -> str | None:
-        """Return that pings are not answered, or nothing. Raises RigError where frames do not arrive where they should."""
+        """Return that pings are not answered, or nothing. Raises TestbedError where frames do not arrive where they should."""
         if self._answered():
             return None
         if self._resolved():
@@ -230,18 +230,18 @@ class _Way:
         self._answered()
         seen = _grown(before, _received(self.lab), Port(self.host.name, self.nic.name))
         where = f"they were seen at {seen}" if seen else "no NIC of the lab saw them"
-        raise RigError(
+        raise TestbedError(
             f"frames from {self.host.name}'s NIC {self.nic.name} ({self.nic.device}) do not reach {self.other.name}'s NIC "
             f"{self.peer.name} ({self.peer.device}) as the inventory says: {where}; correct the cabling, or 'cables' in the "
             "inventory"
         )
 
     def _answered(self) -> bool:
-        """Send pings; whether one was answered, by the NIC that should. Raises RigError where none could be sent."""
+        """Send pings; whether one was answered, by the NIC that should. Raises TestbedError where none could be sent."""
         words = ("ping", "-c", "4", "-i", "0.2", "-W", "2", "-I", self.nic.device, self.address)
         ping = self.host.run(*words, check=False, quiet=True)
         if ping.returncode not in (0, 1):  # of ping(8) itself: it could not be tried
-            raise RigError(f"{self.host.name}: ping cannot be used: {(ping.stderr or ping.stdout).strip()[-200:]}")
+            raise TestbedError(f"{self.host.name}: ping cannot be used: {(ping.stderr or ping.stdout).strip()[-200:]}")
         return ping.returncode == 0 and self._resolved()
 
     def _resolved(self) -> bool:

@@ -8,8 +8,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from ipaddress import ip_interface
 
-from channover.errors import ChannoverError, NotAllowed, RigError
-from channover.hosts.guardian.lease import ROOT, Seat
+from channover.errors import ChannoverError, NotAllowed, TestbedError
+from channover.hosts.guardian.lease import ROOT, HostLease
 from channover.hosts.host import Host, Journal, Nic, until
 from channover.hosts.lab import Cabling, Lab
 from channover.hosts.ssh.host import RemoteHost
@@ -22,7 +22,7 @@ from channover.model.topology import Cable, Port, Topology
 from channover.targets.inventory.schema import HostEntry, LabEntry
 from channover.targets.physical import preflight
 from channover.targets.physical.gate import gate
-from channover.targets.physical.lease_pool import Seats, each
+from channover.targets.physical.lease_pool import LeasePool, each
 from channover.targets.physical.placement import Fit, fit
 
 CARRIER_TIMEOUT = 15.0
@@ -59,7 +59,7 @@ class PhysicalTarget:
     """Labs of one lab of an inventory (:class:`channover.targets.base.Target`)."""
 
     entry: LabEntry
-    seats: Seats = field(default_factory=Seats)
+    leases: LeasePool = field(default_factory=LeasePool)
     name: str = "physical"
     cabling: Cabling | None = None
     """What pulls cables; None: only the hosts themselves can."""
@@ -74,29 +74,29 @@ class PhysicalTarget:
     _found: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.seats.say = lambda text: self.say(text)
-        self.seats.nics_down = self.entry.allows.nics_down
+        self.leases.say = lambda text: self.say(text)
+        self.leases.nics_down = self.entry.allows.nics_down
 
     def unmet(self, topology: Topology) -> str | None:
         """Say what the inventory lacks for a topology; no host is asked."""
         found = fit(topology, self.entry)
         return found if isinstance(found, str) else None
 
-    def take(self, names: Iterable[str]) -> dict[str, Seat]:
-        """Take hosts, once nothing speaks against them. Raises RigError, Taken."""
+    def take(self, names: Iterable[str]) -> dict[str, HostLease]:
+        """Take hosts, once nothing speaks against them. Raises TestbedError, Taken."""
         wanted = {name: self.entry.hosts[name] for name in names}
-        if new := {name: host for name, host in wanted.items() if not self.seats.at(name, host).held}:
+        if new := {name: host for name, host in wanted.items() if not self.leases.at(name, host).held}:
             findings = self.findings(new)
             preflight.fatal(findings)
             for words in map(str, findings):
                 if words not in self._found:
                     self._found.add(words)
                     self.say(words)
-        return self.seats.take(wanted)
+        return self.leases.take(wanted)
 
     def findings(self, hosts: Mapping[str, HostEntry]) -> list[preflight.Finding]:
-        """Connect to hosts, and return what speaks against them; nothing is changed. Raises RigError."""
-        found = self.seats.open(hosts)
+        """Connect to hosts, and return what speaks against them; nothing is changed. Raises TestbedError."""
+        found = self.leases.open(hosts)
         return [
             finding
             for name, host in hosts.items()
@@ -106,14 +106,14 @@ class PhysicalTarget:
 
     @contextmanager
     def lab(self, topology: Topology, link: Link, journal: Journal) -> Iterator[Lab]:
-        """Lay a topology on the lab for the length of a block. Afterwards each host is as it was, or RigError names why."""
+        """Lay a topology on the lab for the length of a block. Afterwards each host is as it was, or TestbedError names why."""
         found = fit(topology, self.entry)
         if isinstance(found, str):
-            raise RigError(found)
+            raise TestbedError(found)
         with ExitStack() as stack:
             taken = self.take(found.nodes.values())
-            for seat in taken.values():
-                seat.check()
+            for host_lease in taken.values():
+                host_lease.check()
             hosts = {node: self._host(node, taken[name], found, journal) for node, name in found.nodes.items()}
             stripped: set[str] = set()
             stack.callback(self._compare, list(taken.values()), stripped, journal)
@@ -126,15 +126,15 @@ class PhysicalTarget:
             yield made
 
     def looked_at(self, topology: Topology) -> dict[str, RemoteHost]:
-        """Return the hosts of a topology to look at: nothing is taken, and nothing may be changed. Raises RigError."""
+        """Return the hosts of a topology to look at: nothing is taken, and nothing may be changed. Raises TestbedError."""
         found = fit(topology, self.entry)
         if isinstance(found, str):
-            raise RigError(found)
-        seats = self.seats.open({name: self.entry.hosts[name] for name in found.nodes.values()})
-        return {node: self._host(node, seats[name], found, Journal()) for node, name in found.nodes.items()}
+            raise TestbedError(found)
+        leases = self.leases.open({name: self.entry.hosts[name] for name in found.nodes.values()})
+        return {node: self._host(node, leases[name], found, Journal()) for node, name in found.nodes.items()}
 
     def _prove(self, lab: Lab, found: Fit) -> None:
-        """See that each cable lies where the inventory says, once a run. Raises RigError."""
+        """See that each cable lies where the inventory says, once a run. Raises TestbedError."""
         for number, cable in enumerate(lab.topology.cables if self.prove else ()):
             ends = (found.nics[cable.a], found.nics[cable.b])
             if ends not in self.proven:
@@ -142,24 +142,32 @@ class PhysicalTarget:
                     self.say(remark)
                 self.proven.add(ends)
 
-    def _host(self, node: str, seat: Seat, found: Fit, journal: Journal) -> RemoteHost:
+    def _host(self, node: str, host_lease: HostLease, found: Fit, journal: Journal) -> RemoteHost:
         nics = {}
-        assert seat.facts is not None
+        assert host_lease.facts is not None
         for ours, theirs in found.nics.items():
             if ours.node == node:
-                device = seat.device(theirs.nic)
-                one = seat.facts.devices[device]
+                device = host_lease.device(theirs.nic)
+                one = host_lease.facts.devices[device]
                 nics[ours.nic] = Nic(ours.nic, device, one.mac, one.driver, one.firmware, one.speed, one.bus)
-        folder = f"{ROOT}/{seat.run_id}"
-        lease = f"{folder}/beat" if seat.held else ""
+        folder = f"{ROOT}/{host_lease.run_id}"
+        lease = f"{folder}/beat" if host_lease.held else ""
         return RemoteHost(
-            node, nics, seat.link, seat.run_id, f"{folder}/files", seat.permission, journal, lease, seat.patience
+            node,
+            nics,
+            host_lease.link,
+            host_lease.run_id,
+            f"{folder}/files",
+            host_lease.policy,
+            journal,
+            lease,
+            host_lease.patience,
         )
 
     def _prepare(
-        self, hosts: Mapping[str, RemoteHost], seats: Mapping[str, Seat], topology: Topology, stripped: set[str]
+        self, hosts: Mapping[str, RemoteHost], leases: Mapping[str, HostLease], topology: Topology, stripped: set[str]
     ) -> None:
-        """Make NICs bare and up, and wait for the carrier of each that has a cable. Raises RigError.
+        """Make NICs bare and up, and wait for the carrier of each that has a cable. Raises TestbedError.
 
         What that takes from NICs goes to ``stripped``, in words: the guardian puts it back.
         """
@@ -169,14 +177,14 @@ class PhysicalTarget:
             devices = [nic.device for nic in host.nics.values()]
             host.run("mkdir", "-p", host.folder, quiet=True)
             before = host.state()
-            lent = seats[host.name].lent
-            if (plan := bare(before, devices, lent, down=host.permission.nics_down)).operations:
+            lent = leases[host.name].lent
+            if (plan := bare(before, devices, lent, down=host.policy.nics_down)).operations:
                 host.strip(plan)
-                stripped.update(f"{seats[host.name].name}: {words}" for words in seats[host.name].differences())
-            seat = seats[host.name]
-            assert seat.facts is not None
-            foreign = seat.permission.foreign - {"lo"}
-            host.apply(gate(host, seat.run_id, devices, foreign) + raised(before, devices, plan))
+                stripped.update(f"{leases[host.name].name}: {words}" for words in leases[host.name].differences())
+            host_lease = leases[host.name]
+            assert host_lease.facts is not None
+            foreign = host_lease.policy.foreign - {"lo"}
+            host.apply(gate(host, host_lease.run_id, devices, foreign) + raised(before, devices, plan))
             wanted = [nic.device for label, nic in host.nics.items() if Port(host.name, label) in cabled]
 
             def ready() -> bool:
@@ -192,14 +200,14 @@ class PhysicalTarget:
     @property
     def _ending(self) -> bool:
         """Whether Ctrl-C ends this run, or is about to."""
-        return self.seats.interrupted or isinstance(sys.exc_info()[1], KeyboardInterrupt)
+        return self.leases.interrupted or isinstance(sys.exc_info()[1], KeyboardInterrupt)
 
     def interrupt(self) -> None:
         """Note that Ctrl-C ends the run: what differs is still put back, and is no error of a test."""
-        self.seats.interrupted = True
+        self.leases.interrupted = True
 
     def _unwind(self, hosts: Iterable[RemoteHost]) -> None:
-        """Undo what stands. Raises RigError, unless Ctrl-C ends the run: the hosts then put back what is left."""
+        """Undo what stands. Raises TestbedError, unless Ctrl-C ends the run: the hosts then put back what is left."""
         ending = self._ending
         try:
             each(hosts, RemoteHost.unwind)
@@ -207,30 +215,32 @@ class PhysicalTarget:
             if not ending:
                 raise
 
-    def _compare(self, seats: list[Seat], stripped: set[str], journal: Journal) -> None:
-        """Have each host put back what differs. Raises RigError that names what a test left behind."""
+    def _compare(self, leases: list[HostLease], stripped: set[str], journal: Journal) -> None:
+        """Have each host put back what differs. Raises TestbedError that names what a test left behind."""
         words: list[str] = []
         ending = self._ending
 
-        def heal(seat: Seat) -> None:
-            with journal.step(seat.name, "compare with the saved state"):
-                above = tuple(f"{device}: " for device in seat.above)  # follows its NIC, whatever a test does
-                words.extend(f"{seat.name}: {change}" for change in seat.heal() if not change.startswith(above))
+        def heal(host_lease: HostLease) -> None:
+            with journal.step(host_lease.name, "compare with the saved state"):
+                above = tuple(f"{device}: " for device in host_lease.above)  # follows its NIC, whatever a test does
+                words.extend(
+                    f"{host_lease.name}: {change}" for change in host_lease.heal() if not change.startswith(above)
+                )
 
         try:
-            each(seats, heal)
-        except RigError as error:
+            each(leases, heal)
+        except TestbedError as error:
             if not ending:
                 raise
             self.remarks.append(str(error))
         if ending:
             return
         if left := [change for change in words if change not in stripped]:
-            raise RigError(f"the test left changes behind, which were put back: {'; '.join(left)}")
+            raise TestbedError(f"the test left changes behind, which were put back: {'; '.join(left)}")
 
     def close(self) -> None:
         """Release every host."""
-        self.remarks += self.seats.end()
+        self.remarks += self.leases.end()
 
 
 def bare(before: State, devices: list[str], lent: Collection[str] = (), *, down: bool = True) -> Plan:
@@ -266,14 +276,14 @@ def raised(before: State, devices: list[str], stripping: Plan) -> Plan:
 
 
 def clashes(hosts: Mapping[str, RemoteHost], found: Fit, topology: Topology) -> None:
-    """Raise RigError where a network of the lab lies on the way to a host."""
+    """Raise TestbedError where a network of the lab lies on the way to a host."""
     planned = Lab(topology, hosts, Link(found.rate), HostCabling(hosts, False))
     for cable in topology.cables:
         address = planned.address(cable.a)
         for host in hosts.values():
-            known = host.permission.management.overlaps(str(ip_interface(address).network))
+            known = host.policy.management.overlaps(str(ip_interface(address).network))
             if known:
-                raise RigError(
+                raise TestbedError(
                     f"{host.name}: the lab's network {ip_interface(address).network} covers the way to the host ({known}); "
                     "give the management network another range"
                 )
