@@ -38,7 +38,7 @@ from channover.model.operations.operation import Operation
 from channover.model.operations.routing import RouteAdd, RuleAdd
 from channover.model.plan import Plan
 from channover.model.topology import Cable, Node, Port, Role, Topology, gateway, pair, trio, two_switches
-from channover.pytest_plugin.allure.page_facts import machines, testbed_of
+from channover.pytest_plugin.allure.page_facts import lab_facts, machines
 from channover.run.environment import Environment
 from channover.run.settings import Settings
 from channover.run.target_choice import Place
@@ -140,7 +140,7 @@ def test_a_lab_of_hosts_over_ssh(target: PhysicalTarget) -> None:
         for number, host in enumerate((lab.left, lab.right), start=1):
             host.apply(Plan("address", (AddressAdd(host.nic("a").device, f"10.93.93.{number}/30"),)))
             assert host.state().links["eth1"].carrier
-        hosts, _ = testbed_of(lab, machines(lab))
+        hosts, _ = lab_facts(lab, machines(lab))
         assert [(host.name, host.machine, host.kernel) for host in hosts] == [
             (name, os.uname().nodename, os.uname().release) for name in ("left", "right")
         ]

@@ -17,7 +17,7 @@ from channover.hosts.lab import Lab
 from channover.model.link import Link
 from channover.model.state import Limits, State
 from channover.model.topology import Cable, Node, Port, Role, Topology, gateway, pair, parallel, trio, two_switches
-from channover.pytest_plugin.allure.page_facts import testbed_of
+from channover.pytest_plugin.allure.page_facts import lab_facts
 from channover.run.settings import Settings, link_of
 from channover.run.target_choice import Place
 from channover.targets.dry_run import DryCabling, DryHost
@@ -168,8 +168,8 @@ def test_cables_are_recorded_at_the_rate_that_the_inventory_says() -> None:
     }
     made = Lab(topology, hosts, Link(found.rate), DryCabling([]), rates=found.rates)
     assert {cable.speedup for cable in topology.cables} != {1.0}
-    assert {cable.rate for cable in testbed_of(made)[1]} == {SLOW}
-    assert {cable.rate for cable in testbed_of(replace(made, rates={}))[1]} == {SLOW, 10 * SLOW}
+    assert {cable.rate for cable in lab_facts(made)[1]} == {SLOW}
+    assert {cable.rate for cable in lab_facts(replace(made, rates={}))[1]} == {SLOW, 10 * SLOW}
 
 
 def test_cables_of_one_speedup_have_one_rate() -> None:

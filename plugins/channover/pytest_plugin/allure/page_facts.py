@@ -58,7 +58,7 @@ def machines(lab: Lab) -> dict[str, tuple[str, str]]:
     return found
 
 
-def testbed_of(
+def lab_facts(
     lab: Lab, found: Mapping[str, tuple[str, str]] = MappingProxyType({})
 ) -> tuple[list[HostFacts], list[CableFacts]]:
     """Return what a lab consists of, as the results hold it; ``found`` is what :func:`machines` returned."""
@@ -80,7 +80,7 @@ def testbed_of(
 
 def drawn(lab: Lab, found: dict[str, str]) -> str:
     """Return a lab's topology as SVG, with what failed."""
-    return topology_svg(*testbed_of(lab), found)
+    return topology_svg(*lab_facts(lab), found)
 
 
 def faults(lab: Lab, record: Record) -> dict[str, str]:

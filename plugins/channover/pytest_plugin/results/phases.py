@@ -89,7 +89,7 @@ def leave(item: pytest.Item, report: pytest.TestReport) -> None:
     record = item.stash.get(RECORD, None)
     if report.when != "teardown" or record is None or not marks.takes_part(item):
         return
-    from channover.pytest_plugin.allure.page_facts import testbed_of
+    from channover.pytest_plugin.allure.page_facts import lab_facts
     from channover.pytest_plugin.results.collector import measurements
 
     session = item.config.stash[TESTBED].session
@@ -103,7 +103,7 @@ def leave(item: pytest.Item, report: pytest.TestReport) -> None:
             "congestion_control": record.congestion_control or session.congestion_control,
         }
     )
-    hosts, cables = testbed_of(item.stash[LAB], item.stash.get(MACHINES, {})) if LAB in item.stash else ([], [])
+    hosts, cables = lab_facts(item.stash[LAB], item.stash.get(MACHINES, {})) if LAB in item.stash else ([], [])
     left = {
         "hosts": [asdict(host) for host in hosts],
         "cables": [asdict(cable) for cable in cables],
