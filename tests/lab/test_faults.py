@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
+from _pytest.mark import ParameterSet
 
 ROOT = Path(__file__).parents[2]
 Ended = subprocess.CompletedProcess[str]
@@ -151,7 +152,9 @@ def suite_test(test: str, fault: str, reports: Path) -> Ended:
 @pytest.fixture(scope="module")
 def runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
     """The run of each row that was selected, with its reports, under way since the first one was asked for."""
+    slow = request.config.getoption("--slow")
     items = [item for item in request.session.items if isinstance(item, pytest.Function) and hasattr(item, "callspec")]
+    items = [item for item in items if slow or not item.get_closest_marker("slow")]
     selected = [(item.callspec.params.get("test"), item.callspec.params.get("fault")) for item in items]
     with ThreadPoolExecutor(TOGETHER) as pool:
         found: Runs = {}
@@ -173,11 +176,18 @@ def differs(ended: Ended, reports: Path, behaviour: str, test: str, words: str) 
     return f"{seen}: {found['reason']}\n{ended.stdout[-3000:]}"
 
 
+def _rows() -> Iterator[ParameterSet]:
+    """Give the rows; of those of one test, all but the first wait for ``--slow``."""
+    seen: set[str] = set()
+    for behaviour, test, fault, words in MATRIX:
+        marks = [pytest.mark.slow] if test in seen else []
+        seen.add(test)
+        yield pytest.param(behaviour, test, fault, words, id=f"{behaviour}-{fault}", marks=marks)
+
+
 @pytest.mark.lab
 @pytest.mark.timed
-@pytest.mark.parametrize(
-    ("behaviour", "test", "fault", "words"), MATRIX, ids=[f"{behaviour}-{fault}" for behaviour, _, fault, _ in MATRIX]
-)
+@pytest.mark.parametrize(("behaviour", "test", "fault", "words"), list(_rows()))
 def test_behaviour_fails_with_the_right_words(
     runs: Runs, tmp_path: Path, behaviour: str, test: str, fault: str, words: str
 ) -> None:

@@ -121,7 +121,9 @@ def test_doctor_and_schema_are_there_without_the_clone(installed: Installed) -> 
 
 
 @pytest.mark.lab
-@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "workers"])
+@pytest.mark.parametrize(
+    "workers", [pytest.param((), id="alone"), pytest.param(("-n", "2"), id="workers", marks=pytest.mark.slow)]
+)
 def test_a_stranger_runs_the_main_job_from_the_wheel(installed: Installed, workers: tuple[str, ...]) -> None:
     results, sheet = installed.run(SUITES, "-k", "one_tcp_flow_rides_one_link", *workers)
     node = f"{SUITES}/lacp/test_lag.py::test_one_tcp_flow_rides_one_link"

@@ -330,28 +330,6 @@ def test_a_lab_comes_with_the_fixture(user: pytest.Pytester) -> None:
 
 
 @pytest.mark.lab
-def test_a_flow_that_falls_short_explains_itself(user: pytest.Pytester) -> None:
-    user.makepyfile(
-        """
-        from channover.testing import Multipath, TrafficGenerator, at_least, behaviour
-
-        @behaviour("MP-1")
-        def test_too_much_is_expected(multipath: Multipath, tcp: TrafficGenerator) -> None:
-            flow = tcp(multipath.left, multipath.right)
-            assert flow.goodput == at_least(150e6, "more than a link carries")
-        """
-    )
-    done = run(user, "--measure-limit", "6")
-    done.assert_outcomes(failed=1)
-    ((outcome, reason),) = outcomes(user).values()
-    assert outcome == "failed"
-    assert re.search(
-        r"goodput of 9\d\.?\d* Mbit/s ± .* Mbit/s, expected at least 150 Mbit/s \(more than a link carries\)", reason
-    )
-    assert re.search(r"left: a \(eth1\) [\d,]+ bytes, b \(eth2\) [\d,]+ bytes", reason)
-
-
-@pytest.mark.lab
 def test_the_articles_figure_of_three_paths_is_not_shown_beside_two(user: pytest.Pytester) -> None:
     user.makepyfile(
         """
