@@ -30,6 +30,8 @@ def hide_own_frames(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
     """
     if call.excinfo is None or RECORD not in item.stash or item.config.getoption("fulltrace", False):
         return
+    if isinstance(call.excinfo.value, pytest.fail.Exception) and not call.excinfo.value.pytrace:
+        return  # it is shown as its words alone, to which pytest would add that all of its frames are hidden
     if (shown := _shortened(call.excinfo.tb)) is not None:
         call.excinfo.traceback = type(call.excinfo.traceback)(shown)
     for error in _chain(call.excinfo.value):
