@@ -39,17 +39,18 @@ def trouble():
         os.system(f"mount -o remount,ro {REPORTS}")
 
 @behaviour("MP-8")
-def test_before():
-    pass
+def test_before(counted):
+    assert counted("paths", 1) == 1
 
 @behaviour("MP-7")
-def test_while_it_happens():
+def test_while_it_happens(counted):
+    assert counted("paths", 1) == 1
     trouble()
     allure.attach("x" * 100_000, "much")
 
 @behaviour("MP-5")
-def test_after():
-    pass
+def test_after(counted):
+    assert counted("paths", 1) == 1
 """
 
 
