@@ -584,7 +584,7 @@ def test_a_lab_of_switches_only_can_be_used(bench: Bench) -> None:
 
 
 def test_a_run_is_refused_only_where_no_topology_of_its_tests_fits(bench: Bench) -> None:
-    with pytest.raises(UsageError, match=r"--target=physical: .*the topology two-switches-1 needs"):
+    with pytest.raises(UsageError, match=r"--target=physical: .*the topology two-switches-2 needs"):
         bench.session(two_switches(), trio()).ready()
 
 
@@ -639,7 +639,7 @@ def test_the_doctor_finds_what_is_wrong_with_each_host_and_shows_the_others(
     assert {row[-1] for row in found.nics} == {"carrier"}, "they are up while they are looked at"
     assert {ability.name for ability in found.abilities} > {"iperf3", "ping"}
     missing = {prospect.behaviour.id: str(prospect.missing) for prospect in found.prospects if prospect.stated}
-    assert "the topology two-switches-1 needs" in missing.pop("LAG-6")
+    assert "the topology two-switches-2 needs" in missing.pop("LAG-6")
     assert "the topology two-switches-8 needs" in missing.pop("LAG-7")
     assert "trio" in missing.pop("MP-2")
     assert len(missing) > 10 and all("right: cannot reach" in words for words in missing.values())
