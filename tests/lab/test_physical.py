@@ -584,7 +584,7 @@ def test_a_lab_of_switches_only_can_be_used(bench: Bench) -> None:
 
 
 def test_a_run_is_refused_only_where_no_topology_of_its_tests_fits(bench: Bench) -> None:
-    with pytest.raises(UsageError, match=r"--target=physical: .*the topology two-switches-2 needs"):
+    with pytest.raises(UsageError, match=r"--target=physical: .*the topology two-switches-1 needs"):
         bench.session(two_switches(), trio()).ready()
 
 
