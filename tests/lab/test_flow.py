@@ -161,7 +161,7 @@ def test_the_order_of_lines_does_not_matter_and_flows_may_run_at_once(tmp_path: 
 def test_of_flows_at_once_the_time_counts_in_which_all_run(multipath: Multipath) -> None:
     """The first has the link for itself for a second, which is no part of its figure."""
     readings: list[Reading] = []
-    shared = measuring(record=readings.append)
+    shared = measuring(on_result=readings.append)
     make = TrafficGenerator(Protocol.UDP, shared)
     first = make(multipath.left, multipath.right, offered=95e6)
     try:
@@ -292,7 +292,7 @@ print(client.recv(9), flush=True)
 @pytest.mark.lab
 def test_another_program_s_fallback_is_a_remark_and_no_failure(multipath: Multipath) -> None:
     readings: list[Reading] = []
-    with started(multipath, Protocol.MPTCP, measuring(record=readings.append)) as flow:
+    with started(multipath, Protocol.MPTCP, measuring(on_result=readings.append)) as flow:
         assert "plain" in multipath.left.host.run("python3", "-c", PLAIN_LISTENER).stdout
         assert flow.goodput == at_least(1.75e8, theory=2 * Link().mptcp_goodput)
         require_multipath(flow)
@@ -317,7 +317,7 @@ def test_a_real_fallback_fails_with_its_words(multipath: Multipath, how: str, mo
         rule = STRIPPED.format("tcp flags & syn != syn" if how == "data" else "")
         host.apply(Plan("a middlebox", (TableAdd("middlebox", f"chain c {{ {rule} }}"),)))
     readings: list[Reading] = []
-    with started(multipath, Protocol.MPTCP, measuring(record=readings.append)) as flow:
+    with started(multipath, Protocol.MPTCP, measuring(on_result=readings.append)) as flow:
         assert flow.goodput == near(Link().tcp_goodput, 0.05)
         with pytest.raises(
             BehaviourFailed, match=r"mptcp left→right: the connection fell back to TCP \(.*left: .* is a fallback"

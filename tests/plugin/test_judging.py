@@ -161,7 +161,7 @@ def test_broken_afterwards(counted):
 @behaviour("MP-8")
 def test_explained(channover_record):
     rate = Measured(
-        "goodput", known=Estimate(5e7, 1e5, 40), record=channover_record.readings.append, explain=lambda: "most likely: rain"
+        "goodput", known=Estimate(5e7, 1e5, 40), on_result=channover_record.readings.append, explain=lambda: "most likely: rain"
     )
     rate == near(9e7, why="one link")
 
@@ -305,7 +305,7 @@ def test_a_testbed_error_that_a_test_hid_is_one_all_the_same(
         def test_hidden(channover_record, counted):
             tape = Tape(steady(92.8e6, 6e6), limit=60, disturbance="the processors had 0% of idle time")
             with suppress(TestbedError):
-                Measured("goodput", source=tape, record=channover_record.readings.append) == near(94.15e6)
+                Measured("goodput", source=tape, on_result=channover_record.readings.append) == near(94.15e6)
             assert counted("links", 1) == 1
         """
     )

@@ -340,7 +340,7 @@ def test_the_articles_figure_of_three_paths_is_not_shown_beside_two(user: pytest
 
         @pytest.fixture
         def goodput(channover_record):
-            return Measured("goodput", known=Estimate(2e8, 1e6, 40), record=channover_record.readings.append)
+            return Measured("goodput", known=Estimate(2e8, 1e6, 40), on_result=channover_record.readings.append)
 
         @behaviour("MP-1")
         def test_two(goodput):

@@ -83,7 +83,7 @@ def steady(mean: float, spread: float = 0.1e6, seed: int = 1) -> Iterator[float]
 
 def measured(tape: Tape) -> tuple[Measured, list[Reading]]:
     readings: list[Reading] = []
-    return Measured("goodput", source=tape, record=readings.append), readings
+    return Measured("goodput", source=tape, on_result=readings.append), readings
 
 
 @pytest.mark.parametrize(
@@ -323,7 +323,7 @@ def test_counts_are_known_at_once() -> None:
 
 def test_a_value_as_a_share_of_another() -> None:
     readings: list[Reading] = []
-    rate = Measured("goodput", known=Estimate(94e6, 1e6, 30), record=readings.append)
+    rate = Measured("goodput", known=Estimate(94e6, 1e6, 30), on_result=readings.append)
     share = rate.scaled(1 / 100e6, "share of the link", "1")
     assert share == near(0.94)
     found = share.result()
@@ -548,7 +548,7 @@ def test_a_comparison_that_did_not_hold_remembers_what_was_seen_and_no_verdict_d
         return "left: a 5 bytes\nright: a 5 bytes"
 
     readings: list[Reading] = []
-    rate = Measured("goodput", known=Estimate(5e7, 1e5, 40), record=readings.append, explain=look)
+    rate = Measured("goodput", known=Estimate(5e7, 1e5, 40), on_result=readings.append, explain=look)
     assert rate >= 4e7
     assert seen == []
     assert not rate == near(9e7)  # noqa: SIM201
@@ -558,7 +558,7 @@ def test_a_comparison_that_did_not_hold_remembers_what_was_seen_and_no_verdict_d
     def gone() -> str:
         raise TestbedError("left does not answer")
 
-    rate = Measured("goodput", known=Estimate(5e7, 1e5, 40), record=readings.append, explain=gone)
+    rate = Measured("goodput", known=Estimate(5e7, 1e5, 40), on_result=readings.append, explain=gone)
     assert not rate == near(9e7)  # noqa: SIM201
     assert readings[-1].explained == ("not explained: left does not answer",)
 
@@ -625,7 +625,7 @@ def test_what_the_wire_allows_or_an_upper_bound_is_there_to_judge_is_judged(expe
 
 def test_what_the_testbed_was_to_do_and_did_not_is_no_verdict() -> None:
     readings: list[Reading] = []
-    offered = Measured("offered", known=Estimate(9e8, 0.0, 1), record=readings.append, of_testbed=True)
+    offered = Measured("offered", known=Estimate(9e8, 0.0, 1), on_result=readings.append, of_testbed=True)
     assert offered >= 2e8
     with pytest.raises(TestbedError, match=r"offered of 900 Mbit/s, expected at least 1 Gbit/s.*INCONCLUSIVE: the lab"):
         _ = offered >= 1e9

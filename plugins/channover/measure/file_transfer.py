@@ -56,7 +56,7 @@ class Copied:
         """The file's bytes over the time from the request to the last byte, in bit/s."""
         known = Estimate(self.copy.goodput, 0.0, 1)
         name = f"{self.copy.protocol.name} goodput"
-        return Measured(name, known=known, record=self.measuring.record, explain=self._explain, about=self)
+        return Measured(name, known=known, on_result=self.measuring.on_result, explain=self._explain, about=self)
 
     @property
     def nics_used(self) -> Each:
@@ -64,7 +64,7 @@ class Copied:
         return self.nics.used_count
 
     def _count(self, name: str, number: float, unit: str = "1") -> Measured:
-        return replace(count(name, number, self.measuring.record, unit), explain=self._explain)
+        return replace(count(name, number, self.measuring.on_result, unit), explain=self._explain)
 
     @property
     def fallen_back(self) -> Measured:
@@ -164,7 +164,7 @@ class FileTransfer:
             series,
             [client.host, server.host],
             self.measuring.link,
-            lambda name, number, unit: count(name, number, self.measuring.record, unit),
+            lambda name, number, unit: count(name, number, self.measuring.on_result, unit),
             {client.host.name: ["rx"], server.host.name: ["tx"]},
             [flow.name for flow in self.measuring.under_way],
         )

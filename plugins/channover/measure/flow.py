@@ -84,7 +84,7 @@ class Flow:
         """What the receiving applications get, in bit/s."""
         name = f"goodput, {self.name}" if self.run.beside else "goodput"
         return Measured(
-            name, source=self.run.measurement, record=self.measuring.record, explain=self.explain, about=self
+            name, source=self.run.measurement, on_result=self.measuring.on_result, explain=self.explain, about=self
         )
 
     def explain(self) -> str:
@@ -92,7 +92,7 @@ class Flow:
         return self.events.explain(self)
 
     def _count(self, name: str, number: float, unit: str = "1") -> Measured:
-        return replace(count(name, number, self.measuring.record, unit), explain=self.explain, about=self)
+        return replace(count(name, number, self.measuring.on_result, unit), explain=self.explain, about=self)
 
     @property
     def nics(self) -> NicUse:

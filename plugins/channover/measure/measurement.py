@@ -36,7 +36,7 @@ class Measuring:
     duration: float | None
     limit: float
     native_mptcp: bool = False
-    record: Callable[[Reading], None] = field(default=lambda _: None, repr=False)
+    on_result: Callable[[Reading], None] = field(default=lambda _: None, repr=False)
     progress: Callable[[UnderWay], None] = field(default=lambda _: None, repr=False)
     step: Callable[[str], AbstractContextManager[object]] = field(default=nullcontext, repr=False)
     """Wraps what a report is to show as a step (:attr:`channover.hosts.host.Journal.scope`)."""

@@ -98,7 +98,7 @@ class Observing:
             self.record.readings.append(reading)
             self.sampled(name, unit, source.samples())
 
-        return Measured(name, unit, source=source, record=compared)
+        return Measured(name, unit, source=source, on_result=compared)
 
 
 def counting(record: Record) -> Counted:

@@ -137,7 +137,7 @@ def measuring(request: pytest.FixtureRequest, lab: Lab, channover_record: Record
         native_mptcp=session.native_mptcp,
         processors=own_processors if session.settings.emulated else None,
         on_this_machine=session.settings.emulated and not session.settings.place.dry_run,
-        record=channover_record.readings.append,
+        on_result=channover_record.readings.append,
         progress=lambda one: live.tell(channover_record, one),
         step=channover_record.journal.scope,
     )

@@ -209,7 +209,7 @@ class Tunnels:
             source=DeviceRate(
                 name, Sampler(tunnel.server.host, [device]), device, self.measuring, self.record
             ).measurement,
-            record=self.record.readings.append,
+            on_result=self.record.readings.append,
             explain=lambda: str(self.signs(tunnel)),
         )
 

@@ -63,7 +63,7 @@ def explanation(readings: Iterable[Reading]) -> list[str]:
 
 @dataclass
 class Measured:
-    """A value that can be compared with an :class:`Expectation`. ``record`` is told of every comparison.
+    """A value that can be compared with an :class:`Expectation`. ``on_result`` is told of every comparison.
 
     A value is either known (``known``) or still being measured (``source``); ``about`` is what it was measured of. Where
     it is ``of_testbed``, what the test itself was to do, it is never a verdict on a behaviour that it is not as expected.
@@ -73,7 +73,7 @@ class Measured:
     unit: str = "bit/s"
     source: Source | None = None
     known: Estimate | None = None
-    record: Callable[[Reading], None] = field(default=lambda _: None, repr=False)
+    on_result: Callable[[Reading], None] = field(default=lambda _: None, repr=False)
     explain: Callable[[], str] = field(default=lambda: "", repr=False)
     about: object = field(default=None, repr=False)
     of_testbed: bool = False
@@ -102,7 +102,7 @@ class Measured:
         undecided = self._undecided(source, found)
         found = replace(found, undecided=undecided)
         self.last = replace(found, explained=self._explained() if found.missed else ())
-        self.record(self.last)
+        self.on_result(self.last)
         if undecided:
             raise TestbedError(undecided)
         return self.last
@@ -196,6 +196,6 @@ def _stated(name: str, unit: str, found: Estimate) -> str:
     return f"{name} of {text}"
 
 
-def count(name: str, number: float, record: Callable[[Reading], None], unit: str = "1") -> Measured:
+def count(name: str, number: float, on_result: Callable[[Reading], None], unit: str = "1") -> Measured:
     """Return a value that is known exactly: a number of NICs, of subflows, of bytes."""
-    return Measured(name, unit, known=Estimate(float(number), 0.0, 1), record=record)
+    return Measured(name, unit, known=Estimate(float(number), 0.0, 1), on_result=on_result)

@@ -71,7 +71,7 @@ class Listed:
 
     name: str
     found: Collection[object]
-    record: Callable[[Reading], None] = field(repr=False)
+    on_result: Callable[[Reading], None] = field(repr=False)
     last: tuple[Reading, ...] = ()
 
     def __post_init__(self) -> None:
@@ -95,7 +95,7 @@ class Listed:
         return self._recorded(parts, words)
 
     def _recorded(self, parts: Sequence[tuple[str, int, Expectation]], words: Sequence[str]) -> bool:
-        made = [(count(name, number, self.record), expectation) for name, number, expectation in parts]
+        made = [(count(name, number, self.on_result), expectation) for name, number, expectation in parts]
         for value, _ in made:
             value.explain = lambda: "\n".join(words)
         self.last = tuple(value.compare(expectation) for value, expectation in made)
