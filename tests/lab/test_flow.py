@@ -29,7 +29,7 @@ from channover.model.operations.mptcp import EndpointDelete
 from channover.model.plan import Plan
 from channover.model.topology import pair
 from channover.network.programs import iperf
-from channover.network.programs.iperf import Protocol
+from channover.network.programs.iperf import Transport
 from channover.report.results import Results
 from channover.scenarios import labs as paths
 from channover.scenarios.labs import Multipath
@@ -117,7 +117,9 @@ def multipath() -> Iterator[Multipath]:
 
 
 @contextmanager
-def started(multipath: Multipath, protocol: Protocol, with_: Measuring | None = None, **options: Any) -> Iterator[Flow]:
+def started(
+    multipath: Multipath, protocol: Transport, with_: Measuring | None = None, **options: Any
+) -> Iterator[Flow]:
     """A flow from left to right that has had some slices, and that leaves nothing running."""
     flow = TrafficGenerator(protocol, with_ or measuring())(multipath.left, multipath.right, **options)
     try:
@@ -162,7 +164,7 @@ def test_of_flows_at_once_the_time_counts_in_which_all_run(multipath: Multipath)
     """The first has the link for itself for a second, which is no part of its figure."""
     readings: list[Reading] = []
     shared = measuring(on_result=readings.append)
-    make = TrafficGenerator(Protocol.UDP, shared)
+    make = TrafficGenerator(Transport.UDP, shared)
     first = make(multipath.left, multipath.right, offered=95e6)
     try:
         until(lambda: len(first.run.samples()) >= 10, "a second alone", 20)
@@ -187,7 +189,7 @@ def dead(flow: Flow) -> bool:
 
 @pytest.mark.lab
 def test_a_flow_that_is_given_up_leaves_nothing_running(multipath: Multipath) -> None:
-    with started(multipath, Protocol.TCP) as flow, pytest.raises(ZeroDivisionError):
+    with started(multipath, Transport.TCP) as flow, pytest.raises(ZeroDivisionError):
         flow.programs.transfers[0].client.signal(signal.SIGSTOP)  # one that does not listen is ended all the same
         try:
             raise ZeroDivisionError
@@ -197,7 +199,7 @@ def test_a_flow_that_is_given_up_leaves_nothing_running(multipath: Multipath) ->
     assert flow.programs.samplers is not None
     assert all(sampler._process.poll() is not None for sampler in flow.programs.samplers.by_host.values())
     assert not flow.measuring.under_way
-    with started(multipath, Protocol.TCP) as after:
+    with started(multipath, Transport.TCP) as after:
         assert after.nics.carried(multipath.left.host)["a"] > 100_000
 
 
@@ -206,10 +208,10 @@ def test_a_flow_whose_second_pair_cannot_start_leaves_the_first_one_s_programs_t
     shared = measuring()
     holder = multipath.right.host.spawn("iperf3", "-s", "-p", "5203", "--forceflush")
     holder.wait_for("Server listening", 5)
-    with started(multipath, Protocol.TCP, shared) as first:
+    with started(multipath, Transport.TCP, shared) as first:
         ends = multipath.left, multipath.right
         with pytest.raises(TestbedError, match="Address already in use"):
-            TrafficGenerator(Protocol.TCP, shared).between([ends, ends])
+            TrafficGenerator(Transport.TCP, shared).between([ends, ends])
         assert shared.under_way == [first.run]
         running = multipath.right.host.run("sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '").stdout
         assert "-p 5201" in running and "-p 5202" not in running
@@ -219,14 +221,14 @@ def test_a_flow_whose_second_pair_cannot_start_leaves_the_first_one_s_programs_t
 
 @pytest.mark.lab
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
-@pytest.mark.parametrize("protocol", list(Protocol), ids=lambda protocol: protocol.name)
+@pytest.mark.parametrize("protocol", list(Transport), ids=lambda protocol: protocol.name)
 @pytest.mark.parametrize("end", ["client", "server"])
 def test_a_program_that_dies_by_a_signal_is_a_broken_testbed(
-    multipath: Multipath, protocol: Protocol, end: str, number: signal.Signals
+    multipath: Multipath, protocol: Transport, end: str, number: signal.Signals
 ) -> None:
-    options: dict[str, Any] = {"offered": 50e6, "payload": 2000} if protocol is Protocol.UDP else {}
+    options: dict[str, Any] = {"offered": 50e6, "payload": 2000} if protocol is Transport.UDP else {}
     with started(multipath, protocol, **options) as flow:
-        if protocol is Protocol.UDP:
+        if protocol is Transport.UDP:
             assert "warning" in flow.programs.transfers[0].client.stderr
         getattr(flow.programs.transfers[0], end).signal(number)
         where = "left: iperf3 to" if end == "client" else "right: iperf3's server on"
@@ -240,8 +242,8 @@ def test_a_program_that_dies_by_a_signal_is_a_broken_testbed(
 def test_a_program_that_dies_beside_the_flow_that_is_compared_is_a_broken_testbed(multipath: Multipath) -> None:
     shared = measuring()
     with (
-        started(multipath, Protocol.UDP, shared, offered=10e6) as background,
-        started(multipath, Protocol.TCP, shared) as flow,
+        started(multipath, Transport.UDP, shared, offered=10e6) as background,
+        started(multipath, Transport.TCP, shared) as flow,
     ):
         background.programs.transfers[0].client.signal(signal.SIGKILL)
         with pytest.raises(TestbedError, match="was ended by SIGKILL"):
@@ -250,7 +252,7 @@ def test_a_program_that_dies_beside_the_flow_that_is_compared_is_a_broken_testbe
 
 @pytest.mark.lab
 def test_somebody_else_s_interrupt_is_a_broken_testbed(multipath: Multipath) -> None:
-    with started(multipath, Protocol.TCP) as flow:
+    with started(multipath, Transport.TCP) as flow:
         flow.programs.transfers[0].client.signal(signal.SIGTERM)
         with pytest.raises(TestbedError, match="the client has terminated, by a signal that came from elsewhere"):
             assert flow.goodput == at_least(1.0)
@@ -259,7 +261,7 @@ def test_somebody_else_s_interrupt_is_a_broken_testbed(multipath: Multipath) -> 
 @pytest.mark.lab
 @pytest.mark.parametrize("end", ["client", "server"])
 def test_a_program_that_stands_still_is_a_broken_testbed(multipath: Multipath, end: str) -> None:
-    with started(multipath, Protocol.TCP) as flow:
+    with started(multipath, Transport.TCP) as flow:
         getattr(flow.programs.transfers[0], end).signal(signal.SIGSTOP)
         with pytest.raises(
             TestbedError, match=r"did not end within \ds: it is stopped, by SIGSTOP or a debugger$".replace("ds", "d s")
@@ -269,10 +271,10 @@ def test_a_program_that_stands_still_is_a_broken_testbed(multipath: Multipath, e
 
 @pytest.mark.lab
 def test_a_tcp_flow_counts_too_and_only_its_own_time(multipath: Multipath) -> None:
-    with started(multipath, Protocol.TCP) as flow:
+    with started(multipath, Transport.TCP) as flow:
         sent = flow.counted(multipath.left.host)["TcpOutSegs"]
         assert sent > 1000
-        with started(multipath, Protocol.TCP):
+        with started(multipath, Transport.TCP):
             pass
         assert flow.counted(multipath.left.host)["TcpOutSegs"] == sent
         with pytest.raises(TestbedError, match="beyond was not watched during this flow: name it in watched="):
@@ -292,7 +294,7 @@ print(client.recv(9), flush=True)
 @pytest.mark.lab
 def test_another_program_s_fallback_is_a_remark_and_no_failure(multipath: Multipath) -> None:
     readings: list[Reading] = []
-    with started(multipath, Protocol.MPTCP, measuring(on_result=readings.append)) as flow:
+    with started(multipath, Transport.MPTCP, measuring(on_result=readings.append)) as flow:
         assert "plain" in multipath.left.host.run("python3", "-c", PLAIN_LISTENER).stdout
         assert flow.goodput == at_least(1.75e8, theory=2 * Link().mptcp_goodput)
         require_multipath(flow)
@@ -317,7 +319,7 @@ def test_a_real_fallback_fails_with_its_words(multipath: Multipath, how: str, mo
         rule = STRIPPED.format("tcp flags & syn != syn" if how == "data" else "")
         host.apply(Plan("a middlebox", (TableAdd("middlebox", f"chain c {{ {rule} }}"),)))
     readings: list[Reading] = []
-    with started(multipath, Protocol.MPTCP, measuring(on_result=readings.append)) as flow:
+    with started(multipath, Transport.MPTCP, measuring(on_result=readings.append)) as flow:
         assert flow.goodput == near(Link().tcp_goodput, 0.05)
         with pytest.raises(
             BehaviourFailed, match=r"mptcp left→right: the connection fell back to TCP \(.*left: .* is a fallback"
@@ -400,6 +402,6 @@ def test_a_dry_run_does_not_wait(tmp_path: Path) -> None:
 def test_paths_without_endpoints_are_no_fallback(multipath: Multipath) -> None:
     for end in (multipath.left, multipath.right):
         end.host.apply(Plan("one path", tuple(EndpointDelete(number) for number in end.host.state().endpoints)))
-    with started(multipath, Protocol.MPTCP) as flow:
+    with started(multipath, Transport.MPTCP) as flow:
         require_multipath(flow)
         assert flow.pairs(multipath.left.host) == {(str(multipath.left.address.ip), str(multipath.right.address.ip))}

@@ -21,8 +21,8 @@ from channover.model.plan import Plan
 from channover.model.topology import Port
 from channover.network.programs.iperf import (
     Load,
-    Protocol,
     Transfer,
+    Transport,
 )
 from channover.observe.sockets import subflows
 from channover.scenarios.labs import HostEnd
@@ -38,7 +38,7 @@ def ended(lab: Lab, load: Load, client: Ended, server: str) -> Transfer:
 @pytest.mark.timed
 def test_a_refused_connection_is_a_broken_testbed_with_both_sides_words(two_hosts: Lab) -> None:
     client = Ended(told("client-refused.json"), code=1)
-    transfer = ended(two_hosts, Load(Protocol.TCP, "10.93.93.2"), client, "")
+    transfer = ended(two_hosts, Load(Transport.TCP, "10.93.93.2"), client, "")
     with pytest.raises(
         TestbedError,
         match=r"^left: iperf3 to 10\.93\.93\.2 port 5201: unable to connect to server: Connection refused; server: nothing$",
@@ -49,7 +49,7 @@ def test_a_refused_connection_is_a_broken_testbed_with_both_sides_words(two_host
 @pytest.mark.lab
 @pytest.mark.timed
 def test_a_client_that_ended_by_itself_has_its_report(two_hosts: Lab) -> None:
-    transfer = ended(two_hosts, Load(Protocol.TCP, "x"), Ended(told("client-tcp.json")), told("server-tcp.txt"))
+    transfer = ended(two_hosts, Load(Transport.TCP, "x"), Ended(told("client-tcp.json")), told("server-tcp.txt"))
     assert not transfer.running
     assert transfer.congestion_control == "bbr"
     assert transfer.datagrams == (0, 0)
@@ -64,7 +64,7 @@ def test_what_is_no_json_is_a_broken_testbed(two_hosts: Lab) -> None:
     with pytest.raises(
         TestbedError, match=r"^left: iperf3 to x port 5201: iperf3: parameter error - bad; server: nothing$"
     ):
-        ended(two_hosts, Load(Protocol.TCP, "x"), client, "").stop()
+        ended(two_hosts, Load(Transport.TCP, "x"), client, "").stop()
 
 
 WORDS = "iperf3: error - unable to send control message: Bad file descriptor\n"
@@ -77,7 +77,7 @@ WORDS = "iperf3: error - unable to send control message: Bad file descriptor\n"
 )
 def test_words_around_a_report_are_a_note(two_hosts: Lab, before: str, behind: str, code: int) -> None:
     client = Ended(before + told("client-tcp.json") + behind, code=code)
-    transfer = ended(two_hosts, Load(Protocol.TCP, "x"), client, told("server-tcp.txt"))
+    transfer = ended(two_hosts, Load(Transport.TCP, "x"), client, told("server-tcp.txt"))
     assert not transfer.running
     assert transfer.congestion_control == "bbr"
     said = " ".join((before + behind).split())
@@ -88,7 +88,7 @@ def test_words_around_a_report_are_a_note(two_hosts: Lab, before: str, behind: s
 @pytest.mark.timed
 def test_a_whole_report_with_another_exit_code_is_a_note(two_hosts: Lab) -> None:
     client = Ended(told("client-tcp.json"), "iperf3: exiting\n", 1)
-    transfer = ended(two_hosts, Load(Protocol.TCP, "x"), client, told("server-tcp.txt"))
+    transfer = ended(two_hosts, Load(Transport.TCP, "x"), client, told("server-tcp.txt"))
     assert not transfer.running
     assert transfer.notes == ["left: iperf3 to x port 5201 ended with code 1"]
 
@@ -109,7 +109,7 @@ def test_a_whole_report_with_another_exit_code_is_a_note(two_hosts: Lab) -> None
 def test_a_client_without_a_whole_report_is_a_broken_testbed(
     two_hosts: Lab, stdout: str, stderr: str, code: int, words: str
 ) -> None:
-    transfer = ended(two_hosts, Load(Protocol.TCP, "x"), Ended(stdout, stderr, code), told("server-tcp.txt"))
+    transfer = ended(two_hosts, Load(Transport.TCP, "x"), Ended(stdout, stderr, code), told("server-tcp.txt"))
     with pytest.raises(TestbedError, match=rf"^left: iperf3 to x port 5201:? {words}"):
         assert not transfer.running
 
@@ -130,7 +130,7 @@ def started(lab: Lab, load: Load) -> Transfer:
 @pytest.mark.lab
 @pytest.mark.timed
 def test_a_transfer_is_ended_when_enough_is_known(addressed: Lab) -> None:
-    transfer = started(addressed, Load(Protocol.TCP, "10.93.93.2", "10.93.93.1", limit=20))
+    transfer = started(addressed, Load(Transport.TCP, "10.93.93.2", "10.93.93.1", limit=20))
     until(lambda: len(transfer.slices()) >= 3, "three slices", 5)
     transfer.stop()
     taken = transfer.slices()
@@ -149,7 +149,7 @@ def test_datagrams_that_the_receiver_itself_loses_are_no_verdict(addressed: Lab)
     ends = [
         HostEnd(host, IPv4Interface(f"{host.state().links['eth1'].addresses[0]}")) for host in addressed.hosts.values()
     ]
-    flow = TrafficGenerator(Protocol.UDP, Measuring(Link(), duration=None, limit=3.0))(*ends, offered=90e6)
+    flow = TrafficGenerator(Transport.UDP, Measuring(Link(), duration=None, limit=3.0))(*ends, offered=90e6)
     over = Event()
 
     def halting() -> None:
@@ -180,7 +180,7 @@ def test_a_subflow_that_is_reset_on_the_way_was_established_and_is_told(two_host
     second = two_hosts.address(Port("right", "b")).ip
     two_hosts.right.apply(Plan("the second address", (EndpointAdd(2, str(second), ("signal",)),)))
     ends = [HostEnd(host, two_hosts.address(Port(host.name, "a"))) for host in two_hosts.hosts.values()]
-    flow = TrafficGenerator(Protocol.MPTCP, Measuring(Link(), duration=None, limit=6.0))(*ends)
+    flow = TrafficGenerator(Transport.MPTCP, Measuring(Link(), duration=None, limit=6.0))(*ends)
     try:
         assert flow.run.measurement.more()
         (joined,) = [one for one in subflows(two_hosts.left) if one.join and one.bytes_sent > 100_000]
@@ -197,9 +197,9 @@ def test_a_subflow_that_is_reset_on_the_way_was_established_and_is_told(two_host
 @pytest.mark.lab
 @pytest.mark.timed
 def test_nothing_listens(addressed: Lab) -> None:
-    transfer = started(addressed, Load(Protocol.TCP, "10.93.93.2", port=5300))
+    transfer = started(addressed, Load(Transport.TCP, "10.93.93.2", port=5300))
     transfer.stop()
-    other = Load(Protocol.TCP, "10.93.93.2", port=5999)
+    other = Load(Transport.TCP, "10.93.93.2", port=5999)
     lost = Transfer(
         other, addressed.left, addressed.right, transfer.server, addressed.left.spawn("iperf3", *other.options, "-J")
     )
@@ -214,4 +214,4 @@ def test_a_port_in_use_is_said(addressed: Lab) -> None:
     holder = addressed.right.spawn("iperf3", "-s", "-p", "5400", "--forceflush")
     holder.wait_for("Server listening", 5)
     with pytest.raises(TestbedError, match="Address already in use"):
-        started(addressed, Load(Protocol.TCP, "10.93.93.2", port=5400))
+        started(addressed, Load(Transport.TCP, "10.93.93.2", port=5400))

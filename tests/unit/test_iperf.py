@@ -18,7 +18,7 @@ from channover.measure.running.programs import Programs
 from channover.measure.running.slices import Slices
 from channover.measure.running.together import FlowRun
 from channover.model.link import Link
-from channover.network.programs.iperf import Load, Protocol, Transfer
+from channover.network.programs.iperf import Load, Transfer, Transport
 from channover.network.programs.iperf_output import SLICE, Slice, even_rates, parse_slices, read_report
 from tests.support.iperf_output import Ended, told
 
@@ -181,13 +181,13 @@ def test_any_text_has_slices_or_none(text: str) -> None:
 @pytest.mark.parametrize(
     ("load", "words"),
     [
-        (Load(Protocol.TCP, "10.0.0.2"), "-c 10.0.0.2 -p 5201 -t 10 -P 1 -l 16K"),
-        (Load(Protocol.TCP, "10.0.0.2", offered=5e6), "-c 10.0.0.2 -p 5201 -t 10 -P 1 -l 16K -b 5000000"),
+        (Load(Transport.TCP, "10.0.0.2"), "-c 10.0.0.2 -p 5201 -t 10 -P 1 -l 16K"),
+        (Load(Transport.TCP, "10.0.0.2", offered=5e6), "-c 10.0.0.2 -p 5201 -t 10 -P 1 -l 16K -b 5000000"),
         (
-            Load(Protocol.UDP, "10.0.0.2", "10.0.0.1", streams=2, offered=1e9, payload=1390, limit=3, port=5202),
+            Load(Transport.UDP, "10.0.0.2", "10.0.0.1", streams=2, offered=1e9, payload=1390, limit=3, port=5202),
             "-c 10.0.0.2 -p 5202 -t 3 -P 2 -B 10.0.0.1 -u -l 1390 -b 1000000000",
         ),
-        (Load(Protocol.MPTCP, "10.0.0.2"), "-c 10.0.0.2 -p 5201 -t 10 -P 1 -l 16K"),
+        (Load(Transport.MPTCP, "10.0.0.2"), "-c 10.0.0.2 -p 5201 -t 10 -P 1 -l 16K"),
     ],
 )
 def test_the_client_s_options(load: Load, words: str) -> None:
@@ -208,12 +208,12 @@ def test_what_several_transfers_lost_is_a_share_of_what_all_sent() -> None:
     """One sent a hundred datagrams and lost ten, the other sent nine hundred: 1 %, and not 10 %."""
     slice_ = "[  5]   0.00-0.10   sec  1 MBytes  90000 Kbits/sec  0.031 ms  {}/{} (1%)  \n"
     host: Any = None
-    load = Load(Protocol.UDP, "10.0.0.2")
+    load = Load(Transport.UDP, "10.0.0.2")
     transfers = [
         Transfer(load, host, host, Ended(slice_.format(lost, sent)), Ended("{}"))
         for lost, sent in ((10, 100), (0, 900))
     ]
-    run = FlowRun("two", Programs(Protocol.UDP, Measuring(Link(), duration=None, limit=3.0), transfers))
+    run = FlowRun("two", Programs(Transport.UDP, Measuring(Link(), duration=None, limit=3.0), transfers))
     run.measurement.is_open = False
     flow = Flow(run)
     assert flow.lost == 0.01
@@ -229,7 +229,7 @@ def test_what_several_transfers_lost_is_a_share_of_what_all_sent() -> None:
 def test_what_comes_bit_by_bit_is_read_as_if_it_had_come_at_once(name: str, streams: int, step: int) -> None:
     text, server = told(f"server-{name}.txt"), Ended("")
     host: Any = None
-    transfer = Transfer(Load(Protocol.TCP, "10.0.0.2", streams=streams), host, host, server, Ended(""))
+    transfer = Transfer(Load(Transport.TCP, "10.0.0.2", streams=streams), host, host, server, Ended(""))
     for end in range(0, len(text), step):
         server.stdout = text[:end]
         transfer.slices()
@@ -243,10 +243,10 @@ def test_transfers_that_began_one_after_the_other_are_summed_from_where_all_had_
     lines = [slice_.format(at / 10, (at + 1) / 10, 90000 if at < 3 else 45000) for at in range(6)]
     later = [slice_.format(at / 10, (at + 1) / 10, 45000) for at in range(3)]
     servers = [Ended(""), Ended("")]
-    load = Load(Protocol.TCP, "10.0.0.2")
+    load = Load(Transport.TCP, "10.0.0.2")
     host: Any = None
     transfers = [Transfer(load, host, host, server, Ended("{}")) for server in servers]
-    slices = Slices(Programs(Protocol.TCP, Measuring(Link(), duration=None, limit=3.0), transfers))
+    slices = Slices(Programs(Transport.TCP, Measuring(Link(), duration=None, limit=3.0), transfers))
     found = []
     for first, second in ((3, 0), (4, 1), (6, 3)):
         servers[0].stdout, servers[1].stdout = "".join(lines[:first]), "".join(later[:second])

@@ -66,10 +66,6 @@ class Lab:
         """Return a cable's rate in bit/s."""
         return self.rates.get(cable.speedup, self.link.rate * cable.speedup)
 
-    def links_between(self, one: str, other: str) -> int:
-        """Return how many cables run between two nodes."""
-        return len(list(self.topology.between(one, other)))
-
     def address(self, port: Port) -> IPv4Interface:
         """Return the address that the lab plans for a port: the cable's network, first host for its first end."""
         for number, cable in enumerate(self.topology.cables):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from ipaddress import IPv4Interface
-from typing import Protocol as Role
+from typing import Protocol
 
 from channover.hosts.host import Host
 
 
-class End(Role):
+class End(Protocol):
     """One end of what is measured: a host and the address by which the other end knows it."""
 
     @property
@@ -24,7 +24,7 @@ class End(Role):
         ...
 
 
-class UnderWay(Role):
+class UnderWay(Protocol):
     """What takes a while, as the live line tells of it: times in seconds, ``seconds`` once it has ended."""
 
     name: str

@@ -12,7 +12,7 @@ from channover.measure.activity import End
 from channover.measure.file_transfer import Copied
 from channover.measure.flow import Flow, FlowEvents
 from channover.measure.measurement import Measuring
-from channover.network.programs.iperf import Load, Protocol
+from channover.network.programs.iperf import Load, Transport
 from channover.verdict.expectation import exactly
 
 
@@ -20,7 +20,7 @@ from channover.verdict.expectation import exactly
 class TrafficGenerator:
     """What a test calls to make a flow: ``tcp(left, right)``."""
 
-    protocol: Protocol
+    protocol: Transport
     measuring: Measuring
     events: FlowEvents = field(default=FlowEvents(), repr=False)
 
@@ -78,7 +78,7 @@ class TrafficGenerator:
 
     def _bound(self, source: End) -> str | None:
         # An MPTCP client names one address only, and leaves its own to the kernel (article, stage 2).
-        return None if self.protocol is Protocol.MPTCP else str(source.address.ip)
+        return None if self.protocol is Transport.MPTCP else str(source.address.ip)
 
 
 def require_multipath(measured: Flow | Copied) -> None:

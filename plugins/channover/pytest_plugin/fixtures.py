@@ -154,11 +154,11 @@ def measuring(request: pytest.FixtureRequest, lab: Lab, channover_record: Record
 def _traffic(protocol: str, measuring: Measuring, record: Record) -> TrafficGenerator:
     from channover.measure.flow import FlowEvents
     from channover.measure.traffic import TrafficGenerator
-    from channover.network.programs.iperf import Protocol
+    from channover.network.programs.iperf import Transport
     from channover.pytest_plugin.allure import evidence
 
     events = FlowEvents(record.flows.append, lambda flow: evidence.of_flow(record, flow), evidence.explain)
-    return TrafficGenerator(Protocol[protocol], measuring, events)
+    return TrafficGenerator(Transport[protocol], measuring, events)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from channover.errors import TestbedError
 from channover.hosts.host import Host, each
 from channover.measure.measurement import Measuring
-from channover.network.programs.iperf import Load, Protocol, Transfer
+from channover.network.programs.iperf import Load, Transfer, Transport
 from channover.observe.nics import NicSeries, Samplers
 from channover.observe.trace import Trace
 
@@ -21,7 +21,7 @@ Loads = Sequence[tuple[Host, Host, Load]]
 class Programs:
     """The programs of a flow, and what they and the hosts say of it: its ``trace`` once it has ended, and remarks."""
 
-    protocol: Protocol
+    protocol: Transport
     measuring: Measuring
     transfers: list[Transfer] = field(default_factory=list)
     series: dict[str, NicSeries] = field(default_factory=dict)
@@ -74,7 +74,7 @@ class Programs:
 
     def meet(self) -> None:
         """Note which subflows the traffic begins with, where it is MPTCP. Raises TestbedError."""
-        if self.protocol is Protocol.MPTCP:
+        if self.protocol is Transport.MPTCP:
             each(self.trace.meet, self.hosts)
 
     def stop_traffic(self) -> None:
@@ -87,7 +87,7 @@ class Programs:
         self.series = self.samplers.stop() if self.samplers is not None else {}
         self.notes += [note for transfer in self.transfers for note in transfer.notes]
         self.notes += self.trace.ended()
-        if self.protocol is Protocol.MPTCP:
+        if self.protocol is Transport.MPTCP:
             with suppress(TestbedError):  # who asks for fallbacks is told that there is nothing left to look at
                 self.notes += [] if self.trace.fallen(self.own) else self.trace.others_fell_back()
 

@@ -7,7 +7,7 @@ from statistics import fmean, median
 
 from channover.measure.running.programs import Programs
 from channover.model.link import ETHERNET_HEADER, IPV4_HEADER, UDP_HEADER
-from channover.network.programs.iperf import Protocol
+from channover.network.programs.iperf import Transport
 from channover.network.programs.iperf_output import SLICE
 from channover.observe.counters import Processors, processors
 from channover.verdict.settling import CALM
@@ -127,7 +127,7 @@ class Slices:
 
     def _lost_within(self) -> str:
         """Say that a receiver got less of its datagrams than its NICs had received, or nothing: no wire has lost those."""
-        if self.programs.protocol is not Protocol.UDP or len(self.programs.transfers) > 1 or not self.samples():
+        if self.programs.protocol is not Transport.UDP or len(self.programs.transfers) > 1 or not self.samples():
             return ""
         transfer = self.programs.transfers[0]
         frame = transfer.load.payload + UDP_HEADER + IPV4_HEADER + ETHERNET_HEADER

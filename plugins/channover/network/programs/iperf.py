@@ -37,7 +37,7 @@ def ports() -> Iterator[int]:
     return cycle(PORTS[:-1])
 
 
-class Protocol(Enum):
+class Transport(Enum):
     """What carries the payload."""
 
     TCP = "tcp"
@@ -53,7 +53,7 @@ class Load:
     bind (None: the kernel's choice).
     """
 
-    protocol: Protocol
+    protocol: Transport
     target: str
     source: str | None = None
     streams: int = 1
@@ -69,7 +69,7 @@ class Load:
         words = ["-c", self.target, "-p", str(self.port), "-t", f"{self.limit:.0f}", "-P", str(self.streams)]
         if self.source:
             words += ["-B", self.source]
-        if self.protocol is Protocol.UDP:
+        if self.protocol is Transport.UDP:
             words += ["-u", "-l", str(self.payload), "-b", f"{self.offered:.0f}"]
         else:
             words += ["-l", INCOMPRESSIBLE_BLOCK if self.incompressible else TCP_BLOCK]
@@ -82,9 +82,9 @@ class GaveUp(TestbedError):
     """iperf3 ended with an error of its own, in its own words."""
 
 
-def _program(protocol: Protocol, native_mptcp: bool) -> tuple[str, ...]:
+def _program(protocol: Transport, native_mptcp: bool) -> tuple[str, ...]:
     """Return how iperf3 is started: its sockets are MPTCP by its own option, or by mptcpize's preloaded library."""
-    return ("mptcpize", "run", "iperf3") if protocol is Protocol.MPTCP and not native_mptcp else ("iperf3",)
+    return ("mptcpize", "run", "iperf3") if protocol is Transport.MPTCP and not native_mptcp else ("iperf3",)
 
 
 @dataclass
@@ -113,7 +113,7 @@ class Transfer:
         def listen(one: tuple[Host, Host, Load]) -> Process:
             _, target, load = one
             program = _program(load.protocol, native_mptcp)
-            bound = () if load.protocol is Protocol.MPTCP else ("-B", load.target)  # joins come to other addresses too
+            bound = () if load.protocol is Transport.MPTCP else ("-B", load.target)  # joins come to other addresses too
             server = target.spawn(
                 *program, "-s", "-1", *bound, "-p", str(load.port), "-i", f"{SLICE:g}", "-f", "k", "--forceflush"
             )
@@ -123,7 +123,7 @@ class Transfer:
 
         def send(one: tuple[tuple[Host, Host, Load], Process]) -> Transfer:
             (source, target, load), server = one
-            option = ("--mptcp",) if load.protocol is Protocol.MPTCP and native_mptcp else ()
+            option = ("--mptcp",) if load.protocol is Transport.MPTCP and native_mptcp else ()
             program = (*_program(load.protocol, native_mptcp), *option)
             client = source.spawn(*program, *load.options, "-i", f"{SLICE:g}", "-J")
             begun.append(client)

@@ -20,7 +20,7 @@ from channover.measure.file_transfer import Copied
 from channover.measure.flow import Flow
 from channover.measure.record import Record
 from channover.model.link import Link
-from channover.network.programs.iperf import Protocol
+from channover.network.programs.iperf import Transport
 from channover.network.programs.iperf_output import SLICE
 from channover.observe import evidence
 from channover.observe.nics import NicCounters, NicSeries
@@ -229,7 +229,7 @@ def explain(flow: Flow) -> str:
     first = flow.programs.transfers[0]
     sender, receiver = _view(flow, first.source), _view(flow, first.target)
     others = [_view(flow, host) for host in flow.programs.hosts if host.name not in flow.programs.ends]
-    mptcp = flow.programs.protocol is Protocol.MPTCP
+    mptcp = flow.programs.protocol is Transport.MPTCP
     found = causes(sender, receiver, mptcp=mptcp, fallbacks=flow.fallbacks() if mptcp else (), others=others)
     lines = [f"most likely: {cause}" for cause in found] or ["nothing that was looked at explains it"]
     lines += flow.programs.notes

@@ -14,7 +14,7 @@ from channover.measure.flow import Flow
 from channover.measure.nic_usage import used_at
 from channover.measure.record import Record
 from channover.model.topology import Role
-from channover.network.programs.iperf import Protocol
+from channover.network.programs.iperf import Transport
 from channover.observe.bond import STATE_BITS
 from channover.observe.sockets import Subflow
 from channover.pytest_plugin.allure import evidence as evidencing
@@ -97,7 +97,7 @@ def faults(lab: Lab, record: Record) -> dict[str, str]:
         # of one flow on a LAG, a NIC that stays idle is what is to be expected
         for host in flow.nics.ends if flow.programs.series else ():
             unused = any(name.startswith(used_at(host)) for name in missed)
-            if unused or (missed and flow.programs.protocol is Protocol.MPTCP):
+            if unused or (missed and flow.programs.protocol is Transport.MPTCP):
                 used = flow.nics.used(host)
                 for name in flow.nics.carried(host):
                     if name not in used:
