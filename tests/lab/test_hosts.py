@@ -10,8 +10,8 @@ from itertools import count
 
 import pytest
 
-from channover.errors import TestbedError
-from channover.hosts.host import Journal, until
+from channover.errors import TestbedError, UsageError
+from channover.hosts.host import Host, Journal, until
 from channover.hosts.lab import Lab
 from channover.hosts.netns.process import NamespaceProcess
 from channover.hosts.netns.supervisor import PRIORITY
@@ -219,6 +219,40 @@ def test_a_cable_that_is_pulled_takes_the_carrier_at_both_ends(two_hosts: Lab) -
     assert not lost("eth2")
     two_hosts.cabling.restore(cable)
     until(lambda: not lost("eth1"), "a carrier on eth1", 5)
+
+
+def test_frames_vanish_each_way_and_the_carrier_stays(two_hosts: Lab) -> None:
+    cable = two_hosts.topology.cables[0]
+    ends = [two_hosts.hosts[port.node] for port in cable.ports]
+    for number, host in enumerate(ends, start=1):
+        host.apply(Plan("an address", (AddressAdd("eth1", f"192.0.2.{number}/24"),)))
+
+    def heard(sender: Host, to: str) -> int:
+        """Send three pings, and return how many arrive at the other end."""
+        other = next(host for host in ends if host is not sender)
+        before = other.state().links["eth1"]
+        assert before.carrier
+        seen = other.spawn("tcpdump", "-i", "eth1", "-l", "-n", "--immediate-mode", "icmp[icmptype] == icmp-echo")
+        seen.wait_for("listening on", 5)
+        sender.run("ping", "-c", "3", "-i", "0.05", "-W", "0.2", to, check=False, quiet=True)
+        seen.stop()
+        return sum("echo request" in line for line in seen.lines)
+
+    for host, other in ((ends[0], 2), (ends[1], 1)):
+        host.run("ping", "-c", "1", f"192.0.2.{other}")  # the neighbours know each other
+    assert [heard(ends[0], "192.0.2.2"), heard(ends[1], "192.0.2.1")] == [3, 3]
+    two_hosts.cabling.mute(cable, cable.a)
+    assert [heard(ends[0], "192.0.2.2"), heard(ends[1], "192.0.2.1")] == [0, 3]
+    two_hosts.cabling.mute(cable)
+    assert [heard(ends[0], "192.0.2.2"), heard(ends[1], "192.0.2.1")] == [0, 0]
+    two_hosts.cabling.restore(cable)
+    assert [heard(ends[0], "192.0.2.2"), heard(ends[1], "192.0.2.1")] == [3, 3]
+
+
+def test_a_port_of_another_cable_cannot_be_muted(two_hosts: Lab) -> None:
+    one, other = two_hosts.topology.cables
+    with pytest.raises(UsageError, match=r"left\.b is no port of the cable left\.a–right\.a"):
+        two_hosts.cabling.mute(one, other.a)
 
 
 def test_the_journal_holds_what_was_done_and_no_mere_observation(netns: NetnsTarget) -> None:

@@ -431,6 +431,14 @@ def test_a_cable_that_is_plugged_in_again_has_its_routes(target: PhysicalTarget)
         assert lab.left.state() == before
 
 
+def test_frames_of_a_real_cable_cannot_be_made_to_vanish(target: PhysicalTarget) -> None:
+    with (
+        target.lab(pair(), Link(), Journal()) as lab,
+        pytest.raises(NotAllowed, match="nothing between real hosts is this run's; --target=netns and --target=vm can"),
+    ):
+        lab.cabling.mute(lab.topology.cables[0])
+
+
 def test_a_dry_run_shows_all_that_hosts_would_get_and_changes_nothing(bench: Bench) -> None:
     own = bench.own
     changes: list[Operation] = [

@@ -135,6 +135,11 @@ def test_a_cable_carries_is_pulled_and_plugged_in_again(vm_pool: VmPool) -> None
     cabling.restore(CABLE)
     assert carrier(vm_pool, "left") == "1"
     said(vm_pool, "left", PING)
+    cabling.mute(CABLE, CABLE.b)
+    assert carrier(vm_pool, "left") == "1"
+    assert ssh(vm_pool, "left", "ping -c 1 -W 1 192.0.2.2").returncode != 0
+    cabling.restore(CABLE)
+    said(vm_pool, "left", PING)
 
 
 def test_cables_are_laid_anew(vm_pool: VmPool) -> None:

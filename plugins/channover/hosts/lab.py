@@ -20,9 +20,25 @@ class Cabling(Protocol):
         """Pull a cable: both ends lose their carrier. Raises TestbedError."""
         ...
 
-    def restore(self, cable: Cable) -> None:
-        """Plug it in again. Raises TestbedError."""
+    def mute(self, cable: Cable, sender: Port | None = None) -> None:
+        """Let frames vanish on a cable, of one of its ports or of both, and leave the carrier. Raises TestbedError.
+
+        Raises NotAllowed where nothing between the hosts can do that.
+        """
         ...
+
+    def restore(self, cable: Cable) -> None:
+        """Plug it in again, and let frames through again. Raises TestbedError."""
+        ...
+
+
+def mutes(cable: Cable, sender: Port | None) -> tuple[Port, ...]:
+    """Return the ports whose frames are to vanish (:meth:`Cabling.mute`). Raises UsageError for a port of another cable."""
+    if sender is None:
+        return cable.ports
+    if sender not in cable.ports:
+        raise UsageError(f"{sender} is no port of the cable {cable}")
+    return (sender,)
 
 
 SUBNETS = ("10.93.93.0/30", "10.94.94.0/30", "10.10.0.0/24")

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 from channover.errors import ChannoverError, TestbedError
 from channover.hosts.host import Completed, Host, Journal, Nic, shown
-from channover.hosts.lab import Lab
+from channover.hosts.lab import Lab, mutes
 from channover.model.link import Link
 from channover.model.plan import Plan
 from channover.model.state import Limits, LinkState, State
-from channover.model.topology import Cable, Topology
+from channover.model.topology import Cable, Port, Topology
 from channover.targets.base import Target
 from channover.targets.netns import device_name
 
@@ -177,6 +177,10 @@ class DryCabling:
     def cut(self, cable: Cable) -> None:
         """Note it."""
         self.said.append(f"panel: pull {cable}")
+
+    def mute(self, cable: Cable, sender: Port | None = None) -> None:
+        """Note it."""
+        self.said.append(f"panel: let frames from {' and '.join(map(str, mutes(cable, sender)))} vanish")
 
     def restore(self, cable: Cable) -> None:
         """Note it."""

@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from channover.errors import ChannoverError, TestbedError
 from channover.hosts import privileges
 from channover.hosts.host import Journal, Nic
-from channover.hosts.lab import Lab
+from channover.hosts.lab import Lab, mutes
 from channover.hosts.netns.client import ForkServer, LabProcess
 from channover.hosts.netns.host import NamespaceHost
 from channover.hosts.netns.protocol import ENVIRONMENT, PanelCable
 from channover.model.link import Link
-from channover.model.topology import Cable, Topology
+from channover.model.topology import Cable, Port, Topology
 
 FIRST_INDEX = 10
 """Interface index of a host's first NIC; those below are left to the kernel (loopback, tunnels)."""
@@ -39,13 +39,28 @@ class Panel:
     process: LabProcess
     journal: Journal
     ports: Mapping[Cable, tuple[int, int]]
+    muted: set[Cable] = field(default_factory=set)
 
     def cut(self, cable: Cable) -> None:
         """Set both ports of a cable down."""
         self._set(cable, up=False)
 
+    def mute(self, cable: Cable, sender: Port | None = None) -> None:
+        """Lead what one port of a cable, or each, receives from its host to nowhere."""
+        ends = mutes(cable, sender)
+        with self.journal.step("panel", f"let frames from {' and '.join(map(str, ends))} vanish"):
+            for end in ends:
+                self.process.call("cross", self.ports[cable][cable.ports.index(end)], None)
+            self.muted.add(cable)
+
     def restore(self, cable: Cable) -> None:
-        """Set both ports of a cable up."""
+        """Set both ports of a cable up, and lead each one's frames to the other."""
+        if cable in self.muted:
+            a, b = self.ports[cable]
+            with self.journal.step("panel", f"let frames through the cable {cable} again"):
+                self.process.call("cross", a, b)
+                self.process.call("cross", b, a)
+                self.muted.discard(cable)
         self._set(cable, up=True)
 
     def _set(self, cable: Cable, up: bool) -> None:

@@ -90,6 +90,12 @@ class NamespaceLab:
         """Set a panel port up or down: down takes the carrier from the host's NIC, as a pulled cable does."""
         self.rtnl.send([netlink.link_state(number, up)])
 
+    def cross(self, number: int, to: int | None) -> None:
+        """Send what a panel port receives out of another one; None: nowhere, so that frames vanish and the carrier stays."""
+        netlink.bare(self.rtnl, number, netlink.INGRESS)
+        if to is not None:
+            self.rtnl.send(netlink.crossover(number, to=to))
+
     def probe(self, index: int) -> None:
         """Raise OSError where this kernel cannot shape and cross a cable, or where a host's parameters cannot be set."""
         with open("/proc/sys/net/ipv4/ip_forward", "r+") as file:

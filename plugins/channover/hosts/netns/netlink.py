@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import Any
 
 from pyroute2.netlink import NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NLMSG_ERROR, nlmsg
-from pyroute2.netlink.rtnl import RTM_NEWLINK, RTM_NEWQDISC, RTM_NEWTFILTER
+from pyroute2.netlink.rtnl import RTM_DELQDISC, RTM_NEWLINK, RTM_NEWQDISC, RTM_NEWTFILTER
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.tcmsg import tcmsg
 
@@ -29,8 +29,9 @@ IFF_UP = 1
 
 _SOL_NETLINK = 270
 _NETLINK_CAP_ACK = 10
-_ROOT = 0xFFFF_FFFF
-_INGRESS = 0xFFFF_FFF1
+ROOT, INGRESS = 0xFFFF_FFFF, 0xFFFF_FFF1
+"""Where a qdisc of a device hangs: what it sends, and what it receives (``linux/pkt_sched.h``)."""
+_CODES_OF_NO_QDISC = (2, 22)
 _INGRESS_HANDLE = 0xFFFF_0000
 _ALL_PROTOCOLS = socket.htons(3) | 1 << 16
 _LINKLAYER_ETHERNET = 1
@@ -170,7 +171,7 @@ def _shaper_template(rate: int) -> bytearray:
         "buffer": int(BURST * 8 / rate * 1e6 * _TICKS_PER_MICROSECOND),
     }
     options = {"attrs": [["TCA_TBF_PARMS", parameters]]}
-    return encoded(_traffic_control(0x1_0000, _ROOT, "tbf", 0, options), RTM_NEWQDISC, CREATE)
+    return encoded(_traffic_control(0x1_0000, ROOT, "tbf", 0, options), RTM_NEWQDISC, CREATE)
 
 
 def crossover(index: int, to: int) -> list[bytearray]:
@@ -180,12 +181,23 @@ def crossover(index: int, to: int) -> list[bytearray]:
     return [_on(_ingress_template(), index), _on(redirection, index)]
 
 
+def bare(rtnl: Netlink, index: int, parent: int) -> None:
+    """Take the qdisc (ROOT or INGRESS) of a device away, and with it its shaper or its crossover, if any. Raises OSError."""
+    message = tcmsg()
+    message["index"], message["parent"] = index, parent
+    try:
+        rtnl.send([encoded(message, RTM_DELQDISC)])
+    except OSError as error:
+        if error.errno not in _CODES_OF_NO_QDISC:
+            raise
+
+
 _MARK = struct.pack("=I", 0x6D61_726B)
 
 
 @lru_cache
 def _ingress_template() -> bytearray:
-    return encoded(_traffic_control(_INGRESS_HANDLE, _INGRESS, "ingress", 0, None), RTM_NEWQDISC, CREATE)
+    return encoded(_traffic_control(_INGRESS_HANDLE, INGRESS, "ingress", 0, None), RTM_NEWQDISC, CREATE)
 
 
 @lru_cache

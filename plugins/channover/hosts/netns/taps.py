@@ -7,9 +7,6 @@ import os
 import socket
 import struct
 
-from pyroute2.netlink.rtnl import RTM_DELQDISC
-from pyroute2.netlink.rtnl.tcmsg import tcmsg
-
 from channover.hosts.netns import netlink
 
 FIRST_INHERITED = 10
@@ -18,8 +15,6 @@ FIRST_INHERITED = 10
 _TUNSETIFF = 0x4004_54CA
 _IFF_TAP, _IFF_NO_PI, _IFF_VNET_HDR = 0x2, 0x1000, 0x4000
 _ABOVE_INHERITED = 200
-_ROOT, _INGRESS = 0xFFFF_FFFF, 0xFFFF_FFF1
-_CODES_OF_NO_QDISC = (2, 22)
 
 
 def tap(name: str, control: socket.socket) -> tuple[int, int]:
@@ -36,14 +31,8 @@ def tap(name: str, control: socket.socket) -> tuple[int, int]:
 def unplug(rtnl: netlink.Netlink, index: int) -> None:
     """Set a port down and take its shaper and its crossover away, if it has any. Raises OSError."""
     rtnl.send([netlink.link_state(index, up=False)])
-    for parent in (_ROOT, _INGRESS):
-        message = tcmsg()
-        message["index"], message["parent"] = index, parent
-        try:
-            rtnl.send([netlink.encoded(message, RTM_DELQDISC)])
-        except OSError as error:
-            if error.errno not in _CODES_OF_NO_QDISC:
-                raise
+    for parent in (netlink.ROOT, netlink.INGRESS):
+        netlink.bare(rtnl, index, parent)
 
 
 def plug(rtnl: netlink.Netlink, a: int, b: int, rate: int) -> None:

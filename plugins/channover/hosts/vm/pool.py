@@ -26,6 +26,7 @@ from types import TracebackType
 from channover import isolated
 from channover.errors import ChannoverError, TestbedError
 from channover.hosts import privileges
+from channover.hosts.lab import mutes
 from channover.hosts.netns.client import ForkServer, LabProcess
 from channover.hosts.netns.protocol import ENVIRONMENT
 from channover.hosts.vm import accelerators
@@ -33,7 +34,7 @@ from channover.hosts.vm import initramfs as bootfiles
 from channover.hosts.vm.initramfs import BootFiles
 from channover.hosts.vm.kernel_images import Kernel, in_use, renewed
 from channover.hosts.vm.vm import QEMU, Vm, VmContext, VmSpec
-from channover.model.topology import Cable
+from channover.model.topology import Cable, Port
 
 __all__ = ["PatchCable", "Patching", "Vm", "VmPool", "VmSpec", "unmet"]
 
@@ -80,14 +81,30 @@ class Patching:
 
     vm_pool: VmPool
     cables: Mapping[Cable, PatchCable]
+    muted: set[Cable] = field(default_factory=set)
 
     def cut(self, cable: Cable) -> None:
         """Pull a cable: both ends lose their carrier. Raises TestbedError."""
         self._set(cable, up=False)
 
+    def mute(self, cable: Cable, sender: Port | None = None) -> None:
+        """Lead what one port of a cable, or each, receives from its machine to nowhere. Raises TestbedError."""
+        taps = self._taps(cable)
+        for end in mutes(cable, sender):
+            self.vm_pool.lab.call("cross", taps[cable.ports.index(end)], None)
+        self.muted.add(cable)
+
     def restore(self, cable: Cable) -> None:
-        """Plug it in again. Raises TestbedError."""
+        """Plug it in again, and let frames through again. Raises TestbedError."""
+        if cable in self.muted:
+            a, b = self._taps(cable)
+            self.vm_pool.lab.call("cross", a, b)
+            self.vm_pool.lab.call("cross", b, a)
+            self.muted.discard(cable)
         self._set(cable, up=True)
+
+    def _taps(self, cable: Cable) -> list[int]:
+        return [self.vm_pool.machines[name].ports[nic] for name, nic in self.cables[cable].ends]
 
     def _set(self, cable: Cable, up: bool) -> None:
         for name, nic in self.cables[cable].ends:

@@ -11,7 +11,7 @@ from ipaddress import ip_interface
 from channover.errors import ChannoverError, NotAllowed, TestbedError
 from channover.hosts.guardian.lease import ROOT, HostLease
 from channover.hosts.host import Host, Journal, Nic, until
-from channover.hosts.lab import Cabling, Lab
+from channover.hosts.lab import Cabling, Lab, mutes
 from channover.hosts.ssh.host import RemoteHost
 from channover.model.link import Link
 from channover.model.operations.devices import AddressDelete, LinkSet
@@ -47,6 +47,14 @@ class HostCabling:
             host = self.hosts[port.node]
             undo = host.apply(Plan(f"pull {port}", (LinkSet(host.nic(port.nic).device, up=False),)))
             self._pulled.setdefault(cable, []).append((host, undo))
+
+    def mute(self, cable: Cable, sender: Port | None = None) -> None:
+        """Raise NotAllowed: what lies between the hosts is not this run's."""
+        ends = " and ".join(map(str, mutes(cable, sender)))
+        raise NotAllowed(
+            f"frames from {ends} cannot be made to vanish while the carrier stays: nothing between real hosts is this "
+            "run's; --target=netns and --target=vm can do it"
+        )
 
     def restore(self, cable: Cable) -> None:
         """Set both ends up, with the routes that they had."""
