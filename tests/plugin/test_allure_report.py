@@ -103,7 +103,7 @@ def four(tmp_path: Path) -> Path:
             "LAG-1", "failed", "goodput of 50 Mbit/s\nmost likely: NIC b is down", name="suites/t.py::test_fails"
         ),
         runs.test("MP-1", "skipped", "no MPTCP here", name="suites/t.py::test_skips"),
-        runs.test("MP-2", "error", "iperf3 died", name="suites/t.py::test_rig"),
+        runs.test("MP-2", "error", "iperf3 died", name="suites/t.py::test_testbed"),
         runs.test("MP-4", "error", "worker 'gw0' crashed", name="suites/t.py::test_lost", lost=True),
         runs.test("MP-7", "passed", name="suites/t.py::test_passes"),
         more_planned=[Planned("suites/t.py::test_never", "TUN-1")],
@@ -112,7 +112,7 @@ def four(tmp_path: Path) -> Path:
     folder = saved(results, tmp_path / "reports" / results.run.id)
     allure_result(folder, "suites/t.py::test_fails", status="broken")  # whatever Allure made of it
     allure_result(folder, "suites/t.py::test_skips", status="skipped")
-    allure_result(folder, "suites/t.py::test_rig", status="failed")
+    allure_result(folder, "suites/t.py::test_testbed", status="failed")
     allure_result(folder, "suites/t.py::test_passes")
     return folder
 
@@ -124,7 +124,7 @@ def test_four_bad_ends_are_four_different_things(four: Path) -> None:
     assert statuses(data) == {
         "test_fails": "failed",
         "test_skips": "skipped",
-        "test_rig": "broken",
+        "test_testbed": "broken",
         "test_lost": "unknown",
         "test_never": "unknown",
         "test_passes": "passed",
@@ -132,7 +132,7 @@ def test_four_bad_ends_are_four_different_things(four: Path) -> None:
     (gate,) = data["widgets/quality-gate.json"].values()
     assert {one["rule"]: (one["success"], one["actual"]) for one in gate} == {
         "behaviours": (False, 1),
-        "rig": (False, 1),
+        "testbed": (False, 1),
         "tried": (False, 1),
         "complete": (False, 2),
     }
@@ -343,7 +343,7 @@ def test_a_failure_a_skip_a_broken_testbed_and_a_lost_worker_are_told_apart_ever
             pytest.skip("there is no third NIC here: add one")
 
         @behaviour("MP-4")
-        def test_rig(lab):
+        def test_testbed(lab):
             raise TestbedError("left: iperf3 died with signal 9")
 
         @behaviour("MP-7")
@@ -387,7 +387,7 @@ def test_a_failure_a_skip_a_broken_testbed_and_a_lost_worker_are_told_apart_ever
         "test_passes": "passed",
         "test_fails": "failed",
         "test_skips": "skipped",
-        "test_rig": "broken",
+        "test_testbed": "broken",
         "test_lost": "unknown",
     }
     test = next(one for one in data.values() if isinstance(one, dict) and one.get("name") == "test_fails")
@@ -398,7 +398,7 @@ def test_a_failure_a_skip_a_broken_testbed_and_a_lost_worker_are_told_apart_ever
     assert [link["url"] for link in test["links"]] == [f"https://www.rfc-editor.org/rfc/rfc{n}" for n in (8684, 6182)]
     (gates,) = [one for name, one in data.items() if "quality-gate" in name]
     assert {one["rule"]: one["success"] for one in _flat(gates)} == dict.fromkeys(
-        ("behaviours", "rig", "tried", "complete"), False
+        ("behaviours", "testbed", "tried", "complete"), False
     )
 
 

@@ -208,7 +208,7 @@ def test_a_broken_testbed_is_an_error_and_a_broken_behaviour_a_failure(user: pyt
                 yield
 
         @behaviour("MP-8")
-        def test_rig():
+        def test_testbed():
             raise TestbedError("left: 'iperf3' ended with code 1")
 
         @behaviour("MP-8")
@@ -265,7 +265,7 @@ def test_a_broken_testbed_is_an_error_and_a_broken_behaviour_a_failure(user: pyt
     found = outcomes(user)
     assert found.pop("test_xfail") == ("failed", "expected to fail (known): assert False")
     assert found == {
-        "test_rig": ("error", "left: 'iperf3' ended with code 1"),
+        "test_testbed": ("error", "left: 'iperf3' ended with code 1"),
         "test_setup": ("error", "left: sshd did not start"),
         "test_teardown": ("error", "left: the undo was refused"),
         "test_failed_first": (

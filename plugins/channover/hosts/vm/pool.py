@@ -165,13 +165,13 @@ class VmPool:
             self.kernel = renewed(self.kernel)
             self._fork_server = ForkServer()
             self._lab = self._fork_server.lab()
-            self._folder = self._lab.folder("/run/rig")
+            self._folder = self._lab.folder("/run/pool")
             self._keygen("client")
             self.known_hosts.touch(0o600)
             self._files = files = bootfiles.boot_files(self.kernel)
             if self.accelerator is None:
                 self.accelerator = accelerators.remembered(self.kernel.release) or self._trial()
-            self._frame = VmContext(self._lab, "/run/rig", self.folder, files.kernel, self.accelerator)
+            self._frame = VmContext(self._lab, "/run/pool", self.folder, files.kernel, self.accelerator)
         except OSError as error:
             self.close()
             raise TestbedError(f"cannot make a pool of micro-VMs: {error}") from None
@@ -305,7 +305,7 @@ class VmPool:
         found = "tcg"
         if accelerators.kvm_is_there():
             assert self._files is not None
-            frame = VmContext(self.lab, "/run/rig", self.folder, self._files.kernel, "kvm")
+            frame = VmContext(self.lab, "/run/pool", self.folder, self._files.kernel, "kvm")
             with contextlib.suppress(ChannoverError):
                 self._boot(frame, [VmSpec("trial", nics=0)], lambda _: None, accelerators.TRIAL)
                 found = "kvm"

@@ -11,7 +11,7 @@ from channover.errors import ChannoverError
 if TYPE_CHECKING:
     from channover.report.results import Outcome
 
-TESTBED_BROKE = "channover_rig_broke"
+TESTBED_BROKE = "channover_testbed_broke"
 """Set on a report whose exception was no verdict on the behaviour."""
 JUDGED = "channover_judged"
 """Set on a report that is a failure in whatever phase: of a comparison, or of what ``--no-skips`` forbids to skip."""

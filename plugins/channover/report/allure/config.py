@@ -49,7 +49,7 @@ OPTIONS: Mapping[str, Any] = {
 }
 CATEGORIES: Mapping[str, Any] = {
     "rules": [
-        {"id": "rig", "name": "Broken testbed: no verdict", "matchers": {"statuses": ["broken"]}},
+        {"id": "testbed", "name": "Broken testbed: no verdict", "matchers": {"statuses": ["broken"]}},
         {"id": "lost", "name": "Collected and not reported", "matchers": {"statuses": [LOST]}},
         {
             "id": "loop",
@@ -73,7 +73,7 @@ CATEGORIES: Mapping[str, Any] = {
 
 _RULES: Mapping[State, tuple[str, str]] = {
     "failed": ("behaviours", "failed"),
-    "error": ("rig", "met a broken testbed"),
+    "error": ("testbed", "met a broken testbed"),
     "skipped": ("tried", "were skipped"),
     "not reported": ("complete", "were collected and not reported"),
 }

@@ -183,16 +183,16 @@ def _all_different(domains: Mapping[str, list[str]]) -> bool:
     """Say whether every node can have a host of its own (bipartite matching by augmenting paths)."""
     taken: dict[str, str] = {}
 
-    def seat(node: str, seen: set[str]) -> bool:
+    def find(node: str, seen: set[str]) -> bool:
         for host in domains[node]:
             if host not in seen:
                 seen.add(host)
-                if host not in taken or seat(taken[host], seen):
+                if host not in taken or find(taken[host], seen):
                     taken[host] = node
                     return True
         return False
 
-    return all(seat(node, set()) for node in domains)
+    return all(find(node, set()) for node in domains)
 
 
 def _nics(
