@@ -13,6 +13,7 @@ from channover.model.catalogue import Behaviour
 from channover.observe.bond import LagStatus
 from channover.report.facts import NicBytes
 from channover.verdict.measured import Reading
+from channover.verdict.notes import Note
 
 
 @dataclass
@@ -20,9 +21,9 @@ class Record:
     """One test.
 
     ``plots`` are titles, each with its attachment's file; ``lags`` what each end of a LAG said of itself, last, by host and
-    device. ``made`` are the values that the test made itself (``counted``, ``listed``), by name. ``told`` counts the
-    comparisons of the phases that are over (set-up, call). ``converging`` and ``waiting`` are seconds spent on protocols and
-    on the measuring slot.
+    device. ``notes`` are what a reader wants to know beside a verdict that they do not touch. ``made`` are the values that
+    the test made itself (``counted``, ``listed``), by name. ``told`` counts the comparisons of the phases that are over
+    (set-up, call). ``converging`` and ``waiting`` are seconds spent on protocols and on the measuring slot.
     """
 
     behaviour: Behaviour | None
@@ -32,6 +33,7 @@ class Record:
     plots: list[tuple[str, str]] = field(default_factory=list)
     lags: dict[tuple[str, str], LagStatus] = field(default_factory=dict)
     nics: list[NicBytes] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
     made: list[str] = field(default_factory=list)
     told: int = 0
     traffic: float = 0.0

@@ -20,6 +20,7 @@ from channover.errors import UsageError
 from channover.report.facts import CableFacts, HostFacts, LeftOut, NicBytes, Planned, Uncollected, host_facts
 from channover.report.store import write_whole
 from channover.verdict.expectation import Expectation, Rule
+from channover.verdict.notes import Note
 
 Unit = str
 """``bit/s``, ``s``, ``1`` (a plain number), ``bytes``, or a suite's own, such as ``°C``; rates are never in others."""
@@ -74,7 +75,8 @@ class Measurement:
 class TestResult:
     """How one test ended: ``duration`` in seconds; ``reason`` is empty where it passed. The main measurement is first.
 
-    ``nics`` tells what each NIC carried while the test measured.
+    ``nics`` tells what each NIC carried while the test measured, ``notes`` what a reader wants to know beside the outcome,
+    which they do not touch.
     ``behaviour`` is an id of the catalogue, None for a test that states none. ``lost`` says that the process which ran
     the test was lost, so that there is no verdict; the outcome is ``error`` then. ``repeated`` says that a machine died in
     the first try, and that this is the second one. ``unrun`` says that it was only set up and torn down: its body did not
@@ -95,6 +97,7 @@ class TestResult:
     repeated: bool = False
     unrun: bool = False
     outcomes: tuple[Outcome, ...] = ()
+    notes: tuple[Note, ...] = ()
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.duration) and self.duration >= 0):
@@ -180,6 +183,7 @@ class Results:
                         "measurements": tuple(Measurement(**one) for one in test["measurements"]),
                         "nics": tuple(NicBytes(**one) for one in test.get("nics", ())),
                         "outcomes": tuple(test.get("outcomes", ())),
+                        "notes": tuple(Note(**one) for one in test.get("notes", ())),
                     }
                 )
                 for test in document["tests"]

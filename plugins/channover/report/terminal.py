@@ -9,7 +9,7 @@ import shutil
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 from types import TracebackType
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, TextIO
 from channover.model.catalogue import CATALOGUE
 from channover.report.results import Measurement, Outcome, Results, TestResult, Unit
 from channover.text import printable, readable
+from channover.verdict.notes import Note
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -122,7 +123,8 @@ def render(results: Results, *, width: int = PLAIN_WIDTH, colour: bool = False) 
         for number, (name, *figures) in enumerate(_rows(test)):
             identifier, verdict = (test.behaviour or _NOTHING, test.outcome) if number == 0 else ("", "")
             style = _STYLES[test.outcome] if colour and verdict else ""
-            verdict += "\nrepeated" if test.repeated and verdict else ""
+            verdict += "\nbut …" if test.notes and verdict == "passed" else ""
+            verdict += "\nrepeated" if test.repeated and identifier else ""
             table.add_row(_text(identifier), _text(name), *figures[: len(columns)], Text(verdict, style=style))
     console.print(table)
     if any(not each.settled for test in results.tests for each in test.measurements):
@@ -132,6 +134,10 @@ def render(results: Results, *, width: int = PLAIN_WIDTH, colour: bool = False) 
     for heading, reason, outcome in _reasons(results):
         console.print(Text(printable(heading), style=_STYLES[outcome] if colour else ""), overflow="fold")
         console.print(Padding(_text(reason), (0, 0, 0, 4)), overflow="fold")
+    for heading, notes in _noted(results):
+        console.print(Text(printable(heading)), overflow="fold")
+        for note in notes:
+            console.print(Padding(_text(note.text), (0, 0, 0, 4)), overflow="fold")
     console.print(_text(_closing(results)), overflow="fold")
     lines = written(console)
     # European digits after a right-to-left word would be drawn as part of it, columns swapped (Unicode, UAX 9)
@@ -201,6 +207,14 @@ def _reasons(results: Results) -> Iterator[tuple[str, str, Outcome]]:
         else:
             heading = f"{tests[0].behaviour or ''} {outcome}: {readable(tests[0].nodeid)}".lstrip()
             yield heading, tests[0].reason or "no reason was given", outcome
+
+
+def _noted(results: Results) -> Iterator[tuple[str, Sequence[Note]]]:
+    """Yield a heading and what was noted of a test beside its verdict."""
+    for test in _ordered(results):
+        if test.notes:
+            words = "passed, but" if test.outcome == "passed" else f"{test.outcome}; noted beside it"
+            yield f"{test.behaviour or ''} {words}: {readable(test.nodeid)}".lstrip(), test.notes
 
 
 def _closing(results: Results) -> str:

@@ -23,6 +23,7 @@ from channover.pytest_plugin.stash import FAULTS, LAB, PHASES
 from channover.report.allure.page import MemberRow, Members, Plot, Story, SubflowRow, Subflows, page
 from channover.report.facts import CableFacts, HostFacts, NicFacts
 from channover.report.topology_diagram import topology_svg
+from channover.verdict.notes import once
 
 _QUIET = "No NIC was watched in this test: there are no rates to show."
 _ROWS = 32
@@ -44,6 +45,7 @@ def page_of(item: pytest.Item, record: Record) -> str:
             reason,
             verdict,
             () if record.plots or record.flows or lab is None else (_QUIET,),
+            once(record.notes),
         )
     )
 

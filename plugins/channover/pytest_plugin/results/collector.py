@@ -27,6 +27,7 @@ from channover.report.store import open_folder
 from channover.run.settings import Settings
 from channover.text import printable
 from channover.verdict.measured import Reading
+from channover.verdict.notes import Note
 from channover.verdict.statistics import CONFIDENCE
 
 _SHARE = 20.0
@@ -164,6 +165,7 @@ class Collected:
             repeated=any(name == REPEATED for name, _ in last.user_properties),
             lost=lost,
             unrun=unrun,
+            notes=tuple(Note(**one) for one in left.get("notes", [])),
         )
         self.tests[nodeid] = _worse(self.tests[nodeid], result) if nodeid in self.tests else result
         if time.monotonic() >= self._next_write:

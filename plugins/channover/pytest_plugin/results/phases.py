@@ -91,6 +91,7 @@ def leave(item: pytest.Item, report: pytest.TestReport) -> None:
         return
     from channover.pytest_plugin.allure.page_facts import lab_facts
     from channover.pytest_plugin.results.collector import measurements
+    from channover.verdict.notes import once
 
     session = item.config.stash[TESTBED].session
     facts = (
@@ -110,6 +111,7 @@ def leave(item: pytest.Item, report: pytest.TestReport) -> None:
         "behaviour": record.behaviour.id if record.behaviour else None,
         "measurements": measurements(record),
         "nics": [asdict(one) for one in record.nics],
+        "notes": [asdict(one) for one in once(record.notes)],
         "facts": facts,
         "spent": {"traffic": record.traffic, "converging": record.converging, "waiting": record.waiting},
     }

@@ -15,6 +15,7 @@ from channover.model.catalogue import Behaviour
 from channover.text import printable
 from channover.verdict.expectation import quantity
 from channover.verdict.measured import Reading
+from channover.verdict.notes import Note
 
 PLOT = "plot:"
 """What begins the address of a picture that is an attachment of the test; the report holds it in the page itself."""
@@ -97,7 +98,8 @@ class Members:
 class Story:
     """What a page tells; ``behaviour`` is None of a test that states none.
 
-    ``reason`` is why the test did not pass, empty where it did; ``topology`` an SVG or empty.
+    ``reason`` is why the test did not pass, empty where it did; ``but`` what was noted beside the verdict; ``topology`` an SVG
+    or empty.
     """
 
     behaviour: Behaviour | None
@@ -109,11 +111,12 @@ class Story:
     reason: str = ""
     verdict: str = "passed"
     notes: Sequence[str] = ()
+    but: Sequence[Note] = ()
 
 
 def page(story: Story) -> str:
     """Return the page as HTML."""
-    parts = [*_statement(story), *_reason(story), *_verdicts(story), *_topology(story), *_plots(story)]
+    parts = [*_statement(story), *_reason(story), *_but(story), *_verdicts(story), *_topology(story), *_plots(story)]
     parts += [*_members(story.members), *(part for found in story.subflows for part in _subflows(found))]
     parts += [f"<p>{_said(note)}</p>" for note in story.notes]
     return f'<div style="{_TEXT}">{"".join(parts)}</div>'
@@ -156,6 +159,15 @@ def _reason(story: Story) -> Iterator[str]:
     yield _said("\n".join(rest[:40]))
     for cause in causes:
         yield f"<br><b>Most likely</b>: {_said(cause.removeprefix('most likely: '))}"
+    yield "</div>"
+
+
+def _but(story: Story) -> Iterator[str]:
+    if not story.but:
+        return
+    kind = "Passed, but" if story.verdict == "passed" else "Noted beside it"
+    yield f'<div style="border-left:4px solid {GREY};padding:2px 10px;margin:8px 0"><b>{kind}:</b><br>'
+    yield _said("\n".join(note.text for note in story.but))
     yield "</div>"
 
 

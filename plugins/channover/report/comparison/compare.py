@@ -21,6 +21,7 @@ from channover.errors import UsageError
 from channover.model.catalogue import CATALOGUE
 from channover.report.endings import STATES, State, ended
 from channover.report.results import Measurement, Results, Run, TestResult, Unit
+from channover.text import readable
 from channover.verdict.significance import holm, of_intervals, of_one_and_repetitions, of_repetitions
 
 LEVEL = 0.01
@@ -121,7 +122,7 @@ def compare(before: Sequence[Results], after: Sequence[Results], least: float | 
         tuple(results.run.id for results in before),
         tuple(results.run.id for results in after),
         targets.pop(),
-        tuple(_facts(before[0].run, after[0].run)),
+        (*_facts(before[0].run, after[0].run), *_noted(before[0], after[0])),
         tuple(_verdicts(before, after)),
         tuple(sorted(judged, key=lambda each: _place(each.behaviour))),
         f"{way}, {1 - LEVEL:.0%} over all {len(tried)} values together (Holm), and {least_share} of the scale",
@@ -267,6 +268,15 @@ def _facts(before: Run, after: Run) -> Iterator[Fact]:
     for name in dict.fromkeys([*old, *new]):
         if old.get(name) != new.get(name):
             yield Fact(name, old.get(name, "–") or "–", new.get(name, "–") or "–")
+
+
+def _noted(before: Results, after: Results) -> Iterator[Fact]:
+    """Yield the tests whose notes are of other kinds now; their figures differ from run to run."""
+    old, new = ({test.nodeid: test for test in results.tests} for results in (before, after))
+    for nodeid in (nodeid for nodeid in old if nodeid in new):
+        kinds = [", ".join(dict.fromkeys(note.id for note in side[nodeid].notes)) for side in (old, new)]
+        if kinds[0] != kinds[1]:
+            yield Fact(f"{new[nodeid].behaviour or readable(nodeid)}: noted", kinds[0] or "–", kinds[1] or "–")
 
 
 def _flat(run: Run) -> Iterator[tuple[str, str]]:

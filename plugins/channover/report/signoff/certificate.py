@@ -27,6 +27,7 @@ from channover.report.store import write_whole
 from channover.report.topology_diagram import rate, topology_svg
 from channover.report.waivers import Waiver, load
 from channover.text import printable, readable
+from channover.verdict.notes import Note, once
 
 NAME, PDF_NAME = "certificate.html", "certificate.pdf"
 _LINES, _TESTS, _REASON = 6, 3, 320
@@ -57,6 +58,7 @@ class _Row:
     article: str
     lines: tuple[Line, ...]
     more: str
+    notes: tuple[Note, ...]
 
     @property
     def main(self) -> Line | None:
@@ -64,6 +66,14 @@ class _Row:
         beside = next((line for line in self.lines if line.article), None)
         first = next(iter(self.lines), None)
         return first if first is None or not first.inside or beside is None else beside
+
+    @property
+    def verdict(self) -> str:
+        """The state, and by their kinds the notes beside it: ``passed, but: retransmissions``."""
+        kinds = ", ".join(dict.fromkeys(note.id for note in self.notes))
+        if not kinds:
+            return self.judged.state
+        return f"{self.judged.state}{', but' if self.judged.state == 'passed' else '; noted'}: {kinds}"
 
 
 @dataclass(frozen=True)
@@ -238,6 +248,7 @@ def _row(judged: Judged) -> _Row:
         known.article_note if known else "",
         tuple(lines[:_LINES]),
         more,
+        once(note for test in judged.tests if test.result for note in test.result.notes),
     )
 
 
