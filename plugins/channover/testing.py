@@ -13,6 +13,7 @@ from channover.hosts.lab import Lab
 from channover.measure.file_transfer import Copied, FileTransfer
 from channover.measure.flow import Flow
 from channover.measure.own_values import Counted, Listing, Observing, Polled
+from channover.measure.running.phased import NumberedTraffic, Phased
 from channover.measure.steps import step
 from channover.measure.traffic import TrafficGenerator, require_multipath
 from channover.model.catalogue import behaviour as find
@@ -62,7 +63,9 @@ __all__ = [
     "Measured",
     "Multipath",
     "Node",
+    "NumberedTraffic",
     "Observing",
+    "Phased",
     "Polled",
     "Source",
     "Switched",

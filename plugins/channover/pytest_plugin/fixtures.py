@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from channover.measure.measurement import Measuring
     from channover.measure.own_values import Counted, Listing, Observing
     from channover.measure.record import Record
+    from channover.measure.running.phased import NumberedTraffic
     from channover.measure.traffic import TrafficGenerator
     from channover.network.lag import Lag
     from channover.scenarios.bonds import Bonds
@@ -177,6 +178,15 @@ def udp(measuring: Measuring, channover_record: Record) -> TrafficGenerator:
 def mptcp(measuring: Measuring, channover_record: Record) -> TrafficGenerator:
     """Send over Multipath TCP from one end to another."""
     return _traffic("MPTCP", measuring, channover_record)
+
+
+@pytest.fixture
+def numbered(measuring: Measuring, channover_record: Record) -> NumberedTraffic:
+    """Send numbered traffic: ``with numbered.stream(left, right, mptcp=True) as moving: moving.phase("before", 2.0)``."""
+    from channover.measure.running.phased import NumberedTraffic
+    from channover.pytest_plugin.allure import evidence
+
+    return NumberedTraffic(measuring, lambda moving: evidence.of_phased(channover_record, moving), evidence.told_phases)
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from channover.hosts.lab import Lab
 from channover.measure.file_transfer import Copied
 from channover.measure.flow import Flow
 from channover.measure.record import Record
+from channover.measure.running.phased import Phased
 from channover.model.link import Link
 from channover.network.programs.iperf import Transport
 from channover.network.programs.iperf_output import SLICE
@@ -72,6 +73,26 @@ def of_copy(record: Record, copied: Copied) -> None:
             _attach_sections(name, sections)
         spans = [("set-up", 0.0, start), ("copy", start, end)]
         _attach_rates(record, copied.name, copied.hosts, copied.nics.series, copied.measuring.link, spans)
+
+
+def of_phased(record: Record, moving: Phased) -> None:
+    """Attach what numbered traffic left: what hosts show of themselves, a plot of each NIC's rate with its phases."""
+    seconds = moving.series[moving.hosts[0].name].duration
+    record.traffic += seconds
+    with allure.step(f"{moving.name}: {seconds:.1f} s"):
+        for name, sections in evidence.collect_all(moving.hosts).items():
+            _attach_sections(name, sections)
+        _attach_rates(record, moving.name, moving.hosts, moving.series, moving.measuring.link, moving.bands)
+
+
+def told_phases(moving: Phased) -> str:
+    """Say what each NIC carried in each phase, and what came of the numbered traffic."""
+    lines = []
+    for span in moving.spans:
+        for host in moving.hosts:
+            sizes = ", ".join(f"{nic} {moving.moved(host, nic, span.name).total_bytes:,} bytes" for nic in host.nics)
+            lines.append(f"{span.name}: {host.name}: {sizes}")
+    return "\n".join(lines)
 
 
 def of_load(record: Record, loaded: Loaded) -> None:

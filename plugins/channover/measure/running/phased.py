@@ -1,0 +1,255 @@
+"""Numbered traffic through the phases of a test, such as before a link is lost, while it is, and after: each has its figures.
+
+What hosts say of themselves is not told apart by clocks, which differ between machines, but by how much they had said when a
+phase began and ended: slices of the receiver, samples of the NICs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
+
+from channover.errors import UsageError
+from channover.hosts.host import Host
+from channover.measure.activity import End, Waiting
+from channover.measure.measurement import Measuring
+from channover.network.programs import numbered
+from channover.network.programs.numbered import Datagrams, FlowSeen, Stream, StreamSeen
+from channover.observe.nics import NicCounters, NicSeries, Samplers
+from channover.verdict.measured import Measured, count
+from channover.verdict.statistics import estimate
+
+DATAGRAM_PORT, STREAM_PORT = 5900, 5901
+"""Of the receivers of numbered traffic: between those of display servers and of X, which no lab's host runs."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When something happened: seconds by the receiver's clock, and how many samples of each host's NICs were there."""
+
+    receiver: float
+    samples: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Span:
+    """A phase: its name, and when it began and ended. A name that begins with ``fault`` is hatched in the plot."""
+
+    name: str
+    begin: Moment
+    end: Moment
+
+
+@dataclass(eq=False)
+class Phased:
+    """Numbered traffic under way between two hosts, whose phases have names: ``moving.phase("before", 2.0)``."""
+
+    name: str
+    traffic: Stream | Datagrams
+    hosts: Sequence[Host]
+    ends: Sequence[Host]
+    measuring: Measuring
+    samplers: Samplers
+    spans: list[Span] = field(default_factory=list)
+    series: Mapping[str, NicSeries] = field(default_factory=dict)
+    explain: Callable[[], str] = field(default=lambda: "", repr=False)
+    _stream: StreamSeen | None = None
+    _flows: Sequence[FlowSeen] | None = None
+
+    def now(self) -> Moment:
+        """Return the moment."""
+        return Moment(self.traffic.now, {name: one.taken for name, one in self.samplers.by_host.items()})
+
+    def phase(self, name: str, seconds: float) -> Span:
+        """Let traffic run for so many seconds, as a phase of that name."""
+        begin, waiting = self.now(), Waiting(f"{self.name}, {name}", seconds)
+        while waiting.elapsed < seconds:
+            self.measuring.progress(waiting)
+            time.sleep(min(0.1, max(seconds - waiting.elapsed, 0.0)))
+        waiting.seconds = waiting.elapsed
+        self.measuring.progress(waiting)
+        self.spans.append(Span(name, begin, self.now()))
+        return self.spans[-1]
+
+    def end(self) -> None:
+        """End the traffic, and take what its programs and the NICs say. Raises TestbedError."""
+        if not self.series:
+            if isinstance(self.traffic, Stream):
+                self._stream = self.traffic.end()
+            else:
+                self._flows = self.traffic.end()
+            self.series = self.samplers.stop()
+
+    def span(self, name: str) -> Span:
+        """Return the phase of that name. Raises UsageError where there is none."""
+        found = next((one for one in self.spans if one.name == name), None)
+        if found is None:
+            raise UsageError(f"{self.name} has no phase '{name}'; it has: {', '.join(one.name for one in self.spans)}")
+        return found
+
+    def _value(self, name: str, number: float, unit: str = "1") -> Measured:
+        made = count(name, number, self.measuring.on_result, unit)
+        return replace(made, explain=self.explain, about=self)
+
+    # What a stream tells
+
+    @property
+    def stream(self) -> StreamSeen:
+        """What came of the stream. Ends it where it still runs. Raises UsageError where there is none."""
+        self.end()
+        if self._stream is None:
+            raise UsageError(f"{self.name} is no stream")
+        return self._stream
+
+    def goodput(self, phase: str, *, after: float = 0.0) -> Measured:
+        """Return what the receiving application got in a phase, in bit/s, its first ``after`` seconds left out."""
+        span = self.span(phase)
+        rates = self.stream.rates(span.begin.receiver + after, span.end.receiver)
+        known = estimate(rates)
+        name = f"goodput {phase}" + (f", from {after:g} s on" if after else "")
+        return Measured(name, known=known, on_result=self.measuring.on_result, explain=self.explain, about=self)
+
+    def longest_gap(self, since: str) -> Measured:
+        """Return the longest time (s) in which the receiving application got nothing, from the begin of a phase on."""
+        return self._value("longest gap", self.stream.longest_gap(self.span(since).begin.receiver), "s")
+
+    @property
+    def whole(self) -> Measured:
+        """Return 1 where all that was sent arrived as it was sent, by SHA-256 at both ends, else 0."""
+        return self._value("streams that arrived whole", int(self.stream.intact))
+
+    # What datagrams tell
+
+    @property
+    def flows(self) -> Sequence[FlowSeen]:
+        """What came of each flow of datagrams. Ends them where they still run. Raises UsageError where there are none."""
+        self.end()
+        if self._flows is None:
+            raise UsageError(f"{self.name} has no flows of datagrams")
+        return self._flows
+
+    def lost(self, among: Collection[FlowSeen], what: str) -> Measured:
+        """Return how many datagrams of these flows never arrived."""
+        return self._value(f"datagrams lost, {what}", sum(flow.lost for flow in among))
+
+    def outage(self, among: Collection[FlowSeen], what: str, beside: Collection[FlowSeen] = ()) -> Measured:
+        """Return the longest outage (s) of these flows, less what flows ``beside`` show: a stall of the machine takes both."""
+        longest = max((flow.outage for flow in among), default=0.0)
+        stalled = max((flow.outage for flow in beside), default=0.0)
+        return self._value(f"outage, {what}", max(longest - stalled, 0.0), "s")
+
+    # What NICs tell
+
+    def moved(self, host: Host, nic: str, phase: str) -> NicCounters:
+        """Return what a NIC's counters grew by in a phase. Ends the traffic where it still runs."""
+        self.end()
+        span = self.span(phase)
+        samples = self.series[host.name].samples[host.nic(nic).device]
+        first, last = (max(min(one.samples[host.name], len(samples)) - 1, 0) for one in (span.begin, span.end))
+        return samples[last] - samples[first]
+
+    def carried(self, host: Host, nic: str, phase: str) -> Measured:
+        """Return the bytes that a NIC carried in a phase, both directions together."""
+        return self._value(f"bytes of {host.name}.{nic} {phase}", self.moved(host, nic, phase).total_bytes)
+
+    @property
+    def bands(self) -> list[tuple[str, float, float]]:
+        """The phases for a plot: name, begin and end in seconds since the first host's first sample."""
+        host = self.hosts[0].name
+        times = self.series[host].times
+
+        def at(moment: Moment) -> float:
+            return times[max(min(moment.samples[host], len(times)) - 1, 0)] - times[0]
+
+        return [(span.name, at(span.begin), at(span.end)) for span in self.spans]
+
+
+@dataclass(frozen=True)
+class NumberedTraffic:
+    """What a test calls for numbered traffic: ``with traffic.stream(left, right, mptcp=True) as moving``."""
+
+    measuring: Measuring
+    closed: Callable[[Phased], None] = field(repr=False)
+    explain: Callable[[Phased], str] = field(default=lambda _: "", repr=False)
+
+    @contextmanager
+    def stream(
+        self,
+        source: End,
+        target: End,
+        *,
+        mptcp: bool,
+        size: int = 0,
+        limit: float = 120.0,
+        watched: Sequence[Host] = (),
+        bound: bool = False,
+    ) -> Iterator[Phased]:
+        """Send bytes over one connection for the length of a block: ``size`` of them, or without an end (0).
+
+        ``limit`` is seconds; ``bound`` binds the connection to the source's address. Raises TestbedError.
+        """
+        made = numbered.stream(
+            source.host,
+            target.host,
+            str(target.address.ip),
+            STREAM_PORT,
+            mptcp=mptcp,
+            source=str(source.address.ip) if bound else None,
+            size=size,
+            limit=limit,
+        )
+        name = f"{'mptcp' if mptcp else 'tcp'} stream {source.host.name}→{target.host.name}"
+        with self._phased(name, made, source, target, watched) as moving:
+            yield moving
+
+    @contextmanager
+    def datagrams(
+        self,
+        source: End,
+        target: End,
+        *,
+        flows: int = 8,
+        rate: float = 100.0,
+        payload: int = 1000,
+        limit: float = 120.0,
+        watched: Sequence[Host] = (),
+        first_port: int = numbered.FIRST_PORT,
+    ) -> Iterator[Phased]:
+        """Send flows of numbered datagrams for the length of a block, ``rate`` a second in each, of ``payload`` bytes.
+
+        Flow n has the source port ``first_port`` + n; ``limit`` is seconds. Raises TestbedError.
+        """
+        made = numbered.datagrams(
+            source.host,
+            target.host,
+            str(source.address.ip),
+            str(target.address.ip),
+            DATAGRAM_PORT,
+            flows=flows,
+            rate=rate,
+            payload=payload,
+            limit=limit,
+            first_port=first_port,
+        )
+        name = f"{flows} flows of datagrams {source.host.name}→{target.host.name}"
+        with self._phased(name, made, source, target, watched) as moving:
+            yield moving
+
+    @contextmanager
+    def _phased(
+        self,
+        name: str,
+        made: AbstractContextManager[Stream | Datagrams],
+        source: End,
+        target: End,
+        watched: Sequence[Host],
+    ) -> Iterator[Phased]:
+        hosts = list({host.name: host for host in (source.host, target.host, *watched)}.values())
+        with self.measuring.turn(), self.measuring.step(name), Samplers(hosts) as samplers, made as traffic:
+            moving = Phased(name, traffic, hosts, (source.host, target.host), self.measuring, samplers)
+            moving.explain = lambda: self.explain(moving)
+            yield moving
+            moving.end()
+        self.closed(moving)
