@@ -146,7 +146,7 @@ class VmTarget:
             if isinstance(found, str):
                 raise TestbedError(found)
             cabling = self._patched(topology, found, link.rate)
-        target = PhysicalTarget(entry, self._leases, "vm", cabling, prove=not self._proven)
+        target = PhysicalTarget(entry, self._leases, "vm", cabling, prove=not self._proven, say=self.say)
         with target.lab(topology, link, journal) as made:
             self._proven |= target.proven
             yield made

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 
@@ -59,6 +59,8 @@ class HostLease:
     facts: Facts | None = None
     held: bool = False
     lost: str = ""
+    leftovers: tuple[str, ...] | None = None
+    """Sockets of earlier tests that the kernel kept when they were last ended, in words; None: not asked for yet."""
     _controller: str = ""
     _beat: RemoteProcess | None = field(default=None, repr=False)
     _stop: threading.Event = field(default_factory=threading.Event, repr=False)
@@ -245,6 +247,19 @@ class HostLease:
             raise TestbedError(f"{self.name} could not be restored: {'; '.join(found.left)}")
         return list(found.changed)
 
+    def forget(self, networks: Collection[str]) -> None:
+        """End the sockets that a test left on addresses of the lab's networks, and forget what was learned of these.
+
+        To be called where no test NIC has an address of the lab. What cannot be ended stands in :attr:`leftovers`. Raises
+        TestbedError.
+        """
+        self.check()
+        nics = [self.device(label) for label in self.nics]
+        code, out, error = self._bash("-c", _text("leftovers.sh"), "leftovers", *networks, "--", *nics)
+        if code != 0:
+            raise TestbedError(f"{self.name}: what earlier tests left cannot be ended: {error.strip()[-300:]}")
+        self.leftovers = tuple(out.splitlines())
+
     def end(self) -> list[str]:
         """Release the host; return what had to be put back. Raises TestbedError where something could not be."""
         self._stop.set()
@@ -268,4 +283,8 @@ class HostLease:
 
 def script() -> str:
     """Return the guardian's script."""
-    return (resources.files("channover") / "hosts" / "guardian" / "guardian.sh").read_text()
+    return _text("guardian.sh")
+
+
+def _text(file: str) -> str:
+    return (resources.files("channover") / "hosts" / "guardian" / file).read_text()

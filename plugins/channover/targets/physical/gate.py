@@ -16,6 +16,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 
 from channover.errors import TestbedError
 from channover.hosts.host import Host
+from channover.model.inner_network import inner_network
 from channover.model.operations.kernel import TableAdd
 from channover.model.plan import Plan
 from channover.network import bonding, lag, openvpn
@@ -25,6 +26,8 @@ from channover.network.programs import iperf
 
 NETWORKS = ("10.93.93.0/30", "10.94.94.0/30", "10.10.0.0/24", "10.101.0.0/16", "10.92.0.0/16")
 """Where the addresses lie that a run gives to test NICs and LAGs (:func:`channover.hosts.lab.subnet`)."""
+INSIDE = (*NETWORKS, str(ip_interface(ssh.ADDRESSES[0]).network), str(inner_network(*openvpn.ADDRESSES)))
+"""These, and where the addresses lie that a run gives to its tunnels."""
 MADE = (lag.DEVICE, *lag.MORE, bonding.BRIDGE, openvpn.DEVICE, "tun0", "tun1", "tun2", "tun3")
 """Devices that a run makes, behind which the lab lies as well."""
 

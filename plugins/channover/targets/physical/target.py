@@ -21,7 +21,7 @@ from channover.model.state import State
 from channover.model.topology import Cable, Port, Topology
 from channover.targets.inventory.schema import HostEntry, LabEntry
 from channover.targets.physical import preflight
-from channover.targets.physical.gate import gate
+from channover.targets.physical.gate import INSIDE, gate
 from channover.targets.physical.lease_pool import LeasePool, each
 from channover.targets.physical.placement import Fit, fit
 
@@ -182,6 +182,7 @@ class PhysicalTarget:
         cabled = {port for cable in topology.cables for port in cable.ports}
 
         def prepare(host: RemoteHost) -> None:
+            self._forget(leases[host.name])
             devices = [nic.device for nic in host.nics.values()]
             host.run("mkdir", "-p", host.folder, quiet=True)
             before = host.state()
@@ -204,6 +205,15 @@ class PhysicalTarget:
             )
 
         each(hosts.values(), prepare)
+
+    def _forget(self, host_lease: HostLease) -> None:
+        """Begin with nothing of an earlier test, and say what cannot be got rid of. Raises TestbedError."""
+        if host_lease.leftovers == ():
+            return
+        host_lease.forget(INSIDE)
+        if left := host_lease.leftovers:
+            words = f"{len(left)} socket{'s' if len(left) > 1 else ''} of an earlier test could not be ended"
+            self.say(f"{host_lease.name}: {words}, and may disturb this one: {'; '.join(left)}")
 
     @property
     def _ending(self) -> bool:
@@ -234,6 +244,7 @@ class PhysicalTarget:
                 words.extend(
                     f"{host_lease.name}: {change}" for change in host_lease.heal() if not change.startswith(above)
                 )
+                host_lease.forget(INSIDE)
 
         try:
             each(leases, heal)
