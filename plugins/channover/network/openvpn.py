@@ -8,13 +8,16 @@ Source: ``openvpn(8)``.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from ipaddress import IPv4Interface
+from signal import SIGCONT, SIGSTOP
 
 from channover.errors import TestbedError
-from channover.hosts.host import Host, Process
+from channover.hosts.host import Host, Process, until
 from channover.model.inner_network import inner_network
+from channover.network.mptcp import MAX_EXTRA_SUBFLOWS
 from channover.network.tunnel import MPTCPIZE, Tunnel, TunnelEnd, absent, wait_gone, wait_up
+from channover.observe.sockets import subflows
 
 PORT = 1200
 DEVICE = "ptp"
@@ -24,6 +27,8 @@ BUFFER = 1 << 20
 """Socket buffers (bytes), a departure from the article: with the kernel's own first window over several subflows the
 carrier stands still for seconds after its start (8 to 20 MPTCPRetrans), and nothing that is measured then holds."""
 READY = "Initialization Sequence Completed"
+JOINING = 5.0
+"""Seconds that the carrier's further subflows may take to join before the server goes on without them."""
 
 _COMMON = """\
 dev {device}
@@ -87,6 +92,7 @@ def openvpn_tunnel(
     prefix = MPTCPIZE if mptcp else ()
     near, far = addresses
     running: list[Process] = []
+    held = ExitStack()
     try:
         for host, role, here, there in (
             (server, "proto tcp4-server" if mptcp else f"proto tcp4-server\nlocal {remote}", far, near),
@@ -99,6 +105,11 @@ def openvpn_tunnel(
             running.append(process)
             if host is server:
                 process.wait_for("Listening for incoming TCP connection", timeout)
+                if mptcp:
+                    held.enter_context(_held(process))
+        if mptcp:
+            _wait_joined(client, server, remote, port)
+        held.close()
         network = inner_network(near, far)
         for host, process in ((server, running[0]), (client, running[1])):
             process.wait_for(READY, timeout)
@@ -111,10 +122,44 @@ def openvpn_tunnel(
             port,
         )
     finally:
+        held.close()
         for process in reversed(running):
             process.stop()
         for host in (client, server)[2 - len(running) :]:
             wait_gone(host, device, 3.0)
+
+
+@contextmanager
+def _held(process: Process) -> Iterator[None]:
+    """Stop a server for the length of a block; its kernel goes on taking connections for it, and their subflows.
+
+    OpenVPN looks once a second whether a client has come, takes it, and closes the socket that listens
+    (``socket_listen_accept`` in ``src/openvpn/socket.c``). A JOIN that comes after that is refused, and the kernel does not
+    try again: where the client connects just before the look, the carrier stays on one path for good.
+    """
+    process.signal(SIGSTOP)
+    try:
+        yield
+    finally:
+        process.signal(SIGCONT)
+
+
+def _wait_joined(client: Host, server: Host, remote: str, port: int) -> None:
+    """Wait until both ends have each subflow that the endpoints ask for, ``JOINING`` seconds at most.
+
+    What is missing then is for whoever looks at the tunnel to find.
+    """
+    endpoints = list(client.state().endpoints.values())
+    heard = {remote, *(one.address for one in server.state().endpoints.values() if "signal" in one.flags)}
+    asked = sum(len(heard) if "fullmesh" in one.flags else 1 for one in endpoints if "subflow" in one.flags)
+    wanted = min(max(asked, 1), 1 + MAX_EXTRA_SUBFLOWS)
+
+    def joined(host: Host) -> bool:
+        found = [one for one in subflows(host) if port in (one.source_port, one.destination_port)]
+        return sum(one.mptcp and one.state == "ESTAB" for one in found) >= wanted
+
+    with suppress(TestbedError):
+        until(lambda: joined(client) and joined(server), f"{wanted} subflows of the carrier", JOINING)
 
 
 @contextmanager
