@@ -28,6 +28,7 @@ MS_BIND = 0x1000
 MS_REC = 0x4000
 MS_PRIVATE = 0x4_0000
 
+_MNT_DETACH = 2
 _PR_SET_PDEATHSIG = 1
 
 _SCHED_SETATTR = {"x86_64": 314, "aarch64": 274, "riscv64": 274}.get(platform.machine())
@@ -64,6 +65,11 @@ def mount(source: str, target: str, kind: str | None, flags: int = 0, data: str 
         ctypes.c_ulong(flags),
         data.encode() if data else None,
     )
+
+
+def unmount(target: str) -> None:
+    """Take a file system away, at the latest when its last user has ended (``umount2(2)``, MNT_DETACH). Raises OSError."""
+    _call("umount2", target.encode(), _MNT_DETACH)
 
 
 def die_with_parent(number: int = signal.SIGKILL) -> None:

@@ -14,6 +14,7 @@ from channover.errors import TestbedError, UsageError
 from channover.hosts.host import Host, Journal, until
 from channover.hosts.lab import Lab
 from channover.hosts.netns.process import NamespaceProcess
+from channover.hosts.netns.steering import mask
 from channover.hosts.netns.supervisor import PRIORITY
 from channover.model.link import Link
 from channover.model.operations import devices, kernel, mptcp, routing
@@ -589,3 +590,13 @@ def test_a_block_that_fails_is_undone_and_its_error_stays(two_hosts: Lab) -> Non
     with pytest.raises(ZeroDivisionError), left.applied(Plan("x", (AddressAdd("eth1", A),))):
         _ = 1 / 0
     same(left.state(SYSCTLS), before)
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or len(os.sched_getaffinity(0)) < 2, reason="steering takes root and two processors"
+)
+def test_what_nics_receive_is_spread_over_the_processors(two_hosts: Lab) -> None:
+    script = "mount -t sysfs sys /run/tmp && cat /run/tmp/class/net/eth*/queues/rx-0/rps_cpus; umount /run/tmp"
+    found = two_hosts.left.run("unshare", "--mount", "sh", "-c", script).stdout.split()
+    wanted = int(mask(os.sched_getaffinity(0)).replace(",", ""), 16)
+    assert [int(one.replace(",", ""), 16) for one in found] == [wanted] * len(two_hosts.left.nics)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from channover import syscalls as kernel
 from channover.hosts.netns import apply as operations
-from channover.hosts.netns import netlink, taps
+from channover.hosts.netns import netlink, steering, taps
 from channover.hosts.netns.protocol import ENVIRONMENT, PanelCable
 from channover.model.operations.operation import Operation
 
@@ -84,7 +84,18 @@ class NamespaceLab:
         self.rtnl.send(messages)
         for control, device in quiet:
             netlink.offloads(control, device, ("tx", "tso", "gso", "gro"), on=False)
+        self._steer(cables, [port for pair in numbers for port in pair])
         return numbers
+
+    def _steer(self, cables: list[PanelCable], ports: list[int]) -> None:
+        """Spread what NICs and panel ports receive over the processors."""
+        devices: dict[str | None, list[str]] = {None: [f"port{port}" for port in ports]}
+        for cable in cables:
+            devices.setdefault(cable.a_host, []).append(cable.a_device)
+            devices.setdefault(cable.b_host, []).append(cable.b_device)
+        for host, names in devices.items():
+            with self.inside(host):
+                steering.steer(names)
 
     def port(self, number: int, up: bool) -> None:
         """Set a panel port up or down: down takes the carrier from the host's NIC, as a pulled cable does."""
