@@ -17,7 +17,7 @@ import pytest
 from channover.errors import UsageError
 from channover.model.catalogue import CATALOGUE
 from channover.pytest_plugin.results.collector import measurement
-from channover.pytest_plugin.results.planning import Plan, save, take
+from channover.pytest_plugin.results.plan import Plan, save, take
 from channover.report.decision import decide
 from channover.report.endings import MEANING
 from channover.report.facts import CableFacts, HostFacts, LeftOut, NicFacts, Planned, Uncollected

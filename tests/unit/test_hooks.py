@@ -23,7 +23,7 @@ from channover.pytest_plugin.results import judging, phases
 ROOMS = Path(channover.__file__).parent
 HEAVY = {"fabric", "jinja2", "jsonschema", "matplotlib", "paramiko", "pydantic", "pyroute2", "rich", "yaml"}
 """What channover needs and takes long to import."""
-LIGHT = 40
+LIGHT = 30
 """Modules of channover that a run may load which does not use it."""
 
 

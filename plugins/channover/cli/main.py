@@ -105,7 +105,7 @@ def _add_own(doctor: argparse.ArgumentParser, words: Sequence[str]) -> None:
 def _doctor(arguments: argparse.Namespace) -> int:
     from channover.cli import doctor  # here, since --help needs neither pytest nor netlink
     from channover.model import registry
-    from channover.run import own_targets, settings
+    from channover.run import defaults, own_targets, settings
     from channover.run import target_choice as choices
     from channover.targets.inventory.schema import load
 
@@ -121,7 +121,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
             raise UsageError("--target physical needs --inventory FILE: 'channover inventory discover' begins one")
         lab = choices.chosen(load(Path(arguments.inventory)).labs, arguments.lab, arguments.inventory)
     own = {one.name: getattr(arguments, one.name) for one in own_targets.options_of(target)}
-    place = choices.Place(target, lab, kernel=arguments.kernel or choices.KERNEL, options=own)
+    place = choices.Place(target, lab, kernel=arguments.kernel or defaults.KERNEL, options=own)
     wanted = settings.Settings(
         place=place,
         link=settings.link_of(arguments.link_rate, place),

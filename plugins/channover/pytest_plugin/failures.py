@@ -12,7 +12,7 @@ import pluggy
 import pytest
 
 import channover
-from channover.pytest_plugin.stash import MASKER, RECORD
+from channover.pytest_plugin.stash import RECORD, masker
 
 LAST = 5
 """Commands of each host that a failure shows; the report has all."""
@@ -46,7 +46,7 @@ def add_commands(item: pytest.Item, report: pytest.TestReport) -> None:
     for host in dict.fromkeys(one.host for one in record.journal.steps):
         steps = [one for one in record.journal.steps if one.host == host][-LAST:]
         text = "\n".join(f"{_line(one.title)}  ({one.duration:.2f} s)" for one in steps)
-        report.sections.append((f"{host}: last commands", item.config.stash[MASKER].text(text)))
+        report.sections.append((f"{host}: last commands", masker(item.config).text(text)))
 
 
 def _line(command: str) -> str:

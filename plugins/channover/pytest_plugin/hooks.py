@@ -6,6 +6,7 @@ after them, a hook has two or three entries; ``specname`` is then the hook's nam
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,8 @@ from channover.pytest_plugin.results.beginning import Beginning
 from channover.pytest_plugin.results.planning import Planning
 from channover.pytest_plugin.results.witness import Witness
 from channover.pytest_plugin.results.writer import Writer
-from channover.pytest_plugin.stash import MASKER, is_worker
+from channover.pytest_plugin.stash import ENVIRONMENT, is_worker
 from channover.pytest_plugin.testbed import TESTBED, Testbed
-from channover.report.signoff.masking import Masker
 
 NAME = "channover_hooks"
 Reports = Generator[None, pytest.TestReport, pytest.TestReport]
@@ -47,12 +47,11 @@ def pytest_load_initial_conftests(
 
 def pytest_configure(config: pytest.Config) -> None:
     """Check the options and make ready. Raises pytest.UsageError with one clear line."""
-    config.stash[MASKER] = Masker()
-    config.stash[MASKER].learn()
+    config.stash[ENVIRONMENT] = dict(os.environ)
     config.pluginmanager.register(fixtures, "channover_fixtures")
     marks.declare(config)
     try:
-        config.stash[TESTBED] = Testbed(config, options.read(config))
+        config.stash[TESTBED] = Testbed(config)
         config.stash[TESTBED].require()
     except UsageError as error:
         raise pytest.UsageError(words.usable(config, str(error))) from None

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from channover.run import own_targets
+from channover.run.defaults import TARGETS
 
 PREFIX = "--channover-"
 GROUP = "channover"
@@ -22,6 +22,8 @@ OWN_WORDS = {"--no-skips": "--channover-strict"}
 """Short names that do not follow from the long one: ``--strict`` is pytest's."""
 TAKEN = pytest.StashKey[frozenset[str]]()
 """Short names that are not channover's in this run."""
+OPTIONS = pytest.StashKey[Sequence[Any]]()
+"""channover's options in this run."""
 STRICT = pytest.StashKey[bool]()
 """Whether pytest's own ``--strict`` was given."""
 
@@ -39,6 +41,12 @@ def add(group: pytest.OptionGroup, short: str, *, help: str, **attributes: Any) 
 def value(config: pytest.Config, short: str) -> Any:
     """Return what an option was given, by its short name, whichever of its names was used."""
     return config.getoption(_destination(short))
+
+
+def given(config: pytest.Config) -> bool:
+    """Say whether any of channover's options was given something."""
+    values = ((config.getoption(one.dest), one.attrs().get("default")) for one in config.stash.get(OPTIONS, ()))
+    return any(value is not None and value is not False and value != default for value, default in values)
 
 
 def usable(config: pytest.Config, text: str) -> str:
@@ -60,8 +68,12 @@ def remarks(config: pytest.Config) -> Iterator[str]:
 def find_folders(config: pytest.Config, parser: pytest.Parser, args: list[str]) -> None:
     """Add options of other packages' targets, and have the value of a short name be taken for no folder with a conftest.py."""
     known = config.known_args_namespace
-    told = parser.parse_known_args(_lengthened(args, _free(parser)), namespace=copy.copy(known))
-    _add_own(parser, str(getattr(told, _destination("--target"), "netns")), all_of_them=bool(told.help))
+    made = _lengthened(args, _free(parser))
+    told = known if made == args else parser.parse_known_args(made, namespace=copy.copy(known))
+    target = str(getattr(told, _destination("--target"), "netns"))
+    if told is known and target in TARGETS and not told.help:
+        return  # parsing takes a while, and nothing else would come of it
+    _add_own(parser, target, all_of_them=bool(told.help))
     known.file_or_dir = parser.parse_known_args(_lengthened(args, _free(parser))).file_or_dir
 
 
@@ -70,6 +82,7 @@ def lengthen(config: pytest.Config, parser: pytest.Parser, args: list[str]) -> N
     free = _free(parser)
     config.stash[TAKEN] = frozenset(_words(parser)) - free
     config.stash[STRICT] = "--strict" in args
+    config.stash[OPTIONS] = _options(parser)
     args[:] = _lengthened(args, free)
     for option in _options(parser):
         for short in config.stash[TAKEN]:
@@ -80,6 +93,8 @@ def lengthen(config: pytest.Config, parser: pytest.Parser, args: list[str]) -> N
 
 def _add_own(parser: pytest.Parser, target: str, *, all_of_them: bool) -> None:
     """Add the options of a target of another package, or of all such targets; who names none of them loads no package."""
+    from channover.run import own_targets
+
     for name in own_targets.OWN_TARGETS if all_of_them else (target,):
         for one in own_targets.options_of(name):
             add(parser.getgroup(GROUP), one.name, default=one.default, metavar=one.metavar, help=one.help)

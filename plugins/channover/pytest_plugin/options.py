@@ -1,24 +1,14 @@
-"""channover's options on pytest's command line: what they are called and say, and the settings that they make.
+"""channover's options on pytest's command line: what they are called and say.
 
-They are checked before anything is done. Every run of pytest reads this, also one without a test of channover's.
+Every run of pytest reads this, also one without a test of channover's.
 """
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-from typing import TYPE_CHECKING
-
 import pytest
 
-from channover.errors import UsageError
 from channover.pytest_plugin import option_names as words
-from channover.run import own_targets
-from channover.run.settings import LINK_RATES, MACHINES, PACKET_HEAD, PCAP, Settings, link_of, require_driver
-from channover.run.target_choice import KERNEL, OWNERS, Place, check_owners, chosen
-
-if TYPE_CHECKING:
-    from channover.targets.inventory.schema import LabEntry
+from channover.run.defaults import KERNEL, LINK_RATES, MACHINES, PACKET_HEAD
 
 LAB, WAIT = "channover_lab", "channover_wait"
 """What xdist's controller tells a worker: the name of its lab, and the least seconds to wait for the hosts."""
@@ -136,93 +126,3 @@ def _add_target(group: pytest.OptionGroup) -> None:
         action="store_true",
         help="print, test by test, the commands that each host would get and their undo; nothing is changed",
     )
-
-
-def read(config: pytest.Config) -> Settings:
-    """Return the run's settings. Raises UsageError with one clear line; no host is contacted."""
-    place = _place(config)
-    driver = str(words.value(config, "--lag-driver"))
-    require_driver(driver)
-    pcap = str(words.value(config, "--pcap"))
-    if pcap not in PCAP:
-        raise UsageError(f"--pcap: there is no '{pcap}'; there are: {', '.join(PCAP)}")
-    reports = words.value(config, "--reports")
-    return Settings(
-        place=place,
-        link=link_of(words.value(config, "--link-rate"), place),
-        asked=words.value(config, "--link-rate") is not None,
-        lag_driver=driver,
-        duration=_seconds(config, "--duration"),
-        limit=_seconds(config, "--measure-limit") or 10.0,
-        strict=bool(words.value(config, "--no-skips")),
-        reports=Path(str(reports)) if reports else config.rootpath / "reports",
-        pcap=pcap,
-        pcap_size=_bytes(config, "--pcap-size"),
-    )
-
-
-def _seconds(config: pytest.Config, option: str) -> float | None:
-    value = words.value(config, option)
-    if value is None:
-        return None
-    if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", str(value)) or not 1 <= float(value) <= 86_400:
-        raise UsageError(f"{option}: '{value}' is no number of seconds from 1 to 86400")
-    return float(value)
-
-
-def _bytes(config: pytest.Config, option: str) -> int:
-    value = str(words.value(config, option))
-    if not re.fullmatch(r"[0-9]{1,6}", value) or not 14 <= int(value) <= 262_144:
-        raise UsageError(f"{option}: '{value}' is no number of bytes from 14 to 262144")
-    return int(value)
-
-
-def _place(config: pytest.Config) -> Place:
-    """Return where labs come from. Raises UsageError; no host is contacted."""
-    target = str(words.value(config, "--target"))
-    own_targets.require(target)
-    check_owners(target, {option: words.value(config, option) for option in OWNERS})
-    for option in ("--keep-lab", "--dry-run"):
-        if words.value(config, option) and _workers(config):
-            raise UsageError(f"{option} shows what a single process does, and workers cannot be seen: use -n 0")
-    lab, labs = _labs(config) if target == "physical" else (None, ())
-    wait = str(words.value(config, "--lease-wait") or 0)
-    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", wait):
-        raise UsageError(f"--lease-wait: '{wait}' is no number of seconds")
-    return Place(
-        target=target,
-        lab=lab,
-        labs=labs,
-        lease_wait=max(float(wait), getattr(config, "workerinput", {}).get(WAIT, 0.0)),
-        kernel=str(words.value(config, "--kernel") or KERNEL),
-        keep_lab=bool(words.value(config, "--keep-lab")),
-        dry_run=bool(words.value(config, "--dry-run")),
-        options={one.name: words.value(config, one.name) for one in own_targets.options_of(target)},
-    )
-
-
-def _labs(config: pytest.Config) -> tuple[LabEntry, tuple[str, ...]]:
-    """Return this process's lab of the inventory, and the names of all: each xdist worker has one of its own."""
-    path = words.value(config, "--inventory")
-    if path is None:
-        raise UsageError("--target=physical needs --inventory FILE: 'channover inventory discover' begins one")
-    from channover.targets.inventory.schema import load  # here, since every run of pytest reads the options
-
-    labs = load(Path(str(path))).labs
-    name, workers = getattr(config, "workerinput", {}).get(LAB, words.value(config, "--lab")), _workers(config)
-    if name is not None:
-        labs = {name: chosen(labs, name, str(path))}
-    if workers > len(labs):
-        one = f"{len(labs)} lab{'s' if len(labs) > 1 else ''}"
-        raise UsageError(
-            f"-n {workers}: {path} has {one}, and each worker needs a lab of its own; -n {len(labs)} at most"
-        )
-    return (next(iter(labs.values())) if workers else chosen(labs, None, str(path))), tuple(labs)
-
-
-def _workers(config: pytest.Config) -> int:
-    """Return how many xdist workers this controller will start, ``--tx 2*popen`` being two; 0 without them."""
-    if hasattr(config, "workerinput") or getattr(config.option, "dist", "no") == "no":
-        return 0
-    found = [re.match(r"(\d+)\*", spec) for spec in config.option.tx]
-    return sum(int(many[1]) if many else 1 for many in found)

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from channover.errors import ChannoverError, UsageError
-from channover.model import registry
 from channover.pytest_plugin.results import marks
 from channover.pytest_plugin.results.beginning import refuse
 from channover.pytest_plugin.stash import UNMET, is_worker, shows_fixtures, topology_of
@@ -19,7 +18,11 @@ def find_out(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Find out what cannot be tried here, and why, and skip it. Raises pytest.UsageError where nothing can be."""
     if shows_fixtures(config):
         return
-    if any(marks.marked(item) or marks.takes_part(item) for item in items) and (fault := registry.fault()):
+    if not any(marks.marked(item) or marks.takes_part(item) for item in items):
+        return
+    from channover.model import registry
+
+    if fault := registry.fault():
         refuse(config, items, UsageError(fault))
         return
     for item, fault in marks.wrong(items).items():
@@ -62,12 +65,12 @@ def headline(config: pytest.Config, items: Sequence[pytest.Item]) -> list[str]:
 def say_unmet(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
     """With ``--collect-only``, print why tests would be skipped."""
     reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
-    if reporter is None or is_worker(config) or not config.option.collectonly:
+    if reporter is None or is_worker(config) or not config.option.collectonly or not any(map(marks.stated, items)):
         return
     for item in items:
         if UNMET in item.stash:
             reporter.write_line(f"would skip {item.nodeid}: {item.stash[UNMET]}")
-    if _unasked(config) and any(map(marks.stated, items)):
+    if _unasked(config):
         reporter.write_line(
             "channover: no host was asked what it lacks; 'channover doctor --target physical' asks them"
         )

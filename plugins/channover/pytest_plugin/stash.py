@@ -11,17 +11,19 @@ from typing import TYPE_CHECKING, TypeVar
 import pytest
 
 from channover.errors import UsageError
-from channover.model.topology import Topology, pair
-from channover.report.signoff.masking import Masker
 
 if TYPE_CHECKING:
     from channover.hosts.lab import Lab
     from channover.measure.record import Record
+    from channover.model.topology import Topology
     from channover.observe.captures import Captures
     from channover.pytest_plugin.allure.evidence import Plots
     from channover.pytest_plugin.results.collector import Collected
+    from channover.report.signoff.masking import Masker
 
-MASKER = pytest.StashKey[Masker]()
+ENVIRONMENT = pytest.StashKey[Mapping[str, str]]()
+"""The environment variables with which the run began."""
+_MASKER: pytest.StashKey[Masker] = pytest.StashKey()
 COLLECTED: pytest.StashKey[Collected] = pytest.StashKey()
 PLOTS: pytest.StashKey[Plots] = pytest.StashKey()
 EXPLAINED = pytest.StashKey[str]()
@@ -50,7 +52,19 @@ def marked(item: pytest.Item, name: str, kind: type[_Value]) -> _Value | None:
 
 def topology_of(item: pytest.Item) -> Topology:
     """Return the topology that a test asks for. Raises UsageError."""
+    from channover.model.topology import Topology, pair
+
     return marked(item, "topology", Topology) or pair()
+
+
+def masker(config: pytest.Config) -> Masker:
+    """Return what takes secrets out of what the run writes: those that it began with, and those that were learnt since."""
+    if _MASKER not in config.stash:
+        from channover.report.signoff.masking import Masker
+
+        config.stash[_MASKER] = made = Masker()
+        made.learn(config.stash[ENVIRONMENT])
+    return config.stash[_MASKER]
 
 
 def is_worker(config: pytest.Config) -> bool:

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from _pytest.runner import runtestprotocol
 
 from channover.errors import TestbedError, UsageError
 from channover.pytest_plugin import live_line as live
+from channover.pytest_plugin import option_names as words
 from channover.pytest_plugin import options
 from channover.pytest_plugin.results import marks
 from channover.pytest_plugin.results.outcomes import REPEATED
 from channover.pytest_plugin.results.witness import WITNESSED
 from channover.pytest_plugin.stash import CAPTURES, FAULTS, LAB, MACHINES, PHASES, RECORD, is_worker
-from channover.run.settings import Settings
-from channover.run.target_choice import TARGETS
+from channover.run.defaults import TARGETS
 
 if TYPE_CHECKING:
     from channover.run.environment import Environment
+    from channover.run.settings import Settings
     from channover.targets.dry_run import DryTarget
 
 _REMARKS = "channover_remarks"
@@ -33,45 +33,28 @@ _OF_A_TRY: tuple[Any, ...] = (PHASES, LAB, MACHINES, FAULTS, CAPTURES)
 """What a test leaves behind that its second try must not find."""
 
 
-@runtime_checkable
-class Mortal(Protocol):
-    """A target whose machines can die by themselves."""
-
-    def dead(self) -> list[str]: ...
-
-    def revive(self) -> None: ...
-
-
-@runtime_checkable
-class Talking(Protocol):
-    """A target that says, in a line, what the user should know meanwhile."""
-
-    say: Callable[[str], None]
-
-
-@runtime_checkable
-class Interruptible(Protocol):
-    """A target that takes back a test's changes otherwise where Ctrl-C ends the run."""
-
-    def interrupt(self) -> None: ...
-
-
 class Testbed:
     """Looks after what one process's tests run on: a target, made when the first of them asks for it."""
 
-    def __init__(self, config: pytest.Config, settings: Settings) -> None:
+    def __init__(self, config: pytest.Config) -> None:
         self._config = config
-        self.settings = settings
         self._remarks: list[str] = []
         self._notes: list[str] = []
-        self._place = settings.place
-        self._free = list(self._place.labs)
+        self._free: list[str] = []
         self._used: set[str] = set()
+
+    @cached_property
+    def settings(self) -> Settings:
+        """What the options say. Raises UsageError."""
+        from channover.pytest_plugin import option_values
+
+        return option_values.read(self._config)
 
     @cached_property
     def session(self) -> Environment:
         """What is known of the place where the tests run."""
         from channover.run import environment
+        from channover.targets.base import Talking
 
         made = environment.Environment(self.settings, environment.target_of(self.settings))
         if isinstance(made.target, Talking):
@@ -79,7 +62,10 @@ class Testbed:
         return made
 
     def require(self) -> None:
-        """Make the target of another package at once: what it has to say of its options is said first. Raises UsageError."""
+        """Check the options, where any was given; another package's target is made, and checks its own. Raises UsageError."""
+        if not words.given(self._config):
+            return
+        self._free = list(self.settings.place.labs)
         if self.settings.target not in TARGETS:
             assert self.session
 
@@ -99,7 +85,11 @@ class Testbed:
 
         None: there are no machines that could die, and pytest is to run it.
         """
-        if not (self._opened or marks.takes_part(item)) or not isinstance(target := self.session.target, Mortal):
+        if not (self._opened or marks.takes_part(item)):
+            return None
+        from channover.targets.base import Mortal
+
+        if not isinstance(target := self.session.target, Mortal):
             return None
         import allure
 
@@ -135,7 +125,7 @@ class Testbed:
 
     def skip_dry(self, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
         """Skip every test of a dry run, with what it noted; what would stop a real run stays an error."""
-        if not self._place.dry_run or item.stash.get(RECORD, None) is None:
+        if item.stash.get(RECORD, None) is None or not self.settings.place.dry_run:
             return
         from channover.targets.dry_run import DryTarget
 
@@ -163,7 +153,9 @@ class Testbed:
     def keep_lab(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
         """Keep the lab that was asked for, until Ctrl-C."""
         record, lab = item.stash.get(RECORD, None), item.stash.get(LAB, None)
-        if self._place.keep_lab and lab is not None and record is not None and (record.failed or nextitem is None):
+        if lab is None or record is None or not self.settings.place.keep_lab:
+            return
+        if record.failed or nextitem is None:
             from channover.run import kept_labs as kept  # here, since hosts behind SSH take long to import
 
             reporter: Any = self._config.pluginmanager.get_plugin("terminalreporter")
@@ -179,8 +171,11 @@ class Testbed:
 
     def interrupt(self) -> None:
         """Tell the target of Ctrl-C before fixtures are torn down."""
-        if self._opened and isinstance(self.session.target, Interruptible):
-            self.session.target.interrupt()
+        if self._opened:
+            from channover.targets.base import Interruptible
+
+            if isinstance(self.session.target, Interruptible):
+                self.session.target.interrupt()
 
     def give_back(self, session: pytest.Session) -> None:
         """Give hosts back once the last fixture is torn down; one that is not as it was makes the run fail."""

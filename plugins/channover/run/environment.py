@@ -18,8 +18,9 @@ from channover.model.topology import Topology, pair
 from channover.network.drivers import DRIVERS
 from channover.network.lag import LagDriver
 from channover.run import own_targets
+from channover.run.defaults import TARGETS
 from channover.run.settings import Settings
-from channover.run.target_choice import TARGETS, Place
+from channover.run.target_choice import Place
 from channover.targets.base import Target
 from channover.targets.capabilities import CAPABILITIES, lag_driver, likely_lag_driver
 from channover.targets.dry_run import DryTarget

@@ -11,7 +11,7 @@ from channover.errors import ChannoverError, UsageError
 from channover.model import registry
 from channover.model.link import parse_rate
 from channover.model.registry import Register
-from channover.run.target_choice import OWNERS, TARGETS
+from channover.run.defaults import OWNERS, TARGETS
 
 if TYPE_CHECKING:
     from channover.targets.base import Target

@@ -9,19 +9,12 @@ from channover.errors import UsageError
 from channover.model import registry
 from channover.model.link import Link, parse_rate
 from channover.model.topology import Topology
+from channover.run.defaults import LAG_DRIVERS, LINK_RATES, MACHINES, PACKET_HEAD, TARGETS
 from channover.run.own_targets import OWN_TARGETS
-from channover.run.target_choice import TARGETS, Place
+from channover.run.target_choice import Place
 
-LINK_RATES = {"netns": "100mbit", "vm": "10mbit"}
-"""What cables carry where nothing else is asked for: emulated processors cannot be a wire of 100 Mbit/s."""
-MACHINES = 4
-"""How many micro-VMs one of these rates is for; the cables of more are slower in proportion: they share the processors."""
 FASTEST = 34 * 10**9
 """The highest rate (bit/s) of an emulated cable: tbf counts bytes a second in 32 bits (``linux/pkt_sched.h``)."""
-LAG_DRIVERS = ("auto", "bonding", "openvswitch")
-PACKET_HEAD = 96
-"""Bytes of each packet that are kept unless told otherwise: Ethernet, IPv6 or IPv4, and TCP with all its options."""
-PCAP = ("never", "on-failure", "always")
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from channover.errors import UsageError
+from channover.run.defaults import KERNEL, OWNERS
 
 if TYPE_CHECKING:
     from channover.targets.inventory.schema import LabEntry
-
-TARGETS = ("netns", "physical", "vm")
-OWNERS = {"--inventory": "physical", "--lab": "physical", "--lease-wait": "physical", "--kernel": "vm"}
-"""The target that each of these options is for."""
-KERNEL = "6.1"
-"""The Debian kernel that virtual machines boot where nothing else is asked for."""
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from channover.hosts.host import Journal
 from channover.hosts.lab import Lab
@@ -34,4 +35,33 @@ class Target(Protocol):
     @property
     def remarks(self) -> list[str]:
         """What is to be said at the end of the run: hosts that were not as they had been."""
+        ...
+
+
+@runtime_checkable
+class Mortal(Protocol):
+    """A target whose machines can die by themselves."""
+
+    def dead(self) -> list[str]:
+        """Return what each machine that died has said last; none where all live."""
+        ...
+
+    def revive(self) -> None:
+        """Put new machines in their places. Raises TestbedError."""
+        ...
+
+
+@runtime_checkable
+class Talking(Protocol):
+    """A target that says, in a line, what the user should know meanwhile."""
+
+    say: Callable[[str], None]
+
+
+@runtime_checkable
+class Interruptible(Protocol):
+    """A target that takes back a test's changes otherwise where Ctrl-C ends the run."""
+
+    def interrupt(self) -> None:
+        """Learn of Ctrl-C, before fixtures are torn down."""
         ...

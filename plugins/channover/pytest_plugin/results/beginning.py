@@ -18,12 +18,13 @@ from channover.errors import ChannoverError, UsageError
 from channover.pytest_plugin import option_names as words
 from channover.pytest_plugin.results import marks, planning
 from channover.pytest_plugin.results.outcomes import one_line
-from channover.pytest_plugin.results.planning import Plan, Planning
-from channover.pytest_plugin.stash import COLLECTED, MASKER, PLOTS, is_worker, shows_fixtures
+from channover.pytest_plugin.results.planning import Planning
+from channover.pytest_plugin.stash import COLLECTED, PLOTS, is_worker, masker, shows_fixtures
 from channover.pytest_plugin.testbed import TESTBED
 
 if TYPE_CHECKING:
     from channover.pytest_plugin.results.collector import Collected
+    from channover.pytest_plugin.results.plan import Plan
 
 USAGE = "channover_usage"
 """What a worker has to say about the command line."""
@@ -53,10 +54,12 @@ class Beginning:
     def _plan(self, session: pytest.Session) -> Plan | None:
         """Return the plan of a process that is about to run tests which compare something, else None."""
         config = self._config
-        looks = config.option.collectonly or shows_fixtures(config) or config.stash[TESTBED].settings.place.dry_run
-        if looks or (session.testsfailed and not config.option.continue_on_collection_errors):
+        if config.option.collectonly or shows_fixtures(config) or not any(map(marks.takes_part, session.items)):
             return None
-        return self._planning.plan(session.items) if any(map(marks.takes_part, session.items)) else None
+        stops = bool(session.testsfailed) and not config.option.continue_on_collection_errors
+        if stops or config.stash[TESTBED].settings.place.dry_run:
+            return None
+        return self._planning.plan(session.items)
 
     def begin(self, session: pytest.Session) -> None:
         """Make the run's folder and begin its results. Raises pytest.UsageError."""
@@ -72,9 +75,11 @@ class Beginning:
         if is_worker(self._config) and (plan := self._plan(session)):
             told: dict[str, Any] = getattr(self._config, "workerinput", {})
             folder = Path(told[_FOLDER])
+            from channover.pytest_plugin.results.plan import save
+
             try:
-                masked = replace(self._config.stash[MASKER].of(plan), files=plan.files, packages=plan.packages)
-                planning.save(folder, told["workerid"], masked)
+                masked = replace(masker(self._config).of(plan), files=plan.files, packages=plan.packages)
+                save(folder, told["workerid"], masked)
                 self._evidence(folder)
             except UsageError as error:
                 refuse(self._config, session.items, error)
@@ -85,7 +90,9 @@ class Beginning:
 
     def take_plan(self, node: Any) -> None:
         """Begin the results as soon as a worker has found tests that compare something; go on with a further worker's plan."""
-        plan = planning.take(self._collected.folder, node.gateway.id)
+        from channover.pytest_plugin.results.plan import take
+
+        plan = take(self._collected.folder, node.gateway.id)
         if plan is not None:
             self._begin(plan)
 
@@ -115,7 +122,7 @@ class Beginning:
                 command=("pytest", *map(str, config.invocation_params.args)),
                 options=planning.options_in_force(config),
                 lab=settings.place.lab.name if settings.place.lab else "",
-                masker=config.stash[MASKER],
+                masker=masker(config),
             )
         return config.stash[COLLECTED]
 
@@ -134,10 +141,10 @@ class Beginning:
             except OSError as error:
                 raise UsageError(f"evidence cannot be kept in {folder}: {error.strerror or error}") from None
         place = Path(os.path.abspath(config.option.allure_report_dir))
-        files = AllureFiles(place, config.stash[MASKER], partial(self._not_kept, place))
+        files = AllureFiles(place, masker(config), partial(self._not_kept, place))
         files.register()
         config.add_cleanup(files.unregister)
-        config.stash[PLOTS] = plots_into(place, config.stash[MASKER])
+        config.stash[PLOTS] = plots_into(place, masker(config))
 
     def _not_kept(self, place: Path, error: OSError) -> None:
         said = f"evidence cannot be kept in {place}: {error.strerror or error}"

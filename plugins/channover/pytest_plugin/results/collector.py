@@ -17,7 +17,7 @@ from channover.errors import UsageError
 from channover.measure.record import Record
 from channover.model.catalogue import CATALOGUE
 from channover.pytest_plugin.results.outcomes import LEFT, REPEATED, outcome_of
-from channover.pytest_plugin.results.planning import Plan
+from channover.pytest_plugin.results.plan import Plan
 from channover.pytest_plugin.results.witness import against
 from channover.report.endings import STATES, state_of
 from channover.report.facts import CableFacts, HostFacts, NicBytes, Uncollected, host_facts, moment

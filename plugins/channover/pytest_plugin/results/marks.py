@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import pytest
 
 from channover.errors import UsageError
-from channover.model.catalogue import CATALOGUE, PARTS, Behaviour, behaviour
+
+if TYPE_CHECKING:
+    from channover.model.catalogue import Behaviour
 
 
 def declare(config: pytest.Config) -> None:
@@ -21,7 +24,11 @@ def declare(config: pytest.Config) -> None:
 def stated(item: pytest.Item) -> Behaviour | None:
     """Return the behaviour that a test states; other suites may have a marker of the same name for ends of their own."""
     found = list(item.iter_markers("behaviour"))
-    return CATALOGUE[found[0].args[0]] if len(found) == 1 and _good(found[0]) else None
+    if len(found) != 1 or not _good(found[0]):
+        return None
+    from channover.model.catalogue import CATALOGUE
+
+    return CATALOGUE[found[0].args[0]]
 
 
 def takes_part(item: pytest.Item) -> bool:
@@ -35,7 +42,11 @@ def marked(item: pytest.Item) -> bool:
 
 
 def _good(mark: pytest.Mark) -> bool:
-    return len(mark.args) == 1 and not mark.kwargs and isinstance(mark.args[0], str) and mark.args[0] in CATALOGUE
+    if len(mark.args) != 1 or mark.kwargs or not isinstance(mark.args[0], str):
+        return False
+    from channover.model.catalogue import CATALOGUE
+
+    return mark.args[0] in CATALOGUE
 
 
 def wrong(items: Sequence[pytest.Item]) -> dict[pytest.Item, str]:
@@ -61,6 +72,8 @@ def wrong(items: Sequence[pytest.Item]) -> dict[pytest.Item, str]:
 
 def _meant(mark: pytest.Mark) -> bool:
     """Say whether a mark names something like a behaviour of the catalogue: a part and a number, however they are written."""
+    from channover.model.catalogue import PARTS
+
     like = re.compile(rf"\s*({'|'.join(PARTS)})[-_ ]?\d+\s*", re.IGNORECASE)
     return any(isinstance(word, str) and like.fullmatch(word) for word in (*mark.args, *mark.kwargs.values()))
 
@@ -78,6 +91,8 @@ def _fault(marks: Sequence[pytest.Mark]) -> str:
         return f"{len(marks)} behaviour marks ({', '.join(map(_shown, marks))}): a test states one behaviour"
     (mark,) = marks
     if len(mark.args) == 1 and not mark.kwargs and isinstance(mark.args[0], str):
+        from channover.model.catalogue import behaviour
+
         try:
             behaviour(mark.args[0])
         except UsageError as error:

@@ -11,7 +11,7 @@ from channover.errors import NotAllowed
 from channover.pytest_plugin import option_names as words
 from channover.pytest_plugin.results import judging, marks, outcomes
 from channover.pytest_plugin.results.outcomes import JUDGED, LEFT, REASON, TESTBED_BROKE
-from channover.pytest_plugin.stash import EXPLAINED, LAB, MACHINES, MASKER, RECORD, UNMET, topology_of
+from channover.pytest_plugin.stash import EXPLAINED, LAB, MACHINES, RECORD, UNMET, masker, topology_of
 from channover.pytest_plugin.testbed import TESTBED
 
 if TYPE_CHECKING:
@@ -80,8 +80,8 @@ def judge(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestRep
         said = explained if whole else outcomes.reason_of(report)
     notes = [note for note in getattr(error, "__notes__", ()) if note not in said]
     said = "\n".join([said, *notes])
-    item.config.stash[MASKER].learn()  # what the test itself has set is forgotten when it ends
-    setattr(report, REASON, item.config.stash[MASKER].text(said))
+    masker(item.config).learn()  # what the test itself has set is forgotten when it ends
+    setattr(report, REASON, masker(item.config).text(said))
 
 
 def leave(item: pytest.Item, report: pytest.TestReport) -> None:
@@ -115,7 +115,7 @@ def leave(item: pytest.Item, report: pytest.TestReport) -> None:
         "facts": facts,
         "spent": {"traffic": record.traffic, "converging": record.converging, "waiting": record.waiting},
     }
-    setattr(report, LEFT, item.config.stash[MASKER].of(left))
+    setattr(report, LEFT, masker(item.config).of(left))
 
 
 def status(report: pytest.TestReport) -> tuple[str, str, str] | None:

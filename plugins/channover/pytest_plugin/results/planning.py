@@ -1,60 +1,30 @@
-"""The plan of a run: what was collected to be run, what lay there and was left out, what could not be collected."""
+"""What pytest collects and passes over, noted as it does so: the plan of a run is made of it."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shlex
 import sys
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 import channover
-from channover.errors import UsageError
 from channover.pytest_plugin.results import marks
-from channover.report.facts import LeftOut, Planned, Uncollected
+
+if TYPE_CHECKING:
+    from channover.pytest_plugin.results.plan import Plan
+    from channover.report.facts import Uncollected
 
 _SUITES = Path(channover.__file__).parent.with_name("channover_suites")
 """Where the suites of an installed channover are; there is no such folder in a clone."""
 _NEVER = ("__pycache__", "*.egg", ".*", "_darcs", "build", "CVS", "dist", "node_modules", "venv", "{arch}")
 """Folders that pytest passes over by default (``norecursedirs``): nobody has left them out."""
 _REASON = 300
-
-
-@dataclass(frozen=True)
-class Plan:
-    """``planned`` holds a test as often as it is to be run.
-
-    ``files`` are the Python files that were loaded for the run, ``packages`` the installed ones that its tests stand in,
-    and ``own`` says that some stand in none.
-    """
-
-    planned: tuple[Planned, ...] = ()
-    left_out: tuple[LeftOut, ...] = ()
-    uncollected: tuple[Uncollected, ...] = ()
-    files: tuple[str, ...] = ()
-    packages: tuple[str, ...] = ()
-    own: bool = True
-
-    def joined(self, other: Plan, *, each: bool) -> Plan:
-        """Return the plan of two workers together; ``each``: each of them runs all of its own."""
-        mine, theirs = Counter(self.planned), Counter(other.planned)
-        planned = mine + theirs if each else mine | theirs
-        names = {test.nodeid for test in planned}
-        return Plan(
-            tuple(planned.elements()),
-            tuple(one for one in dict.fromkeys((*self.left_out, *other.left_out)) if one.nodeid not in names),
-            tuple(dict.fromkeys((*self.uncollected, *other.uncollected))),
-            tuple(dict.fromkeys((*self.files, *other.files))),
-            tuple(dict.fromkeys((*self.packages, *other.packages))),
-            self.own or other.own,
-        )
 
 
 class Planning:
@@ -102,13 +72,19 @@ class Planning:
 
     def plan(self, items: Sequence[pytest.Item]) -> Plan:
         """Return the plan of the tests that are left to be run."""
+        from channover.pytest_plugin.results.plan import Plan
+        from channover.report.facts import LeftOut, Planned
         from channover.run import installed
 
         kept = set(map(id, items))
         places = [installed.place(path) for path in dict.fromkeys(item.path for item in items)]
-        left = [*self._deselected(kept), *self._unasked()]
+        left = [LeftOut(*test, "deselected") for test in self._deselected(kept)]
+        left += [LeftOut(*test, "not asked for") for test in self._unasked()]
         return Plan(
-            tuple(_planned(item) for item in items),
+            tuple(
+                Planned(item.nodeid, _identifier(item), xfail=item.get_closest_marker("xfail") is not None)
+                for item in items
+            ),
             tuple({one.nodeid: one for one in left}.values())
             + tuple(LeftOut(path, None, "ignored") for path in dict.fromkeys(self._ignored)),
             tuple(self._uncollected.values()),
@@ -117,17 +93,17 @@ class Planning:
             None in places,
         )
 
-    def _deselected(self, kept: set[int]) -> Iterator[LeftOut]:
+    def _deselected(self, kept: set[int]) -> Iterator[tuple[str, str | None]]:
         for item in self._items:
             if id(item) not in kept and item.nodeid not in self._uncollected:
-                yield LeftOut(item.nodeid, _identifier(item), "deselected")
+                yield item.nodeid, _identifier(item)
 
-    def _unasked(self) -> Iterator[LeftOut]:
+    def _unasked(self) -> Iterator[tuple[str, str | None]]:
         known = {item.nodeid for item in self._items}
         for collector, children in self._children.items():
             for nodeid, behaviour in self._leaves(collector, children):
                 if nodeid not in known:
-                    yield LeftOut(nodeid, behaviour, "not asked for")
+                    yield nodeid, behaviour
 
     def _leaves(
         self, collector: pytest.Collector, children: Sequence[pytest.Item | pytest.Collector]
@@ -158,10 +134,6 @@ def _in_suites(path: Path) -> str | None:
     return path.relative_to(_SUITES.parent).as_posix() if path.is_relative_to(_SUITES) else None
 
 
-def _planned(item: pytest.Item) -> Planned:
-    return Planned(item.nodeid, _identifier(item), xfail=item.get_closest_marker("xfail") is not None)
-
-
 def _identifier(item: pytest.Item) -> str | None:
     found = marks.stated(item)
     return found.id if found else None
@@ -183,6 +155,8 @@ def uncollected(report: pytest.CollectReport) -> Uncollected:
         lines = [line for line in report.longreprtext.splitlines() if line.strip()]
         errors = [line.removeprefix("E").strip() for line in lines if line.startswith("E  ")]
         text = (errors or lines or ["no reason given"])[-1]
+    from channover.report.facts import Uncollected
+
     return Uncollected(report.nodeid or ".", " ".join(text.split())[:_REASON], report.skipped)
 
 
@@ -199,40 +173,3 @@ def options_in_force(config: pytest.Config) -> Mapping[str, tuple[str, ...]]:
             with contextlib.suppress(OSError, ValueError):
                 found[str(word)] = tuple(Path(str(word)[1:]).read_text("utf-8").splitlines())
     return found
-
-
-def _place(folder: Path, worker: str) -> Path:
-    return folder / f"plan-{worker}.json"
-
-
-def save(folder: Path, worker: str, plan: Plan) -> None:
-    """Leave a worker's plan in the run's folder, which is made: xdist's workers collect, and a lost one can tell nothing.
-
-    Raises UsageError where it cannot be written.
-    """
-    from channover.report.store import write_whole
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_whole(_place(folder, worker), json.dumps(asdict(plan)) + "\n")
-    except OSError as error:
-        raise UsageError(f"the plan cannot be kept in {folder}: {error.strerror or error}") from None
-
-
-def take(folder: Path, worker: str) -> Plan | None:
-    """Return the plan that a worker left in a run's folder, and remove it; None where there is none."""
-    path = _place(folder, worker)
-    try:
-        plain = json.loads(path.read_text("utf-8"))
-        plan = Plan(
-            tuple(Planned(**one) for one in plain["planned"]),
-            tuple(LeftOut(**one) for one in plain["left_out"]),
-            tuple(Uncollected(**one) for one in plain["uncollected"]),
-            tuple(plain["files"]),
-            tuple(plain["packages"]),
-            plain["own"],
-        )
-        path.unlink()
-        return plan
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
