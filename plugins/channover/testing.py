@@ -1,4 +1,12 @@
-"""All that a suite imports: ``from channover.testing import behaviour, near, Lag, TrafficGenerator``."""
+"""All that a suite imports: ``from channover.testing import behaviour, near, Lag, TrafficGenerator``.
+
+What is expected of a value is said by an expectation, with a reason if you like; what is compared is a row of the results:
+
+>>> near(94.1e6, 0.02).low <= 94.1e6 <= at_most(100e6, "one link").high
+True
+>>> Topology.of("own", node("alpha", "ab", role="client"), node("beta", "ab"), cables="alpha.a-beta.a alpha.b-beta.b").server
+'beta'
+"""
 
 from __future__ import annotations
 
@@ -16,9 +24,7 @@ from channover.measure.own_values import Counted, Listing, Observing, Polled
 from channover.measure.running.phased import NumberedTraffic, Phased
 from channover.measure.steps import step
 from channover.measure.traffic import TrafficGenerator, require_multipath
-from channover.model.catalogue import behaviour as find
 from channover.model.link import Link
-from channover.model.registry import fault
 from channover.model.topology import Node, Topology, gateway, node, pair, parallel, trio, two_switches
 from channover.network.lag import HashPolicy, LacpRate, Lag
 from channover.network.programs.file_servers import FileProtocol
@@ -99,19 +105,32 @@ _Test = TypeVar("_Test", bound=Callable[..., object])
 
 
 def behaviour(identifier: str) -> Callable[[_Test], _Test]:
-    """Mark a test as the statement of a behaviour of the catalogue. Raises UsageError for an unknown id."""
-    if fault():
-        return _marked(pytest.mark.behaviour(identifier))  # the run says in one line what is wrong, and does not begin
-    return _marked(pytest.mark.behaviour(find(identifier).id))
+    """Mark a test as the statement of a behaviour of the catalogue. An id that is not there is an error at collection.
+
+    >>> @behaviour("LAG-1")
+    ... def test_one_flow_rides_one_link(lag: Lag, tcp: TrafficGenerator) -> None:
+    ...     assert tcp(lag.left, lag.right).goodput == near(lag.link.tcp_goodput, 0.01)
+    """
+    return _marked(pytest.mark.behaviour(identifier))
 
 
 def on(topology: Topology) -> Callable[[_Test], _Test]:
-    """Ask for a topology; without it a test's lab is a pair."""
+    """Ask for a topology; without it a test's lab is a pair.
+
+    >>> @on(trio())
+    ... def test_three_nics(lab: Lab, counted: Counted) -> None:
+    ...     assert counted("NICs", len(lab.left.nics)) == 3
+    """
     return _marked(pytest.mark.topology(topology))
 
 
 def hash_policy(policy: HashPolicy) -> Callable[[_Test], _Test]:
-    """Ask for a transmit hash policy; without it LAGs have the kernel's default, layer2."""
+    """Ask for a transmit hash policy; without it LAGs have the kernel's default, layer2.
+
+    >>> @hash_policy(HashPolicy.LAYER34)
+    ... def test_flows_spread(lag: Lag, counted: Counted) -> None:
+    ...     assert counted("links", lag.links) == 2
+    """
     return _marked(pytest.mark.hash_policy(policy))
 
 

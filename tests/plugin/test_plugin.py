@@ -139,8 +139,21 @@ def test_an_unknown_behaviour_is_a_collection_error_that_names_near_ids(user: py
     user.makepyfile(test_typo=PASSES.replace("MP-8", "lag_11"), test_good=PASSES)
     done = run(user)
     assert done.ret == pytest.ExitCode.INTERRUPTED
-    done.stdout.fnmatch_lines(["*UsageError: no behaviour 'lag_11' in the catalogue: did you mean LAG-1*"])
+    done.stdout.fnmatch_lines(["test_*: behaviour mark: no behaviour 'lag_11' in the catalogue: did you mean LAG-1*"])
     done.assert_outcomes(errors=1)
+    assert not [line for line in done.outlines if line.startswith("E  ")]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["import channover.testing as t\n@t.behaviour('XYZ')\n", "from channover.testing import *\n@behaviour('XYZ')\n"],
+)
+def test_so_is_one_of_no_known_form_however_the_decorator_is_written(user: pytest.Pytester, text: str) -> None:
+    user.makepyfile(test_typo=f"{text}def test_typo(): pass\n")
+    done = run(user)
+    assert done.ret == pytest.ExitCode.INTERRUPTED
+    done.stdout.fnmatch_lines(["test_typo: behaviour mark: no behaviour 'XYZ' in the catalogue: known are LAG-1*"])
+    assert "Traceback" not in done.stdout.str() and not [line for line in done.outlines if line.startswith("E  ")]
 
 
 @pytest.mark.lab

@@ -156,8 +156,16 @@ def test_what_is_no_topology_is_said(nodes: tuple[Node, ...], cables: str, words
         Topology.of("t", *nodes, cables=cables)
 
 
-def test_a_role_that_there_is_not_and_an_end_that_is_missing() -> None:
-    with pytest.raises(ValueError, match="node a: there is no role 'router'; there are: host, switch, client, server"):
-        node("a", "x", "router")
+def test_a_host_has_any_role_and_is_found_by_it() -> None:
+    hosts = node("a", "x", "relay"), node("b", "x", "relay"), node("c", "x", "client"), node("d", "x")
+    made = Topology.of("t", *hosts, cables="")
+    assert [one.name for one in made.having("relay")] == ["a", "b"]
+    assert (made.client, made.server) == ("c", "a")
+    assert all(one.role is Role.HOST for one in made.nodes)
+
+
+def test_a_role_that_is_no_word_and_an_end_that_is_missing() -> None:
+    with pytest.raises(ValueError, match="node a: '' is no role; write a word, such as relay"):
+        node("a", "x", "")
     with pytest.raises(UsageError, match="topology t: no host is left to be the server"):
         _ = Topology.of("t", node("a", "x"), cables="").server

@@ -78,6 +78,10 @@ class Lab:
             raise UsageError(f"topology {self.topology.name} has no host '{name}'; it has: {', '.join(self.hosts)}")
         return self.hosts[name]
 
+    def having(self, role: str) -> list[Host]:
+        """Return the hosts that the topology gives a role, such as ``relay``, in its order; none where it gives it to none."""
+        return [self.hosts[node.name] for node in self.topology.having(role)]
+
     def rate(self, cable: Cable) -> float:
         """Return a cable's rate in bit/s."""
         return self.rates.get(cable.speedup, self.link.rate * cable.speedup)

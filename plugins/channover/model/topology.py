@@ -6,12 +6,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
-from typing import Literal
 
 from channover.errors import UsageError
-
-End = Literal["", "client", "server"]
-"""What a host does at an end of what is measured: it connects, or it listens; empty: neither, or what its place says."""
 
 
 class Role(Enum):
@@ -51,28 +47,36 @@ class Cable:
 
 @dataclass(frozen=True)
 class Node:
-    """A host or a switch with the names of its NICs, in order; ``end`` says whether it is the one that connects or listens."""
+    """A host or a switch with the names of its NICs, in order.
+
+    ``duty`` is what a host is there for: ``client`` (it connects), ``server`` (it listens), or a word of the author's own.
+    """
 
     name: str
     nics: tuple[str, ...]
     role: Role = Role.HOST
-    end: End = ""
+    duty: str = ""
 
 
 def node(name: str, nics: str, role: str = "host") -> Node:
     """Return a node: ``node("alpha", "ab", role="client")``. A word is a NIC; of a single word, each letter is one.
 
-    Roles are ``host``, ``switch``, and of hosts ``client`` (it connects) and ``server`` (it listens). Raises ValueError.
+    Roles are ``host``, ``switch``, and of hosts ``client`` (it connects), ``server`` (it listens) and any word of your own, by
+    which ``lab.having(role)`` finds them. Raises ValueError.
+
+    >>> node("beta", "eth0 eth1", role="relay").nics
+    ('eth0', 'eth1')
     """
-    known = ("host", "switch", "client", "server")
-    if role not in known:
-        raise ValueError(f"node {name}: there is no role '{role}'; there are: {', '.join(known)}")
+    if not _ROLE.fullmatch(role):
+        raise ValueError(f"node {name}: '{role}' is no role; write a word, such as relay")
     words = nics.split()
     named = tuple(words[0]) if len(words) == 1 else tuple(words)
-    end: End = "client" if role == "client" else "server" if role == "server" else ""
-    return Node(name, named, Role.SWITCH if role == "switch" else Role.HOST, end)
+    if role in ("host", "switch"):
+        return Node(name, named, Role(role))
+    return Node(name, named, duty=role)
 
 
+_ROLE = re.compile(r"[\w-]+")
 _CABLE = re.compile(r"([\w-]+)\.(\w+)-([\w-]+)\.(\w+)(?:\*(\d+(?:\.\d+)?))?")
 
 
@@ -80,7 +84,7 @@ _CABLE = re.compile(r"([\w-]+)\.(\w+)-([\w-]+)\.(\w+)(?:\*(\d+(?:\.\d+)?))?")
 class Topology:
     """Nodes and cables. Each NIC has at most one cable; ValueError where the two do not fit.
 
-    One host connects and one listens: those whose ``end`` says so, else the first and the second.
+    One host connects and one listens: those whose ``duty`` says so, else the first and the second.
     """
 
     name: str
@@ -98,9 +102,9 @@ class Topology:
         names = [node.name for node in self.nodes]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"topology {self.name}: there are two nodes '{twice[0]}'")
-        for end in ("client", "server"):
-            if sum(node.end == end for node in self.nodes) > 1:
-                raise ValueError(f"topology {self.name}: more than one host has the role '{end}'")
+        for duty in ("client", "server"):
+            if len(self.having(duty)) > 1:
+                raise ValueError(f"topology {self.name}: more than one host has the role '{duty}'")
 
     @classmethod
     def of(cls, name: str, *nodes: Node, cables: str) -> Topology:
@@ -126,6 +130,10 @@ class Topology:
         """The nodes that are switches."""
         return tuple(node for node in self.nodes if node.role is Role.SWITCH)
 
+    def having(self, duty: str) -> tuple[Node, ...]:
+        """Return the hosts of a role, in the order in which they were named."""
+        return tuple(node for node in self.nodes if node.duty == duty)
+
     @property
     def client(self) -> str:
         """The name of the host that connects. Raises UsageError where there is none."""
@@ -136,10 +144,10 @@ class Topology:
         """The name of the host that listens. Raises UsageError where there is none."""
         return self._end("server", "client")
 
-    def _end(self, end: End, other: End) -> str:
+    def _end(self, end: str, other: str) -> str:
         hosts = self.hosts
-        told = [node.name for node in hosts if node.end == end]
-        rest = [node.name for node in hosts if node.end != other]
+        told = [node.name for node in hosts if node.duty == end]
+        rest = [node.name for node in hosts if node.duty != other]
         whole = len(rest) == len(hosts) and end == "server"  # then the first one is the client
         found = told or rest[1 if whole else 0 :]
         if not found:

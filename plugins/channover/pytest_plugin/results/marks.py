@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import pytest
@@ -83,7 +84,8 @@ def uses(item: pytest.Item) -> bool:
     fixtures = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
     makers = [definition.func for definitions in fixtures.values() for definition in definitions]
     names = vars(item.module).values() if isinstance(item, pytest.Function) and item.module else ()
-    return any(str(getattr(one, "__module__", "")).startswith("channover.") for one in (*makers, *names))
+    known = (getattr(one, "__name__" if isinstance(one, ModuleType) else "__module__", "") for one in (*makers, *names))
+    return any(str(name).partition(".")[0] == "channover" for name in known)
 
 
 def _fault(marks: Sequence[pytest.Mark]) -> str:
