@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Interface, IPv4Network
-from typing import Protocol
+from typing import Any, Protocol
 
 from channover.errors import UsageError
 from channover.hosts.host import Host, Journal
@@ -61,6 +61,10 @@ class Lab:
     journal: Journal = field(default_factory=Journal)
     rates: Mapping[float, int] = field(default_factory=dict)
     """Rates (bit/s) of real cables, by the topology's speedup; emulated ones are what it asks for."""
+    probe: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    """Probes NICs of all hosts at once (:func:`channover.hosts.prober.probe`); None where each host has to by itself."""
+    proved: Collection[Cable] = ()
+    """The cables that the target has proved already (:mod:`channover.observe.proof`)."""
 
     @property
     def left(self) -> Host:

@@ -41,10 +41,14 @@ def channover_record(request: pytest.FixtureRequest) -> Record:
 def lab(request: pytest.FixtureRequest, channover_record: Record) -> Iterator[Lab]:
     """Bring up a topology: a pair, or what ``@on(…)`` asks for. Hosts have no addresses yet."""
     from channover.pytest_plugin.allure import evidence
+    from channover.scenarios import proving
 
     session = request.config.stash[TESTBED].session
     topology = topology_of(request.node)
+    live = request.config.stash[LIVE]
     with session.target.lab(topology, session.settings.link_for(topology), channover_record.journal) as made:
+        if made.probe is not None:
+            channover_record.waiting += proving.require(made, lambda one: live.tell(channover_record, one))
         yield made
         if channover_record.failed and not channover_record.flows and not session.settings.place.dry_run:
             evidence.of_lab(made)

@@ -162,4 +162,4 @@ def _build(process: LabProcess, topology: Topology, link: Link, journal: Journal
         for node in topology.nodes
     }
     panel = Panel(process, journal, dict(zip(topology.cables, ports, strict=True)))
-    return Lab(topology, hosts, link, panel, journal)
+    return Lab(topology, hosts, link, panel, journal, probe=process.prove)

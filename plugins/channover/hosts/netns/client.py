@@ -92,6 +92,10 @@ class LabProcess:
         """Make hosts and cables; return the panel's port numbers of each cable."""
         return cast("list[tuple[int, int]]", self.call("build", hosts, cables))
 
+    def prove(self, wanted: dict[str, Any]) -> dict[str, Any]:
+        """Send frames over cables, and return what arrived: :func:`channover.hosts.prober.probe`. Raises OSError."""
+        return cast("dict[str, Any]", self.call("prove", wanted))
+
     def start(
         self, host: str | None, argv: tuple[str, ...], environment: Mapping[str, str], streams: tuple[int, int, int]
     ) -> tuple[int, int]:

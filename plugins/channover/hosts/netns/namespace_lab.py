@@ -8,8 +8,10 @@ import signal
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from channover import syscalls as kernel
+from channover.hosts import prober
 from channover.hosts.netns import apply as operations
 from channover.hosts.netns import netlink, steering, taps
 from channover.hosts.netns.protocol import ENVIRONMENT, PanelCable
@@ -96,6 +98,10 @@ class NamespaceLab:
         for host, names in devices.items():
             with self.inside(host):
                 steering.steer(names)
+
+    def prove(self, wanted: dict[str, Any]) -> dict[str, Any]:
+        """Send frames over cables, and return what arrived: :func:`channover.hosts.prober.probe`."""
+        return prober.probe(wanted, self.inside)
 
     def port(self, number: int, up: bool) -> None:
         """Set a panel port up or down: down takes the carrier from the host's NIC, as a pulled cable does."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import unittest
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from channover.errors import NotAllowed, TestbedError
-from channover.pytest_plugin.stash import RECORD
+from channover.errors import BehaviourFailed, NotAllowed, TestbedError
+from channover.pytest_plugin.stash import LAB, RECORD
 
 if TYPE_CHECKING:
     from channover.measure.record import Record
@@ -22,11 +23,26 @@ INSTEAD = 'compare what shows it, as in assert flow.goodput == near(…) or asse
 
 @contextmanager
 def judged(item: pytest.Item) -> Iterator[None]:
-    """Judge a test whose body has ended without a failure of its own: what it compared counts, and it has to compare.
+    """Judge a test whose body has ended: what it compared counts, and it has to compare.
 
-    Raises ``pytest.fail.Exception``, and TestbedError where the test hid one.
+    After a verdict against, the lab's cables are proved once more: no behaviour is accused of what a cable does. Raises
+    ``pytest.fail.Exception``, and TestbedError where that finds something, or the test hid one.
     """
     record = item.stash.get(RECORD, None)
+    try:
+        with _compared(record):
+            yield
+        return
+    except (AssertionError, pytest.fail.Exception) as error:
+        against = error
+    # Out of the except block: what is raised here comes in the place of the verdict, and not on the way from it.
+    if record is not None and (isinstance(against, BehaviourFailed) or any(one.missed for one in record.readings)):
+        _require_cables(item, record)
+    raise against
+
+
+@contextmanager
+def _compared(record: Record | None) -> Iterator[None]:
     try:
         yield
     except (pytest.skip.Exception, unittest.SkipTest, NotAllowed):
@@ -36,6 +52,19 @@ def judged(item: pytest.Item) -> Iterator[None]:
     if record is not None:
         _require_held(record.readings)
         _require_compared(record)
+
+
+def _require_cables(item: pytest.Item, record: Record) -> None:
+    """Raise TestbedError where a cable of the test's lab is not as stated; then no comparison of the test is a verdict."""
+    lab = item.stash.get(LAB, None)
+    if lab is None or lab.probe is None:
+        return
+    from channover.scenarios import proving
+
+    if words := proving.after_a_verdict(lab):
+        undecided = f"INCONCLUSIVE: {words}"
+        record.readings[:] = [replace(one, undecided=undecided) if one.missed else one for one in record.readings]
+        raise TestbedError(words)
 
 
 def judge_teardown(item: pytest.Item) -> None:

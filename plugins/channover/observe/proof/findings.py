@@ -1,0 +1,314 @@
+"""What speaks against a cable, told from what its two ends saw of each other's frames: pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Literal
+
+from channover.model.link import WIRE_OVERHEAD
+from channover.model.topology import Cable, Port, Topology
+from channover.observe.proof.schedule import Span
+
+Kind = Literal[
+    "refused",
+    "overrun",
+    "carrier",
+    "crossed",
+    "unheard",
+    "size",
+    "delay",
+    "rate",
+    "machine",
+    "duplex",
+    "loss",
+    "duplicates",
+    "foreign",
+]
+TOLERANCE = 0.01
+"""How much (share of the rate) a cable may carry less, or more, than is stated of it."""
+SETTLED = 0.15
+"""The share of a load after which queues on the way are full, and what arrives is what the cable carries."""
+WINDOWS = 6
+"""How many windows of a span do not overlap."""
+LEAST = 12
+"""Samples that tell what a cable carries."""
+PUSHED = 0.2
+"""Where a NIC refused this share of the frames, it was the cable that carried no more, and not the sender that sent no more."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that a cable does and should not: which cable and which way, its kind, and a line that says it with figures.
+
+    ``share`` is the figure that a repetition must come near to: what it carries, of its rate. 0 where there is none.
+    """
+
+    cable: Cable
+    kind: Kind
+    way: str
+    statement: str
+    share: float = 0.0
+
+    def __str__(self) -> str:
+        return self.statement
+
+    def confirms(self, other: Finding) -> bool:
+        """Whether two tries found the same."""
+        same = (self.cable, self.kind, self.way) == (other.cable, other.kind, other.way)
+        return same and abs(self.share - other.share) <= TOLERANCE / 2
+
+
+@dataclass(frozen=True)
+class Stated:
+    """What is stated of cables: their rates (bit/s), the full frame (bytes), the longest round trip (seconds)."""
+
+    topology: Topology
+    rates: Mapping[Cable, float]
+    size: int
+    trip: float
+    busy: bool = False
+    """Whether what sent the frames had to wait for processors."""
+
+
+Reports = Mapping[tuple[str, str], Mapping[str, Any]]
+"""What was seen at each NIC (:func:`channover.hosts.prober.probe`), by host and NIC."""
+
+
+def name(topology: Topology, cable: Cable) -> str:
+    """Return what a reader calls a cable: "cable b" where both ends and nobody else say so, else its ends."""
+    alike = [one for one in topology.cables if one.a.nic == one.b.nic == cable.a.nic]
+    return f"cable {cable.a.nic}" if alike == [cable] else f"cable {cable}"
+
+
+def figures(carried: float, stated: float) -> str:
+    """Return a rate and what it should be (bit/s): "90.0 of 100 Mbit/s"."""
+    digits = 2 if stated < 20e6 else 1
+    return f"{carried / 1e6:.{digits}f} of {stated / 1e6:g} Mbit/s"
+
+
+def judge(stated: Stated, reports: Reports, spans: Mapping[Cable, Sequence[Span]]) -> list[Finding]:
+    """Return what speaks against each cable, of one try: the first reason alone where others would follow from it."""
+    found: list[Finding] = []
+    for cable in spans:
+        found += next((some for some in _reasons(stated, cable, reports, spans[cable]) if some), [])
+    return found
+
+
+def _reasons(stated: Stated, cable: Cable, reports: Reports, spans: Sequence[Span]) -> Iterator[list[Finding]]:
+    ends = [reports[port.node, port.nic] for port in cable.ports]
+    title = name(stated.topology, cable)
+    ways = [_Way(stated, cable, title, *pair, reports) for pair in (cable.ports, cable.ports[::-1])]
+    yield [
+        Finding(cable, "refused", str(port), f"{port.node}'s NIC {port.nic} ({end['device']}): {end['error']}")
+        for port, end in zip(cable.ports, ends, strict=True)
+        if end["error"]
+    ]
+    bare = [port.node for port, end in zip(cable.ports, ends, strict=True) if not end["carrier"]]
+    yield [Finding(cable, "carrier", "", f"{title} has no carrier at {' and '.join(bare)}")] if bare else []
+    yield [finding for way in ways for finding in way.crossed()]
+    yield [finding for way in ways for finding in way.unheard()]
+    yield [finding for way in ways for finding in way.too_large()]
+    yield _delay(stated, cable, title, ends)
+    rates = [finding for way in ways for finding in way.rate(spans)]
+    yield _duplex(stated, cable, title, ways, spans, rates) + [
+        finding for way in ways for finding in (*way.loss(spans), *way.more())
+    ]
+
+
+def _delay(stated: Stated, cable: Cable, title: str, ends: Sequence[Mapping[str, Any]]) -> list[Finding]:
+    trips = [end["trip"] for end in ends if end["trip"] is not None]
+    if not trips or min(trips) <= stated.trip:
+        return []
+    words = (
+        f"{title} takes {min(trips) * 1e3:.3g} ms there and back while it is idle, of {stated.trip * 1e3:g} ms at most"
+    )
+    return [Finding(cable, "delay", "", words)]
+
+
+def _duplex(
+    stated: Stated, cable: Cable, title: str, ways: Sequence[_Way], spans: Sequence[Span], rates: list[Finding]
+) -> list[Finding]:
+    """Return half duplex in the place of two rates, where each way alone is as fast as stated."""
+    alone = [span for span in spans if len(span.senders) == 1]
+    at_once = [span for span in spans if len(span.senders) == 2]
+    short = [one for one in rates if one.kind == "rate" and one.share < 1]
+    if not (alone and at_once and short) or any(list(way.rate(alone)) for way in ways):
+        return rates
+    one, other = (
+        figures(found.mean if (found := way.carried(at_once[0])) else 0.0, stated.rates[cable]) for way in ways
+    )
+    there, back = (way.words for way in ways)
+    words = f"{title} carries {one} {there} and {other} {back} when both send, and each way alone its rate: half duplex"
+    return [Finding(cable, "duplex", "", words)]
+
+
+@dataclass(frozen=True)
+class _Way:
+    """One direction of a cable: from a port to another."""
+
+    stated: Stated
+    cable: Cable
+    title: str
+    source: Port
+    target: Port
+    reports: Reports
+
+    @property
+    def words(self) -> str:
+        """The direction in words."""
+        return f"{self.source.node} to {self.target.node}"
+
+    @property
+    def _sender(self) -> Mapping[str, Any]:
+        return self.reports[self.source.node, self.source.nic]
+
+    @property
+    def _receiver(self) -> Mapping[str, Any]:
+        return self.reports[self.target.node, self.target.nic]
+
+    def _finding(self, kind: Kind, statement: str, share: float = 0.0) -> Finding:
+        return Finding(self.cable, kind, self.words, statement, share)
+
+    def _heard_by(self) -> list[Port]:
+        """Return the ports at which frames of the source arrived."""
+        own = f"{self.source.node} {self.source.nic}"
+        return [Port(*key) for key, seen in self.reports.items() if own in seen.get("heard", {})]
+
+    def crossed(self) -> Iterable[Finding]:
+        """Yield that frames arrive elsewhere."""
+        others = [port for port in self._heard_by() if port != self.target]
+        if others:
+            where = " and ".join(f"{port.node}'s NIC {port.nic}" for port in others)
+            too = "too" if self.target in self._heard_by() else f"and not at {self.target.node}'s NIC {self.target.nic}"
+            yield self._finding(
+                "crossed", f"{self.title}: frames of {self.source.node}'s NIC {self.source.nic} arrive at {where} {too}"
+            )
+
+    def unheard(self) -> Iterable[Finding]:
+        """Yield that nothing arrives."""
+        if self.target not in self._heard_by():
+            refused = self._sender["refused"]
+            why = f" ({self.source.node} cannot send: {refused})" if refused else ""
+            yield self._finding("unheard", f"{self.title} carries nothing, {self.words}{why}")
+
+    def too_large(self) -> Iterable[Finding]:
+        """Yield that a full frame does not arrive."""
+        largest = self._receiver["largest"]
+        if largest < self.stated.size:
+            refused = self._sender["refused"]
+            why = f" ({self.source.node} cannot send {refused})" if refused else ""
+            yield self._finding(
+                "size",
+                f"{self.title} carries no frame of {self.stated.size} bytes, {self.words}: the largest that arrived had "
+                f"{largest}{why}",
+                largest / self.stated.size,
+            )
+
+    def carried(self, span: Span) -> Carried | None:
+        """Return what arrived while the source sent; None where it was not seen often enough."""
+        return carried(self._receiver["samples"], span)
+
+    def rate(self, spans: Sequence[Span]) -> Iterator[Finding]:
+        """Yield that it carries less, or more, than is stated, in the worst of the spans."""
+        stated = self.stated.rates[self.cable]
+        found: list[tuple[float, int, Span]] = []
+        for number, span in enumerate(one for one in spans if self.source in one.senders):
+            if span.factor >= 1:
+                arrived = self.carried(span)
+                found.append((arrived.share(stated, self.stated.busy) if arrived else 0.0, number, span))
+        if not (found := [one for one in found if abs(one[0] - 1) > TOLERANCE]):
+            return
+        share, number, span = max(found, key=lambda one: abs(one[0] - 1))
+        said = f"{figures(share * stated, stated)}, {self.words}"
+        offered = _offered(self._sender["samples"], span, self.stated.size)
+        if share > 1 or self._sender["loads"][number]["full"] >= PUSHED or offered > (1 - TOLERANCE) * stated:
+            more = "at least " if share >= span.factor * (1 - TOLERANCE) else ""
+            yield self._finding("rate", f"{self.title} carries {more}{said}", share)
+        else:
+            yield self._finding("machine", f"this machine could send {said}, over {self.title}", share)
+
+    def _unaccounted(self) -> tuple[int, int]:
+        """Return how many frames the source sent, and how many fewer arrived."""
+        ends = (self._sender, self._receiver)
+        if any(end["before"] is None or end["after"] is None for end in ends):
+            return 0, 0
+        sent = ends[0]["after"][3] - ends[0]["before"][3]
+        return sent, sent - (ends[1]["after"][1] - ends[1]["before"][1])
+
+    def loss(self, spans: Sequence[Span]) -> Iterator[Finding]:
+        """Yield that frames get lost."""
+        sent, lost = self._unaccounted()
+        if lost > 0:
+            words = f"{self.title} loses {lost} of {sent:,} frames ({lost / sent:.2%}), {self.words}"
+            yield self._finding("overrun" if self._overrun(spans) else "loss", words)
+
+    def _overrun(self, spans: Sequence[Span]) -> bool:
+        """Whether frames were lost because more was offered than fits, by a NIC that does not hold its sender back."""
+        offered = [one for one in spans if self.source in one.senders]
+        pushed = [load["full"] >= PUSHED for load in self._sender["loads"]]
+        return any(one.factor > 1 and not held for one, held in zip(offered, pushed, strict=False))
+
+    def more(self) -> Iterator[Finding]:
+        """Yield that more arrives than was sent: frames twice, or somebody else's."""
+        sent, lost = self._unaccounted()
+        if lost >= 0:
+            return
+        mac = self._sender["mac"]
+        foreign = {what: count for what, count in self._receiver["foreign"].items() if not what.startswith(mac)}
+        if self._receiver["duplicates"] or not foreign:
+            words = f"{self.title} delivers frames twice, {self.words}: {-lost} more arrived than the {sent:,} that were sent"
+            yield self._finding("duplicates", words)
+            return
+        most = sorted(foreign, key=lambda one: -foreign[one])[:3]
+        who = ", ".join("{} (type {})".format(*what.split()) for what in most)
+        words = (
+            f"somebody else sends on {self.title}: {self.target.node} got {-lost} frames that {self.source.node} did not "
+            f"send, from {who}"
+        )
+        yield self._finding("foreign", words)
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What a cable carried in a span (bit/s, as the wire counts): the mean, and of shorter windows the median and the best.
+
+    A machine that is busy elsewhere for some milliseconds takes from the mean and from few windows. The best is the one that a
+    fifth of the windows exceed: after a pause a shaper sends a little more for a while.
+    """
+
+    mean: float
+    median: float
+    best: float
+
+    def share(self, stated: float, busy: bool) -> float:
+        """Return it as a share of the stated rate; of a busy machine, what it was while that left it alone."""
+        if self.mean > stated:
+            return min(self.mean, self.median) / stated
+        return (max(self.mean, min(self.best, stated)) if busy else self.mean) / stated
+
+
+def carried(samples: Sequence[Sequence[float]], span: Span) -> Carried | None:
+    """Return what arrived in a span, from where queues are full; None where too few samples tell.
+
+    Samples are moments (seconds), each with bytes and packets received.
+    """
+    inside = [one for one in samples if span.start + SETTLED * span.seconds <= one[0] <= span.end]
+    kept = [other for one, other in pairwise(inside) if other[2] != one[2]]  # a frame has just arrived
+    if len(kept) < LEAST:
+        return None
+    rates = sorted(_between(one, other) for one, other in zip(kept, kept[len(kept) // WINDOWS :], strict=False))
+    return Carried(_between(kept[0], kept[-1]), rates[len(rates) // 2], rates[len(rates) * 4 // 5])
+
+
+def _between(one: Sequence[float], other: Sequence[float]) -> float:
+    return 8 * (other[1] - one[1] + WIRE_OVERHEAD * (other[2] - one[2])) / (other[0] - one[0])
+
+
+def _offered(samples: Sequence[Sequence[float]], span: Span, size: int) -> float:
+    """Return the rate (bit/s, as the wire counts) at which a NIC sent frames of a size in a span."""
+    kept = [one for one in samples if span.start + SETTLED * span.seconds <= one[0] <= span.end]
+    if len(kept) < 3:
+        return 0.0
+    return 8 * (size + WIRE_OVERHEAD) * (kept[-1][3] - kept[0][3]) / (kept[-1][0] - kept[0][0])

@@ -1,0 +1,157 @@
+"""Prove a lab's cables: send over each of them, and say what speaks against it once two tries have found the same."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterable
+from importlib import resources
+from typing import Any
+
+from channover.errors import TestbedError
+from channover.hosts.host import Host, each
+from channover.hosts.lab import Lab
+from channover.model.topology import Cable, Port
+from channover.observe.proof import schedule as plans
+from channover.observe.proof.findings import Finding, Reports, Stated, judge, name
+from channover.observe.proof.schedule import ONE_PROCESS, REAL, Pace, Schedule
+
+TRIES = 5
+"""How often a cable is tried whose figures do not come out twice alike."""
+LONGER = 2.0
+"""How much longer the loads of further tries are that look for loss."""
+BUSY = 0.01
+"""The share of its time that what sends the frames may wait for a processor on a machine that is at leisure."""
+COUNTED = ("loss", "overrun", "duplicates", "foreign")
+"""What is told by counting frames, best where no queue on the way is full."""
+CERTAIN = ("refused", "carrier", "crossed", "size")
+"""What chance does not do: one try is enough."""
+FASTER = 1.02
+"""The share of its rate above which a cable is faster than stated, whatever a shaper makes up for after a pause."""
+QUEUED = 16
+"""Full frames that the ends may have under way when they have met."""
+PROGRAM = "prober.py"
+
+
+def prove(lab: Lab, cables: Iterable[Cable] | None = None, pace: Pace | None = None) -> list[Finding]:
+    """Return what speaks against cables of a lab (all of them), the worst first; empty: they are as stated.
+
+    Nothing is configured, and nothing changed. What one try finds and the next does not, is none. Raises TestbedError where
+    cables cannot be proved.
+    """
+    pace = pace or (ONE_PROCESS if lab.probe is not None else REAL)
+    proof = _Proof(lab, pace)
+    wanted = list(lab.topology.cables if cables is None else cables)
+    first = proof.tried(wanted)
+    return [
+        finding for cable in wanted for finding in proof.settled(cable, [one for one in first if one.cable == cable])
+    ]
+
+
+class _Proof:
+    """The tries of one proof."""
+
+    def __init__(self, lab: Lab, pace: Pace) -> None:
+        self.lab = lab
+        self.pace = pace
+        self.size = plans.full_frame(lab.link.mtu)
+        self.waited = self.took = 0.0
+
+    def tried(self, cables: list[Cable], **how: Any) -> list[Finding]:
+        """Send over cables, and return what one try finds. Raises TestbedError."""
+        if not cables:
+            return []
+        rates = {cable: self.lab.rate(cable) for cable in cables}
+        planned = plans.schedule(rates, self.size, self.pace, **how)
+        reports, busy = self._probed(planned)
+        found = judge(Stated(self.lab.topology, rates, self.size, self.pace.trip, busy), reports, planned.spans)
+        return [one for one in found if one.kind != "machine" or rates[one.cable] <= self.lab.link.rate]
+
+    def settled(self, cable: Cable, first: list[Finding]) -> list[Finding]:
+        """Try a cable again until two tries agree on a finding, or one finds nothing."""
+        tries = [first]
+        while tries[-1] and len(tries) < TRIES:
+            if certain := [one for one in tries[-1] if one.kind in CERTAIN or one.share > FASTER]:
+                return certain
+            counted = any(finding.kind in COUNTED for finding in tries[-1])
+            slow = sum(finding.kind == "rate" for finding in tries[-1])
+            found = self.tried([cable], gentle=True, longer=LONGER) if counted else []
+            if not all(finding.kind in COUNTED for finding in tries[-1]):
+                found += self.tried([cable], apart=slow > 1)
+            if confirmed := [
+                one
+                for one in found
+                if one.kind != "overrun" and any(one.confirms(other) for some in tries for other in some)
+            ]:
+                return confirmed
+            tries.append(found)
+        return [self._unsettled(cable, tries)] if tries[-1] else []
+
+    def _unsettled(self, cable: Cable, tries: list[list[Finding]]) -> Finding:
+        said = "; ".join(dict.fromkeys(str(finding) for some in tries for finding in some))
+        busy = self.waited / max(self.took, 1e-9)
+        words = (
+            f"INCONCLUSIVE: {name(self.lab.topology, cable)} could not be proved, since no two of {len(tries)} tries found "
+            f"the same, and what sent the frames waited {busy:.0%} of the time for a processor: {said}"
+        )
+        return Finding(cable, "machine", "", words)
+
+    def _probed(self, planned: Schedule) -> tuple[Reports, bool]:
+        """Return what was seen at each NIC, and whether what sent the frames had to wait for processors."""
+        nonce = secrets.token_hex(8)
+        nics = [
+            self._wanted(*ends, cable, planned) for cable in planned.spans for ends in (cable.ports, cable.ports[::-1])
+        ]
+        if self.lab.probe is not None:
+            said = [self.lab.probe({"nonce": nonce, "nics": nics})]
+        else:
+            by_host: dict[str, list[dict[str, Any]]] = {}
+            for nic in nics:
+                by_host.setdefault(nic["host"], []).append(nic)
+            wanted = [(self.lab.hosts[host], {"nonce": nonce, "nics": some}) for host, some in by_host.items()]
+            said = each(lambda one: _run(*one), wanted)
+        waited, took = max(one["waited"] for one in said), max(one["seconds"] for one in said)
+        self.waited += waited
+        self.took += took
+        busy = waited > BUSY * took or any(one["dropped"] for one in said)
+        return {(nic["host"], nic["nic"]): nic for one in said for nic in one["nics"]}, busy
+
+    def _wanted(self, port: Port, far: Port, cable: Cable, planned: Schedule) -> dict[str, Any]:
+        spans = planned.spans[cable]
+        return {
+            "host": port.node,
+            "nic": port.nic,
+            "device": self.lab.hosts[port.node].nic(port.nic).device,
+            "peer": [far.node, far.nic],
+            "rate": self.lab.rate(cable),
+            "size": self.size,
+            "sizes": plans.sizes(self.size),
+            "patience": self.pace.patience,
+            "pace": self.pace.hello,
+            "meet": self.pace.meet,
+            "quiet": self.pace.quiet + QUEUED / plans.frames_per_second(self.lab.rate(cable), self.size),
+            "drain": self.pace.drain,
+            "ahead": 0.01,
+            "every": _every(
+                min(span.seconds for span in spans), plans.frames_per_second(self.lab.rate(cable), self.size)
+            ),
+            "until": max(span.end for span in spans),
+            "loads": [(span.start, span.end, span.factor) for span in spans if port in span.senders],
+        }
+
+
+def _every(seconds: float, frames_per_second: float) -> float:
+    """Return after how long (seconds) counters are read again: on slow cables for every frame."""
+    return 0.001 if frames_per_second < 4000 else seconds / 60
+
+
+def _run(host: Host, wanted: dict[str, Any]) -> dict[str, Any]:
+    """Have a host of its own probe its NICs. Raises TestbedError."""
+    path = f"{host.folder}/{PROGRAM}"
+    host.write(path, resources.files("channover.hosts").joinpath(PROGRAM).read_text())
+    done = host.run("python3", "-I", "-S", path, json.dumps(wanted), timeout=120.0, quiet=True)
+    try:
+        found = json.loads(done.stdout)
+    except ValueError:
+        raise TestbedError(f"{host.name}: its cables cannot be proved: {done.stderr.strip()[-200:]}") from None
+    return found  # type: ignore[no-any-return]

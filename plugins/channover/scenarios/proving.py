@@ -1,0 +1,41 @@
+"""The proof of a lab's cables as a run makes it: before a test, and after a verdict against."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from channover.errors import TestbedError
+from channover.hosts.lab import Lab
+from channover.measure.cpu_lock import Progress, cpu_lock
+from channover.observe.proof.findings import Finding
+from channover.observe.proof.prove import prove
+
+SHOWN = 4
+"""Findings that an error names."""
+
+
+def require(lab: Lab, progress: Progress = lambda _: None) -> float:
+    """Prove the cables that the target has not proved; return how long (seconds) was waited for a turn to.
+
+    Raises TestbedError that names what speaks against them.
+    """
+    cables = [cable for cable in lab.topology.cables if cable not in lab.proved]
+    if not cables:
+        return 0.0
+    with cpu_lock(progress) as waited, lab.journal.step("panel", f"prove {len(cables)} cables"):
+        found = prove(lab, cables)
+    if found:
+        raise TestbedError(words(found))
+    return waited
+
+
+def after_a_verdict(lab: Lab) -> str:
+    """Prove all cables again, and return what speaks against them; of a cable that is pulled, nothing: a test may do that."""
+    with cpu_lock(), lab.journal.step("panel", f"prove {len(lab.topology.cables)} cables again"):
+        return words([one for one in prove(lab) if one.kind != "carrier"])
+
+
+def words(found: Sequence[Finding]) -> str:
+    """Return findings as one line."""
+    more = f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    return "; ".join(map(str, found[:SHOWN])) + more

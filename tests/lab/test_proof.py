@@ -1,0 +1,165 @@
+"""Cables of living labs that are not as stated: each is found by name, with its figure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from channover.hosts.host import Journal
+from channover.hosts.lab import Lab
+from channover.hosts.netns.host import NamespaceHost
+from channover.hosts.netns.process import NamespaceProcess
+from channover.model.link import Link
+from channover.model.topology import Topology, gateway, pair, trio, two_switches
+from channover.observe.proof.prove import prove
+from channover.targets.netns import NetnsTarget, Panel
+
+pytestmark = pytest.mark.lab
+RATE = 100_000_000
+
+
+@pytest.fixture(scope="module")
+def target() -> Iterator[NetnsTarget]:
+    made = NetnsTarget()
+    yield made
+    made.close()
+
+
+@contextmanager
+def made(target: NetnsTarget, topology: Topology, rate: int = RATE) -> Iterator[Lab]:
+    with target.lab(topology, Link(rate), Journal()) as lab:
+        yield lab
+
+
+def in_the_panel(lab: Lab, script: str, lasting: bool = False) -> None:
+    """Run a script in the patch panel; ``$left`` and ``$right`` are its ports at the ends of the lab's second cable."""
+    assert isinstance(lab.left, NamespaceHost) and isinstance(lab.cabling, Panel)
+    left, right = lab.cabling.ports[lab.topology.cables[1]]
+    words = f"left=port{left} right=port{right}\n{script}"
+    process = NamespaceProcess(lab.left.lab, None, ("sh", "-ec", words), {})
+    if lasting:
+        process.wait_for("ready", 5.0)
+    else:
+        assert process.wait(10.0) == 0, process.stderr
+
+
+def shaped(port: str, rate: float) -> str:
+    return (
+        f"tc qdisc replace dev {port} root tbf rate {rate:.0f}bit burst 16k latency 20ms overhead 24 linklayer ethernet"
+    )
+
+
+FORWARD = r"""
+import collections, contextlib, random, select, socket, sys, time
+source, target, what, size = sys.argv[1], sys.argv[2], sys.argv[3], float(sys.argv[4])
+ins = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+ins.setsockopt(263, 23, 1)
+ins.setsockopt(socket.SOL_SOCKET, 33, 8 << 20)
+ins.bind((source, 3))
+out = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+out.bind((target, 0))
+out.setsockopt(socket.SOL_SOCKET, 32, 8 << 20)
+random.seed(1)
+held = collections.deque()
+print("ready", flush=True)
+while True:
+    wait = max(0.0, held[0][0] - time.monotonic()) if held else 1.0
+    if select.select([ins], [], [], wait)[0]:
+        frame = ins.recv(2048)
+        if what == "lose" and random.random() < size:
+            continue
+        if what == "double" and random.random() < size:
+            held.append((0.0, frame))
+        held.append((time.monotonic() + (size if what == "delay" else 0.0), frame))
+    while held and held[0][0] <= time.monotonic():
+        with contextlib.suppress(OSError):
+            out.send(held.popleft()[1])
+"""
+"""A wire of its own between two ports of the panel, one way, that loses, doubles or delays frames."""
+
+
+def worse(what: str, size: float) -> str:
+    return f"tc qdisc del dev $left ingress\nexec python3 -I -S -c '{FORWARD}' $left $right {what} {size:g}"
+
+
+FOREIGN = r"""
+import socket, sys, time
+out = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+out.bind((sys.argv[1], 0))
+print("ready", flush=True)
+while True:
+    out.send(b"\xff" * 6 + b"\x02\x00\x00\x00\x00\x99" + b"\x08\x00" + bytes(46))
+    time.sleep(0.02)
+"""
+
+
+@pytest.mark.parametrize("topology", [pair(), trio(), gateway(), two_switches(1)], ids=lambda one: one.name)
+def test_nothing_is_found_of_a_sound_lab(target: NetnsTarget, topology: Topology) -> None:
+    with made(target, topology) as lab:
+        assert list(map(str, prove(lab))) == []
+
+
+FAULTS = {
+    "slow": (shaped("$right", 0.9 * RATE), r"cable b carries (89\.\d|90\.\d) of 100 Mbit/s, left to right"),
+    "a little slow": (shaped("$left", 0.97 * RATE), r"cable b carries (96\.\d|97\.\d) of 100 Mbit/s, right to left"),
+    "1.5 % slow": (shaped("$left", 0.985 * RATE), r"cable b carries 98\.[0-8] of 100 Mbit/s, right to left"),
+    "fast": (shaped("$right", 1.1 * RATE), r"cable b carries (109\.\d|110\.\d) of 100 Mbit/s, left to right"),
+    "small frames": (
+        "ip link set $left mtu 1400",
+        r"cable b carries no frame of 1514 bytes, left to right: the largest that arrived had 1414",
+    ),
+    "dead one way": ("tc qdisc del dev $left ingress", "cable b carries nothing, left to right$"),
+    "pulled": ("ip link set $left down", "cable b has no carrier at left$"),
+}
+
+
+@pytest.mark.parametrize(("script", "words"), list(FAULTS.values()), ids=list(FAULTS))
+def test_a_fault_of_a_cable_is_found_by_name(target: NetnsTarget, script: str, words: str) -> None:
+    with made(target, pair()) as lab:
+        in_the_panel(lab, script)
+        said = list(map(str, prove(lab)))
+    assert len(said) == 1 and re.match(words, said[0]), said
+
+
+LASTING = {
+    "1 % lost": (worse("lose", 0.01), r"cable b loses \d+ of [\d,]+ frames \([01]\.\d+%\), left to right"),
+    "0.2 % lost": (worse("lose", 0.002), r"cable b loses \d+ of [\d,]+ frames \(0\.\d+%\), left to right"),
+    "1 % twice": (worse("double", 0.01), r"cable b delivers frames twice, left to right: \d+ more arrived than"),
+    "50 ms": (worse("delay", 0.05), r"cable b takes 5\d\.\d ms there and back while it is idle, of 5 ms at most"),
+    "foreign": (
+        f"exec python3 -I -S -c '{FOREIGN}' $right",
+        r"somebody else sends on cable b: right got \d+ frames that left did not send, from 02:00:00:00:00:99 \(type 0x0800\)",
+    ),
+}
+
+
+@pytest.mark.parametrize(("script", "words"), list(LASTING.values()), ids=list(LASTING))
+def test_what_a_cable_does_to_frames_is_found_by_name(target: NetnsTarget, script: str, words: str) -> None:
+    with made(target, pair()) as lab:
+        in_the_panel(lab, script, lasting=True)
+        said = list(map(str, prove(lab)))
+    assert said and re.match(words, said[0]), said
+
+
+def test_crossed_cables_are_named_with_where_they_end(target: NetnsTarget) -> None:
+    crossing = "\n".join(
+        f"tc filter replace dev port{near} ingress prio 1 protocol all u32 match u32 0 0 "
+        f"action mirred egress redirect dev port{far}"
+        for near, far in ((101, 104), (104, 101), (102, 103), (103, 102))
+    )
+    removed = "\n".join(f"tc filter del dev port{port} ingress" for port in (101, 102, 103, 104))
+    with made(target, pair()) as lab:
+        in_the_panel(lab, f"{removed}\n{crossing}")
+        said = list(map(str, prove(lab)))
+    assert "cable a: frames of left's NIC a arrive at right's NIC b and not at right's NIC a" in said, said
+    assert all("arrive at" in words for words in said)
+
+
+def test_a_host_that_holds_its_own_nic_back_is_found(target: NetnsTarget) -> None:
+    with made(target, pair()) as lab:
+        lab.right.run("sh", "-c", shaped("eth1", 0.95 * RATE))
+        said = list(map(str, prove(lab)))
+    assert len(said) == 1 and re.match(r"cable a carries 9[45]\.\d of 100 Mbit/s, right to left", said[0]), said
