@@ -12,7 +12,8 @@ import time
 import pytest
 
 from channover.errors import TestbedError
-from channover.observe.counters import own_processors
+from channover.model.processors import strain
+from channover.observe.processors import OwnMachine
 
 ATTEMPTS = 3
 PATIENCE = 90.0
@@ -39,13 +40,15 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
         return None
     arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
     for attempt in range(ATTEMPTS):
-        before, start = own_processors(), time.monotonic()
+        machine, start = OwnMachine(), time.monotonic()
+        before = machine()
         try:
             pyfuncitem.obj(**arguments)
         except (AssertionError, TestbedError) as error:
             said = INCONCLUSIVE.search(str(error))
-            stolen = own_processors().starved_since(before, least_idle=-1, most_stolen=0.02)
-            busy = own_processors().starved_since(before, least_idle=0.1) or (said and said[0])
+            lately = strain(before, machine())
+            stolen = f"{lately.stolen:.0%} of the time went to other machines" if lately.stolen > 0.02 else ""
+            busy = f"the processors were {lately.idle:.0%} idle" if lately.idle < 0.1 else said and said[0]
             if not stolen and (not busy or attempt == ATTEMPTS - 1):
                 raise
             cause = stolen or busy

@@ -11,8 +11,8 @@ from typing import Protocol
 from channover.measure.activity import UnderWay
 from channover.measure.cpu_lock import PATIENCE, cpu_lock
 from channover.model.link import Link
+from channover.model.processors import Processors
 from channover.network.programs.iperf import ports
-from channover.observe.counters import Processors
 from channover.verdict.measured import Reading
 from channover.verdict.settling import Source
 
@@ -71,6 +71,11 @@ class Rates(Protocol):
     @property
     def disturbed_for(self) -> float:
         """How much longer (seconds) than its limit it is measured, since it was disturbed for so long."""
+        ...
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether more time changes nothing, once its limit is over."""
         ...
 
     def take(self) -> bool:
@@ -141,8 +146,8 @@ class Measurement:
         return False
 
     def extend(self) -> bool:
-        """Allow the time of an unsettled verdict, once; False where it was allowed, or nothing more will come."""
-        if self._extended or not self.is_open or not self.rates.runs():
+        """Allow the time of an unsettled verdict, once; False where it was allowed, or would change nothing."""
+        if self._extended or not self.is_open or self.rates.hopeless or not self.rates.runs():
             return False
         self._extended = True
         return True

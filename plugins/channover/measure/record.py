@@ -11,7 +11,7 @@ from channover.hosts.host import Journal
 from channover.measure.flow import Flow
 from channover.model.catalogue import Behaviour
 from channover.observe.bond import LagStatus
-from channover.report.facts import NicBytes
+from channover.report.facts import NicBytes, ProcessorUse
 from channover.verdict.measured import Reading
 from channover.verdict.notes import Note
 
@@ -33,6 +33,7 @@ class Record:
     plots: list[tuple[str, str]] = field(default_factory=list)
     lags: dict[tuple[str, str], LagStatus] = field(default_factory=dict)
     nics: list[NicBytes] = field(default_factory=list)
+    processors: list[ProcessorUse] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
     made: list[str] = field(default_factory=list)
     told: int = 0

@@ -131,7 +131,7 @@ def loop_lab(tunnels: Tunnels) -> LoopLabs:
 def measuring(request: pytest.FixtureRequest, lab: Lab, channover_record: Record) -> Iterator[Measuring]:
     """How this test measures; flows that a test leaves open are ended with it."""
     from channover.measure.measurement import Measuring
-    from channover.observe.counters import own_processors
+    from channover.observe.processors import OwnMachine
 
     session = request.config.stash[TESTBED].session
     live = request.config.stash[LIVE]
@@ -140,7 +140,7 @@ def measuring(request: pytest.FixtureRequest, lab: Lab, channover_record: Record
         duration=session.settings.duration,
         limit=session.settings.limit,
         native_mptcp=session.native_mptcp,
-        processors=own_processors if session.settings.emulated else None,
+        processors=OwnMachine() if session.settings.emulated else None,
         on_this_machine=session.settings.emulated and not session.settings.place.dry_run,
         on_result=channover_record.readings.append,
         progress=lambda one: live.tell(channover_record, one),

@@ -103,6 +103,29 @@ class NicBytes:
     rx: int
 
 
+@dataclass(frozen=True)
+class ProcessorUse:
+    """How busy the processors were during ``traffic``, which make an emulated lab's wires; shares are 0 to 1.
+
+    ``waited`` is the share of the time that whichever program of the run waited most did, named by ``waiter``, and ``samples``
+    the share of the flow's samples that are no evidence for it. ``pressure`` is the share in which anything at all waited,
+    None where the kernel does not tell. ``core`` is the fullest processor, ``full`` how busy it was, ``softirq`` its softirqs.
+    ``others`` are programs that are not the run's, each with what it used of a processor.
+    """
+
+    traffic: str
+    waited: float
+    waiter: str
+    samples: float
+    idle: float
+    stolen: float
+    pressure: float | None
+    core: int
+    full: float
+    softirq: float
+    others: Mapping[str, float]
+
+
 def moment(at: datetime) -> str:
     """Return a moment as results hold it, such as ``2026-01-31T12:00:00.250Z``. Raises ValueError without a zone."""
     return utc(at).isoformat(timespec="milliseconds").replace("+00:00", "Z")

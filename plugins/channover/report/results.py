@@ -17,7 +17,16 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from channover.errors import UsageError
-from channover.report.facts import CableFacts, HostFacts, LeftOut, NicBytes, Planned, Uncollected, host_facts
+from channover.report.facts import (
+    CableFacts,
+    HostFacts,
+    LeftOut,
+    NicBytes,
+    Planned,
+    ProcessorUse,
+    Uncollected,
+    host_facts,
+)
 from channover.report.store import write_whole
 from channover.verdict.expectation import Expectation, Rule
 from channover.verdict.notes import Note
@@ -75,7 +84,8 @@ class Measurement:
 class TestResult:
     """How one test ended: ``duration`` in seconds; ``reason`` is empty where it passed. The main measurement is first.
 
-    ``nics`` tells what each NIC carried while the test measured, ``notes`` what a reader wants to know beside the outcome,
+    ``nics`` tells what each NIC carried while the test measured, ``processors`` how busy those were that made the wires,
+    ``notes`` what a reader wants to know beside the outcome,
     which they do not touch.
     ``behaviour`` is an id of the catalogue, None for a test that states none. ``lost`` says that the process which ran
     the test was lost, so that there is no verdict; the outcome is ``error`` then. ``repeated`` says that a machine died in
@@ -94,6 +104,7 @@ class TestResult:
     measurements: tuple[Measurement, ...] = ()
     lost: bool = False
     nics: tuple[NicBytes, ...] = ()
+    processors: tuple[ProcessorUse, ...] = ()
     repeated: bool = False
     unrun: bool = False
     outcomes: tuple[Outcome, ...] = ()
@@ -182,6 +193,7 @@ class Results:
                         **test,
                         "measurements": tuple(Measurement(**one) for one in test["measurements"]),
                         "nics": tuple(NicBytes(**one) for one in test.get("nics", ())),
+                        "processors": tuple(ProcessorUse(**one) for one in test.get("processors", ())),
                         "outcomes": tuple(test.get("outcomes", ())),
                         "notes": tuple(Note(**one) for one in test.get("notes", ())),
                     }

@@ -6,11 +6,15 @@ from dataclasses import dataclass, field
 from statistics import fmean, median
 
 from channover.measure.running.programs import Programs
+from channover.measure.running.watch import ProcessorWatch
 from channover.model.link import ETHERNET_HEADER, IPV4_HEADER, UDP_HEADER
+from channover.model.processors import Processors
 from channover.network.programs.iperf import Transport
 from channover.network.programs.iperf_output import SLICE
-from channover.observe.counters import Processors, processors
+from channover.observe.processors import processors
+from channover.verdict import shortage
 from channover.verdict.settling import CALM
+from channover.verdict.shortage import Shortage
 from channover.verdict.statistics import estimate, settled_part
 
 LOST_WITHIN = 0.005
@@ -28,11 +32,11 @@ class Slices:
     programs: Programs
     begun: bool = False
     _seen: int = 0
+    watch: ProcessorWatch = field(init=False, repr=False)
     _lead: list[int] = field(default_factory=list)
-    _stolen: set[int] = field(default_factory=set)
-    _looked: Processors | None = None
-    _before: Processors | None = None
-    _after: Processors | None = None
+
+    def __post_init__(self) -> None:
+        self.watch = ProcessorWatch(self._processors)
 
     def samples(self) -> list[float]:
         """Return the rates, summed over the transfers, slice by slice, from where all had begun."""
@@ -50,13 +54,35 @@ class Slices:
         return self._lead
 
     def calm(self) -> list[float]:
-        """Return the samples in which no other machine had the processors."""
-        return [rate for number, rate in enumerate(self.samples()) if number not in self._stolen]
+        """Return the samples in which none of the run's programs waited for a processor, and those that it left no mark on."""
+        samples = self.samples()
+        kept = shortage.plateau(samples, self._levels()) if self.watch.waited else set()
+        return [rate for number, rate in enumerate(samples) if number not in self.watch.waited or number in kept]
+
+    def _levels(self) -> list[float]:
+        """Return what one link carries of the flow (bit/s): so exact a rate is no shortage's."""
+        link = self.programs.measuring.link
+        if self.programs.protocol is Transport.UDP:
+            return [link.udp_goodput(transfer.load.payload) for transfer in self.programs.transfers[:1]]
+        return [link.mptcp_goodput if self.programs.protocol is Transport.MPTCP else link.tcp_goodput]
+
+    @property
+    def shortage(self) -> Shortage:
+        """How the processors were so far, and the share of the samples that had waited for one."""
+        waited = [number for number in self.watch.waited if 0 <= number < self._seen]
+        return Shortage(self.watch.whole, len(waited) / max(self._seen, 1))
 
     @property
     def disturbed_for(self) -> float:
-        """How much longer (seconds) it is measured for the slices that were lost to other machines."""
-        return min(SLICE * len(self._stolen), MOST_WAITING)
+        """How much longer (seconds) it is measured for the slices in which other work had the processors."""
+        if not self.watch.waited or not self.shortage.by_others:
+            return 0.0
+        return min(SLICE * len(self.watch.waited), MOST_WAITING)
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether more time changes nothing: the lab's own work is more than the processors can do."""
+        return self.shortage.full
 
     @property
     def enough(self) -> bool:
@@ -73,33 +99,25 @@ class Slices:
         if not self.begun:
             self.programs.meet()
         self.begun = True
-        self._look(found)
+        if self.programs.measuring.processors is not None:
+            self.watch.look(self._seen, found)
         self._seen = found
         return True
-
-    def _look(self, found: int) -> None:
-        """Mark the newest slices, and their neighbours, where the processors were somebody else's meanwhile."""
-        read = self.programs.measuring.processors
-        if read is not None:
-            now = read()
-            if self._looked is not None and now.stolen_since(self._looked):
-                self._stolen.update(range(self._seen - 1, found + 1))
-            self._looked = now
 
     def anew(self) -> None:
         """Let only what comes from now on count: another flow has begun."""
         self._lead = [len(transfer.rates()) for transfer in self.programs.transfers] if self.samples() else []
-        self._stolen.clear()
+        self.watch.waited.clear()
         self._seen = 0
 
     def begin(self) -> None:
         """Take note of the processors as the traffic begins. Raises TestbedError."""
-        self._before = self._processors()
+        self.watch.begin()
 
     def end(self) -> None:
         """Take note of the processors as the traffic has ended. Raises TestbedError."""
-        if self._before is not None:
-            self._after = self._processors()
+        if self.programs.measuring.processors is None:
+            self.watch.look(self._seen, self._seen)
 
     def forget_lead(self) -> None:
         """Forget which transfer came first: all are started once more."""
@@ -113,17 +131,24 @@ class Slices:
     def disturbed(self, settled: bool, *, alone: bool) -> str:
         """Say that the processors were too busy to be a wire while it ran, or nothing; ``alone`` if nothing ran beside it.
 
-        A settled verdict rests on calm samples where there were enough of them: then it stands. None are calm where the
-        processors had no pause at all.
+        A settled verdict stands where it rests on enough samples that waited for nothing, and no processor was full; and
+        where they are as steady as a wire alone lets them be.
         """
         if alone and (lost := self._lost_within()):
             return lost
-        if self._before is None or self._after is None:
+        short, calm = self.shortage, self.calm()
+        stands = settled and len(calm) >= CALM
+        if stands and (shortage.narrow(settled_part(calm)) or not short.full):
             return ""
-        if busy := self._after.starved_since(self._before, least_idle=0.01, most_stolen=1.0):
-            return busy
-        stands = settled and (not self._stolen or len(self.calm()) >= CALM)
-        return "" if stands else self._after.starved_since(self._before)
+        return self.short_of(short)
+
+    def short_of(self, short: Shortage) -> str:
+        """Say what was short of processor time, and what would do; or nothing."""
+        programs = self.programs
+        links = len(programs.transfers[0].target.nics) if programs.protocol is Transport.MPTCP else 1
+        rate = fmean(settled_part(self.samples()) or [0.0])
+        chosen = programs.measuring.link.rate if programs.measuring.on_this_machine else 0.0
+        return short.reason(rate, links, chosen)
 
     def _lost_within(self) -> str:
         """Say that a receiver got less of its datagrams than its NICs had received, or nothing: no wire has lost those."""

@@ -60,13 +60,18 @@ class FlowRun:
         return self.slices.samples()
 
     def calm(self) -> list[float]:
-        """Return the samples in which no other machine had the processors."""
+        """Return the samples in which none of the run's programs waited for a processor."""
         return self.slices.calm()
 
     @property
     def disturbed_for(self) -> float:
-        """How much longer (seconds) it is measured for the slices that were lost to other machines."""
+        """How much longer (seconds) it is measured for the slices in which other work had the processors."""
         return self.slices.disturbed_for
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether more time changes nothing: the lab's own work is more than the processors can do."""
+        return self.slices.hopeless
 
     def take(self) -> bool:
         """Take note of new slices; False where there are none. Raises TestbedError where a program of any flow has died."""

@@ -20,6 +20,7 @@ from channover.measure.file_transfer import Copied
 from channover.measure.flow import Flow
 from channover.measure.record import Record
 from channover.measure.running.phased import Phased
+from channover.measure.running.watch import processor_use
 from channover.model.link import Link
 from channover.network.programs.iperf import Transport
 from channover.network.programs.iperf_output import SLICE
@@ -50,6 +51,7 @@ def of_flow(record: Record, flow: Flow) -> None:
     """Attach what a flow left: iperf3's JSON, the hosts' sockets and counters, a plot of each NIC's rate."""
     record.traffic += flow.seconds
     record.waiting += flow.run.waited
+    record.processors.append(processor_use(flow.name, flow.run.slices.shortage))
     with allure.step("; ".join([f"{flow.name}: {flow.seconds:.1f} s", *flow.programs.notes])):
         for transfer in flow.programs.transfers:
             if transfer.report:

@@ -20,7 +20,7 @@ from channover.pytest_plugin.results.outcomes import LEFT, REPEATED, outcome_of
 from channover.pytest_plugin.results.plan import Plan
 from channover.pytest_plugin.results.witness import against
 from channover.report.endings import STATES, state_of
-from channover.report.facts import CableFacts, HostFacts, NicBytes, Uncollected, host_facts, moment
+from channover.report.facts import CableFacts, HostFacts, NicBytes, ProcessorUse, Uncollected, host_facts, moment
 from channover.report.results import Measurement, Results, Run, TestResult
 from channover.report.signoff.masking import Masker
 from channover.report.store import open_folder
@@ -162,6 +162,7 @@ class Collected:
             sum(max(report.duration, 0.0) for report in reports),
             tuple(Measurement(**one) for one in left.get("measurements", [])),
             nics=tuple(NicBytes(**one) for one in left.get("nics", [])),
+            processors=tuple(ProcessorUse(**one) for one in left.get("processors", [])),
             repeated=any(name == REPEATED for name, _ in last.user_properties),
             lost=lost,
             unrun=unrun,

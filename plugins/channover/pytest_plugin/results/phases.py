@@ -111,6 +111,7 @@ def leave(item: pytest.Item, report: pytest.TestReport) -> None:
         "behaviour": record.behaviour.id if record.behaviour else None,
         "measurements": measurements(record),
         "nics": [asdict(one) for one in record.nics],
+        "processors": [asdict(one) for one in record.processors],
         "notes": [asdict(one) for one in once(record.notes)],
         "facts": facts,
         "spent": {"traffic": record.traffic, "converging": record.converging, "waiting": record.waiting},

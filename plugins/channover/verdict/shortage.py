@@ -1,0 +1,125 @@
+"""Whether a lab had the processor time that its wires are made of: which samples count, and what was short where few do.
+
+A shortfall while the run's own programs waited for a processor is no evidence. But a plateau that fits another cause, one
+link's rate, is no starved flow's, however little idle time there was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+from channover.model.processors import Strain
+from channover.verdict.expectation import quantity
+
+WAITED = 0.2
+"""The share of a slice that a program of the run's own may wait for a processor, and its sample still count."""
+STOLEN = 0.05
+"""The share of the processors' time that other machines may take, and rates still be trusted."""
+FULL = 0.97
+"""The share of its time from which on a processor is full, whatever fills it."""
+IDLE = 0.05
+"""The share of idle time, all processors together, below which none of them can have taken more work."""
+OFTEN = 0.2
+"""The share of the samples that may have waited before a verdict that has not settled is put down to it."""
+FOREIGN = 0.25
+"""What other programs than the run's may use, in processors, and the machine not be called busy with them."""
+LEVEL = 0.005
+"""How near (relative) a plateau lies to the rate that explains it, and how narrow it is."""
+BATCH = 5
+"""Samples of which a plateau's is the mean: a receiver counts whole blocks, which shows in shorter ones."""
+_ROOM = 0.85
+"""What share of what a machine carries it will carry for certain, whatever else runs."""
+
+
+def waited(strain: Strain) -> bool:
+    """Say whether what was measured meanwhile is no evidence of too little."""
+    return strain.waited > WAITED or strain.stolen > STOLEN
+
+
+def plateau(samples: Sequence[float], levels: Collection[float]) -> set[int]:
+    """Return the numbers of the samples that lie on one of these rates, where half of all do at least; or none.
+
+    What other work takes, it takes now and then: so exact a rate, and so steady, is a wire's.
+    """
+    starts = range(len(samples) % BATCH, len(samples), BATCH)
+    means = {start: fmean(samples[start : start + BATCH]) for start in starts}
+    for level in levels:
+        fit = [start for start, mean in means.items() if abs(mean - level) <= LEVEL * level]
+        if len(fit) * 2 >= len(means) > 1:
+            return {number for start in fit for number in range(start, start + BATCH)}
+    return set()
+
+
+def narrow(samples: Sequence[float]) -> bool:
+    """Say whether samples are as steady as a wire lets them be: what processors limit wanders more."""
+    means = [fmean(samples[start : start + BATCH]) for start in range(len(samples) % BATCH, len(samples), BATCH)]
+    return len(means) > 2 and stdev(means) <= LEVEL * fmean(means)
+
+
+@dataclass(frozen=True)
+class Shortage:
+    """How the processors were while something was measured: ``share`` of its samples had waited for one."""
+
+    strain: Strain
+    share: float = 0.0
+
+    @property
+    def by_others(self) -> bool:
+        """Whether it was other programs, or other machines, that took the time: it may pass."""
+        return self.strain.stolen > STOLEN or self.strain.foreign > FOREIGN
+
+    @property
+    def full(self) -> bool:
+        """Whether there was no processor left for the lab's own work: waiting does not help."""
+        return not self.by_others and (self.strain.full >= FULL or self.strain.idle < IDLE)
+
+    def __bool__(self) -> bool:
+        """Whether what was short of time fell short for this reason."""
+        strain = self.strain
+        return self.share > OFTEN or strain.stolen > STOLEN or strain.full >= FULL or strain.idle < IDLE
+
+    def reason(self, rate: float, links: int, link_rate: float = 0.0) -> str:
+        """Say what was short, and what would do; nothing where nothing was.
+
+        ``rate`` (bit/s) is what came through by so many ``links``, each of ``link_rate`` where that can be chosen.
+        """
+        if not self:
+            return ""
+        strain = self.strain
+        if strain.stolen > STOLEN:
+            return f"{strain.stolen:.0%} of the processors' time went to other machines of their host"
+        waited = f"{strain.waiter or 'the lab'} waited {strain.waited:.0%} of the time for a processor"
+        if self.by_others:
+            return (
+                f"{waited}, and other work took what the lab needed: {_named(strain)}; end it, or run this again when it is "
+                "over"
+            )
+        softirq = f", {strain.softirq:.0%} of it softirqs" if strain.softirq > 0.01 else ""
+        full = (
+            f"processor {strain.core} was {strain.full:.0%} busy{softirq}, all of them {1 - strain.idle:.0%}; {waited}"
+        )
+        by = f"by {links} links" if links > 1 else "by one link"
+        less = suggested(link_rate, rate / links)
+        return f"{full}: this machine carries about {quantity(rate, 'bit/s')} {by}" + (
+            f"; --link-rate {less} works" if less else ""
+        )
+
+
+def _named(strain: Strain) -> str:
+    return ", ".join(f"{name} {share:.0%} of one" for name, share in strain.others[:3])
+
+
+def suggested(link_rate: float, carried: float) -> str:
+    """Return the rate of links that a machine carries which carried so much (bit/s) of a higher one; empty: none is known."""
+    fits = [
+        step * size
+        for size in (10**6, 10**7, 10**8, 10**9, 10**10, 10**11)
+        for step in (1, 2, 4, 5, 8)
+        if step * size <= _ROOM * min(carried, link_rate)
+    ]
+    if not fits:
+        return ""
+    best = max(fits)
+    return f"{best // 10**9}gbit" if best >= 10**9 else f"{best // 10**6}mbit"
