@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +21,7 @@ from channover.targets.netns import NetnsTarget, Panel
 
 pytestmark = pytest.mark.lab
 RATE = 100_000_000
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -163,3 +166,65 @@ def test_a_host_that_holds_its_own_nic_back_is_found(target: NetnsTarget) -> Non
         lab.right.run("sh", "-c", shaped("eth1", 0.95 * RATE))
         said = list(map(str, prove(lab)))
     assert len(said) == 1 and re.match(r"cable a carries 9[45]\.\d of 100 Mbit/s, right to left", said[0]), said
+
+
+SLOWED = """
+from channover.hosts.netns.process import NamespaceProcess
+from channover.testing import Multipath, TrafficGenerator, behaviour, near
+
+def slow(lab):
+    port = lab.cabling.ports[lab.topology.cables[0]][1]
+    words = f"tc qdisc replace dev port{port} root tbf rate 50mbit burst 16k latency 20ms overhead 24 linklayer ethernet"
+    assert NamespaceProcess(lab.left.lab, None, ("sh", "-c", words), {}).wait(10.0) == 0
+"""
+BEFORE = (
+    SLOWED
+    + """
+import contextlib
+import pytest
+from channover.targets.netns import NetnsTarget
+
+build = NetnsTarget.lab
+
+@contextlib.contextmanager
+def slowed(self, topology, *words):
+    with build(self, topology, *words) as lab:
+        if topology.cables:
+            slow(lab)
+        yield lab
+
+NetnsTarget.lab = slowed
+
+@behaviour("MP-1")
+def test_it(multipath: Multipath, tcp: TrafficGenerator) -> None:
+    raise AssertionError("it was run")
+"""
+)
+MEANWHILE = (
+    SLOWED
+    + """
+@behaviour("MP-1")
+def test_it(multipath: Multipath, tcp: TrafficGenerator) -> None:
+    slow(multipath.lab)
+    flow = tcp(multipath.left, multipath.right)
+    assert flow.goodput == near(multipath.link.tcp_goodput)
+"""
+)
+UNASSERTED = MEANWHILE.replace("    assert flow", "    flow")
+
+
+@pytest.mark.parametrize(
+    ("suite", "readings"), [(BEFORE, 0), (MEANWHILE, 1), (UNASSERTED, 1)], ids=["before", "meanwhile", "not asserted"]
+)
+def test_a_cable_is_a_broken_testbed_and_no_failed_behaviour(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, suite: str, readings: int
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "plugins"))
+    pytester.makepyfile(suite)
+    done = pytester.runpytest_subprocess("-p", "channover.pytest_plugin.hooks", "--no-report", "--measure-limit", "6")
+    done.assert_outcomes(errors=1)
+    (one,) = json.loads((pytester.path / "reports" / "latest" / "results.json").read_text())["tests"]
+    assert one["outcome"] == "error"
+    assert re.match(r"cable a carries (49|50)\.\d of 100 Mbit/s, left to right", one["reason"]), one["reason"]
+    assert len(one["measurements"]) == readings
+    done.stdout.no_fnmatch_line("*Traceback*")

@@ -30,9 +30,12 @@ def require(lab: Lab, progress: Progress = lambda _: None) -> float:
 
 
 def after_a_verdict(lab: Lab) -> str:
-    """Prove all cables again, and return what speaks against them; of a cable that is pulled, nothing: a test may do that."""
+    """Prove all cables again, and return what speaks against them.
+
+    A cable that is pulled is none: a test may do that. Nor is one that this machine is too busy to prove.
+    """
     with cpu_lock(), lab.journal.step("panel", f"prove {len(lab.topology.cables)} cables again"):
-        return words([one for one in prove(lab) if one.kind != "carrier"])
+        return words([one for one in prove(lab) if one.kind not in ("carrier", "machine")])
 
 
 def words(found: Sequence[Finding]) -> str:

@@ -284,9 +284,11 @@ class Carried:
 
     def share(self, stated: float, busy: bool) -> float:
         """Return it as a share of the stated rate; of a busy machine, what it was while that left it alone."""
-        if self.mean > stated:
-            return min(self.mean, self.median) / stated
-        return (max(self.mean, min(self.best, stated)) if busy else self.mean) / stated
+        if not busy:
+            return self.mean / stated
+        if self.median > stated:
+            return self.median / stated
+        return max(self.mean, min(self.best, stated)) / stated
 
 
 def carried(samples: Sequence[Sequence[float]], span: Span) -> Carried | None:

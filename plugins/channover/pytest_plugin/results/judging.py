@@ -25,18 +25,18 @@ INSTEAD = 'compare what shows it, as in assert flow.goodput == near(…) or asse
 def judged(item: pytest.Item) -> Iterator[None]:
     """Judge a test whose body has ended: what it compared counts, and it has to compare.
 
-    After a verdict against, the lab's cables are proved once more: no behaviour is accused of what a cable does. Raises
-    ``pytest.fail.Exception``, and TestbedError where that finds something, or the test hid one.
+    After a verdict against, or none for want of processors, the lab's cables are proved once more: no behaviour is accused of
+    what a cable does. Raises ``pytest.fail.Exception``, and TestbedError where that finds something, or the test hid one.
     """
     record = item.stash.get(RECORD, None)
     try:
         with _compared(record):
             yield
         return
-    except (AssertionError, pytest.fail.Exception) as error:
-        against = error
+    except (AssertionError, pytest.fail.Exception, TestbedError) as error:
+        against: BaseException = error
     # Out of the except block: what is raised here comes in the place of the verdict, and not on the way from it.
-    if record is not None and (isinstance(against, BehaviourFailed) or any(one.missed for one in record.readings)):
+    if record is not None and (isinstance(against, BehaviourFailed) or not all(one.held for one in record.readings)):
         _require_cables(item, record)
     raise against
 
@@ -63,7 +63,7 @@ def _require_cables(item: pytest.Item, record: Record) -> None:
 
     if words := proving.after_a_verdict(lab):
         undecided = f"INCONCLUSIVE: {words}"
-        record.readings[:] = [replace(one, undecided=undecided) if one.missed else one for one in record.readings]
+        record.readings[:] = [one if one.held else replace(one, undecided=undecided) for one in record.readings]
         raise TestbedError(words)
 
 
