@@ -13,7 +13,7 @@ from ipaddress import IPv4Interface
 from signal import SIGCONT, SIGSTOP
 
 from channover.errors import TestbedError
-from channover.hosts.host import Host, Process, until
+from channover.hosts.host import Host, Process, each, until
 from channover.model.inner_network import inner_network
 from channover.network.mptcp import MAX_EXTRA_SUBFLOWS
 from channover.network.tunnel import MPTCPIZE, Tunnel, TunnelEnd, absent, wait_gone, wait_up
@@ -149,17 +149,17 @@ def _wait_joined(client: Host, server: Host, remote: str, port: int) -> None:
 
     What is missing then is for whoever looks at the tunnel to find.
     """
-    endpoints = list(client.state().endpoints.values())
-    heard = {remote, *(one.address for one in server.state().endpoints.values() if "signal" in one.flags)}
-    asked = sum(len(heard) if "fullmesh" in one.flags else 1 for one in endpoints if "subflow" in one.flags)
+    here, there = each(lambda host: host.state().endpoints.values(), (client, server))
+    heard = {remote, *(one.address for one in there if "signal" in one.flags)}
+    asked = sum(len(heard) if "fullmesh" in one.flags else 1 for one in here if "subflow" in one.flags)
     wanted = min(max(asked, 1), 1 + MAX_EXTRA_SUBFLOWS)
 
-    def joined(host: Host) -> bool:
+    def has_joined(host: Host) -> bool:
         found = [one for one in subflows(host) if port in (one.source_port, one.destination_port)]
         return sum(one.mptcp and one.state == "ESTAB" for one in found) >= wanted
 
     with suppress(TestbedError):
-        until(lambda: joined(client) and joined(server), f"{wanted} subflows of the carrier", JOINING)
+        until(lambda: all(each(has_joined, (client, server))), f"{wanted} subflows of the carrier", JOINING, 0.1)
 
 
 @contextmanager
