@@ -46,6 +46,8 @@ def _no_namespaces() -> str | None:
 
 
 HERE = Path(__file__).parent
+collect_ignore = ["data"]
+"""What is installed for tests, with suites of its own."""
 LAYERS = ("unit", "plugin", "lab", "vm")
 """Folders of tests in the order in which they are run: the quickest ones tell first of a mistake."""
 

@@ -16,6 +16,7 @@ import pytest
 
 from channover.cli.stated import STATED
 from channover.report.signoff import certificate
+from tests.support import packages
 from tests.support.certificates import Page
 
 ROOT = Path(__file__).parents[2]
@@ -32,14 +33,17 @@ class Installed:
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "env"], check=True)
         self.python = folder / "env/bin/python"
         self.packages = Path(self._said("import sysconfig; print(sysconfig.get_path('purelib'))").strip())
-        words = [sys.executable, "-m", "pip", "--python", str(self.python), "install", "-q", "--no-deps", "--no-index"]
-        subprocess.run([*words, str(wheel)], check=True)
+        self.install(wheel)
         # What channover needs comes from the environment of these tests. Python reads no .pth file of a folder that is
         # named in one, so that the clone stays out.
         (self.packages / "others.pth").write_text("".join(f"{one}\n" for one in site.getsitepackages()))
         program = self.python.with_name("pytest")
         program.write_text(f"#!{self.python}\nimport pytest\nraise SystemExit(pytest.console_main())\n")
         program.chmod(0o755)
+
+    def install(self, wheel: Path) -> None:
+        words = [sys.executable, "-m", "pip", "--python", str(self.python), "install", "-q", "--no-deps", "--no-index"]
+        subprocess.run([*words, str(wheel)], check=True)
 
     def _said(self, code: str) -> str:
         return subprocess.check_output([self.python, "-c", code], cwd=self.home, text=True)
@@ -67,11 +71,7 @@ class Installed:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    words = [sys.executable, "-m", "pip", "wheel", "-q", "--no-build-isolation", "--no-deps", "--no-index"]
-    subprocess.run([*words, "-w", str(folder), str(ROOT)], check=True)
-    (found,) = folder.glob("*.whl")
-    return found
+    return packages.wheel(ROOT, tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="module")
@@ -163,3 +163,33 @@ def test_installed_suites_that_are_not_as_they_were_installed_are_told(installed
     ]  # fmt: skip
     assert (results["run"]["revision"], results["run"]["changes"]) == (f"{clean}-dirty", words)
     assert f"the suites were not as their revision {clean}-dirty has them: {', '.join(words)}" in sheet
+
+
+@pytest.mark.lab
+def test_a_third_party_s_package_uses_every_door_from_its_wheel_without_the_clone(
+    installed: Installed, tmp_path: Path
+) -> None:
+    """Last of this module: its package stays. ``make wheel-check`` does so in fresh environments of several Pythons."""
+    installed.install(packages.wheel(packages.ACME, tmp_path))
+    words = ("--pyargs", "acme_bonds", "--target=acme", "--acme-pod=7", "--lag-driver=acme", "--no-report")
+    done = installed.pytest(*words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    latest = installed.home / "reports/latest"
+    results: dict[str, Any] = json.loads((latest / "results.json").read_text())
+    run, tests = results["run"], {test["nodeid"].split("::")[1]: test for test in results["tests"]}
+    assert (run["target"], run["lag_driver"], run["link_rate"]) == ("acme", "acme", 50e6)
+    assert {name: (test.get("behaviour"), test["outcome"]) for name, test in tests.items()} == {
+        "test_the_desk_has_four_legs": ("ACME-1", "passed"),
+        "test_the_desk_flies": ("ACME-2", "skipped"),
+        "test_a_bond_has_an_address": ("ACME-3", "passed"),
+        "test_two_bonds_meet_in_one_host": ("ACME-3", "passed"),
+        "test_a_camera_counts_frames": (None, "passed"),
+        "test_a_host_is_cool": (None, "passed"),
+    }
+    units = {one["name"]: one["unit"] for test in tests.values() for one in test["measurements"]}
+    assert units.items() >= {"frames": "frames/s", "temperature": "°C", "load": "processes"}.items()
+    assert "acme-bonds 1.2 RECORD sha256:" in run["revision"]
+    command = [installed.python.with_name("channover"), "certificate", "reports/latest"]
+    subprocess.run(command, cwd=installed.home, capture_output=True, check=False)  # its code is that of the verdict
+    sheet = Page((latest / "certificate.html").read_text("utf-8")).text
+    assert "ACME-3" in sheet and "a bond has an address" in sheet and "not in this version" not in sheet

@@ -29,16 +29,21 @@ def test_flight(counted):
 """
 
 
+def site(user: pytest.Pytester) -> Path:
+    """Return where packages are installed: beside the user's folder, so that their own suites are not collected."""
+    return user.path.with_name(f"{user.path.name}-site")
+
+
 @pytest.fixture
 def user(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((PLUGINS, str(pytester.path / "site"))))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((PLUGINS, str(site(pytester)))))
     monkeypatch.setenv("COLUMNS", "200")
     return pytester
 
 
 def broken(user: pytest.Pytester, module: str, name: str = "odd-bonds") -> None:
     """Install a package whose module registers something."""
-    place = user.path / "site"
+    place = site(user)
     declare(place, name, "0.1", {"channover": f"odd = {name.replace('-', '_')}"})
     (place / f"{name.replace('-', '_')}.py").write_text(module)
 
@@ -61,7 +66,7 @@ def results(user: pytest.Pytester) -> Results:
 @pytest.mark.lab
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_own_behaviours_are_tried_told_and_signed_as_any_other(user: pytest.Pytester, workers: str) -> None:
-    install(ACME, user.path / "site")
+    install(ACME, site(user))
     user.makepyfile(test_acme=LEGS)
     done = run(user, "-n", workers, "--override-ini=addopts=")
     done.assert_outcomes(passed=1, skipped=1)
@@ -85,7 +90,7 @@ def test_own_behaviours_are_tried_told_and_signed_as_any_other(user: pytest.Pyte
 
 @pytest.mark.lab
 def test_the_doctor_knows_them(user: pytest.Pytester) -> None:
-    install(ACME, user.path / "site")
+    install(ACME, site(user))
     doctor = [sys.executable, "-m", "channover.cli.main", "doctor"]
     done = subprocess.run(doctor, capture_output=True, text=True, timeout=60)
     assert "ACME-1" in done.stdout and "has no wings: buy some" in done.stdout, done.stderr
@@ -125,7 +130,7 @@ def test_so_it_is_with_workers_and_with_the_doctor(user: pytest.Pytester) -> Non
 
 
 def test_two_packages_with_one_name_are_told_apart(user: pytest.Pytester) -> None:
-    install(ACME, user.path / "site")
+    install(ACME, site(user))
     broken(user, "from channover.extend import *\nbehaviours.part('ACME', title='t', layer='2')\n")
     user.makepyfile(LEGS)
     done = run(user)
@@ -284,7 +289,7 @@ def test_bond(lag: Lag, counted) -> None:
 @pytest.mark.lab
 @pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["alone", "workers"])
 def test_own_driver_and_own_target_with_its_options(user: pytest.Pytester, options: tuple[str, ...]) -> None:
-    install(ACME, user.path / "site")
+    install(ACME, site(user))
     user.makepyfile(test_acme=BOND)
     user.makeini("[pytest]\naddopts = --channover-acme-pod 7")
     done = run(user, "--target", "acme", "--lag-driver", "acme", *options)
@@ -294,7 +299,7 @@ def test_own_driver_and_own_target_with_its_options(user: pytest.Pytester, optio
 
 
 def test_what_an_own_target_refuses_is_one_line(user: pytest.Pytester) -> None:
-    install(ACME, user.path / "site")
+    install(ACME, site(user))
     user.makepyfile(test_acme=BOND)
     for words, line in {
         ("--target=acme", "--acme-pod", "x"): "--acme-pod: 'x' is no number",
@@ -308,7 +313,7 @@ def test_what_an_own_target_refuses_is_one_line(user: pytest.Pytester) -> None:
 
 
 def test_own_options_are_in_the_help_and_are_the_doctors_too(user: pytest.Pytester) -> None:
-    install(ACME, user.path / "site")
+    install(ACME, site(user))
     done = user.runpytest_subprocess("-p", "channover.pytest_plugin.hooks", "--help")
     done.stdout.fnmatch_lines(["*--channover-acme-pod=NUMBER*"])
     doctor = [sys.executable, "-m", "channover.cli.main", "doctor", "--target", "acme", "--acme-pod", "13"]

@@ -1,33 +1,46 @@
-"""Packages of somebody else's, installed beside channover for a test: a folder on the path, as pip would have filled it."""
+"""Packages of somebody else's, installed beside channover for a test: by pip, from the wheel that is built of them."""
 
 from __future__ import annotations
 
-import shutil
+import subprocess
 import sys
+import tempfile
+from functools import cache
 from pathlib import Path
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 ACME = Path(__file__).parent.parent / "data" / "acme_bonds"
+PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+
+
+def wheel(source: Path, folder: Path) -> Path:
+    """Build a package's wheel, without network, by what this environment has to build with."""
+    words = ["wheel", "-q", "--no-build-isolation", "--no-deps", "--no-index", "-w", str(folder), str(source)]
+    subprocess.run([*PIP, *words], check=True)
+    (found,) = folder.glob("*.whl")
+    return found
+
+
+@cache
+def _kept() -> tempfile.TemporaryDirectory[str]:
+    """Return the folder of the wheel that many tests install; it goes with this process."""
+    return tempfile.TemporaryDirectory()
+
+
+@cache
+def _acme() -> Path:
+    return wheel(ACME, Path(_kept().name))
 
 
 def install(source: Path, folder: Path) -> None:
-    """Install a package by its pyproject.toml: no network, no build."""
-    project = tomllib.loads((source / "pyproject.toml").read_text())["project"]
-    module = project["name"].replace("-", "_")
-    shutil.copytree(source / module, folder / module, ignore=shutil.ignore_patterns("__pycache__"))
-    groups = {
-        group: "".join(f"{name} = {value}\n" for name, value in entries.items())
-        for group, entries in project.get("entry-points", {}).items()
-    }
-    declare(folder, project["name"], project["version"], groups)
+    """Install a package into a folder."""
+    with tempfile.TemporaryDirectory() as built:
+        found = _acme() if source == ACME else wheel(source, Path(built))
+        words = ["install", "-q", "--no-deps", "--no-index", "--target", str(folder), str(found)]
+        subprocess.run([*PIP, *words], check=True)
 
 
 def declare(folder: Path, name: str, version: str, groups: dict[str, str]) -> None:
-    """Say that a package is installed in a folder, with its entry points by group."""
+    """Say that a package is installed in a folder, as a broken one may be, with its entry points by group."""
     told = folder / f"{name.replace('-', '_')}-{version}.dist-info"
     told.mkdir(parents=True)
     (told / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
