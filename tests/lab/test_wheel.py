@@ -189,7 +189,7 @@ def test_a_third_party_s_package_uses_every_door_from_its_wheel_without_the_clon
     units = {one["name"]: one["unit"] for test in tests.values() for one in test["measurements"]}
     assert units.items() >= {"frames": "frames/s", "temperature": "°C", "load": "processes"}.items()
     assert "acme-bonds 1.2 RECORD sha256:" in run["revision"]
-    command = [installed.python.with_name("channover"), "certificate", "reports/latest"]
+    command = [str(installed.python.with_name("channover")), "certificate", "reports/latest"]
     subprocess.run(command, cwd=installed.home, capture_output=True, check=False)  # its code is that of the verdict
     sheet = Page((latest / "certificate.html").read_text("utf-8")).text
     assert "ACME-3" in sheet and "a bond has an address" in sheet and "not in this version" not in sheet
