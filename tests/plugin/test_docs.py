@@ -202,7 +202,7 @@ def test_the_inventory_of_the_example_is_valid() -> None:
 
 DUMP = """
 import pytest
-from channover.pytest_plugin import option_names as words
+from channover.pytest_plugin.options import names as words
 
 class Dump:
     @pytest.hookimpl(tryfirst=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import channover
-from channover.pytest_plugin import option_names as words
+from channover.pytest_plugin.options import names as words
 
 OWN_WORDS = {long: short for short, long in words.OWN_WORDS.items()}
 PLUGINS = str(Path(channover.__file__).parent.parent)

@@ -16,9 +16,9 @@ import pluggy
 import pytest
 
 import channover
-from channover.pytest_plugin import failures, hooks
+from channover.pytest_plugin import failures, hooks, phases
 from channover.pytest_plugin.allure import pages
-from channover.pytest_plugin.results import judging, phases
+from channover.pytest_plugin.results import judging
 
 ROOMS = Path(channover.__file__).parent
 HEAVY = {"fabric", "jinja2", "jsonschema", "matplotlib", "paramiko", "pydantic", "pyroute2", "rich", "yaml"}

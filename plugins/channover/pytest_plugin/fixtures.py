@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from channover.pytest_plugin import phases
 from channover.pytest_plugin.live_line import LIVE
-from channover.pytest_plugin.results import phases
 from channover.pytest_plugin.stash import marked, topology_of
 from channover.pytest_plugin.testbed import TESTBED
 

@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 
 from channover.errors import UsageError
-from channover.pytest_plugin import failures, fixtures, live_line, options, prerequisites
-from channover.pytest_plugin import option_names as words
+from channover.pytest_plugin import failures, fixtures, live_line, phases, prerequisites
 from channover.pytest_plugin.allure import pages
 from channover.pytest_plugin.allure.report import Report
-from channover.pytest_plugin.results import judging, marks, phases
-from channover.pytest_plugin.results.beginning import Beginning
+from channover.pytest_plugin.beginning import Beginning
+from channover.pytest_plugin.options import command_line
+from channover.pytest_plugin.options import names as words
+from channover.pytest_plugin.results import judging, marks
 from channover.pytest_plugin.results.planning import Planning
 from channover.pytest_plugin.results.witness import Witness
 from channover.pytest_plugin.results.writer import Writer
@@ -32,7 +33,7 @@ Reports = Generator[None, pytest.TestReport, pytest.TestReport]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add channover's options."""
-    options.add_options(parser)
+    command_line.add_options(parser)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

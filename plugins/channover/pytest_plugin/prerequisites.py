@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from channover.errors import ChannoverError, UsageError
+from channover.pytest_plugin.beginning import refuse
 from channover.pytest_plugin.results import marks
-from channover.pytest_plugin.results.beginning import refuse
 from channover.pytest_plugin.stash import UNMET, is_worker, shows_fixtures, topology_of
 from channover.pytest_plugin.testbed import TESTBED
 

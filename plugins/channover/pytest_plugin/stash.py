@@ -17,15 +17,11 @@ if TYPE_CHECKING:
     from channover.measure.record import Record
     from channover.model.topology import Topology
     from channover.observe.captures import Captures
-    from channover.pytest_plugin.allure.evidence import Plots
-    from channover.pytest_plugin.results.collector import Collected
     from channover.report.signoff.masking import Masker
 
 ENVIRONMENT = pytest.StashKey[Mapping[str, str]]()
 """The environment variables with which the run began."""
 _MASKER: pytest.StashKey[Masker] = pytest.StashKey()
-COLLECTED: pytest.StashKey[Collected] = pytest.StashKey()
-PLOTS: pytest.StashKey[Plots] = pytest.StashKey()
 EXPLAINED = pytest.StashKey[str]()
 """The last explanation of a comparison, whole: pytest cuts long ones short."""
 

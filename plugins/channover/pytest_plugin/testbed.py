@@ -12,8 +12,8 @@ from _pytest.runner import runtestprotocol
 
 from channover.errors import TestbedError, UsageError
 from channover.pytest_plugin import live_line as live
-from channover.pytest_plugin import option_names as words
-from channover.pytest_plugin import options
+from channover.pytest_plugin.options import command_line
+from channover.pytest_plugin.options import names as words
 from channover.pytest_plugin.results import marks
 from channover.pytest_plugin.results.outcomes import REPEATED
 from channover.pytest_plugin.results.witness import WITNESSED
@@ -46,9 +46,9 @@ class Testbed:
     @cached_property
     def settings(self) -> Settings:
         """What the options say. Raises UsageError."""
-        from channover.pytest_plugin import option_values
+        from channover.pytest_plugin.options import values
 
-        return option_values.read(self._config)
+        return values.read(self._config)
 
     @cached_property
     def session(self) -> Environment:
@@ -196,8 +196,8 @@ class Testbed:
     def hand_out(self, node: Any) -> None:
         """Give an xdist worker a lab of its own; one that stands in for a dead worker waits until the hosts are restored."""
         if self._free:
-            name = node.workerinput[options.LAB] = self._free.pop(0)
-            node.workerinput[options.WAIT] = RESTORED if name in self._used else 0.0
+            name = node.workerinput[command_line.LAB] = self._free.pop(0)
+            node.workerinput[command_line.WAIT] = RESTORED if name in self._used else 0.0
             self._used.add(name)
 
     def take_back(self, node: Any) -> None:
@@ -205,8 +205,8 @@ class Testbed:
         told = getattr(node, "workeroutput", {})
         self._remarks += told.get(_REMARKS, [])
         self._notes += told.get(_NOTES, [])
-        if options.LAB in node.workerinput:
-            self._free.append(node.workerinput[options.LAB])
+        if command_line.LAB in node.workerinput:
+            self._free.append(node.workerinput[command_line.LAB])
 
     def tell(self, terminalreporter: Any) -> None:
         """Say what workers found about hosts, and which hosts were not as they had been."""

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from channover.errors import ChannoverError
-from channover.pytest_plugin import option_names as words
-from channover.pytest_plugin.stash import COLLECTED, PLOTS
+from channover.pytest_plugin.options import names as words
+from channover.pytest_plugin.results.writer import COLLECTED
 
 if TYPE_CHECKING:
+    from channover.pytest_plugin.allure.evidence import Plots
     from channover.pytest_plugin.results.collector import Collected
 
+PLOTS: pytest.StashKey[Plots] = pytest.StashKey()
+"""The plots of the run, which are drawn meanwhile."""
 PATIENCE, HURRIED = 120.0, 5.0
 """Seconds that the report may take at the end of a run, and of a run that somebody wants to end."""
 

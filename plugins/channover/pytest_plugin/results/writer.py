@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from channover.pytest_plugin import option_names as words
-from channover.pytest_plugin.results.beginning import LOST, USAGE
+from channover.pytest_plugin.options import names as words
 from channover.pytest_plugin.results.planning import uncollected
-from channover.pytest_plugin.stash import COLLECTED
+
+if TYPE_CHECKING:
+    from channover.pytest_plugin.results.collector import Collected
+
+COLLECTED: pytest.StashKey[Collected] = pytest.StashKey()
+"""In the process that reports: the results of the run, once it has begun."""
+USAGE = "channover_usage"
+"""What a worker has to say about the command line."""
+LOST = "channover_lost"
+"""What a worker has to say about evidence that it could not keep."""
 
 
 class Writer:

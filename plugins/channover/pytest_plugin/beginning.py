@@ -15,21 +15,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from channover.errors import ChannoverError, UsageError
-from channover.pytest_plugin import option_names as words
+from channover.pytest_plugin.allure.report import PLOTS
+from channover.pytest_plugin.options import names as words
 from channover.pytest_plugin.results import marks, planning
 from channover.pytest_plugin.results.outcomes import one_line
 from channover.pytest_plugin.results.planning import Planning
-from channover.pytest_plugin.stash import COLLECTED, PLOTS, is_worker, masker, shows_fixtures
+from channover.pytest_plugin.results.writer import COLLECTED, LOST, USAGE
+from channover.pytest_plugin.stash import is_worker, masker, shows_fixtures
 from channover.pytest_plugin.testbed import TESTBED
 
 if TYPE_CHECKING:
     from channover.pytest_plugin.results.collector import Collected
     from channover.pytest_plugin.results.plan import Plan
 
-USAGE = "channover_usage"
-"""What a worker has to say about the command line."""
-LOST = "channover_lost"
-"""What a worker has to say about evidence that it could not keep."""
 _FOLDER = "channover_folder"
 
 

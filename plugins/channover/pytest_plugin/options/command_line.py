@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from channover.pytest_plugin import option_names as words
+from channover.pytest_plugin.options import names as words
 from channover.run.defaults import KERNEL, LINK_RATES, MACHINES, PACKET_HEAD
 
 LAB, WAIT = "channover_lab", "channover_wait"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from channover.errors import NotAllowed
-from channover.pytest_plugin import option_names as words
+from channover.pytest_plugin.options import names as words
 from channover.pytest_plugin.results import judging, marks, outcomes
 from channover.pytest_plugin.results.outcomes import JUDGED, LEFT, REASON, TESTBED_BROKE
 from channover.pytest_plugin.stash import EXPLAINED, LAB, MACHINES, RECORD, UNMET, masker, topology_of

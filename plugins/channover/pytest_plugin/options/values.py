@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from channover.errors import UsageError
-from channover.pytest_plugin import option_names as words
-from channover.pytest_plugin.options import LAB, WAIT
+from channover.pytest_plugin.options import names as words
+from channover.pytest_plugin.options.command_line import LAB, WAIT
 from channover.run import own_targets
 from channover.run.defaults import KERNEL, OWNERS, PCAP
 from channover.run.settings import Settings, link_of, require_driver
