@@ -32,7 +32,7 @@ SETTLED = 0.15
 """The share of a load after which queues on the way are full, and what arrives is what the cable carries."""
 WINDOWS = 6
 """How many windows of a span do not overlap."""
-LEAST = 12
+LEAST = 6
 """Samples that tell what a cable carries."""
 PUSHED = 0.2
 """Where a NIC refused this share of the frames, it was the cable that carried no more, and not the sender that sent no more."""
@@ -70,6 +70,8 @@ class Stated:
     trip: float
     busy: bool = False
     """Whether what sent the frames had to wait for processors."""
+    dropped: int = 0
+    """Frames that the processors dropped meanwhile, whosever they were, since they came too fast (/proc/net/softnet_stat)."""
 
 
 Reports = Mapping[tuple[str, str], Mapping[str, Any]]
@@ -245,7 +247,9 @@ class _Way:
             yield self._finding("overrun" if self._overrun(spans) else "loss", words)
 
     def _overrun(self, spans: Sequence[Span]) -> bool:
-        """Whether frames were lost because more was offered than fits, by a NIC that does not hold its sender back."""
+        """Whether frames were lost to this machine, or by a NIC that does not hold its sender back when more is sent than fits."""
+        if self.stated.dropped:
+            return True
         offered = [one for one in spans if self.source in one.senders]
         pushed = [load["full"] >= PUSHED for load in self._sender["loads"]]
         return any(one.factor > 1 and not held for one, held in zip(offered, pushed, strict=False))

@@ -24,6 +24,8 @@ BUSY = 0.01
 """The share of its time that what sends the frames may wait for a processor on a machine that is at leisure."""
 COUNTED = ("loss", "overrun", "duplicates", "foreign")
 """What is told by counting frames, best where no queue on the way is full."""
+UNCERTAIN = ("overrun", "machine")
+"""What says nothing of a cable, however often it is found."""
 CERTAIN = ("refused", "carrier", "crossed", "size")
 """What chance does not do: one try is enough."""
 FASTER = 1.02
@@ -63,8 +65,9 @@ class _Proof:
             return []
         rates = {cable: self.lab.rate(cable) for cable in cables}
         planned = plans.schedule(rates, self.size, self.pace, **how)
-        reports, busy = self._probed(planned)
-        found = judge(Stated(self.lab.topology, rates, self.size, self.pace.trip, busy), reports, planned.spans)
+        reports, busy, dropped = self._probed(planned)
+        stated = Stated(self.lab.topology, rates, self.size, self.pace.trip, busy, dropped)
+        found = judge(stated, reports, planned.spans)
         return [one for one in found if one.kind != "machine" or rates[one.cable] <= self.lab.link.rate]
 
     def settled(self, cable: Cable, first: list[Finding]) -> list[Finding]:
@@ -78,26 +81,24 @@ class _Proof:
             found = self.tried([cable], gentle=True, longer=LONGER) if counted else []
             if not all(finding.kind in COUNTED for finding in tries[-1]):
                 found += self.tried([cable], apart=slow > 1)
-            if confirmed := [
-                one
-                for one in found
-                if one.kind != "overrun" and any(one.confirms(other) for some in tries for other in some)
-            ]:
+            confirmed = [one for one in found if any(one.confirms(other) for some in tries for other in some)]
+            if confirmed := [one for one in confirmed if one.kind not in UNCERTAIN]:
                 return confirmed
             tries.append(found)
         return [self._unsettled(cable, tries)] if tries[-1] else []
 
     def _unsettled(self, cable: Cable, tries: list[list[Finding]]) -> Finding:
-        said = "; ".join(dict.fromkeys(str(finding) for some in tries for finding in some))
-        busy = self.waited / max(self.took, 1e-9)
+        """Return that the tries differ: what the best of them showed."""
+        best = max((one for some in tries for one in some), key=lambda one: one.share)
+        waited = self.waited / max(self.took, 1e-9)
         words = (
-            f"INCONCLUSIVE: {name(self.lab.topology, cable)} could not be proved, since no two of {len(tries)} tries found "
-            f"the same, and what sent the frames waited {busy:.0%} of the time for a processor: {said}"
+            f"INCONCLUSIVE: {name(self.lab.topology, cable)} could not be proved: no two of {len(tries)} tries found the same, "
+            f"and what sends the frames waited {waited:.0%} of the time for a processor; the best of them: {best}"
         )
-        return Finding(cable, "machine", "", words)
+        return Finding(cable, "machine", "", words, best.share)
 
-    def _probed(self, planned: Schedule) -> tuple[Reports, bool]:
-        """Return what was seen at each NIC, and whether what sent the frames had to wait for processors."""
+    def _probed(self, planned: Schedule) -> tuple[Reports, bool, int]:
+        """Return what was seen at each NIC, whether what sends had to wait for processors, and what those have dropped."""
         nonce = secrets.token_hex(8)
         nics = [
             self._wanted(*ends, cable, planned) for cable in planned.spans for ends in (cable.ports, cable.ports[::-1])
@@ -113,8 +114,9 @@ class _Proof:
         waited, took = max(one["waited"] for one in said), max(one["seconds"] for one in said)
         self.waited += waited
         self.took += took
-        busy = waited > BUSY * took or any(one["dropped"] for one in said)
-        return {(nic["host"], nic["nic"]): nic for one in said for nic in one["nics"]}, busy
+        dropped = sum(one["dropped"] for one in said)
+        busy = waited > BUSY * took or dropped > 0
+        return {(nic["host"], nic["nic"]): nic for one in said for nic in one["nics"]}, busy, dropped
 
     def _wanted(self, port: Port, far: Port, cable: Cable, planned: Schedule) -> dict[str, Any]:
         spans = planned.spans[cable]

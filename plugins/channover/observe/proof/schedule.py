@@ -28,8 +28,8 @@ SMALLER = (1494, 1414, 1294, 1014, 590)
 class Pace:
     """The times (seconds) of a proof, and ``budget``, how many frames a second processors can be asked for at once.
 
-    ``patience`` is for a first sign of the other end, ``meet`` for round trips and sizes, ``quiet`` before and ``drain`` after
-    loads; a load of ``longest`` seconds at most; ``trip`` is the longest round trip that an idle cable may have.
+    ``patience`` is for a first sign of the other end, ``meet`` for round trips and sizes, ``quiet`` before loads, ``drain`` at
+    most after them; a load of ``longest`` seconds at most; ``trip`` is the longest round trip that an idle cable may have.
     """
 
     patience: float
@@ -42,7 +42,7 @@ class Pace:
     longest: float = LONGEST
 
 
-ONE_PROCESS = Pace(patience=0.3, hello=0.001, meet=0.02, quiet=0.004, drain=0.03, budget=55_000)
+ONE_PROCESS = Pace(patience=0.3, hello=0.001, meet=0.02, quiet=0.004, drain=0.2, budget=55_000)
 """Of a lab of namespaces, whose NICs one process probes; a frame takes 10 µs of a processor from end to end."""
 REAL = Pace(patience=10.0, hello=0.02, meet=0.4, quiet=0.1, drain=0.3, budget=float("inf"), longest=1.0)
 """Of hosts that have each a program of its own, and processors of their own."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from channover.errors import BehaviourFailed, NotAllowed, TestbedError
+from channover.pytest_plugin.results.outcomes import Instead
 from channover.pytest_plugin.stash import LAB, RECORD
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ def judged(item: pytest.Item) -> Iterator[None]:
         return
     except (AssertionError, pytest.fail.Exception, TestbedError) as error:
         against: BaseException = error
-    # Out of the except block: what is raised here comes in the place of the verdict, and not on the way from it.
     if record is not None and (isinstance(against, BehaviourFailed) or not all(one.held for one in record.readings)):
         _require_cables(item, record)
     raise against
@@ -64,7 +64,7 @@ def _require_cables(item: pytest.Item, record: Record) -> None:
     if words := proving.after_a_verdict(lab):
         undecided = f"INCONCLUSIVE: {words}"
         record.readings[:] = [one if one.held else replace(one, undecided=undecided) for one in record.readings]
-        raise TestbedError(words)
+        raise Instead(words) from None
 
 
 def judge_teardown(item: pytest.Item) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from channover.errors import ChannoverError
+from channover.errors import ChannoverError, TestbedError
 
 if TYPE_CHECKING:
     from channover.report.results import Outcome
@@ -23,6 +23,10 @@ REASON = "channover_reason"
 """Set on the report of a comparison that did not hold: the explanation, whole."""
 
 
+class Instead(TestbedError):
+    """A broken testbed that was found after a verdict against, and stands in its place."""
+
+
 def broke(error: BaseException | None) -> bool:
     """Say whether an exception means a broken testbed rather than a broken behaviour."""
     return error is not None and not isinstance(error, (AssertionError, pytest.fail.Exception))
@@ -33,6 +37,8 @@ def came_first(error: BaseException | None) -> BaseException | None:
 
     A lab that is taken down after a failure may refuse what it would have done before: that is no verdict in its place.
     """
+    if isinstance(error, Instead):
+        return error
     found = error
     while found is not None and not isinstance(found, (AssertionError, pytest.fail.Exception)):
         found = found.__context__
@@ -69,6 +75,7 @@ def reason_of(report: pytest.TestReport) -> str:
     text = crash.message if crash is not None else report.longreprtext
     for prefix in (
         "channover.errors.TestbedError: ",
+        f"{Instead.__module__}.{Instead.__qualname__}: ",
         "channover.errors.BehaviourFailed: ",
         "Failed: ",
         "AssertionError: ",
