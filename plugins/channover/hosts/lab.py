@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Interface, IPv4Network
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from channover.errors import UsageError
 from channover.hosts.host import Host, Journal
 from channover.model.link import Link
+from channover.model.state import State
 from channover.model.topology import Cable, Port, Topology
 
 
@@ -50,6 +51,15 @@ def subnet(number: int) -> IPv4Network:
     return IPv4Network(SUBNETS[number] if number < len(SUBNETS) else f"10.101.{number}.0/30")
 
 
+@runtime_checkable
+class Asking(Protocol):
+    """Something that was asked of a lab beside its hosts' plans, such as a LAG, and that can tell what became of it."""
+
+    def unmet(self, states: Mapping[str, State]) -> Iterable[str]:
+        """Yield, in words, what was asked for and is not in force; ``states`` are what hosts show now. Raises TestbedError."""
+        ...
+
+
 @dataclass(frozen=True)
 class Lab:
     """A topology come alive: its hosts by name, its cables, the link that its cables are."""
@@ -65,6 +75,8 @@ class Lab:
     """Probes NICs of all hosts at once (:func:`channover.hosts.prober.probe`); None where each host has to by itself."""
     proved: Collection[Cable] = ()
     """The cables that the target has proved already (:mod:`channover.observe.proof`)."""
+    asked: list[Asking] = field(default_factory=list, compare=False)
+    """What is asked of it beside its hosts' plans, and is to be read back with these (:mod:`channover.hosts.readback`)."""
 
     @property
     def left(self) -> Host:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -44,17 +44,23 @@ class Measuring:
     """Reads the processors that the lab shares with other machines, as often as wanted; None where it shares none."""
     on_this_machine: bool = True
     """Whether this machine's processors are the wires: then one test measures at a time."""
+    ready: Callable[[], None] = field(default=lambda: None, repr=False)
+    """Reads back what was asked of the lab. Raises TestbedError where it is not in force."""
     ports: Iterator[int] = field(default_factory=ports, repr=False)
     """TCP and UDP ports for what is measured at once: no two have the same."""
     under_way: list[AtOnce] = field(default_factory=list, repr=False)
     """The flows that have been started and not ended."""
 
-    def turn(self, timeout: float = PATIENCE) -> AbstractContextManager[float]:
+    @contextmanager
+    def turn(self, timeout: float = PATIENCE) -> Iterator[float]:
         """Wait for this machine's processors, and have them for the length of a block: :func:`cpu_lock`.
 
-        A test whose wires are not this machine's processors does not wait. Raises TestbedError after ``timeout`` seconds.
+        A test whose wires are not this machine's processors does not wait. Then see to it that the lab is as it was asked
+        for: whatever is measured begins here. Raises TestbedError, after ``timeout`` seconds for one.
         """
-        return cpu_lock(self.progress, timeout) if self.on_this_machine else nullcontext(0.0)
+        with cpu_lock(self.progress, timeout) if self.on_this_machine else nullcontext(0.0) as waited:
+            self.ready()
+            yield waited
 
 
 class Rates(Protocol):

@@ -1,6 +1,6 @@
 """A host's network state as far as plans change it, read with one command and parsed here.
 
-``QUERY`` is the input of ``ip -j -d -N -force -batch -``: one process, one round trip. Its answer is one JSON document a
+``QUERY`` is the input of ``ip -j -d -s -s -N -force -batch -``: one process, one round trip. Its answer is one JSON document a
 line, except MPTCP's limits, which iproute2 (6.1 and 6.15 alike) prints as text. ``-N`` has tables, scopes, protocols and
 types printed as numbers, since a host may name its tables (``/etc/iproute2/rt_tables``).
 """
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 QUERY = "address show\nrule show\nroute show table all\nmptcp endpoint show\nmptcp limits show\n"
-COMMAND = ("ip", "-j", "-d", "-N", "-force", "-batch", "-")
+COMMAND = ("ip", "-j", "-d", "-s", "-s", "-N", "-force", "-batch", "-")
 
 _SCOPE_LINK = "253"
 _UNICAST = "1"
@@ -30,7 +30,9 @@ ENDPOINT_FLAGS = {"signal": 1, "subflow": 2, "backup": 4, "fullmesh": 8, "implic
 class LinkState:
     """One device: administrative state, MTU (bytes), master, and its addresses in prefix notation.
 
-    An address with a peer names it as ``ip-address(8)`` does: ``10.5.0.1 peer 10.5.0.2/32``.
+    An address with a peer names it as ``ip-address(8)`` does: ``10.5.0.1 peer 10.5.0.2/32``. ``options`` are those of its
+    kind, a bond's for one, by the names that ``ip -d link`` shows; ``carrier_changes`` counts how often its carrier came or
+    went.
     """
 
     device: str
@@ -41,6 +43,9 @@ class LinkState:
     mac: str = ""
     kind: str = ""
     carrier: bool = field(default=True, compare=False)
+    carrier_changes: int = field(default=0, compare=False)
+    index: int = field(default=0, compare=False)
+    options: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)
@@ -150,6 +155,13 @@ def _link(entry: Mapping[str, Any]) -> LinkState:
         mac=entry.get("address", ""),
         kind=entry.get("linkinfo", {}).get("info_kind", ""),
         carrier="LOWER_UP" in entry["flags"],
+        carrier_changes=entry.get("stats64", {}).get("tx", {}).get("carrier_changes", 0),
+        index=entry.get("ifindex", 0),
+        options={
+            name: str(value)
+            for name, value in entry.get("linkinfo", {}).get("info_data", {}).items()
+            if isinstance(value, (str, int))
+        },
     )
 
 

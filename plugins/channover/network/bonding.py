@@ -6,7 +6,7 @@ Everything is a plan of ``ip link`` and ``ip address`` steps, so its inverse giv
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from channover.errors import TestbedError
@@ -26,6 +26,15 @@ MIIMON = 100
 """How often (milliseconds) the driver looks at a NIC's carrier."""
 DELAY = 200
 """How long (milliseconds) a carrier must have been there, or away, before it counts (``updelay``, ``downdelay``)."""
+
+DEFAULTS = {
+    "min_links": "0",
+    "ad_select": "stable",
+    "ad_lacp_active": "on",
+    "all_slaves_active": "0",
+    "fail_over_mac": "none",
+}
+"""Options that are left at the driver's defaults, by the names and words of ``ip -d link`` (``iplink_bond.c``)."""
 
 
 def bond(device: str, members: Sequence[str], policy: HashPolicy, rate: LacpRate, before: State) -> list[Operation]:
@@ -86,6 +95,13 @@ class Bond:
             return parse_proc_bonding(self.host.read(f"/proc/net/bonding/{self.device}"))
         except ValueError as error:
             raise TestbedError(f"{self.host.name}: {error}") from None
+
+    def unmet(self, now: State) -> Iterator[str]:
+        """Yield the options that are not as the kernel has them by default, which is how they were left."""
+        options = now.links[self.device].options if self.device in now.links else {}
+        for option, default in DEFAULTS.items():
+            if options.get(option, default) != default:
+                yield f"its {option} is {options[option]}, and {default} was asked for"
 
     def wait_converged(self, timeout: float = 10.0) -> float:
         """Wait until LACP has converged."""

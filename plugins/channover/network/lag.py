@@ -7,17 +7,20 @@ Which driver makes it (the kernel's bonding, Open vSwitch) is the testbed's matt
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from ipaddress import IPv4Interface
-from typing import Protocol
+from types import MappingProxyType
+from typing import Protocol, runtime_checkable
 
 from channover.errors import TestbedError
+from channover.hosts import readback
 from channover.hosts.host import Host, until
 from channover.model.link import Link
+from channover.model.state import State
 from channover.model.topology import Cable
 from channover.observe.bond import LagId, LagStatus, lag_id, working_state
 
@@ -25,6 +28,9 @@ DEVICE = "bond0"
 """The LAG's device on each host, as in the article."""
 MORE = tuple(f"chanbond{number}" for number in range(1, 8))
 """The devices of further LAGs of a lab: no name that an owner's bond has."""
+
+_UNSEEN = State()
+"""Of a host that was not looked at."""
 
 
 def addresses(number: int) -> tuple[IPv4Interface, IPv4Interface]:
@@ -83,6 +89,15 @@ class LagHandle(Protocol):
         ...
 
 
+@runtime_checkable
+class TellsMore(Protocol):
+    """An end of a LAG whose driver has settings beside those that :class:`LagStatus` tells, and reads them back."""
+
+    def unmet(self, now: State) -> Iterable[str]:
+        """Yield, in words, what is not as the driver set it up; ``now`` is what the host shows. Raises TestbedError."""
+        ...
+
+
 class LagDriver(Protocol):
     """Something that makes LAGs. ``needs`` are its programs, ``policies`` the hash policies it has.
 
@@ -134,9 +149,11 @@ def wait_converged(handle: LagHandle, timeout: float) -> float:
 
 @dataclass(frozen=True)
 class LagEnd:
-    """One end of a LAG, and the address that its device has (None on a switch)."""
+    """One end of a LAG, what was asked of it, and the address that its device has (None on a switch)."""
 
     handle: LagHandle
+    policy: HashPolicy
+    rate: LacpRate
     _address: IPv4Interface | None = None
 
     @property
@@ -164,6 +181,31 @@ class LagEnd:
     def status(self) -> LagStatus:
         """Read what it says of itself. Raises TestbedError."""
         return self.handle.status()
+
+    def unmet(self, now: State = _UNSEEN, mtu: int = 0) -> Iterator[str]:
+        """Yield, in words, what was asked of it and is not in force: members, hash policy, LACP rate, MTU, its driver's own.
+
+        ``now`` is what the host shows, ``mtu`` (bytes) what its device is to have; without them those are not looked at.
+        """
+        where = f"{self.host.name}: the LAG {self.device}"
+        more = [f"{where}: {one}" for one in self.handle.unmet(now)] if isinstance(self.handle, TellsMore) else []
+        try:
+            status = self.status()
+        except TestbedError as error:  # it is no LAG by LACP any more
+            yield from more or [" ".join(str(error).split())]
+            return
+        found = {member.device for member in status.members}
+        yield from (f"{where} has lost its member {one}" for one in self.members if one not in found)
+        yield from (f"{where} has a member {one} that nobody asked for" for one in sorted(found - {*self.members}))
+        if status.policy and status.policy != self.policy.value:
+            what = "hash" if status.policy in {one.value for one in HashPolicy} else "mode"
+            yield f"{where}: its {what} is {status.policy}, and {self.policy.value} was asked for"
+        if status.lacp_rate and status.lacp_rate != self.rate.value:
+            yield f"{where}: its LACP rate is {status.lacp_rate}, and {self.rate.value} was asked for"
+        link = now.links.get(self.device)
+        if link is not None and mtu and link.mtu != mtu:
+            yield f"{where}: its MTU is {link.mtu}, and {mtu} was asked for"
+        yield from more
 
 
 @dataclass(frozen=True)
@@ -197,16 +239,37 @@ class Lag:
         return frozenset(f"{device} {bit}" for device in end.members for bit in bits)
 
     def unconverged(self, timeout: float = 10.0) -> str | None:
-        """Give LACP some time (seconds) to converge; return why it has not, or None."""
+        """Give LACP some time (seconds) to converge; return why it has not, or None. Raises TestbedError as below."""
+        self._require()
         try:
-            self.wait_converged(timeout)
+            self._wait(timeout)
         except TestbedError as error:
+            self._require()
             return str(error)
         return None
 
+    def unmet(self, states: Mapping[str, State] = MappingProxyType({})) -> list[str]:
+        """Return, in words, what was asked of its ends and is not in force. Raises TestbedError."""
+        return [words for end in self.ends for words in end.unmet(states.get(end.host.name, _UNSEEN), self.link.mtu)]
+
     def wait_converged(self, timeout: float = 10.0) -> float:
-        """Wait until both ends have converged; return how long (seconds) that took. Raises TestbedError with the reason."""
+        """Wait until both ends have converged; return how long (seconds) that took. Raises TestbedError with the reason.
+
+        A setting that is not in force is said at once, and is no time-out.
+        """
+        self._require()
+        try:
+            return self._wait(timeout)
+        except TestbedError:
+            self._require()
+            raise
+
+    def _wait(self, timeout: float) -> float:
         return max(end.handle.wait_converged(timeout) for end in self.ends)
+
+    def _require(self) -> None:
+        """Raise TestbedError that names what was asked of its ends and is not in force, if there is any."""
+        readback.require(self.unmet())
 
 
 @contextlib.contextmanager
@@ -241,7 +304,7 @@ def between_hosts(
     def make(host: Host, address: IPv4Interface) -> LagEnd:
         labels = [port.nic for cable in cables for port in cable.ports if port.node == host.name]
         members = [host.nic(label).device for label in labels]
-        return LagEnd(driver.create(host, device, members, str(address), policy, rate), address)
+        return LagEnd(driver.create(host, device, members, str(address), policy, rate), policy, rate, address)
 
     makers = [partial(make, host, address) for host, address in zip((left, right), addresses(number), strict=True)]
     with _both(makers) as (one, other):
@@ -271,7 +334,7 @@ def between_switches(
     def make(switch: Host) -> LagEnd:
         members = [switch.nic(label).device for label in trunk]
         ports = [nic.device for label, nic in switch.nics.items() if label not in trunk]
-        return LagEnd(driver.create_switch(switch, members, ports, policy, rate))
+        return LagEnd(driver.create_switch(switch, members, ports, policy, rate), policy, rate)
 
     with _both([partial(make, switch) for switch in (west, east)]) as (one, other):
         yield Lag(one, other, link, policy, rate)

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from channover.errors import TestbedError, UsageError
@@ -28,6 +28,7 @@ from channover.model.operations.devices import AddressAdd, LinkDelete, LinkSet
 from channover.model.operations.kernel import SysctlSet
 from channover.model.operations.operation import Operation
 from channover.model.plan import Plan
+from channover.model.state import State
 from channover.network import lag
 from channover.network.lag import HashPolicy, LacpRate
 from channover.network.ovs_daemons import Switch
@@ -58,18 +59,32 @@ class OvsBond:
     port: str
     policy: HashPolicy
     undo: Plan
+    options: Mapping[str, str]
+    """Its port's ``other_config`` as it was set up; the LACP rate, which it tells by itself, is left out."""
     deals: int = 0
     """How often the hash buckets have been dealt anew."""
 
     def status(self) -> LagStatus:
         """Ask the switch daemon, and the kernel for the carriers."""
-        lacp, bond = (self.switch.show(command, self.port) for command in ("lacp/show", "bond/show"))
+        bond = self.switch.show("bond/show", self.port)
+        lacp = "" if "lacp_status: off" in bond else self.switch.show("lacp/show", self.port)
         links = json.loads(self.host.run("ip", "-j", "link", "show", quiet=True).stdout)
         dead = [link["ifname"] for link in links if "LOWER_UP" not in link["flags"]]
         try:
             return parse_ovs(lacp, bond, dead)
         except ValueError as error:
             raise TestbedError(f"{self.host.name}: {error}") from None
+
+    def unmet(self, now: State) -> Iterator[str]:  # noqa: ARG002 - the kernel knows nothing of it
+        """Yield what is not as it was set up in the daemon's configuration (``ovs-vswitchd.conf.db(5)``, table Port)."""
+        asked = {**self.options, **({"bond-hash-basis": str(self.deals)} if self.deals else {})}
+        found, members = self.switch.config(self.port)
+        if members != len(self.members):
+            yield f"it has {members} of its {len(self.members)} members"
+        for key in sorted(asked.keys() | found.keys()):
+            if asked.get(key) != found.get(key) and key != "lacp-time":
+                known, wanted = (f"{one[key]}" if key in one else "not set" for one in (found, asked))
+                yield f"its {key} is {known}, and {wanted} was asked for"
 
     def wait_converged(self, timeout: float = 10.0) -> float:
         """Wait until LACP has converged, then see to it that every member has its share of hash buckets."""
@@ -204,7 +219,8 @@ class OpenVSwitchDriver:
             switch = self._running[host.folder] = Switch(host)
         port = device if bridge != device else f"{device}-lag"
         undo = host.apply(members_plan(host, (*members, *ports)))
-        bond = OvsBond(host, device, tuple(members), switch, bridge, port, policy, undo)
+        options = {"bond-rebalance-interval": str(self.rebalance)}
+        bond = OvsBond(host, device, tuple(members), switch, bridge, port, policy, undo, options)
         switch.bridges.append(bridge)
         try:
             if switch.process is None:

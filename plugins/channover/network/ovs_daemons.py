@@ -11,6 +11,7 @@ The switch daemon sends by one packet socket whatever the member, and drops what
 from __future__ import annotations
 
 import contextlib
+import json
 from dataclasses import dataclass, field
 
 from channover.errors import TestbedError
@@ -97,6 +98,15 @@ class Switch:
     def configure(self, *words: str) -> None:
         """Change the configuration in one step and wait until the switch daemon has taken it over. Raises TestbedError."""
         self._ask("ovs-vsctl", f"--db=unix:{self.folder}/db.sock", f"--timeout={START_TIMEOUT:.0f}", *words)
+
+    def config(self, port: str) -> tuple[dict[str, str], int]:
+        """Return a port's ``other_config`` as the database has it, and how many interfaces it has. Raises TestbedError."""
+        words = ("--format=json", "--columns=other_config,interfaces", "list", "Port", port)
+        said = self._ask(
+            "ovs-vsctl", f"--db=unix:{self.folder}/db.sock", f"--timeout={START_TIMEOUT:.0f}", *words, quiet=True
+        )
+        (_, pairs), (kind, found) = json.loads(said)["data"][0]
+        return {str(key): str(value) for key, value in pairs}, len(found) if kind == "set" else 1
 
     def widen(self, ports: int) -> None:
         """Widen the buffers of the daemon's packet sockets: one of each port, and the one it sends by.

@@ -130,6 +130,7 @@ def loop_lab(tunnels: Tunnels) -> LoopLabs:
 @pytest.fixture
 def measuring(request: pytest.FixtureRequest, lab: Lab, channover_record: Record) -> Iterator[Measuring]:
     """How this test measures; flows that a test leaves open are ended with it."""
+    from channover.hosts import readback
     from channover.measure.measurement import Measuring
     from channover.observe.processors import OwnMachine
 
@@ -145,6 +146,7 @@ def measuring(request: pytest.FixtureRequest, lab: Lab, channover_record: Record
         on_result=channover_record.readings.append,
         progress=lambda one: live.tell(channover_record, one),
         step=channover_record.journal.scope,
+        ready=(lambda: None) if session.settings.place.dry_run else partial(readback.ready, lab),
     )
     yield made
     try:

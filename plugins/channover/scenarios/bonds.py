@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 
 from channover.errors import UsageError
@@ -61,8 +61,16 @@ class Bonds:
         number = len(self.made)
         making = lags.between_hosts(driver, one, other, cables, self.lab.link, chosen, rate, number)
         with self.record.converges():
-            self.made.append(self._stack.enter_context(making))
+            self._keep(making)
         return self.made[-1]
+
+    def _keep(self, making: AbstractContextManager[Lag]) -> None:
+        """Make a LAG that lasts as long as the test; what was asked of it is read back before traffic."""
+        made = self._stack.enter_context(making)
+        self.made.append(made)
+        if self.real:
+            self.lab.asked.append(made)
+            self._stack.callback(self.lab.asked.remove, made)
 
     def of_topology(self, policy: HashPolicy = HashPolicy.LAYER2) -> Lag:
         """Make the LAG that the topology is for: between its two switches where it has two, else from client to server."""
@@ -80,7 +88,7 @@ class Bonds:
         left, right = self.lab.hosts[west.name], self.lab.hosts[east.name]
         making = lags.between_switches(driver, left, right, self.lab.link, trunk=trunk, policy=policy)
         with self.record.converges():
-            self.made.append(self._stack.enter_context(making))
+            self._keep(making)
         return self.made[-1]
 
     def tell(self) -> None:

@@ -8,19 +8,23 @@ host's own, every frame crosses (LACP included), and setting a port down takes t
 from __future__ import annotations
 
 import errno
+import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from channover.errors import ChannoverError, TestbedError
 from channover.hosts import privileges
-from channover.hosts.host import Journal, Nic
+from channover.hosts.host import Journal, Nic, finished
 from channover.hosts.lab import Lab, mutes
 from channover.hosts.netns.client import ForkServer, LabProcess
 from channover.hosts.netns.host import NamespaceHost
-from channover.hosts.netns.protocol import ENVIRONMENT, PanelCable
+from channover.hosts.netns.process import NamespaceProcess
+from channover.hosts.netns.protocol import ENVIRONMENT, QUIET, PanelCable
 from channover.model.link import Link
+from channover.model.state import State
 from channover.model.topology import Cable, Port, Topology
 
 FIRST_INDEX = 10
@@ -39,6 +43,8 @@ class Panel:
     process: LabProcess
     journal: Journal
     ports: Mapping[Cable, tuple[int, int]]
+    rates: Mapping[Cable, int]
+    """What each cable was to carry, in bit/s."""
     muted: set[Cable] = field(default_factory=set)
 
     def cut(self, cable: Cable) -> None:
@@ -67,6 +73,23 @@ class Panel:
         with self.journal.step("panel", f"{'plug in' if up else 'pull'} the cable {cable}"):
             for port in self.ports[cable]:
                 self.process.call("port", port, up)
+
+    def unmet(self, states: Mapping[str, State]) -> Iterator[str]:  # noqa: ARG002 - no host shows the panel
+        """Yield the cables that are not shaped to their rate any more, or are shaped by something else."""
+        program = NamespaceProcess(self.process, None, ("tc", "-j", "qdisc", "show"), {})
+        program.close_input()
+        try:
+            found = json.loads(finished("panel", program, 10.0, check=True).stdout or "[]")
+        except ValueError:
+            raise TestbedError("panel: 'tc -j qdisc show' does not answer in JSON: it needs iproute2 4.20") from None
+        shapers: dict[str, list[Mapping[str, Any]]] = {}
+        for one in found:
+            if one.get("kind") != "ingress":
+                shapers.setdefault(one.get("dev", ""), []).append(one)
+        for cable, numbers in self.ports.items():
+            for number, port in zip(numbers, cable.ports, strict=True):
+                if words := _shaped(shapers.get(f"port{number}", []), self.rates[cable]):
+                    yield f"the cable {cable}, towards {port}: {words}"
 
 
 @dataclass
@@ -132,6 +155,22 @@ class NetnsTarget:
             process.close()
 
 
+_MOST = 8 * 0xFFFF_FFFF
+"""The highest rate (bit/s) that a shaper's number of bytes a second can hold."""
+
+
+def _shaped(shapers: Sequence[Mapping[str, Any]], rate: int) -> str:
+    """Say what a panel's port has in place of its one shaper of a rate (bit/s), or nothing."""
+    kinds = ", ".join(str(one.get("kind")) for one in shapers)
+    if kinds != "tbf":
+        return f"its queue is {kinds or 'unshaped'}, and a shaper of {rate / 1e6:g} Mbit/s was asked for"
+    rate = min(rate, _MOST)
+    found = float(shapers[0].get("options", {}).get("rate", 0)) * 8
+    if abs(found - rate) > rate / 1000:
+        return f"it is shaped to {found / 1e6:g} Mbit/s, and {rate / 1e6:g} Mbit/s was asked for"
+    return ""
+
+
 def _build(process: LabProcess, topology: Topology, link: Link, journal: Journal) -> Lab:
     positions = {(node.name, nic): position for node in topology.nodes for position, nic in enumerate(node.nics)}
     wanted = []
@@ -161,5 +200,9 @@ def _build(process: LabProcess, topology: Topology, link: Link, journal: Journal
         )
         for node in topology.nodes
     }
-    panel = Panel(process, journal, dict(zip(topology.cables, ports, strict=True)))
+    for port in (port for cable in topology.cables for port in cable.ports):
+        host = hosts[port.node]
+        host.asked.switched(host.nic(port.nic).device, QUIET, on=False)
+    rates = {cable: int(link.rate * cable.speedup) for cable in topology.cables}
+    panel = Panel(process, journal, dict(zip(topology.cables, ports, strict=True)), rates)
     return Lab(topology, hosts, link, panel, journal, probe=process.prove)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 
 from channover.errors import TestbedError
@@ -12,6 +12,7 @@ from channover.hosts.host import Completed, Journal, Nic, Process, finished, sho
 from channover.hosts.netns.client import LabProcess
 from channover.hosts.netns.process import NamespaceProcess
 from channover.model import state
+from channover.model.asked import Asked
 from channover.model.operations.kernel import TableAdd, TableDelete
 from channover.model.operations.operation import Operation
 from channover.model.plan import Plan
@@ -25,6 +26,7 @@ class NamespaceHost:
     nics: Mapping[str, Nic]
     lab: LabProcess
     journal: Journal
+    asked: Asked = field(default_factory=Asked, repr=False)
 
     @property
     def folder(self) -> str:
@@ -90,6 +92,7 @@ class NamespaceHost:
             with contextlib.suppress(TestbedError):  # the refusal is what there is to say
                 self._undo(Plan.of(plan.purpose, done).inverse(before))
             raise
+        self.asked.note(plan, before)
         return plan.inverse(before)
 
     @contextlib.contextmanager
@@ -112,6 +115,7 @@ class NamespaceHost:
             except TestbedError as error:
                 refusal = refusal or error
             rest = rest[done + 1 :]
+        self.asked.note(plan, state.State())
         if refusal is not None:
             raise refusal
 
@@ -152,3 +156,12 @@ class NamespaceHost:
                 self.lab.call("offloads", self.name, device, features, on)
             except OSError as error:
                 raise TestbedError(f"{self.name}: offloads of {device}: {error.strerror}") from None
+        self.asked.switched(device, features, on)
+
+    def offloaded(self, device: str, features: tuple[str, ...]) -> Mapping[str, bool]:
+        """Return which of these offloads of a device are on."""
+        try:
+            found: Mapping[str, bool] = self.lab.call("offloaded", self.name, device, features)
+        except OSError as error:
+            raise TestbedError(f"{self.name}: offloads of {device}: {error.strerror}") from None
+        return found

@@ -14,7 +14,7 @@ from channover import syscalls as kernel
 from channover.hosts import prober
 from channover.hosts.netns import apply as operations
 from channover.hosts.netns import netlink, steering, taps
-from channover.hosts.netns.protocol import ENVIRONMENT, PanelCable
+from channover.hosts.netns.protocol import ENVIRONMENT, QUIET, PanelCable
 from channover.model.operations.operation import Operation
 
 
@@ -85,7 +85,7 @@ class NamespaceLab:
             numbers.append((a, b))
         self.rtnl.send(messages)
         for control, device in quiet:
-            netlink.offloads(control, device, ("tx", "tso", "gso", "gro"), on=False)
+            netlink.offloads(control, device, QUIET, on=False)
         self._steer(cables, [port for pair in numbers for port in pair])
         return numbers
 
@@ -126,6 +126,10 @@ class NamespaceLab:
     def offloads(self, host: str, device: str, features: tuple[str, ...], on: bool) -> None:
         """Switch a device's offloads."""
         netlink.offloads(self.hosts[host].control, device, features, on)
+
+    def offloaded(self, host: str, device: str, features: tuple[str, ...]) -> dict[str, bool]:
+        """Return which of these offloads of a device are on."""
+        return netlink.offloaded(self.hosts[host].control, device, features)
 
     def perform(self, host: str, plan: tuple[Operation, ...]) -> tuple[int, str] | None:
         """Apply operations that netlink can do; return the position of the first one refused, and the kernel's words."""

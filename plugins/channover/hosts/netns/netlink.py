@@ -231,6 +231,18 @@ def offloads(control: socket.socket, device: str, features: Iterable[str], on: b
         fcntl.ioctl(control, _SIOCETHTOOL, request)
 
 
+def offloaded(control: socket.socket, device: str, features: Iterable[str]) -> dict[str, bool]:
+    """Return which of these offloads of a device are on. Raises OSError."""
+    value = (ctypes.c_uint32 * 2)(0, 0)
+    request = struct.pack("16sP16x", device.encode(), ctypes.addressof(value))
+    found = {}
+    for feature in features:
+        value[0] = _ETHTOOL_SET[feature] - 1  # what reads a feature is numbered before what sets it
+        fcntl.ioctl(control, _SIOCETHTOOL, request)
+        found[feature] = bool(value[1])
+    return found
+
+
 def abort_connections() -> None:
     """Abort every TCP connection and MPTCP subflow of the namespace one is in (``sock_diag(7)``, ``SOCK_DESTROY``).
 

@@ -16,6 +16,8 @@ ENVIRONMENT = {
     "LANG": "C",
 }
 """All that a lab's process inherits of an environment: nothing of the user's."""
+QUIET = ("tx", "tso", "gso", "gro")
+"""Offloads that are off at both ends of an emulated cable: one that shapes frames must see each of them, with its checksum."""
 _HEADER = struct.Struct("=I")
 
 

@@ -8,6 +8,7 @@ import socket
 import struct
 
 from channover.hosts.netns import netlink
+from channover.hosts.netns.protocol import QUIET
 
 FIRST_INHERITED = 10
 """The descriptor by which a machine's program knows its first tap; the others follow."""
@@ -22,7 +23,7 @@ def tap(name: str, control: socket.socket) -> tuple[int, int]:
     opened = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         fcntl.ioctl(opened, _TUNSETIFF, struct.pack("16sH22x", name.encode(), _IFF_TAP | _IFF_NO_PI | _IFF_VNET_HDR))
-        netlink.offloads(control, name, ("tx", "tso", "gso", "gro"), on=False)
+        netlink.offloads(control, name, QUIET, on=False)
         return fcntl.fcntl(opened, fcntl.F_DUPFD_CLOEXEC, _ABOVE_INHERITED), socket.if_nametoindex(name)
     finally:
         os.close(opened)

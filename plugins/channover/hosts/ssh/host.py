@@ -20,6 +20,7 @@ from channover.hosts.ssh.connection import SshLink
 from channover.hosts.ssh.process import RemoteProcess
 from channover.hosts.ssh.shell import PATH
 from channover.model import state as states
+from channover.model.asked import Asked
 from channover.model.operations.operation import Operation
 from channover.model.plan import Plan
 from channover.model.state import State
@@ -49,6 +50,7 @@ class RemoteHost:
     """By what the times are multiplied that its programs may take: emulated processors are slow."""
     undos: list[Plan] = field(default_factory=list)
     """What would undo the plans that still stand, in the order in which they were made."""
+    asked: Asked = field(default_factory=Asked, repr=False)
 
     @property
     def folder(self) -> str:
@@ -151,6 +153,7 @@ class RemoteHost:
             with self.journal.step(self.name, operation.command):
                 pass
         if refused is None:
+            self.asked.note(plan, before)
             undo = plan.inverse(before)
             if plan in self.undos:
                 self.undos.remove(plan)
@@ -201,6 +204,7 @@ class RemoteHost:
         for operation in plan:
             with self.journal.step(self.name, operation.command):
                 pass
+        self.asked.note(plan, State())
         if done.returncode != 0:
             raise TestbedError(f"{self.name}: {plan.purpose}: {' '.join(done.stderr.split())[:600]}")
 
@@ -217,8 +221,26 @@ class RemoteHost:
             raise UsageError(f"{self.name}: refused to change the offloads of {device}: {reason}")
         words = [word for feature in features for word in (feature, "on" if on else "off")]
         self.run("ethtool", "-K", device, *words)
+        self.asked.switched(device, features, on)
+
+    def offloaded(self, device: str, features: tuple[str, ...]) -> Mapping[str, bool]:
+        """Return which of these offloads of a device are on; one that is fixed by the driver is nobody's to switch."""
+        said = self.run("ethtool", "-k", device, quiet=True).stdout
+        found = {}
+        for line in said.splitlines():
+            name, _, value = line.strip().partition(": ")
+            if name in _FEATURES and _FEATURES[name] in features and "[fixed]" not in value:
+                found[_FEATURES[name]] = value.startswith("on")
+        return found
 
 
+_FEATURES = {
+    "tx-checksumming": "tx",
+    "tcp-segmentation-offload": "tso",
+    "generic-segmentation-offload": "gso",
+    "generic-receive-offload": "gro",
+}
+"""Offloads by the names that ``ethtool -k`` prints."""
 _MARK = "@channover"
 
 
