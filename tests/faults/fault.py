@@ -1,0 +1,118 @@
+"""What a row of the fault matrix is: what is done to a lab, when, and what the suites must make of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Literal
+
+from tests.faults.bench import Bench
+
+SUITES = {
+    "LAG-1": "suites/lacp/test_lag.py::test_one_tcp_flow_rides_one_link",
+    "LAG-2": "suites/lacp/test_lag.py::test_one_udp_flow_rides_one_link_however_much_is_offered",
+    "LAG-3": "suites/lacp/test_lag.py::test_one_nic_carries_the_flow_and_the_other_only_lacp",
+    "LAG-4": "suites/lacp/test_lag.py::test_lacp_has_converged",
+    "LAG-6 HTTP": "suites/lacp/test_switches.py::test_one_file_copy_stays_within_one_link[HTTP]",
+    "LAG-6 FTP": "suites/lacp/test_switches.py::test_one_file_copy_stays_within_one_link[FTP]",
+    "LAG-6 SFTP": "suites/lacp/test_switches.py::test_one_file_copy_stays_within_one_link[SFTP]",
+    "LAG-7": "suites/lacp/test_switches.py::test_many_hosts_fill_the_lag",
+    "MP-1": "suites/mptcp/test_multipath.py::test_one_connection_passes_one_link_over_two_paths",
+    "MP-1 three": "suites/mptcp/test_multipath.py::test_one_connection_nears_three_links_over_three_paths",
+    "MP-2": "suites/mptcp/test_multipath.py::test_the_full_mesh_of_three_nics_is_nine_subflows",
+    "MP-3": "suites/mptcp/test_multipath.py::test_the_application_is_unchanged_and_names_one_address",
+    "MP-4": "suites/mptcp/test_multipath.py::test_with_multipath_off_on_every_nic_it_is_one_link",
+    "MP-6": "suites/mptcp/test_multipath.py::test_without_source_rules_the_second_path_joins_and_stays_idle",
+    "MP-7": "suites/mptcp/test_multipath.py::test_all_nics_are_full_at_once_on_both_hosts",
+    "TUN-1": "suites/tunnel/test_tunnel.py::test_ssh_over_mptcp_carries_any_ip_and_compression_costs",
+    "TUN-2": "suites/tunnel/test_tunnel.py::test_openvpn_over_mptcp_carries_any_ip",
+    "TUN-3": "suites/tunnel/test_loop.py::test_a_tunnel_that_feeds_on_itself_is_detected_and_named",
+    "TUN-3 pending": "suites/tunnel/test_loop.py::test_a_loop_that_is_still_pending_is_named_too",
+    "TUN-4": "suites/tunnel/test_loop.py::test_the_guard_for_both_directions_ends_a_loop",
+    "TUN-4 article": "suites/tunnel/test_loop.py::test_the_articles_guard_keeps_the_source_side_out",
+    "TUN-5": "suites/tunnel/test_tunnel.py::test_udp_through_the_tunnel_passes_one_link",
+    "TUN-6": "suites/tunnel/test_tunnel.py::test_udp_to_a_host_beyond_the_far_end_passes_one_link",
+}
+"""The tests of the suites by short names: the behaviour, and what tells its tests apart."""
+
+Outcome = Literal["failed", "error", "passed", "inconclusive"]
+Evidence = str | Callable[[], str]
+"""Words that show that a fault is in force; a function is asked for them at the test's end, while the lab still lives."""
+
+
+class When(Enum):
+    """The moment at which a fault is done."""
+
+    BUILT = "the lab is built"
+    BONDED = "both ends of the LAG are made"
+    READY = "the lab is ready, before the test begins"
+    TRAFFIC = "the first traffic is about to begin"
+    MID = "the first traffic has run for a second"
+    IN_PLACE = "from the start: a scenario's own act is replaced"
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a test must come to in a lab with the fault.
+
+    ``outcomes`` are those that count as caught; ``first`` are the ids of the causes, testbed errors or notes of which one must
+    come first; ``words`` is a regular expression that the reason must match.
+    """
+
+    outcomes: tuple[Outcome, ...]
+    first: tuple[str, ...] = ()
+    words: str = ""
+
+
+def fails(*first: str, words: str = "") -> Expected:
+    """Expect a failed behaviour whose first cause is one of these."""
+    return Expected(("failed",), first, words)
+
+
+def unfit(*first: str, words: str = "") -> Expected:
+    """Expect an error of the testbed: the lab was found unfit for one of these reasons."""
+    return Expected(("error",), first, words)
+
+
+def caught(*first: str, words: str = "") -> Expected:
+    """Expect that no verdict is in favour: a failure or a testbed error, for one of these reasons."""
+    return Expected(("failed", "error"), first, words)
+
+
+def noted(*first: str, words: str = "") -> Expected:
+    """Expect ``passed, but``: the behaviour holds, and one of these notes says what a reader wants to know."""
+    return Expected(("passed",), first, words)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A row: what is done to the lab, when, what must come of it.
+
+    ``says`` is a sentence for the table. ``do`` does it and returns its :data:`Evidence`; ``patches`` are acts of scenarios
+    that are replaced: an owner, an attribute, and what makes the new value of the old one and a function that notes its use.
+    ``breaks`` says of tests (names of :data:`SUITES`) what they must come to, ``spares`` names those that must pass. A fault
+    that breaks nothing is harmless: what it spares must pass without a word.
+    """
+
+    id: str
+    family: str
+    says: str
+    do: Callable[[Bench], Evidence] | None = None
+    when: When = When.BUILT
+    breaks: Mapping[str, Expected] = field(default_factory=dict)
+    spares: Sequence[str] = ()
+    patches: Sequence[tuple[Any, str, Callable[[Any, Callable[[], None]], Any]]] = ()
+    target: str = "netns"
+    quick: bool = False
+    """Whether ``make test`` runs it too."""
+
+    @property
+    def harmless(self) -> bool:
+        """Whether nothing must change."""
+        return not self.breaks
+
+    @property
+    def tests(self) -> list[str]:
+        """The tests that it runs beside, by their names of :data:`SUITES`."""
+        return [*self.breaks, *self.spares]

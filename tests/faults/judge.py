@@ -1,0 +1,176 @@
+"""From what a run of the suites left to what a row of the matrix came to: caught, named, or void."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from tests.faults.fault import SUITES, Expected, Fault
+
+FOUND = {
+    "cable-rate": r"carries (at least )?[\d.]+ of [\d.]+ [MGk]?bit/s",
+    "cable-duplex": r"half duplex",
+    "cable-loss": r"loses [\d,]+ of [\d,]+ frames",
+    "cable-delay": r"ms there and back",
+    "cable-size": r"carries no frame of \d+ bytes",
+    "cable-crossed": r"frames of \S+ NIC \S+ arrive at",
+    "cable-dead": r"cable \S+ carries nothing",
+    "cable-duplicates": r"delivers frames twice",
+    "cable-foreign": r"somebody else sends on",
+    "cable-carrier": r"has no carrier at",
+    "not-as-asked": r"not as it was asked for: ",
+    "lacp": r"LACP on \S+ has not converged",
+    "program-ended": r"ended with code|died with|has ended",
+    "processors": r"INCONCLUSIVE|waited for (a )?processor",
+}
+"""What is found out about the testbed, by what its error says: such an error has no cause beside it."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What became of one test in a lab with the fault: ``first`` are ids, the likeliest cause or what was found first."""
+
+    test: str
+    outcome: str
+    reason: str = ""
+    first: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    seconds: float = 0.0
+    evidence: str = ""
+    void: str = ""
+    caught: bool | None = None
+    """Whether a verdict in favour was kept back, or the note made, where that must be; None where nothing must be found."""
+    named: bool | None = None
+    """Whether the right cause came first."""
+    spared: bool | None = None
+    """Whether it passed, without a note of harm, where it must; None where it need not."""
+
+    @property
+    def short(self) -> str:
+        """Its end in a few words."""
+        return f"{self.outcome}{': ' + self.first[0] if self.first else ''}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a row came to."""
+
+    fault: str
+    seen: tuple[Seen, ...] = ()
+    seconds: float = 0.0
+    words: str = field(default="", repr=False)
+    """The end of the run's output, where it left no results."""
+
+    @property
+    def void(self) -> str:
+        """Why the row tells nothing: the fault was not in force, or the run left no results."""
+        return next((one.void for one in self.seen if one.void), "" if self.seen else self.words or "no results")
+
+    @property
+    def caught(self) -> bool:
+        """Whether every test that it must break was kept from passing."""
+        return not self.void and all(one.caught in (None, True) for one in self.seen)
+
+    @property
+    def named(self) -> bool:
+        """Whether the right cause came first for every one of them."""
+        return self.caught and all(one.named in (None, True) for one in self.seen)
+
+    @property
+    def spared(self) -> bool:
+        """Whether all that it must spare passed."""
+        return not self.void and all(one.spared in (None, True) for one in self.seen)
+
+    @property
+    def good(self) -> bool:
+        """Whether all is as the row says."""
+        return self.named and self.spared
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return asdict(self)
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> Row:
+        """Return the row that plain data tell."""
+        seen = tuple(
+            Seen(**{**one, "first": tuple(one["first"]), "notes": tuple(one["notes"])}) for one in plain["seen"]
+        )
+        return cls(**{**plain, "seen": seen})
+
+
+def judge(
+    fault: Fault, tests: Sequence[Mapping[str, Any]], log: Sequence[Mapping[str, str]], seconds: float, words: str = ""
+) -> Row:
+    """Judge a row by the tests of its results and the injection's log."""
+    by_node = {one["nodeid"]: one for one in tests}
+    said = {one["test"]: one for one in log}
+    seen = []
+    for name in fault.tests:
+        node = SUITES[name]
+        if node not in by_node:
+            seen.append(Seen(name, "none", void=words[-400:] or "it did not run"))
+            continue
+        seen.append(_seen(fault, name, by_node[node], said.get(node)))
+    return Row(fault.id, tuple(seen), round(seconds, 1), words if not seen else "")
+
+
+def _seen(fault: Fault, name: str, test: Mapping[str, Any], said: Mapping[str, str] | None) -> Seen:
+    reason = " ".join(test.get("reason", "").split())
+    first = first_of(test)
+    notes = tuple(one["id"] for one in test.get("notes", ()))
+    void = "the fault was not done: no lab was built" if said is None else said["void"]
+    if test["outcome"] == "skipped":
+        void = f"skipped: {reason}"
+    expected = fault.breaks.get(name)
+    caught = named = spared = None
+    if expected is not None:
+        caught = meets(expected, test["outcome"], reason, notes)
+        named = caught and names(expected, test["outcome"], reason, first, notes)
+    else:
+        spared = test["outcome"] == "passed"
+    return Seen(
+        name,
+        test["outcome"],
+        reason[:600],
+        first,
+        notes,
+        round(test["duration"], 1),
+        (said or {}).get("evidence", "")[:400],
+        void,
+        caught,
+        named,
+        spared,
+    )
+
+
+def first_of(test: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the id of the first cause of a test; of one that has none, what its error says was found."""
+    causes = [one["id"] for one in test.get("causes", ())]
+    if causes:
+        return tuple(causes)
+    if test["outcome"] in ("failed", "error"):
+        reason = " ".join(test.get("reason", "").split())
+        return tuple(identifier for identifier, words in FOUND.items() if re.search(words, reason))
+    return ()
+
+
+def meets(expected: Expected, outcome: str, reason: str, notes: Sequence[str]) -> bool:
+    """Whether a test came to what it had to: was kept from passing, or passed with a note."""
+    if expected.outcomes == ("passed",):
+        return outcome == "passed" and bool(notes)
+    del reason
+    return outcome in expected.outcomes
+
+
+def names(expected: Expected, outcome: str, reason: str, first: Sequence[str], notes: Sequence[str]) -> bool:
+    """Whether it was given its right name: the first cause, what was found first, or a note."""
+    if expected.words and not re.search(expected.words, reason, re.DOTALL):
+        return False
+    if not expected.first:
+        return True
+    if outcome == "passed":
+        return bool(set(notes) & set(expected.first))
+    return bool(first) and first[0] in expected.first

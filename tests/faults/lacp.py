@@ -1,0 +1,278 @@
+"""Faults of link aggregation: LACP's configuration, its timers, its frames, and what chooses a flow's link."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from channover.network.lag import LacpRate
+from channover.network.openvswitch import OpenVSwitchDriver
+from tests.faults.bench import Bench, require
+from tests.faults.fault import Evidence, Fault, When, caught, fails, noted
+
+LACP_FRAMES = "  ether type 0x8809 counter drop"
+
+
+def _set(*words: str, ends: str = "right", unset: tuple[str, ...] = ()) -> Callable[[Bench], Evidence]:
+    """Have ends of the LAG configured otherwise, in the words of ``ovs-vsctl set Port``; it is read back at once."""
+
+    def do(bench: Bench) -> Evidence:
+        told = []
+        for name in ends.split():
+            bond = bench.bond(getattr(bench, name))
+            bond.switch.configure("set", "Port", bond.port, *words)
+            for key in unset:
+                bond.switch.configure("remove", "Port", bond.port, "other_config", key)
+            told.append(f"{name}: {' '.join(_column(bond, word) for word in words)}")
+        return "; ".join(told)
+
+    return do
+
+
+def _column(bond: Any, word: str) -> str:
+    column = word.partition("=")[0]
+    wanted = word.partition("=")[2]
+    found = (
+        bond.switch.host.run(
+            "ovs-vsctl", f"--db=unix:{bond.switch.folder}/db.sock", "get", "Port", bond.port, column, quiet=True
+        )
+        .stdout.strip()
+        .strip('"')
+    )
+    return require(found == wanted, f"{column}={found}")
+
+
+def _interface(label: str, *words: str) -> Callable[[Bench], Evidence]:
+    def do(bench: Bench) -> Evidence:
+        bond = bench.bond(bench.right)
+        bond.switch.configure("set", "Interface", bench.device(label), *words)
+        return lambda: str(bond.switch.show("lacp/show", bond.port)).strip()
+
+    return do
+
+
+def _forged(bench: Bench, pause: float = 0.5, label: str = "b") -> Evidence:
+    """Have a third system send LACP frames towards the server by a cable, as a switch that is not stacked would."""
+    _, out = bench.ports(label, "right")
+    process = bench.panel_script("lacp_stranger.py", f"port{out}", f"{pause:g}")
+
+    def shown() -> str:
+        process.signal(10)
+        return str(process.wait_for(r"sent [1-9]\d* frames", 5.0)[0])
+
+    return shown
+
+
+def _other_system(bench: Bench) -> Evidence:
+    """Have LACP frames of cable b name another system as their sender, both ways: the far end of a second switch."""
+    # Actor's system address: bytes 20 to 25 of the frame, behind Ethernet's header, subtype, version and the TLV's head.
+    return bench.rules("b", "  ether type 0x8809 @ll,192,16 set 0x7777 counter")
+
+
+def _down(bench: Bench) -> Evidence:
+    bench.right.run("ip", "link", "set", "dev", bench.device("b"), "down")
+    text = bench.right.run("ip", "-o", "link", "show", "dev", bench.device("b"), quiet=True).stdout
+    return require("state DOWN" in text, " ".join(text.split()))
+
+
+def _one_bucket(bench: Bench) -> Evidence:
+    """Have both switches keep to one member: the other is up, in the LAG, and carries no flow."""
+    for host in (bench.left, bench.right):
+        bond = bench.bond(host)
+        bond.switch.configure("set", "Port", bond.port, "bond_mode=active-backup")
+    bond = bench.bond(bench.right)
+    return lambda: require(
+        "active-backup" in (text := str(bond.switch.show("bond/show", bond.port))), " ".join(text.split())
+    )
+
+
+def _chatter(bench: Bench, size: int = 40, pause: float = 0.05) -> Evidence:
+    """Send frames that are no LACP, of so many bytes and so often (seconds), out of every NIC, below the LAG."""
+    script = (
+        "import socket,time,sys\n"
+        "s=[socket.socket(socket.AF_PACKET,socket.SOCK_RAW) for _ in sys.argv[1:]]\n"
+        "[one.bind((name,0)) for one,name in zip(s,sys.argv[1:])]\n"
+        "while True:\n"
+        "    [one.send(b'\\xff'*6+b'\\x02'*6+b'\\x88\\xb5'+b'x'*%d) for one in s]; time.sleep(%g)\n"
+    )
+    devices = [nic.device for nic in bench.left.nics.values()]
+    process = bench.left.spawn("python3", "-c", script % (size, pause), *devices)
+    return lambda: require(
+        process.poll() is None, f"frames of {size} bytes every {pause:g} s, out of {', '.join(devices)}"
+    )
+
+
+def chatter(size: int, pause: float) -> Callable[[Bench], Evidence]:
+    """Return what sends such frames out of every NIC of the client."""
+    return partial(_chatter, size=size, pause=pause)
+
+
+def _slow(create: Callable[..., Any], used: Callable[[], None]) -> Callable[..., Any]:
+    """Have a driver ask its partner for a LACP frame every 30 s, whatever it was told."""
+
+    def made(driver: Any, *words: Any) -> Any:
+        used()
+        return create(driver, *words[:5], LacpRate.SLOW)
+
+    return made
+
+
+FAULTS = (
+    Fault(
+        "lacp-slow",
+        "LACP timers",
+        "both ends ask for a LACP frame every 30 s instead of every second",
+        None,
+        When.IN_PLACE,
+        {"LAG-4": caught("lacp-rate", words=r"states of ports at left.*missing: eth1 timeout, eth2 timeout|slow")},
+        (),
+        ((OpenVSwitchDriver, "create", _slow),),
+        quick=True,
+    ),
+    Fault(
+        "lacp-slow-one-end",
+        "LACP timers",
+        "one end asks for LACP frames every 30 s",
+        _set("other_config:lacp-time=slow"),
+        When.BONDED,
+        {"LAG-4": caught("lacp-rate", words="timeout|slow")},
+        ("LAG-1",),
+    ),
+    Fault(
+        "lacp-passive-one-end",
+        "LACP configuration",
+        "LACP is passive at one end",
+        _set("lacp=passive"),
+        When.BONDED,
+        {"LAG-4": caught("lacp-passive", words="activity|passive")},
+        ("LAG-1",),
+    ),
+    Fault(
+        "lacp-passive",
+        "LACP configuration",
+        "LACP is passive at both ends: none begins",
+        _set("lacp=passive", ends="left right"),
+        When.BONDED,
+        {"LAG-4": caught("lacp-passive", words="passive"), "LAG-1": caught("lacp-passive", words="passive")},
+    ),
+    Fault(
+        "lacp-off",
+        "LACP configuration",
+        "one end's bond is static: it speaks no LACP",
+        _set("lacp=off"),
+        When.BONDED,
+        {"LAG-4": caught("lacp-off", "lag-mode", words="LACP|lacp"), "LAG-1": caught("lacp-off", "lag-mode")},
+    ),
+    Fault(
+        "lacp-keys",
+        "LACP configuration",
+        "the members of one end have different keys",
+        _interface("b", "other_config:lacp-aggregation-key=7"),
+        When.BONDED,
+        {"LAG-4": caught("lacp-keys", words="key")},
+    ),
+    Fault(
+        "lacp-frames-lost",
+        "LACP frames",
+        "cable b loses LACP frames, both ways",
+        lambda bench: bench.rules("b", LACP_FRAMES),
+        When.BUILT,
+        {
+            "LAG-4": caught("lacp-unheard", words="eth2 has heard of no partner"),
+            "LAG-1": caught("lacp-unheard", words="partner"),
+        },
+    ),
+    Fault(
+        "lacp-frames-lost-later",
+        "LACP frames",
+        "cable b loses LACP frames from the first traffic on",
+        lambda bench: bench.rules("b", LACP_FRAMES),
+        When.TRAFFIC,
+        {"LAG-3": caught("lacp-unheard", words="LACP frames of idle|partner")},
+    ),
+    Fault(
+        "lacp-two-partners",
+        "LACP frames",
+        "LACP frames of cable b name another system: two switches that are not stacked",
+        _other_system,
+        When.BUILT,
+        {"LAG-4": caught("lacp-partners", words="2 partners")},
+    ),
+    Fault(
+        "lacp-forged",
+        "LACP frames",
+        "a third system sends LACP frames on cable b",
+        _forged,
+        When.BUILT,
+        {"LAG-4": caught("lacp-partners", "cable-foreign", words="partner|nobody|cable b")},
+    ),
+    Fault(
+        "member-down",
+        "LACP configuration",
+        "a member is set down at one end",
+        _down,
+        When.READY,
+        {"LAG-1": fails("nic-down", "no-carrier", words="links at work"), "LAG-7": fails("nic-down", "no-carrier")},
+    ),
+    Fault(
+        "hash-layer2",
+        "hash",
+        "both switches hash MAC addresses instead of ports",
+        _set("bond_mode=balance-slb", ends="left right"),
+        When.BONDED,
+        {"LAG-6 HTTP": caught("hash-policy"), "LAG-6 SFTP": caught("hash-policy")},
+        ("LAG-1",),
+    ),
+    Fault(
+        "hash-one-end-later",
+        "hash",
+        "one switch hashes MAC addresses from the first traffic on",
+        _set("bond_mode=balance-slb", ends="left"),
+        When.TRAFFIC,
+        {"LAG-7": caught("hash-policy")},
+    ),
+    Fault(
+        "hash-one-member",
+        "hash",
+        "both switches keep to one member",
+        _one_bucket,
+        When.READY,
+        {"LAG-7": caught("lag-mode", "hash-policy")},
+        ("LAG-1",),
+    ),
+    Fault(
+        "hash-more",
+        "hash",
+        "a LAG that was asked for layer2 hashes ports too",
+        _set("bond_mode=balance-tcp", ends="left right"),
+        When.BONDED,
+        {"LAG-1": noted("hash-policy")},
+    ),
+    Fault(
+        "chatter",
+        "strangers",
+        "the client says more than LACP on its idle NIC",
+        chatter(40, 0.05),
+        When.TRAFFIC,
+        {"LAG-3": fails(words=r"data of idle left.* of \d+, expected exactly 0.*0x88b5")},
+    ),
+    Fault(
+        "lacp-port-priority",
+        "harmless",
+        "a member's LACP port priority differs",
+        _interface("b", "other_config:lacp-port-priority=100"),
+        When.BONDED,
+        {},
+        ("LAG-4", "LAG-3"),
+    ),
+    Fault(
+        "lacp-rebalance",
+        "harmless",
+        "the switches may rebalance every hour",
+        _set("other_config:bond-rebalance-interval=3600000", ends="left right"),
+        When.BONDED,
+        {},
+        ("LAG-2", "LAG-6 FTP"),
+    ),
+)

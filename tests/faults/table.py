@@ -1,0 +1,18 @@
+"""All rows of the fault matrix, by their ids."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tests.faults import hosts, lacp, multipath, programs, tunnels, wire
+from tests.faults.fault import Fault
+
+ROWS: tuple[Fault, ...] = (
+    *wire.FAULTS,
+    *lacp.FAULTS,
+    *multipath.FAULTS,
+    *hosts.FAULTS,
+    *programs.FAULTS,
+    *tunnels.FAULTS,
+)
+FAULTS: Mapping[str, Fault] = {each.id: each for each in ROWS}

@@ -1,0 +1,273 @@
+"""Faults of tunnels: what they carry, every loop, and every guard."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from channover.hosts.host import Host
+from channover.model.operations.kernel import TableAdd
+from channover.model.operations.mptcp import EndpointAdd
+from channover.model.plan import Plan
+from channover.network.loop_guard import Guard
+from channover.network.openvpn import join_listener
+from channover.scenarios import loop_lab as loops
+from tests.faults.bench import Bench, require
+from tests.faults.fault import Evidence, Fault, When, caught, fails, noted
+from tests.faults.hosts import ip
+from tests.faults.multipath import parameter, table
+
+LoopLab = loops.LoopLab
+Used = Callable[[], None]
+
+
+def _as_backup(_: Any, used: Used) -> Any:
+    """Offer the tunnel's address as a backup path: the subflow is there, and carries nothing."""
+
+    @contextmanager
+    def closed(loop: Any) -> Iterator[None]:
+        used()
+        client = loop.tunnel.client
+        endpoint = EndpointAdd(40, str(client.address.ip), ("subflow", "backup"))
+        with client.host.applied(Plan("a latent loop", (endpoint,))):
+            yield
+
+    return closed
+
+
+def _once(_: Any, used: Used) -> Any:
+    """Try once only."""
+    used()
+    return 1
+
+
+def without_rules(whole: Guard) -> Guard:
+    """Return a guard that is a table with counters, and rejects nothing."""
+    counters = "\n".join(f"  counter {name} {{ }}" for name in whole.counters)
+    return Guard(whole.name, whole.counters, Plan("a guard without rules", (TableAdd(whole.name, counters),)))
+
+
+def _toothless(make: Any, used: Used) -> Any:
+    def made(*words: Any, **named: Any) -> Guard:
+        used()
+        return without_rules(make(*words, **named))
+
+    return made
+
+
+def _at_the_client(guarded: Any, used: Used) -> Any:
+    """Load the guard of the client, and at the server one without rules."""
+
+    def loaded(loop: Any, guards: Sequence[tuple[Host, Guard]]) -> Any:
+        used()
+        first, *others = guards
+        return guarded(loop, [first, *((host, without_rules(one)) for host, one in others)])
+
+    return loaded
+
+
+def _other_port(make: Any, used: Used) -> Any:
+    """Guard another port than the carrier's: the rules are there, and meet nothing."""
+
+    def made(*words: Any, **named: Any) -> Guard:
+        used()
+        guard = make(*words, **named)
+        (table_add,) = guard.plan.operations
+        text = re.sub(r"dport \d+", "dport 9", table_add.text)
+        return Guard(guard.name, guard.counters, Plan(guard.plan.purpose, (TableAdd(guard.name, text),)))
+
+    return made
+
+
+def _joined(add: Any, used: Used) -> Any:
+    """Offer the tunnel's address to a server that goes on listening: the subflow does not stay pending."""
+
+    @contextmanager
+    def offered(loop: Any, **_: object) -> Iterator[None]:
+        used()
+        with join_listener(loop.tunnel), add(loop):
+            yield
+
+    return offered
+
+
+def _crashed(rate: Any, used: Used) -> Any:
+    """End the tunnel's program at the client before the rate inside the loop is measured: nothing comes out either."""
+
+    def measured(loop: Any, name: str) -> Any:
+        if "inside" in name:
+            used()
+            loop.tunnel.client.process.stop()
+        return rate(loop, name)
+
+    return measured
+
+
+def _no_way_back(bench: Bench) -> Evidence:
+    beyond = bench.lab.hosts["beyond"]
+    shown = beyond.run("ip", "route", quiet=True).stdout
+    beyond.run("ip", "rule", "add", "to", "10.91.0.0/16", "blackhole", "priority", "10")
+    return require(
+        "blackhole" in beyond.run("ip", "rule", quiet=True).stdout,
+        f"beyond: a rule refuses 10.91.0.0/16; {' '.join(shown.split())}",
+    )
+
+
+def _tun_mtu(bench: Bench) -> Evidence:
+    bench.left.run(
+        "sh",
+        "-c",
+        "ip -o link show type tun | sed -n 's/^[0-9]*: \\([^:]*\\):.*/\\1/p' | xargs -r -n1 -I{} ip link set dev {} mtu 1300",
+    )
+    text = bench.left.run("ip", "-o", "link", quiet=True).stdout
+    return require("mtu 1300" in text, " ".join(text.split())[-300:])
+
+
+FAULTS = (
+    Fault(
+        "loop-latent",
+        "loops",
+        "the tunnel's address is a backup path: the loop is there, and carries nothing",
+        None,
+        When.IN_PLACE,
+        {"TUN-3": fails("loop-latent", words=r"inside the loop of 1\d\d.*waits for what it carries")},
+        (),
+        ((LoopLab, "close_loop", _as_backup), (loops, "COLLAPSES", _once)),
+    ),
+    Fault(
+        "loop-crashed",
+        "loops",
+        "the tunnel's program ends inside the loop",
+        None,
+        When.IN_PLACE,
+        {"TUN-3": caught("program-ended", words=r"programs that run of 1, expected.*left: .*ended|openvpn")},
+        (),
+        ((LoopLab, "rate", _crashed),),
+    ),
+    Fault(
+        "loop-joined",
+        "loops",
+        "the subflow within the tunnel is joined, where it is to stay pending",
+        None,
+        When.IN_PLACE,
+        {"TUN-3 pending": fails("loop-joined", words=r"by pending .* of 0, expected at least 1.*source: subflow")},
+        (),
+        ((LoopLab, "add_subflow_endpoint", _joined),),
+    ),
+    Fault(
+        "guard-article-toothless",
+        "guards",
+        "the article's guard has no rule",
+        None,
+        When.IN_PLACE,
+        {
+            "TUN-4 article": fails(
+                "guard-met-nothing", words=r"packets that the guard of left refused of 0, expected at least 1"
+            )
+        },
+        (),
+        ((loops, "source_guard", _toothless),),
+    ),
+    Fault(
+        "guard-article-other-port",
+        "guards",
+        "the article's guard is for another port",
+        None,
+        When.IN_PLACE,
+        {"TUN-4 article": fails("guard-met-nothing", words=r"refused of 0, expected at least 1")},
+        (),
+        ((loops, "source_guard", _other_port),),
+    ),
+    Fault(
+        "guard-toothless",
+        "guards",
+        "the guards for both directions have no rule",
+        None,
+        When.IN_PLACE,
+        {
+            "TUN-4": fails(
+                "guard-met-nothing", words=r"packets that the guard of left refused of 0, expected at least 1"
+            )
+        },
+        (),
+        ((loops, "both_guard", _toothless),),
+    ),
+    Fault(
+        "guard-client-only",
+        "guards",
+        "the guard for both directions is at the client only",
+        None,
+        When.IN_PLACE,
+        {
+            "TUN-4": fails(
+                "guard-met-nothing", words=r"packets that the guard of right refused of 0, expected at least 1"
+            )
+        },
+        (),
+        ((LoopLab, "_guarded", _at_the_client),),
+    ),
+    Fault(
+        "tunnel-udp-lost",
+        "tunnels",
+        "the server drops three in ten datagrams that come out of the tunnel",
+        table("right", "input", 'iifname "ptp" meta l4proto udp numgen random mod 10 < 3 counter drop'),
+        When.TRAFFIC,
+        {"TUN-5": fails("filter", "drops")},
+    ),
+    Fault(
+        "tunnel-echo-lost",
+        "tunnels",
+        "the server answers no echo request",
+        table("right", "input", "icmp type echo-request counter drop"),
+        When.READY,
+        {
+            "TUN-2": fails("filter", words="echo requests answered"),
+            "TUN-1": fails("filter", words="echo requests answered"),
+        },
+    ),
+    Fault(
+        "tunnel-no-forwarding",
+        "tunnels",
+        "the server forwards nothing",
+        parameter("right", "net/ipv4/ip_forward", "0"),
+        When.TRAFFIC,
+        {"TUN-6": fails("forwarding-off", "no-route")},
+        ("TUN-5",),
+    ),
+    Fault(
+        "tunnel-no-way-back",
+        "tunnels",
+        "the host beyond has no way back into the tunnel",
+        _no_way_back,
+        When.TRAFFIC,
+        {"TUN-6": fails("no-route", "no-way-back")},
+    ),
+    Fault(
+        "tunnel-mtu",
+        "tunnels",
+        "the tunnel's device at the client has an MTU of 1300",
+        _tun_mtu,
+        When.TRAFFIC,
+        {"TUN-5": noted("mtu")},
+    ),
+    Fault(
+        "tunnel-table",
+        "harmless",
+        "the server counts what comes out of the tunnel",
+        table("right", "input", 'iifname != "lo" counter'),
+        When.TRAFFIC,
+        {},
+        ("TUN-5",),
+    ),
+    Fault(
+        "tunnel-idle-device",
+        "harmless",
+        "the client has another tunnel device, that nobody uses",
+        ip("left", "tuntap add dev tun7 mode tun", look="link", shows="tun7"),
+        When.READY,
+        {},
+        ("TUN-2", "TUN-3"),
+    ),
+)
