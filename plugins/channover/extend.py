@@ -66,11 +66,16 @@ class _Behaviours:
         """Add a part of the catalogue, such as ACME: its behaviours are ACME-1 and so on. Raises UsageError.
 
         ``layer`` is the layer of the OSI model that it is about, as in "2 data link".
+
+        >>> behaviours.part("ACME", title="Acme's bonds", layer="2 data link")
         """
         add_part(name, Part(title, layer))
 
     def add(self, behaviour: Behaviour) -> None:
-        """Add a behaviour, after its part. Raises UsageError for an id that is taken or none, and for what is no text."""
+        """Add a behaviour, after its part. Raises UsageError for an id that is taken or none, and for what is no text.
+
+        >>> behaviours.add(Behaviour("LAG-901", "a bond keeps large frames", source="our specification, 4.2", needs=("lag",)))
+        """
         add_behaviour(behaviour)
 
 
@@ -78,7 +83,12 @@ class _Capabilities:
     """What hosts may be able to do, for whoever adds to it."""
 
     def add(self, name: str, capability: Capability) -> None:
-        """Add a capability; behaviours name it in their ``needs``. Raises UsageError for a name that is taken or none."""
+        """Add a capability; behaviours name it in their ``needs``. Raises UsageError for a name that is taken or none.
+
+        >>> def fan(host: Host) -> str | None:
+        ...     return None if "fan" in host.read("/proc/acme") else f"{host.name} has no fan: mount one"
+        >>> capabilities.add("fan", Capability("a fan", {"sensors": "lm-sensors"}, trial=fan))
+        """
         _capabilities.add(name, capability)
 
 
@@ -86,7 +96,12 @@ class _Drivers:
     """What makes LAGs, for whoever adds to it."""
 
     def add(self, name: str, driver: LagDriver) -> None:
-        """Add a LAG driver: ``--lag-driver=NAME`` takes it, ``auto`` never does. Raises UsageError for what can be none."""
+        """Add a LAG driver: ``--lag-driver=NAME`` takes it, ``auto`` never does. Raises UsageError for what can be none.
+
+        >>> drivers.add("acme", LagDriver)
+        Traceback (most recent call last):
+        channover.errors.UsageError: LAG driver 'acme': LagDriver is a class; give an object, as in LagDriver()
+        """
         _drivers.add(name, driver)
 
 
@@ -107,6 +122,10 @@ class _Targets:
         ``make`` returns a :class:`Target`; it is given the values of the ``options``, by their names. ``link_rate`` (tc's
         notation) is that of the cables where ``--link-rate`` asks for none. ``emulated`` says that the hosts share this
         machine's processors: measurements take turns then, and what disturbs the processors disturbs them.
+
+        >>> def make(values: Mapping[str, str | None]) -> Target:
+        ...     return NetnsTarget(f"acme-{values['--acme-pod']}")
+        >>> targets.add("acme", make, options=[Option("--acme-pod", "the pod of the labs", "NUMBER", default="1")])
         """
         _targets.add(name, OwnTarget(make, tuple(options), link_rate, emulated))
 

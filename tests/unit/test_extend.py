@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from collections.abc import Iterator
+from doctest import DocTestFinder, DocTestRunner
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
-from channover import extend
+from channover import extend, testing
 from channover.errors import UsageError
 from channover.model.catalogue import CATALOGUE, PARTS
 from channover.model.registry import Register
@@ -84,3 +86,44 @@ def test_what_cannot_be_registered_is_refused_in_one_line(line: str, words: str)
         exec(line, {"own": own} | {name: getattr(extend, name) for name in extend.__all__})
     assert str(refused.value).startswith(words) and "\n" not in str(refused.value)
     assert [list(each.entries) for each in REGISTERS] == before
+
+
+@pytest.fixture
+def registers() -> Iterator[None]:
+    """Leave the registers as they were."""
+    kept = [(each, dict(each.entries), dict(each.origins)) for each in REGISTERS]
+    yield
+    for each, entries, origins in kept:
+        each.entries.clear()
+        each.entries.update(entries)
+        each.origins.clear()
+        each.origins.update(origins)
+
+
+EXAMPLES = {
+    testing: {"", "behaviour", "on", "hash_policy", "node"},
+    extend: {"_Behaviours.part", "_Behaviours.add", "_Capabilities.add", "_Drivers.add", "_Targets.add", "node"},
+}
+"""Whose docstrings have examples, the empty name being the module itself."""
+
+
+@pytest.mark.parametrize("module", EXAMPLES, ids=lambda module: module.__name__)
+@pytest.mark.usefixtures("registers")
+def test_examples_in_docstrings_of_what_is_public_do_what_they_say(
+    module: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finder, runner = DocTestFinder(), DocTestRunner()
+    found = finder.find(module, globs=dict(vars(module)))
+    public = [(name, getattr(module, name)) for name in module.__all__]
+    found += [
+        test
+        for name, one in public
+        if callable(one) and one.__module__ != module.__name__
+        for test in finder.find(one, name, globs=dict(vars(module)))
+    ]
+    tried = [test for test in found if test.examples]
+    for test in tried:
+        runner.run(test)
+    said = capsys.readouterr().out
+    assert not runner.failures, said
+    assert {test.name.removeprefix(module.__name__).removeprefix(".") for test in tried} >= EXAMPLES[module]
