@@ -101,7 +101,7 @@ def _test(raw: Path, number: int, behaviour: Behaviour, chance: random.Random) -
     reading = Reading("goodput", "bit/s", Estimate(9.41e7, 3e5, 40), at_least(9.3e7, "1448 of 1538"), True, True)
     hosts = [HostFacts(name, nics=(NicFacts("a", "eth1"), NicFacts("b", "eth2"))) for name in ("left", "right")]
     cables = [CableFacts(f"left.{nic}", f"right.{nic}", 1e8) for nic in "ab"]
-    told = story.Story(behaviour, [reading], topology_svg(hosts, cables), [story.Plot("tcp left→right", plot)])
+    told = story.PageFacts(behaviour, [reading], topology_svg(hosts, cables), [story.Plot("tcp left→right", plot)])
     start = (START + number) * 1000
     step = {"status": "passed", "start": start, "stop": start + 900}
     labels = {"epic": behaviour.epic, "feature": behaviour.feature, "story": behaviour.story, "target": "netns"}

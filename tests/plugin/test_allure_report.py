@@ -32,7 +32,7 @@ from channover.pytest_plugin.allure.labels import links, requirements, severity
 from channover.report.allure import config as allure_config
 from channover.report.allure import generator, history
 from channover.report.allure import make as allure_report
-from channover.report.allure import page as story
+from channover.report.allure import page as pages
 from channover.report.allure.config import NODEID
 from channover.report.allure.generator import GeneratorMissing
 from channover.report.allure.plot_process import PLACEHOLDER, SAMPLES
@@ -221,7 +221,7 @@ def test_the_page_holds_its_plots_and_draws_those_that_were_not_drawn(tmp_path: 
         folder,
         name,
         parameters=[{"name": "target", "value": "'netns'"}, {"name": "protocol", "value": "<FileProtocol.FTP: 'ftp'>"}],
-        descriptionHtml=f'<img src="{story.PLOT}{done}"><img src="{story.PLOT}{undone}">',
+        descriptionHtml=f'<img src="{pages.PLOT}{done}"><img src="{pages.PLOT}{undone}">',
         steps=[
             {
                 "name": "left: start bash -c 'a\nb' x",
@@ -237,7 +237,7 @@ def test_the_page_holds_its_plots_and_draws_those_that_were_not_drawn(tmp_path: 
         (folder / "allure-results" / file).write_text(text)
     data = embedded(allure_report.make(folder).path)
     (test,) = (one for key, one in data.items() if key.startswith("data/test-results/"))
-    assert story.PLOT not in test["descriptionHtml"]
+    assert pages.PLOT not in test["descriptionHtml"]
     first, second = re.findall(r'src="data:image/svg\+xml;charset=utf-8,([^"]*)"', test["descriptionHtml"])
     assert "95 %25 %22of%22" in first
     assert {one["name"]: one["value"] for one in test["parameters"]} == {"target": "netns", "protocol": "FTP"}
@@ -286,7 +286,7 @@ def test_texts_in_any_script_come_through(tmp_path: Path) -> None:
     tests = [runs.test(name=name, outcome="failed", reason=name + "\udcff") for name in names]
     folder = saved(runs.results(*tests), tmp_path / "r" / runs.RUN.id)
     for name in names:
-        allure_result(folder, name, descriptionHtml=story.page(story.Story(CATALOGUE["LAG-1"], reason=name)))
+        allure_result(folder, name, descriptionHtml=pages.page(pages.PageFacts(CATALOGUE["LAG-1"], reason=name)))
     found = statuses(embedded(allure_report.make(folder).path))
     assert set(found) == {name.partition("::")[2] for name in names}
     assert set(found.values()) == {"failed"}
@@ -434,7 +434,7 @@ def test_a_file_copy_and_a_lag_have_a_story_too(pytester: pytest.Pytester, monke
     found = [json.loads(file.read_text("utf-8")) for file in raw.glob("*-result.json")]
     copied, formed = sorted(found, key=lambda one: str(one["name"]))
     (plot,) = re.findall(
-        rf'<img alt="copy by HTTP, right1→left1"[^>]* src="{story.PLOT}([^"]+)"', copied["descriptionHtml"]
+        rf'<img alt="copy by HTTP, right1→left1"[^>]* src="{pages.PLOT}([^"]+)"', copied["descriptionHtml"]
     )
     svg = (raw / plot).read_text("utf-8")
     assert "west.a" in svg and "set-up" in svg and "link rate 100" in svg
@@ -506,7 +506,7 @@ def reading(mean: float, expected: Expectation, *, unit: str = "bit/s", half: fl
 
 def test_a_page_tells_what_was_measured_expected_and_why() -> None:
     found = reading(94.1e6, between(93e6, 95e6, "1448 of 1538 bytes"), half=3e5)
-    page = story.page(story.Story(CATALOGUE["LAG-1"], [found]))
+    page = pages.page(pages.PageFacts(CATALOGUE["LAG-1"], [found]))
     for text in (
         "LAG-1",
         "94.1 Mbit/s ± 0.3 Mbit/s",
@@ -521,17 +521,15 @@ def test_a_page_tells_what_was_measured_expected_and_why() -> None:
 
 def test_a_page_of_a_failure_names_the_cause_and_says_so_in_words() -> None:
     why = "goodput of 50 Mbit/s\nmost likely: NIC b is <down>\nleft: a 5 bytes"
-    story_of = story.Story(
+    facts = pages.PageFacts(
         CATALOGUE["LAG-1"], [reading(5e7, at_least(9e7))], reason=why, verdict="failed", topology="<svg>é#</svg>"
     )
-    page = story.page(story_of)
+    page = pages.page(facts)
     assert "✗ does not hold" in page and "-44.4 %" in page
     assert re.search(r"<b>Most likely</b>: <bdi[^>]*>NIC b is &lt;down&gt;</bdi>", page)
     assert 'src="data:image/svg+xml;charset=utf-8,%3Csvg%3Eé%23%3C/svg%3E"' in page
-    unsettled = replace(
-        story_of, verdict="error", readings=[replace(story_of.readings[0], undecided="the testbed was busy")]
-    )
-    assert "The testbed broke" in story.page(unsettled) and "no verdict</td>" in story.page(unsettled)
+    unsettled = replace(facts, verdict="error", readings=[replace(facts.readings[0], undecided="the testbed was busy")])
+    assert "The testbed broke" in pages.page(unsettled) and "no verdict</td>" in pages.page(unsettled)
 
 
 @pytest.mark.parametrize(
@@ -547,7 +545,7 @@ def test_a_page_of_a_failure_names_the_cause_and_says_so_in_words() -> None:
     ],
 )
 def test_the_margin_is_the_way_to_the_nearer_bound(mean: float, low: float, high: float, unit: str, shown: str) -> None:
-    assert story.margin(reading(mean, Expectation(low, high), unit=unit)) == shown
+    assert pages.margin(reading(mean, Expectation(low, high), unit=unit)) == shown
 
 
 @pytest.mark.parametrize("behaviour", CATALOGUE.values(), ids=lambda one: one.id)

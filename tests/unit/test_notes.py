@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from channover.model.catalogue import CATALOGUE
-from channover.report.allure.page import Story, page
+from channover.report.allure.page import PageFacts, page
 from channover.report.comparison.compare import compare
 from channover.report.decision import decide
 from channover.report.results import Outcome, Results
@@ -67,9 +67,9 @@ def test_notes_decide_nothing() -> None:
 
 
 def test_the_page_of_a_test_has_them_above_its_values() -> None:
-    html = page(Story(CATALOGUE["LAG-1"], but=(AGAIN, SLOW)))
+    html = page(PageFacts(CATALOGUE["LAG-1"], but=(AGAIN, SLOW)))
     assert "Passed, but:" in html and AGAIN.text in html and SLOW.text in html
-    assert "Passed, but:" not in page(Story(CATALOGUE["LAG-1"]))
+    assert "Passed, but:" not in page(PageFacts(CATALOGUE["LAG-1"]))
 
 
 def test_a_comparison_tells_which_kinds_came_and_went_and_not_their_figures() -> None:

@@ -20,7 +20,7 @@ from channover.observe.sockets import Subflow
 from channover.pytest_plugin.allure import evidence as evidencing
 from channover.pytest_plugin.results.outcomes import outcome_of
 from channover.pytest_plugin.stash import FAULTS, LAB, PHASES
-from channover.report.allure.page import MemberRow, Members, Plot, Story, SubflowRow, Subflows, page
+from channover.report.allure.page import MemberRow, Members, PageFacts, Plot, SubflowRow, Subflows, page
 from channover.report.facts import CableFacts, HostFacts, NicFacts
 from channover.report.topology_diagram import topology_svg
 from channover.verdict.notes import once
@@ -35,7 +35,7 @@ def page_of(item: pytest.Item, record: Record) -> str:
     verdict, reason = outcome_of(item.stash[PHASES])
     lab = item.stash.get(LAB, None)
     return page(
-        Story(
+        PageFacts(
             record.behaviour,
             record.readings,
             drawn(lab, item.stash.get(FAULTS, {})) if lab is not None else "",

@@ -95,7 +95,7 @@ class Members:
 
 
 @dataclass(frozen=True)
-class Story:
+class PageFacts:
     """What a page tells; ``behaviour`` is None of a test that states none.
 
     ``reason`` is why the test did not pass, empty where it did; ``but`` what was noted beside the verdict; ``topology`` an SVG
@@ -114,11 +114,11 @@ class Story:
     but: Sequence[Note] = ()
 
 
-def page(story: Story) -> str:
+def page(facts: PageFacts) -> str:
     """Return the page as HTML."""
-    parts = [*_statement(story), *_reason(story), *_but(story), *_verdicts(story), *_topology(story), *_plots(story)]
-    parts += [*_members(story.members), *(part for found in story.subflows for part in _subflows(found))]
-    parts += [f"<p>{_said(note)}</p>" for note in story.notes]
+    parts = [*_statement(facts), *_reason(facts), *_but(facts), *_verdicts(facts), *_topology(facts), *_plots(facts)]
+    parts += [*_members(facts.members), *(part for found in facts.subflows for part in _subflows(found))]
+    parts += [f"<p>{_said(note)}</p>" for note in facts.notes]
     return f'<div style="{_TEXT}">{"".join(parts)}</div>'
 
 
@@ -132,8 +132,8 @@ def _head(text: str) -> str:
     return f'<h4 style="{_HEAD}">{escape(text)}</h4>'
 
 
-def _statement(story: Story) -> Iterator[str]:
-    one = story.behaviour
+def _statement(facts: PageFacts) -> Iterator[str]:
+    one = facts.behaviour
     if one is None:
         return
     yield f'<p style="font-size:15px;margin:4px 0"><b>{escape(one.id)}</b> {_said(one.statement)}</p>'
@@ -148,13 +148,13 @@ _KINDS = {
 }
 
 
-def _reason(story: Story) -> Iterator[str]:
-    kind = _KINDS.get(story.verdict)
+def _reason(facts: PageFacts) -> Iterator[str]:
+    kind = _KINDS.get(facts.verdict)
     if kind is None:
         return
-    causes = [line for line in story.reason.splitlines() if line.startswith("most likely: ")]
-    rest = [line for line in story.reason.splitlines() if line not in causes]
-    colour = RED if story.verdict == "failed" else GREY
+    causes = [line for line in facts.reason.splitlines() if line.startswith("most likely: ")]
+    rest = [line for line in facts.reason.splitlines() if line not in causes]
+    colour = RED if facts.verdict == "failed" else GREY
     yield f'<div style="border-left:4px solid {colour};padding:2px 10px;margin:8px 0"><b>{kind}.</b><br>'
     yield _said("\n".join(rest[:40]))
     for cause in causes:
@@ -162,22 +162,22 @@ def _reason(story: Story) -> Iterator[str]:
     yield "</div>"
 
 
-def _but(story: Story) -> Iterator[str]:
-    if not story.but:
+def _but(facts: PageFacts) -> Iterator[str]:
+    if not facts.but:
         return
-    kind = "Passed, but" if story.verdict == "passed" else "Noted beside it"
+    kind = "Passed, but" if facts.verdict == "passed" else "Noted beside it"
     yield f'<div style="border-left:4px solid {GREY};padding:2px 10px;margin:8px 0"><b>{kind}:</b><br>'
-    yield _said("\n".join(note.text for note in story.but))
+    yield _said("\n".join(note.text for note in facts.but))
     yield "</div>"
 
 
-def _verdicts(story: Story) -> Iterator[str]:
-    if not story.readings:
+def _verdicts(facts: PageFacts) -> Iterator[str]:
+    if not facts.readings:
         return
     yield _head("Measured and expected")
     yield _table("what", "measured", "expected", "why", "article", "margin", "verdict")
-    article = story.behaviour.article if story.behaviour else None
-    for reading in story.readings:
+    article = facts.behaviour.article if facts.behaviour else None
+    for reading in facts.readings:
         shown = ""
         if article is not None and reading.unit == "bit/s":
             shown, article = quantity(article, "bit/s"), None
@@ -221,16 +221,16 @@ def _table(*heads: str) -> str:
     return f'<table style="{_TABLE}"><tr>{cells}</tr>'
 
 
-def _topology(story: Story) -> Iterator[str]:
-    if story.topology:
+def _topology(facts: PageFacts) -> Iterator[str]:
+    if facts.topology:
         yield _head("Topology")
-        yield f'<img alt="topology" style="max-width:100%" src="{data_address(story.topology)}">'
+        yield f'<img alt="topology" style="max-width:100%" src="{data_address(facts.topology)}">'
 
 
-def _plots(story: Story) -> Iterator[str]:
-    if story.plots:
+def _plots(facts: PageFacts) -> Iterator[str]:
+    if facts.plots:
         yield _head("Rate of each NIC")
-    for plot in story.plots:
+    for plot in facts.plots:
         title = escape(printable(plot.title), quote=True)
         yield f'<p style="margin:2px 0"><img alt="{title}" style="max-width:100%" src="{PLOT}{plot.file}"></p>'
 
