@@ -25,5 +25,9 @@ class NotAllowed(UsageError):
     """The owner of a lab's hosts does not allow what a test needs: such a test is skipped, with the reason."""
 
 
+class Inconclusive(ChannoverError):
+    """The time was up, and the interval of a value still holds the bound: neither as expected nor not."""
+
+
 class BehaviourFailed(AssertionError):
     """The behaviour under test did not show: a failure of what is tested, not of the testbed."""

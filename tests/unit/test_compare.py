@@ -15,8 +15,9 @@ from channover.report.comparison.compare import Comparison, Difference, Verdict,
 from channover.report.comparison.table import render, to_json
 from channover.report.facts import HostFacts, NicFacts, Planned
 from channover.report.results import Measurement, Results
-from channover.verdict.significance import holm, of_intervals, of_one_and_repetitions, of_repetitions, student_tails
+from channover.verdict.significance import holm, of_intervals, of_one_and_repetitions, of_repetitions
 from channover.verdict.statistics import estimate
+from channover.verdict.student import student_tails
 from tests.support import runs
 
 

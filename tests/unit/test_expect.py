@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 import random
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from contextlib import suppress
+from dataclasses import dataclass, field
 from itertools import cycle
+from statistics import median
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from channover.errors import TestbedError
+from channover.errors import Inconclusive, TestbedError
 from channover.verdict.expectation import (
     Expectation,
     anything_but,
@@ -176,14 +179,25 @@ def test_quantities_in_words(value: float, unit: str, words: str) -> None:
 
 
 def test_a_steady_value_holds_after_ten_samples() -> None:
-    tape = Tape(steady(94.15e6))
+    tape = Tape(steady(94.15e6, spread=0.03e6))
     value, readings = measured(tape)
     assert value == near(94.15e6)
     assert len(tape.taken) == 10
     assert tape.finished == 1
     (reading,) = readings
-    assert (reading.held, reading.settled) == (True, True)
+    assert (reading.held, reading.settled, reading.met) == (True, True, True)
     assert value.last == reading
+
+
+@pytest.mark.parametrize(("spread", "samples"), [(0.06e6, 14), (0.1e6, 26), (0.3e6, 36), (1e6, 91)])
+def test_what_varies_more_is_measured_longer(spread: float, samples: int) -> None:
+    """Ten samples a second: noise of a fifteenth of the room takes a second and a half, a third of it less than four."""
+    taken = []
+    for seed in range(60):
+        tape = Tape(steady(94.15e6, spread, seed), limit=300)
+        assert measured(tape)[0] == near(94.15e6)
+        taken.append(len(tape.taken))
+    assert median(taken) <= samples
 
 
 def test_a_wrong_value_fails_after_thirty_samples_and_no_sooner() -> None:
@@ -206,15 +220,40 @@ def test_a_late_recovery_is_waited_for(expectation: Expectation) -> None:
     assert readings[0].settled
 
 
-def test_a_value_on_the_border_is_measured_until_the_deadline() -> None:
-    tape = Tape(steady(95e6, spread=3e6), limit=100)
+@pytest.mark.parametrize("off", [-0.1e6, 0.0, 0.1e6])
+def test_a_value_on_the_border_is_inconclusive_whichever_way_its_mean_lies(off: float) -> None:
+    """It is measured until the deadline, given more time, and then neither passes nor fails; what would settle it is said."""
+    tape = Tape(steady(95e6 + off, spread=3e6), limit=100, more_allowed=200)
     value, readings = measured(tape)
-    held = value == at_least(95e6)
-    assert len(tape.taken) == 100
-    assert not readings[0].settled
-    assert held == (readings[0].estimate.mean >= 95e6), "the verdict is then the mean's"
-    missed = replace(readings[0], held=False)
-    assert explanation([missed])[1] == "inconclusive: decided by the mean"
+    with pytest.raises(
+        Inconclusive, match=r"^goodput of 9\d.* ± .*, expected at least 95 Mbit/s: INCONCLUSIVE: the interval "
+    ):
+        _ = value == at_least(95e6)
+    assert len(tape.taken) == 300
+    (reading,) = readings
+    assert (reading.settled, reading.met, reading.missed, reading.undecided) == (False, False, False, "")
+    assert "still holds the bound of 95 Mbit/s" in reading.inconclusive
+    assert explanation([reading]) == []
+    with pytest.raises(Inconclusive):
+        _ = value != at_least(95e6)  # the other way round it is no more certain
+
+
+def test_what_would_settle_it_is_said_with_the_figure_that_the_option_takes() -> None:
+    @dataclass
+    class TimedTape(Tape):
+        elapsed: float = 30.0
+
+    open_still = re.compile(r"the bound of 94 Mbit/s: at this spread it takes about (\d+) s, as by --duration (\d+)$")
+    value, _ = measured(TimedTape(steady(95e6, spread=6e6, seed=4), limit=100))
+    with pytest.raises(Inconclusive) as told:
+        _ = value == at_least(94e6)
+    found = open_still.search(str(told.value))
+    assert found and found[1] == found[2] and 30 < int(found[1]) <= 600
+    value, _ = measured(TimedTape(steady(94.01e6, spread=6e6), limit=100))
+    with pytest.raises(
+        Inconclusive, match=r"on which the value lies to within [\d.]+ Mbit/s: measuring it longer may not"
+    ):
+        _ = value == at_least(94e6)
 
 
 HALTS = {*range(3, 7), *range(9, 12), *range(16, 19), *range(28, 31), *range(60, 64)}
@@ -228,19 +267,21 @@ def test_stalls_that_may_pass_are_given_time_to() -> None:
     assert value == at_least(175e6)
     assert readings[0].estimate.samples > 90
     value, readings = measured(Tape(values, limit=90))
-    assert not value == at_least(175e6)  # noqa: SIM201 - without more time the verdict is the mean's
-    halting = [0.0 if at % 90 in HALTS else next(source) for at in range(400)]
-    value, readings = measured(Tape(halting, limit=90, more_allowed=200))
+    with pytest.raises(Inconclusive):  # without more time
+        _ = value == at_least(175e6)
+    halting = [0.0 if at % 90 in HALTS else next(source) for at in range(1000)]
+    value, readings = measured(Tape(halting, limit=90, more_allowed=900))
     assert not value == at_least(175e6)  # noqa: SIM201
 
 
-def test_what_holds_or_is_settled_at_the_deadline_is_measured_no_longer() -> None:
-    holding = Tape(steady(97e6, spread=9e6), limit=60, more_allowed=200)
-    assert measured(holding)[0] == at_least(95e6)
-    assert len(holding.taken) <= 60
+def test_what_is_settled_at_the_deadline_is_measured_no_longer_and_what_is_not_is_either_way() -> None:
     wrong = Tape(steady(50e6), limit=60, more_allowed=200)
     assert not measured(wrong)[0] == at_least(95e6)  # noqa: SIM201
     assert len(wrong.taken) <= 60
+    for mean in (97e6, 93e6):
+        tape = Tape(steady(mean, spread=9e6), limit=60, more_allowed=2000)
+        assert (measured(tape)[0] == at_least(95e6)) is (mean > 95e6)
+        assert len(tape.taken) > 60
 
 
 def test_a_fixed_duration_is_measured_whole() -> None:
@@ -257,22 +298,23 @@ def test_a_fixed_duration_settles_the_verdict_when_its_interval_does() -> None:
     assert readings[0].settled
 
 
-def test_a_source_that_ends_early() -> None:
-    tape = Tape([94e6] * 5, limit=5)
-    value, readings = measured(tape)
-    assert value == near(94e6)
+@pytest.mark.parametrize("values", [[94e6] * 5, [94e6] * 9, []])
+def test_a_source_that_ends_early_settles_nothing(values: list[float]) -> None:
+    value, readings = measured(Tape(values, limit=len(values)))
+    with pytest.raises(Inconclusive, match=f"there are {len(values)} samples, and it takes 10 at least"):
+        _ = value == near(94e6)
     assert not readings[0].settled
-    assert readings[0].estimate.half == math.inf
 
 
-def test_a_source_without_samples_holds_nothing() -> None:
-    value, readings = measured(Tape([], limit=0))
-    assert not value == at_least(0)  # noqa: SIM201
-    assert math.isnan(readings[0].estimate.mean)
+def test_a_verdict_against_takes_calm_samples() -> None:
+    value, readings = measured(Tape([50e6] * 25, limit=25))
+    with pytest.raises(Inconclusive, match="a verdict against takes 30 samples in which nothing disturbed the testbed"):
+        _ = value == near(94e6)
+    assert not readings[0].missed
 
 
 def test_a_second_comparison_measures_no_more() -> None:
-    tape = Tape(steady(94.15e6))
+    tape = Tape(steady(94.15e6, spread=0.03e6))
     value, readings = measured(tape)
     assert value == near(94.15e6)
     assert value >= 90e6
@@ -295,7 +337,8 @@ def test_a_verdict_is_looked_for_a_few_times_only(mean: float, seed: int, spread
         return list(tape.taken)
 
     value, readings = measured(tape)
-    value.compare(near(94.15e6))
+    with suppress(Inconclusive):
+        value.compare(near(94.15e6))
     assert tape.finished == 1
     assert len(tape.taken) >= 10
     assert readings[0].held == near(94.15e6).holds(readings[0].estimate.mean)
@@ -307,7 +350,7 @@ def test_a_verdict_is_looked_for_a_few_times_only(mean: float, seed: int, spread
 def test_verdicts_are_as_sure_as_they_say(mean: float, expected: bool) -> None:
     """One verdict in a hundred may be wrong; here a tenth of a per cent of noise is far from the border."""
     for seed in range(300):
-        value, _ = measured(Tape(steady(mean, spread=1e6, seed=seed)))
+        value, _ = measured(Tape(steady(mean, spread=1e6, seed=seed), limit=100, more_allowed=200))
         assert (value == near(94.15e6)) is expected, f"seed {seed}"
 
 
@@ -325,7 +368,7 @@ def test_a_value_as_a_share_of_another() -> None:
     readings: list[Reading] = []
     rate = Measured("goodput", known=Estimate(94e6, 1e6, 30), on_result=readings.append)
     share = rate.scaled(1 / 100e6, "share of the link", "1")
-    assert share == near(0.94)
+    assert share == near(0.94, within=0.02)
     found = share.result()
     assert found.samples == 30
     assert [found.mean, found.half] == pytest.approx([0.94, 0.01])
@@ -574,10 +617,10 @@ def test_samples_come_from_a_cycle() -> None:
 def test_an_unsettled_verdict_on_a_disturbed_testbed_is_no_failure() -> None:
     tape = Tape(steady(92.8e6, 6e6), limit=60, disturbance="the processors had 0% of idle time")
     rate, readings = measured(tape)
-    with pytest.raises(TestbedError, match="INCONCLUSIVE: the processors"):
+    with pytest.raises(TestbedError, match="no verdict: the processors"):
         _ = rate == near(94.15e6)
     assert not readings[0].held and not readings[0].settled
-    assert "INCONCLUSIVE: the processors" in readings[0].undecided
+    assert "no verdict: the processors" in readings[0].undecided
     assert not readings[0].missed and explanation(readings) == []
 
 
@@ -605,7 +648,7 @@ def test_what_is_too_little_without_the_spoilt_samples_is_too_little() -> None:
 
 def test_more_than_the_wire_allows_is_no_verdict_however_long_it_is_measured() -> None:
     tape = Tape(steady(290e6))
-    with pytest.raises(TestbedError, match=r"290 Mbit/s ± .*, of the 188 Mbit/s that the wire allows: INCONCLUSIVE"):
+    with pytest.raises(TestbedError, match=r"290 Mbit/s ± .*, of the 188 Mbit/s that the wire allows: no verdict"):
         assert Measured("goodput", source=tape) == at_least(175e6, theory=188e6)
     assert len(tape.taken) == 100
 
@@ -614,7 +657,7 @@ def test_what_is_read_above_the_wire_at_first_is_measured_until_it_is_not() -> N
     burst = [0.0] * 20 + [600e6] * 20
     tape = Tape([*burst, *[188e6] * 2000], limit=60, more_allowed=1500)
     goodput = Measured("goodput", source=tape)
-    assert goodput == at_least(175e6, theory=188e6)
+    assert goodput == at_least(150e6, theory=188e6)
     assert goodput.value <= 1.05 * 188e6
 
 
@@ -627,6 +670,6 @@ def test_what_the_testbed_was_to_do_and_did_not_is_no_verdict() -> None:
     readings: list[Reading] = []
     offered = Measured("offered", known=Estimate(9e8, 0.0, 1), on_result=readings.append, of_testbed=True)
     assert offered >= 2e8
-    with pytest.raises(TestbedError, match=r"offered of 900 Mbit/s, expected at least 1 Gbit/s.*INCONCLUSIVE: the lab"):
+    with pytest.raises(TestbedError, match=r"offered of 900 Mbit/s, expected at least 1 Gbit/s.*no verdict: the lab"):
         _ = offered >= 1e9
     assert [reading.missed for reading in readings] == [False, False]

@@ -320,8 +320,11 @@ def test_table_fits_in_any_script(name: str, width: int) -> None:
 
 
 def test_a_value_that_had_not_settled_is_told_apart_and_why() -> None:
-    text = render(results(TestResult("t", "LAG-1", "passed", measurements=(replace(RATE, settled=False),))))
-    assert "?  inconclusive: decided by the mean" in text
+    text = render(
+        results(TestResult("t", "LAG-1", "inconclusive", "why", measurements=(replace(RATE, settled=False),)))
+    )
+    assert "?  not settled: the interval still held the bound when the time was up" in text
+    assert "LAG-1 inconclusive: t\n    why" in text and "1 inconclusive in" in text
 
 
 def test_digits_after_right_to_left_text_stay_in_their_column() -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import random
-from statistics import fmean
+from itertools import pairwise
+from statistics import fmean, stdev
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from channover.verdict.statistics import Estimate, estimate, settled_part, student_quantile
+from channover.verdict.statistics import Estimate, estimate, settled_part
+from channover.verdict.student import student_quantile
 
 RATES = st.lists(st.floats(0, 1e9, allow_nan=False), max_size=80)
 
@@ -25,13 +27,17 @@ RATES = st.lists(st.floats(0, 1e9, allow_nan=False), max_size=80)
         (0.975, 10, 2.2281),
         (0.975, 60, 2.0003),
         (0.9995, 30, 3.6460),
+        (0.995, 3, 5.8409),
+        (0.995, 4, 4.6041),
+        (0.9995, 3, 12.9240),
+        (0.9995, 7, 5.4079),
     ],
 )
 def test_student_s_quantiles_are_those_of_the_tables(probability: float, freedom: int, expected: float) -> None:
     assert student_quantile(probability, freedom) == pytest.approx(expected, rel=2e-3)
 
 
-@given(st.floats(0.6, 0.999), st.integers(8, 500))
+@given(st.floats(0.6, 0.999), st.integers(3, 500))
 def test_quantiles_fall_with_freedom_and_rise_with_probability(probability: float, freedom: int) -> None:
     found = student_quantile(probability, freedom)
     assert found >= student_quantile(probability, freedom + 1) > 0
@@ -82,12 +88,21 @@ def test_the_interval_is_wider_for_correlated_samples() -> None:
     assert correlated > 1.5 * independent
 
 
-def test_alternating_samples_are_not_trusted_to_be_exact() -> None:
+def test_of_a_short_series_alternating_samples_are_not_trusted_to_be_exact() -> None:
     """A negative correlation would narrow the interval; it is taken as none, and of many samples only batches know it."""
-    samples = [95.0 + (at % 2) for at in range(38)]
-    independent = 2.715 * math.sqrt(sum((x - 95.5) ** 2 for x in samples) / 37 / 38)
+    samples = [95.0 + (at % 2) for at in range(18)]
+    independent = student_quantile(0.995, 17) * math.sqrt(sum((x - 95.5) ** 2 for x in samples) / 17 / 18)
     assert estimate(samples).half == pytest.approx(independent, rel=0.01)
     assert 0 < estimate([95.0 + (at % 2) for at in range(40)]).half < independent
+
+
+def test_what_is_late_in_one_slice_and_comes_in_the_next_widens_little() -> None:
+    """A receiver that hands on in bursts: of three hundred slices the mean is known far better than their spread tells."""
+    source = random.Random(1)
+    late = [source.uniform(0, 10) for _ in range(301)]
+    samples = [90 + after - before for before, after in pairwise(late)]
+    as_independent = student_quantile(0.995, 299) * stdev(samples) / math.sqrt(300)
+    assert estimate(samples).half < 0.5 * as_independent
 
 
 @given(RATES.filter(lambda samples: len(samples) >= 8), st.floats(0.5, 0.99))

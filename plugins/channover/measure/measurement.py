@@ -17,7 +17,7 @@ from channover.verdict.measured import Reading
 from channover.verdict.settling import Source
 
 EXTENSION = 3.0
-"""How many times its limit something is measured where the verdict would be against the behaviour and has not settled."""
+"""How many times its limit something is measured where the verdict has not settled by then, whichever way it seems to go."""
 
 
 class AtOnce(Protocol):

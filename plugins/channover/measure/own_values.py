@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from channover.errors import UsageError
+from channover.measure.measurement import EXTENSION
 from channover.measure.record import Record
 from channover.verdict.measured import Measured, Reading, count
 from channover.verdict.settling import Source
@@ -33,6 +34,12 @@ class Polled:
     fixed: bool = False
     taken: list[float] = field(default_factory=list)
     _start: float | None = None
+    _extended: bool = False
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds for which it was polled."""
+        return len(self.taken) * self.every
 
     def samples(self) -> list[float]:
         """Return the samples so far."""
@@ -47,22 +54,23 @@ class Polled:
         now = time.monotonic()
         self._start = now if self._start is None else self._start
         due = self._start + len(self.taken) * self.every
-        if due > self._start + self.limit:
+        if due > self._start + self.limit * (EXTENSION if self._extended else 1.0):
             return False
         time.sleep(max(due - now, 0.0))
         self.taken.append(float(self.take()))
         return True
 
     def extend(self) -> bool:
-        """Allow no more time."""
-        return False
+        """Allow the time of a verdict that is not settled, once."""
+        once, self._extended = not self._extended, True
+        return once
 
     def finish(self) -> None:
         """Stop; there is nothing to be ended."""
 
-    def disturbed(self, settled: bool) -> str:
-        """Say that a verdict is not kept from, settled or not."""
-        return "" if settled or len(self.taken) >= 10 else f"there are {len(self.taken)} samples only"
+    def disturbed(self, settled: bool) -> str:  # noqa: ARG002
+        """Say nothing: nothing is known of what may have disturbed them."""
+        return ""
 
 
 @dataclass

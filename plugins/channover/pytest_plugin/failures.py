@@ -6,6 +6,7 @@ import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import _pytest
 import pluggy
@@ -47,6 +48,15 @@ def add_commands(item: pytest.Item, report: pytest.TestReport) -> None:
         steps = [one for one in record.journal.steps if one.host == host][-LAST:]
         text = "\n".join(f"{_line(one.title)}  ({one.duration:.2f} s)" for one in steps)
         report.sections.append((f"{host}: last commands", masker(item.config).text(text)))
+
+
+def show_inconclusive(terminalreporter: Any) -> None:
+    """Show what was not settled as failures are shown: pytest shows only these and errors."""
+    if reports := terminalreporter.stats.get("inconclusive"):
+        terminalreporter.section("INCONCLUSIVE", sep="=", yellow=True)
+        for report in reports:
+            terminalreporter.section(str(report.head_line or report.nodeid), sep="_", yellow=True)
+            report.toterminal(terminalreporter._tw)
 
 
 def _line(command: str) -> str:

@@ -7,7 +7,7 @@ after them, a hook has two or three entries; ``specname`` is then the hook's nam
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -201,7 +201,9 @@ class Hooks:
         self.results.take(report)
         self.witness.forget(report)
 
-    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
+    def pytest_report_teststatus(
+        self, report: pytest.TestReport
+    ) -> tuple[str, str, str | tuple[str, Mapping[str, bool]]] | None:
         return phases.status(report)
 
     # Workers of xdist, seen from their controller.
@@ -241,6 +243,7 @@ class Hooks:
 
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        failures.show_inconclusive(terminalreporter)
         self.testbed.tell(terminalreporter)
         self.results.show(terminalreporter)
         self.report.say(terminalreporter)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from channover.errors import NotAllowed
+from channover.errors import Inconclusive, NotAllowed
 from channover.pytest_plugin.options import names as words
 from channover.pytest_plugin.results import judging, marks, outcomes
-from channover.pytest_plugin.results.outcomes import JUDGED, LEFT, REASON, TESTBED_BROKE
+from channover.pytest_plugin.results.outcomes import JUDGED, LEFT, REASON, TESTBED_BROKE, UNSETTLED
 from channover.pytest_plugin.stash import EXPLAINED, LAB, MACHINES, RECORD, UNMET, masker, topology_of
 from channover.pytest_plugin.testbed import TESTBED
 
@@ -60,7 +61,10 @@ def judge(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestRep
     strict = item.config.stash[TESTBED].settings.strict
     last = call.excinfo.value if call.excinfo else None
     error = outcomes.came_first(last)
-    if judging.missed(record) and report.failed and not outcomes.broke(error):
+    missed = judging.missed(record)
+    if isinstance(error, Inconclusive) and not report.passed:
+        setattr(report, UNSETTLED, True)
+    elif missed and report.failed and not outcomes.broke(error):
         setattr(report, JUDGED, True)
     if not marks.takes_part(item):
         return
@@ -119,8 +123,13 @@ def leave(item: pytest.Item, report: pytest.TestReport) -> None:
     setattr(report, LEFT, masker(item.config).of(left))
 
 
-def status(report: pytest.TestReport) -> tuple[str, str, str] | None:
-    """Show a broken testbed as an error, and a verdict, or what ``--no-skips`` forbids, as a failure, in whatever phase."""
+def status(report: pytest.TestReport) -> tuple[str, str, str | tuple[str, Mapping[str, bool]]] | None:
+    """Show a broken testbed as an error, and a verdict, or what ``--no-skips`` forbids, as a failure, in whatever phase.
+
+    What was not settled is a category of its own.
+    """
+    if getattr(report, UNSETTLED, False):
+        return "inconclusive", "I", ("INCONCLUSIVE", {"yellow": True})
     if getattr(report, TESTBED_BROKE, False) and report.when == "call":
         return "error", "E", "ERROR"
     if getattr(report, JUDGED, False):

@@ -178,7 +178,7 @@ def _incomplete(run: Run, judged: Sequence[Judged], tests: Tests) -> Iterable[tu
             yield rule, f"{words}: {in_words(found)}"
     if unrun := [end.nodeid for _, end in tests.values() if end.result and end.result.unrun]:
         yield "no body", f"only set up and torn down, no body ran: {in_words(unrun)}"
-    bad = ("failed", "error", "not reported")
+    bad = ("failed", "error", "inconclusive", "not reported")
     if other := [end.nodeid for plan, end in tests.values() if plan.behaviour is None and end.state in bad]:
         yield "other failure", f"a test of no behaviour failed or was lost: {in_words(other)}"
     if run.target == "physical" and not run.hosts:

@@ -63,7 +63,7 @@ def deviations(results: Results) -> Iterator[str]:
         yield f"{len(repeated)} repeated: a machine died in the first try: {in_words(repeated)}"
     unsettled = [test.nodeid for test in results.tests if not all(each.settled for each in test.measurements)]
     if unsettled:
-        yield f"{len(unsettled)} with a value that had not settled at the deadline; the mean decided: {in_words(unsettled)}"
+        yield f"{len(unsettled)} with a value that had not settled when the time was up: {in_words(unsettled)}"
     if not run.revision:
         yield "the revision of the suites was not recorded"
     if not run.hosts:

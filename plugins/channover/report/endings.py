@@ -1,4 +1,4 @@
-"""How each planned test of a run ended: as one of the four outcomes of a test, or it was *not reported*.
+"""How each planned test of a run ended: as one of the five outcomes of a test, or it was *not reported*.
 
 That is: it was collected, and nothing says how it ended (the run was stopped, the worker that ran it was lost, its body was
 never run). A test that was reported several times counts as its worst report.
@@ -14,12 +14,13 @@ from typing import Literal
 from channover.report.facts import Planned
 from channover.report.results import Outcome, Results, Run, TestResult
 
-State = Literal["failed", "error", "not reported", "skipped", "passed"]
-STATES: tuple[State, ...] = ("failed", "error", "not reported", "skipped", "passed")
+State = Literal["failed", "error", "inconclusive", "not reported", "skipped", "passed"]
+STATES: tuple[State, ...] = ("failed", "error", "inconclusive", "not reported", "skipped", "passed")
 """From the worst."""
 MEANING: dict[State, str] = {
     "failed": "the behaviour is not there",
     "error": "the testbed broke: no verdict on the behaviour",
+    "inconclusive": "measured, and neither there nor not when the time was up",
     "not reported": "collected, and nothing says how it ended",
     "skipped": "the testbed lacks what the test needs",
     "passed": "the behaviour is there",
@@ -76,6 +77,8 @@ def _shown(result: TestResult, *, states_one: bool) -> tuple[State, str, TestRes
         return state, f"one of its reports is '{state}', though it is given as passed", result
     if missed := [one.name for one in result.measurements if not one.held]:
         return "failed", f"given as passed, and not as expected: {', '.join(missed)}", result
+    if unsettled := [one.name for one in result.measurements if not one.settled]:
+        return "inconclusive", f"given as passed, and not settled when the time was up: {', '.join(unsettled)}", result
     if states_one and not result.measurements:
         return "failed", "given as passed, and compared nothing", result
     return state, result.reason, result

@@ -33,7 +33,7 @@ from channover.verdict.notes import Note
 
 Unit = str
 """``bit/s``, ``s``, ``1`` (a plain number), ``bytes``, or a suite's own, such as ``°C``; rates are never in others."""
-Outcome = Literal["passed", "failed", "error", "skipped"]
+Outcome = Literal["passed", "failed", "inconclusive", "error", "skipped"]
 VERSION = 1
 """Of the file's format; it grows when a reader of the former one could misunderstand the new."""
 

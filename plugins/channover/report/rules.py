@@ -73,9 +73,8 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "not passed": Rule(
             "NOT ACCEPTED",
             True,
-            "A mandatory behaviour that failed, ended in an error of the testbed, was skipped, or was collected and "
-            "not reported "
-            "is not accepted without a waiver.",
+            "A mandatory behaviour that failed, was inconclusive, ended in an error of the testbed, was skipped, or was "
+            "collected and not reported is not accepted without a waiver.",
             "one failure among several reports of a test (`--keep-duplicates`, reruns, `--dist each`); a test marked xfail "
             "that failed",
         ),

@@ -30,7 +30,13 @@ NARROWEST = 70
 """Columns that the table needs at least; below 76 it leaves the article's figures out."""
 NARROW_LINE = 12
 """Fewer columns than this are not worth a live line."""
-_STYLES: dict[Outcome, str] = {"passed": "green", "failed": "bold red", "error": "bold magenta", "skipped": "yellow"}
+_STYLES: dict[Outcome, str] = {
+    "passed": "green",
+    "failed": "bold red",
+    "inconclusive": "bold yellow",
+    "error": "bold magenta",
+    "skipped": "yellow",
+}
 _NOTHING = "–"
 _RIGHT_TO_LEFT = re.compile("([\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc][^\\S\n]*)(?=[^\\S\n]{2}|\n|$)")
 _LEFT_TO_RIGHT_MARK = "\u200e"
@@ -128,7 +134,7 @@ def render(results: Results, *, width: int = PLAIN_WIDTH, colour: bool = False) 
             table.add_row(_text(identifier), _text(name), *figures[: len(columns)], Text(verdict, style=style))
     console.print(table)
     if any(not each.settled for test in results.tests for each in test.measurements):
-        console.print("?  inconclusive: decided by the mean")
+        console.print("?  not settled: the interval still held the bound when the time was up")
     if any(test.repeated for test in results.tests):
         console.print("repeated: a machine died in the first try; the second one counts")
     for heading, reason, outcome in _reasons(results):
@@ -195,7 +201,7 @@ def _rows(test: TestResult) -> Iterator[tuple[str, str, str, str]]:
 def _reasons(results: Results) -> Iterator[tuple[str, str, Outcome]]:
     """Yield a heading, a reason and its outcome: equal skips together, since a missing tool skips many tests."""
     unlucky = [test for test in _ordered(results) if test.outcome != "passed"]
-    rank = ("error", "failed", "skipped").index
+    rank = ("error", "failed", "inconclusive", "skipped").index
     unlucky.sort(key=lambda test: (rank(test.outcome), test.reason if test.outcome == "skipped" else ""))
     for (outcome, together), group in groupby(
         unlucky, key=lambda test: (test.outcome, test.reason if test.outcome == "skipped" else test.nodeid)

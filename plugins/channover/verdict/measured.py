@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
-from channover.errors import TestbedError
+from channover.errors import Inconclusive, TestbedError
 from channover.verdict.expectation import (
     Expectation,
     anything_but,
@@ -21,7 +21,7 @@ from channover.verdict.expectation import (
     more_than,
     quantity,
 )
-from channover.verdict.settling import Source, ended, settle
+from channover.verdict.settling import Source, advice, ended, settle, settled_by
 from channover.verdict.statistics import Estimate
 
 
@@ -29,7 +29,8 @@ from channover.verdict.statistics import Estimate
 class Reading:
     """A comparison that was made: the value, what was expected, and whether it held.
 
-    ``undecided`` says why it is no verdict, and is empty where it is one. ``explained`` is what was seen where it did not
+    ``undecided`` says why the testbed allows no verdict, ``inconclusive`` what would settle it where the interval still
+    held the bound when the time was up; both are empty where it is one. ``explained`` is what was seen where it did not
     hold. ``about`` is what was measured, None for a number of the test's own.
     """
 
@@ -40,13 +41,19 @@ class Reading:
     held: bool
     settled: bool
     undecided: str = ""
+    inconclusive: str = ""
     explained: tuple[str, ...] = field(default=(), repr=False)
     about: object = field(default=None, compare=False, repr=False)
 
     @property
     def missed(self) -> bool:
         """Whether it is a verdict against what was expected."""
-        return not (self.held or self.undecided)
+        return not (self.held or self.undecided or self.inconclusive)
+
+    @property
+    def met(self) -> bool:
+        """Whether it is a verdict in favour of what was expected."""
+        return self.held and not (self.undecided or self.inconclusive)
 
     def __str__(self) -> str:
         return f"{_stated(self.name, self.unit, self.estimate)}, expected {self.expectation.text(self.unit)}"
@@ -56,8 +63,6 @@ def explanation(readings: Iterable[Reading]) -> list[str]:
     """Return, line by line, which of some comparisons did not hold, and what was seen; nothing where all held."""
     missed = [reading for reading in readings if reading.missed]
     lines = [str(reading) for reading in missed]
-    if not all(reading.settled for reading in missed):
-        lines.append("inconclusive: decided by the mean")
     return lines + list(dict.fromkeys(line for reading in missed for line in reading.explained))
 
 
@@ -94,41 +99,44 @@ class Measured:
     def compare(self, expectation: Expectation) -> Reading:
         """Compare, measuring for as long as it takes, and record the comparison.
 
-        Raises TestbedError where the verdict would be against the behaviour and the testbed was too disturbed for one,
-        and where more was read than theory allows.
+        Raises Inconclusive where the time was up before the verdict was settled, and TestbedError where the testbed was too
+        disturbed for one, or more was read than theory allows.
         """
         source = self.source if self.known is None else None
-        found = self._read(expectation)
+        found, left = self._read(expectation)
         undecided = self._undecided(source, found)
-        found = replace(found, undecided=undecided)
+        words = "" if left is None or undecided else advice(left, expectation, self.unit, self.source)
+        found = replace(found, undecided=undecided, inconclusive=words and f"{found}: INCONCLUSIVE: {words}")
         self.last = replace(found, explained=self._explained() if found.missed else ())
         self.on_result(self.last)
         if undecided:
             raise TestbedError(undecided)
+        if self.last.inconclusive:
+            raise Inconclusive(self.last.inconclusive)
         return self.last
 
-    def _read(self, expectation: Expectation) -> Reading:
-        settled = True
+    def _read(self, expectation: Expectation) -> tuple[Reading, Estimate | None]:
+        """Return the comparison, and the interval that leaves it open, if one does."""
         if self.known is None:
             assert self.source is not None
-            self.known, settled = settle(self.source, expectation)
-        found = self.known
-        held = expectation.holds(found.mean)
-        return Reading(self.name, self.unit, found, expectation, held, settled, about=self.about)
+            self.known, left = settle(self.source, expectation)
+        else:  # what is known exactly, as a count is, leaves nothing open, even where nobody can say what it is
+            left = self.known if self.known.half and not settled_by(self.known, expectation) else None
+        held = expectation.holds(self.known.mean)
+        settled = left is None
+        return Reading(self.name, self.unit, self.known, expectation, held, settled, about=self.about), left
 
     def _undecided(self, source: Source | None, found: Reading) -> str:
         """Say why what was found is no verdict, or nothing."""
         if self.of_testbed and not found.held:
-            return f"{found}: INCONCLUSIVE: the lab did not do what was asked of it"
+            return f"{found}: no verdict: the lab did not do what was asked of it"
         if source is None:
             return ""
-        if not found.held and (cause := source.disturbed(found.settled)):
-            return f"{found}: INCONCLUSIVE: {cause}"
+        if not (found.held and found.settled) and (cause := source.disturbed(found.settled)):
+            return f"{found}: no verdict: {cause}"
         if not found.expectation.possible(found.estimate.mean):
             theory = quantity(found.expectation.value or 0.0, self.unit)
-            return (
-                f"{self!r}, of the {theory} that the wire allows: INCONCLUSIVE: the receivers gave their figures late"
-            )
+            return f"{self!r}, of the {theory} that the wire allows: no verdict: the receivers gave their figures late"
         return ""
 
     def _explained(self) -> tuple[str, ...]:

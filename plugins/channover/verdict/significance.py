@@ -1,7 +1,7 @@
 """Whether two measured values differ by more than their noise: Welch's test, and Holm's correction for many of them.
 
 B. L. Welch, *The generalization of "Student's" problem*, 1947; S. Holm, *A simple sequentially rejective multiple test
-procedure*, 1979. Student's distribution by the incomplete beta function (Abramowitz and Stegun, 26.7.1 and 26.5.8).
+procedure*, 1979.
 """
 
 from __future__ import annotations
@@ -10,41 +10,8 @@ import math
 from collections.abc import Sequence
 from statistics import fmean, variance
 
-from channover.verdict.statistics import FEWEST, student_quantile
-
-
-def student_tails(t: float, freedom: float) -> float:
-    """Return the probability of both tails of Student's distribution beyond ``t``."""
-    if math.isinf(t):
-        return 0.0
-    return _incomplete_beta(freedom / 2, 0.5, freedom / (freedom + t * t))
-
-
-def _incomplete_beta(a: float, b: float, x: float) -> float:
-    """Return the regularised incomplete beta function, by its continued fraction (Lentz's method)."""
-    if x <= 0.0 or x >= 1.0:
-        return min(max(x, 0.0), 1.0)
-    if x > (a + 1) / (a + b + 2):
-        return 1.0 - _incomplete_beta(b, a, 1.0 - x)
-    front = math.exp(
-        a * math.log(x) + b * math.log1p(-x) + math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) - math.log(a)
-    )
-    tiny = 1e-300
-    fraction, numerator, denominator = 1.0, 1.0, 0.0
-    for step in range(400):
-        m = step // 2
-        if step == 0:
-            term = 1.0
-        elif step % 2 == 0:
-            term = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
-        else:
-            term = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
-        denominator = 1.0 / (1.0 + term * denominator or tiny)
-        numerator = 1.0 + term / numerator or tiny
-        fraction *= numerator * denominator
-        if step and abs(1.0 - numerator * denominator) < 1e-12:
-            break
-    return front * (fraction - 1.0)
+from channover.verdict.statistics import FEWEST
+from channover.verdict.student import student_quantile, student_tails
 
 
 def of_repetitions(before: Sequence[float], after: Sequence[float]) -> float:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from channover.errors import BehaviourFailed, NotAllowed, TestbedError
+from channover.errors import BehaviourFailed, Inconclusive, NotAllowed, TestbedError
 from channover.pytest_plugin.results.outcomes import Instead
 from channover.pytest_plugin.stash import LAB, RECORD
 
@@ -26,17 +26,18 @@ INSTEAD = 'compare what shows it, as in assert flow.goodput == near(…) or asse
 def judged(item: pytest.Item) -> Iterator[None]:
     """Judge a test whose body has ended: what it compared counts, and it has to compare.
 
-    After a verdict against, or none for want of processors, the lab's cables are proved once more: no behaviour is accused of
-    what a cable does. Raises ``pytest.fail.Exception``, and TestbedError where that finds something, or the test hid one.
+    After a verdict against, or none, the lab's cables are proved once more: no behaviour is accused of what a cable does.
+    Raises ``pytest.fail.Exception``, TestbedError where that finds something, and either it or Inconclusive where the test
+    hid one.
     """
     record = item.stash.get(RECORD, None)
     try:
         with _compared(record):
             yield
         return
-    except (AssertionError, pytest.fail.Exception, TestbedError) as error:
+    except (AssertionError, pytest.fail.Exception, Inconclusive, TestbedError) as error:
         against: BaseException = error
-    if record is not None and (isinstance(against, BehaviourFailed) or not all(one.held for one in record.readings)):
+    if record is not None and (isinstance(against, BehaviourFailed) or not all(one.met for one in record.readings)):
         _require_cables(item, record)
     raise against
 
@@ -62,8 +63,10 @@ def _require_cables(item: pytest.Item, record: Record) -> None:
     from channover.scenarios import proving
 
     if words := proving.after_a_verdict(lab):
-        undecided = f"INCONCLUSIVE: {words}"
-        record.readings[:] = [one if one.held else replace(one, undecided=undecided) for one in record.readings]
+        undecided = f"no verdict: {words}"
+        record.readings[:] = [
+            one if one.met else replace(one, undecided=undecided, inconclusive="") for one in record.readings
+        ]
         raise Instead(words) from None
 
 
@@ -90,6 +93,9 @@ def _require_held(readings: Sequence[Reading]) -> None:
 
     if lines := explanation(readings):
         pytest.fail("\n".join([*lines, WANTED]), pytrace=False)
+    for reading in readings:
+        if reading.inconclusive:
+            raise Inconclusive(reading.inconclusive)
 
 
 def _require_compared(record: Record) -> None:

@@ -1,4 +1,7 @@
-"""How a test ended, told from the reports of its phases: a broken testbed is no failure, a comparison that failed is one."""
+"""How a test ended, told from the reports of its phases.
+
+A comparison that was not met is a failure; one that was not settled is neither failed nor passed, nor is a broken testbed.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from channover.errors import ChannoverError, TestbedError
+from channover.errors import ChannoverError, Inconclusive, TestbedError
 
 if TYPE_CHECKING:
     from channover.report.results import Outcome
 
 TESTBED_BROKE = "channover_testbed_broke"
 """Set on a report whose exception was no verdict on the behaviour."""
+UNSETTLED = "channover_inconclusive"
+"""Set on a report whose exception was a comparison that neither held nor did not."""
 JUDGED = "channover_judged"
 """Set on a report that is a failure in whatever phase: of a comparison, or of what ``--no-skips`` forbids to skip."""
 LEFT = "channover_left"
@@ -23,26 +28,33 @@ REASON = "channover_reason"
 """Set on the report of a comparison that did not hold: the explanation, whole."""
 
 
+_VERDICTS = (AssertionError, pytest.fail.Exception)
+
+
 class Instead(TestbedError):
-    """A broken testbed that was found after a verdict against, and stands in its place."""
+    """A broken testbed that was found after a verdict against, or none, and stands in its place."""
 
 
 def broke(error: BaseException | None) -> bool:
     """Say whether an exception means a broken testbed rather than a broken behaviour."""
-    return error is not None and not isinstance(error, (AssertionError, pytest.fail.Exception))
+    return error is not None and not isinstance(error, (*_VERDICTS, Inconclusive))
 
 
 def came_first(error: BaseException | None) -> BaseException | None:
-    """Return the failed comparison during whose way out an exception was raised, or else the exception itself.
+    """Return the comparison during whose way out an exception was raised, a failed one first, or else the exception itself.
 
     A lab that is taken down after a failure may refuse what it would have done before: that is no verdict in its place.
     """
     if isinstance(error, Instead):
         return error
-    found = error
-    while found is not None and not isinstance(found, (AssertionError, pytest.fail.Exception)):
-        found = found.__context__
-    return found or error
+    chain = []
+    while error is not None:
+        chain.append(error)
+        error = error.__context__
+    for kinds in (_VERDICTS, Inconclusive, BaseException):
+        if found := next((one for one in chain if isinstance(one, kinds)), None):
+            return found
+    return None
 
 
 def outcome_of(reports: list[pytest.TestReport]) -> tuple[Outcome, str]:
@@ -51,6 +63,8 @@ def outcome_of(reports: list[pytest.TestReport]) -> tuple[Outcome, str]:
     What was expected to fail and did has failed: the behaviour is not there. So has what a plugin tries once more.
     """
     for report in reports:
+        if getattr(report, UNSETTLED, False) and not report.passed:
+            return "inconclusive", reason_of(report)
         if report.skipped and hasattr(report, "wasxfail"):
             expected = f"expected to fail ({report.wasxfail})" if report.wasxfail else "expected to fail"
             return "failed", f"{expected}: {reason_of(report)}"
@@ -74,6 +88,7 @@ def reason_of(report: pytest.TestReport) -> str:
     crash = getattr(report.longrepr, "reprcrash", None)
     text = crash.message if crash is not None else report.longreprtext
     for prefix in (
+        "channover.errors.Inconclusive: ",
         "channover.errors.TestbedError: ",
         f"{Instead.__module__}.{Instead.__qualname__}: ",
         "channover.errors.BehaviourFailed: ",

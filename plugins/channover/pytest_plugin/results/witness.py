@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from channover.errors import TestbedError
+from channover.errors import Inconclusive, TestbedError
 
 if TYPE_CHECKING:
     from channover.report.results import Outcome
@@ -29,8 +29,10 @@ class Witness:
     def note(self, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
         """Note the phase and its outcome, and have the report carry all that was noted of the test."""
         seen = self._seen.setdefault(item.nodeid, [])
-        broke = call.excinfo is not None and isinstance(call.excinfo.value, TestbedError)
-        seen.append([str(report.when), "error" if report.failed and broke else report.outcome])
+        raised = call.excinfo.value if call.excinfo is not None else None
+        ways = {TestbedError: "error", Inconclusive: "inconclusive"}
+        way = next((words for kind, words in ways.items() if isinstance(raised, kind)), report.outcome)
+        seen.append([str(report.when), way if report.failed else report.outcome])
         setattr(report, _CARRIED, list(seen))
 
     def forget(self, report: pytest.TestReport) -> None:
@@ -49,8 +51,10 @@ def against(report: pytest.TestReport) -> tuple[Outcome, str] | None:
             return "skipped", f"skipped ({when}), and reported as passed: a plugin or a conftest.py changed the report"
         if outcome != "passed":
             verdict: Outcome = "failed" if when == "call" and outcome == "failed" else "error"
+            verdict = "inconclusive" if outcome == "inconclusive" else verdict
+            word = "failed" if verdict == "error" else verdict
             return (
                 verdict,
-                f"failed ({when}), and reported as passed: a plugin or a conftest.py changed it, or tried again",
+                f"{word} ({when}), and reported as passed: a plugin or a conftest.py changed it, or tried again",
             )
     return None

@@ -14,15 +14,16 @@ from channover.report.endings import State, ended
 from channover.report.results import Measurement, Results
 
 LOST = "unknown"
-"""Allure's word for a test that was collected and never gave a verdict."""
+"""Allure's word for a test that never gave a verdict: not reported, or not settled."""
 STATUS: Mapping[State, str] = {
     "passed": "passed",
     "failed": "failed",
     "error": "broken",
+    "inconclusive": LOST,
     "skipped": "skipped",
     "not reported": LOST,
 }
-"""Allure's words: *failed* is a broken behaviour, *broken* a broken testbed."""
+"""Allure's words: *failed* is a broken behaviour, *broken* a broken testbed, *unknown* what has no verdict besides."""
 NODEID = "nodeid"
 """The label that ties a result of Allure to a test of results.json; the report does not show it."""
 
@@ -50,6 +51,11 @@ OPTIONS: Mapping[str, Any] = {
 CATEGORIES: Mapping[str, Any] = {
     "rules": [
         {"id": "testbed", "name": "Broken testbed: no verdict", "matchers": {"statuses": ["broken"]}},
+        {
+            "id": "unsettled",
+            "name": "Inconclusive: measured, and not settled",
+            "matchers": {"statuses": [LOST], "message": "INCONCLUSIVE: |not settled when the time was up"},
+        },
         {"id": "lost", "name": "Collected and not reported", "matchers": {"statuses": [LOST]}},
         {
             "id": "loop",
@@ -61,11 +67,6 @@ CATEGORIES: Mapping[str, Any] = {
             "name": "MPTCP fell back to TCP",
             "matchers": {"statuses": ["failed"], "message": "fell back to TCP"},
         },
-        {
-            "id": "unsettled",
-            "name": "Inconclusive: decided by the mean",
-            "matchers": {"statuses": ["failed"], "message": "inconclusive: decided by the mean"},
-        },
         {"id": "behaviour", "name": "Broken behaviour", "matchers": {"statuses": ["failed"]}},
         {"id": "skipped", "name": "Not tried here", "matchers": {"statuses": ["skipped"]}},
     ]
@@ -74,6 +75,7 @@ CATEGORIES: Mapping[str, Any] = {
 _RULES: Mapping[State, tuple[str, str]] = {
     "failed": ("behaviours", "failed"),
     "error": ("testbed", "met a broken testbed"),
+    "inconclusive": ("settled", "were inconclusive"),
     "skipped": ("tried", "were skipped"),
     "not reported": ("complete", "were collected and not reported"),
 }

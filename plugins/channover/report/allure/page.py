@@ -144,6 +144,7 @@ def _statement(facts: PageFacts) -> Iterator[str]:
 _KINDS = {
     "failed": "The behaviour did not show",
     "error": "The testbed broke: no verdict on the behaviour",
+    "inconclusive": "Inconclusive: neither met nor not met when the time was up",
     "skipped": "Not tried here",
 }
 
@@ -195,7 +196,7 @@ def _row(reading: Reading, article: str, *, no_verdict: bool) -> Iterator[str]:
     if no_verdict:
         verdict = "– no verdict"
     elif not reading.settled:
-        verdict += "<br>not settled"
+        verdict = "≈ inconclusive"
     cells = [(_CELL, _said(reading.name)), (_CELL, measured), (_CELL, bare.text(reading.unit))]
     cells += [(_CELL, _said(expected.why)), (_CELL, article), (_NUMBER, margin(reading)), (_NUMBER, verdict)]
     yield "<tr>" + "".join(f'<td style="{style}">{text}</td>' for style, text in cells) + "</tr>"

@@ -32,7 +32,14 @@ from channover.verdict.notes import Note, once
 NAME, PDF_NAME = "certificate.html", "certificate.pdf"
 _LINES, _TESTS, _REASON = 6, 3, 320
 """Measurements and tests shown per behaviour, characters of a reason: the rest is counted, and is in results.json."""
-_SIGNS: dict[State, str] = {"passed": "✓", "failed": "✗", "error": "!", "not reported": "?", "skipped": "–"}
+_SIGNS: dict[State, str] = {
+    "passed": "✓",
+    "failed": "✗",
+    "error": "!",
+    "inconclusive": "≈",
+    "not reported": "?",
+    "skipped": "–",
+}
 
 
 @dataclass(frozen=True)
