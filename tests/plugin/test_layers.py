@@ -27,7 +27,7 @@ from pathlib import Path
 def test_a_lab():
     tries = Path("tries")
     tries.write_text(tries.read_text() + "x" if tries.exists() else "x")
-    assert len(tries.read_text()) > 1, "INCONCLUSIVE: other work took the processors"
+    assert len(tries.read_text()) > 1, "no verdict: other work took the processors"
 """
 
 

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from channover.errors import TestbedError
+from channover.errors import Inconclusive, TestbedError
 from channover.model.processors import strain
 from channover.observe.processors import OwnMachine
 
@@ -19,7 +19,9 @@ ATTEMPTS = 3
 PATIENCE = 90.0
 """Seconds that a run of the tests may lose to other machines before it tries no test a second time."""
 _lost: list[float] = []
-INCONCLUSIVE = re.compile(r"INCONCLUSIVE: [^\n]*|went to other machines|other work took what the lab needed")
+INCONCLUSIVE = re.compile(
+    r"(?:no verdict|INCONCLUSIVE): [^\n]*|went to other machines|other work took what the lab needed"
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -33,7 +35,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """Judge a lab by nothing that it did while its processors were taken from it.
 
     A test of a lab that fails is tried again where the machine's processors were another machine's, or busy without a
-    pause, or where the product said `INCONCLUSIVE` for this very reason. Only where other machines never leave
+    pause, or where the product said `no verdict` for this very reason. Only where other machines never leave
     off, as the kernel counts it, is it skipped with the reason. On a machine that has its processors a failure fails.
     """
     if not pyfuncitem.get_closest_marker("timed"):
@@ -44,7 +46,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
         before = machine()
         try:
             pyfuncitem.obj(**arguments)
-        except (AssertionError, TestbedError) as error:
+        except (AssertionError, Inconclusive, TestbedError) as error:
             said = INCONCLUSIVE.search(str(error))
             lately = strain(before, machine())
             stolen = f"{lately.stolen:.0%} of the time went to other machines" if lately.stolen > 0.02 else ""

@@ -92,7 +92,7 @@ class _Proof:
         best = max((one for some in tries for one in some), key=lambda one: one.share)
         waited = self.waited / max(self.took, 1e-9)
         words = (
-            f"INCONCLUSIVE: {name(self.lab.topology, cable)} could not be proved: no two of {len(tries)} tries found the same, "
+            f"no verdict: {name(self.lab.topology, cable)} could not be proved: no two of {len(tries)} tries found the same, "
             f"and what sends the frames waited {waited:.0%} of the time for a processor; the best of them: {best}"
         )
         return Finding(cable, "machine", "", words, best.share)
