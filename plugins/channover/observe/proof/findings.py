@@ -247,7 +247,7 @@ class _Way:
             yield self._finding("overrun" if self._overrun(spans) else "loss", words)
 
     def _overrun(self, spans: Sequence[Span]) -> bool:
-        """Whether frames were lost to this machine, or by a NIC that does not hold its sender back when more is sent than fits."""
+        """Whether frames were lost to this machine, or by a NIC that holds no sender back where more comes than fits."""
         if self.stated.dropped:
             return True
         offered = [one for one in spans if self.source in one.senders]
