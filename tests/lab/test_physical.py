@@ -555,7 +555,8 @@ def test_a_dry_run_shows_all_that_hosts_would_get_and_changes_nothing(bench: Ben
             "left# ip link set dev eth1 mtu 1500",
             "left  undo: ip address add 203.0.113.5/24 dev eth1",
             "left# ip link set dev eth1 up",
-            "panel: prove the cable left.a–right.a: both ends get an address of 169.254.0.0/16, ping, and lose it again",
+            "panel: prove the cable left.a–right.a: both ends get an address of 169.254.0.0/16, ping, and lose it again; "
+            "then both send full frames of type 0x88b5 as fast as it carries them, for a second at most",
             "right# ip link set dev eth1 down",
         )
     ):

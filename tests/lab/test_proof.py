@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
+from channover.hosts.change_policy import ChangePolicy, Management
 from channover.hosts.host import Journal
 from channover.hosts.lab import Lab
 from channover.hosts.netns.host import NamespaceHost
 from channover.hosts.netns.process import NamespaceProcess
+from channover.hosts.ssh.host import RemoteHost
 from channover.model.link import Link
 from channover.model.topology import Topology, gateway, pair, trio, two_switches
 from channover.observe.proof.prove import prove
 from channover.targets.netns import NetnsTarget, Panel
+from tests.support.sshd import Server
 
 pytestmark = pytest.mark.lab
 RATE = 100_000_000
@@ -166,6 +169,32 @@ def test_a_host_that_holds_its_own_nic_back_is_found(target: NetnsTarget) -> Non
         lab.right.run("sh", "-c", shaped("eth1", 0.95 * RATE))
         said = list(map(str, prove(lab)))
     assert len(said) == 1 and re.match(r"cable a carries 9[45]\.\d of 100 Mbit/s, right to left", said[0]), said
+
+
+@contextmanager
+def behind_ssh(lab: Lab, folder: Path) -> Iterator[Lab]:
+    """The lab with each host behind an sshd of its own, as a real one is."""
+    with ExitStack() as stack:
+        hosts = {}
+        for name, host in lab.hosts.items():
+            assert isinstance(host, NamespaceHost)
+            (folder / name).mkdir()
+            link = Server(host, folder / name).link()
+            stack.callback(link.close)
+            policy = ChangePolicy(name, frozenset({"eth1", "eth2"}), frozenset(), Management(""))
+            hosts[name] = RemoteHost(name, host.nics, link, "trial", f"/run/home/{name}", policy, Journal())
+            hosts[name].run("mkdir", "-p", hosts[name].folder)
+        yield Lab(lab.topology, hosts, lab.link, lab.cabling)
+
+
+def test_hosts_behind_ssh_prove_their_cables_each_with_a_program_of_its_own(
+    target: NetnsTarget, tmp_path: Path
+) -> None:
+    with made(target, pair()) as lab, behind_ssh(lab, tmp_path) as remote:
+        assert list(map(str, prove(remote))) == []
+        in_the_panel(lab, shaped("$right", 0.9 * RATE))
+        said = list(map(str, prove(remote)))
+        assert len(said) == 1 and re.match(r"cable b carries (89|90)\.\d of 100 Mbit/s, left to right", said[0]), said
 
 
 SLOWED = """

@@ -73,6 +73,8 @@ class Lab:
     """Rates (bit/s) of real cables, by the topology's speedup; emulated ones are what it asks for."""
     probe: Callable[[dict[str, Any]], dict[str, Any]] | None = None
     """Probes NICs of all hosts at once (:func:`channover.hosts.prober.probe`); None where each host has to by itself."""
+    patience: float = 1.0
+    """By what the times are multiplied that programs may take: emulated processors are slow."""
     proved: Collection[Cable] = ()
     """The cables that the target has proved already (:mod:`channover.observe.proof`)."""
     asked: list[Asking] = field(default_factory=list, compare=False)

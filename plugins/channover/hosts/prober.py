@@ -39,6 +39,8 @@ MOST = 64
 """Frames that are sent before anything else is looked after."""
 PROMPT = 0.001
 """Seconds within which counters must be read for the moment of the reading to be known."""
+LOOK = 0.05
+"""Seconds after which it is looked at the clock again, whatever there is to do."""
 LATE = 0.02
 """Seconds of load that are caught up with at most when this program was kept waiting."""
 
@@ -281,7 +283,7 @@ class Port:
             self.ended = True
         elif since >= wanted["until"]:
             self._account()
-        elif 0 <= since < wanted["until"]:
+        elif wanted["from"] <= since < wanted["until"]:
             for load in self.loads:
                 if load.start <= since < load.end:
                     self.load(load, since - load.start)
@@ -293,6 +295,16 @@ class Port:
                     at = (before + after) / 2 - self.contact - wanted["meet"] - wanted["quiet"]
                     self.samples.append((at, rx_bytes, rx_packets, tx_packets))
                 self._next_sample = now + wanted["every"]
+
+    def idle(self, now: float) -> float:
+        """Return for how long (seconds) there is nothing to do but to receive."""
+        meet, quiet, begin, tick = (float(self.wanted[word]) for word in ("meet", "quiet", "from", "tick"))
+        if self.contact is None or now < self.contact + meet:
+            return max(self._next_hello - now, 0.0)
+        since = now - self.contact - meet - quiet
+        if self.before is None:
+            return max(-quiet / 2 - since, 0.0)
+        return max(min(begin - since, LOOK), tick)
 
     def _account(self) -> None:
         """Let both ends of a cable have ended once all that was sent has arrived: a busy machine takes a while."""
@@ -382,7 +394,9 @@ def probe(wanted: dict[str, Any], inside: Callable[[str], AbstractContextManager
             poll.register(number, select.POLLIN)
         start = time.monotonic()
         while any(not port.ended for port in ports):
-            for number, event in poll.poll(1):
+            now = time.monotonic()
+            rest = min(port.idle(now) for port in ports if not port.ended)
+            for number, event in poll.poll(max(rest * 1000, 1)):
                 if event & select.POLLIN:
                     by_socket[number].receive()
                 elif event:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from channover.errors import TestbedError
 from channover.hosts.lab import Lab
@@ -34,8 +35,10 @@ def after_a_verdict(lab: Lab) -> str:
 
     A cable that is pulled is none: a test may do that. Nor is one that this machine is too busy to prove.
     """
-    with cpu_lock(), lab.journal.step("panel", f"prove {len(lab.topology.cables)} cables again"):
-        return words([one for one in prove(lab) if one.kind not in ("carrier", "machine")])
+    cables = lab.topology.cables if lab.probe is not None else [one for one in lab.topology.cables if one in lab.proved]
+    held = cpu_lock() if lab.probe is not None else nullcontext()
+    with held, lab.journal.step("panel", f"prove {len(cables)} cables again"):
+        return words([one for one in prove(lab, cables) if one.kind not in ("carrier", "machine")])
 
 
 def words(found: Sequence[Finding]) -> str:

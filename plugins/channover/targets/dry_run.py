@@ -278,7 +278,8 @@ class DryTarget:
         for cable in topology.cables:
             if self._first((found.nics[cable.a], found.nics[cable.b])):
                 self.said.append(
-                    f"panel: prove the cable {cable}: both ends get an address of 169.254.0.0/16, ping, and lose it again"
+                    f"panel: prove the cable {cable}: both ends get an address of 169.254.0.0/16, ping, and lose it again; "
+                    "then both send full frames of type 0x88b5 as fast as it carries them, for a second at most"
                 )
         return Lab(topology, hosts, link, HostCabling(hosts, real.entry.allows.nics_down), journal, found.rates)
 

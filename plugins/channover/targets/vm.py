@@ -57,6 +57,7 @@ class VmTarget:
     _vm_pool: VmPool | None = None
     _leases: LeasePool = field(default_factory=lambda: LeasePool(ttl=TTL, shared=False))
     _proven: set[tuple[Port, Port]] = field(default_factory=set)
+    _measured: set[tuple[Port, Port]] = field(default_factory=set)
 
     def unmet(self, topology: Topology) -> str | None:  # noqa: ARG002 - any topology can be had, or none
         """Say why no virtual machine can be had here, if so."""

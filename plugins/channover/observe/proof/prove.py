@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from typing import Any
 
@@ -14,7 +14,7 @@ from channover.hosts.lab import Lab
 from channover.model.topology import Cable, Port
 from channover.observe.proof import schedule as plans
 from channover.observe.proof.findings import Finding, Reports, Stated, judge, name
-from channover.observe.proof.schedule import ONE_PROCESS, REAL, Pace, Schedule
+from channover.observe.proof.schedule import EMULATED, ONE_PROCESS, REAL, Schedule
 
 TRIES = 5
 """How often a cable is tried whose figures do not come out twice alike."""
@@ -35,15 +35,15 @@ QUEUED = 16
 PROGRAM = "prober.py"
 
 
-def prove(lab: Lab, cables: Iterable[Cable] | None = None, pace: Pace | None = None) -> list[Finding]:
-    """Return what speaks against cables of a lab (all of them), the worst first; empty: they are as stated.
+def prove(lab: Lab, cables: Iterable[Cable] | None = None, rates: Mapping[Cable, float] | None = None) -> list[Finding]:
+    """Return what speaks against cables of a lab (all of them), cable by cable; empty: they are as stated.
 
-    Nothing is configured, and nothing changed. What one try finds and the next does not, is none. Raises TestbedError where
-    cables cannot be proved.
+    ``rates`` are their rates (bit/s) where they are not those of the lab. Nothing is configured, and nothing changed. What
+    one try finds and the next does not, is none. Raises TestbedError where cables cannot be proved.
     """
-    pace = pace or (ONE_PROCESS if lab.probe is not None else REAL)
-    proof = _Proof(lab, pace)
     wanted = list(lab.topology.cables if cables is None else cables)
+    known = {cable: float(rates[cable] if rates is not None else lab.rate(cable)) for cable in wanted}
+    proof = _Proof(lab, known)
     first = proof.tried(wanted)
     return [
         finding for cable in wanted for finding in proof.settled(cable, [one for one in first if one.cable == cable])
@@ -53,9 +53,10 @@ def prove(lab: Lab, cables: Iterable[Cable] | None = None, pace: Pace | None = N
 class _Proof:
     """The tries of one proof."""
 
-    def __init__(self, lab: Lab, pace: Pace) -> None:
+    def __init__(self, lab: Lab, rates: Mapping[Cable, float]) -> None:
         self.lab = lab
-        self.pace = pace
+        self.rates = rates
+        self.pace = ONE_PROCESS if lab.probe is not None else EMULATED if lab.patience > 1 else REAL
         self.size = plans.full_frame(lab.link.mtu)
         self.waited = self.took = 0.0
 
@@ -63,12 +64,13 @@ class _Proof:
         """Send over cables, and return what one try finds. Raises TestbedError."""
         if not cables:
             return []
-        rates = {cable: self.lab.rate(cable) for cable in cables}
+        rates = {cable: self.rates[cable] for cable in cables}
         planned = plans.schedule(rates, self.size, self.pace, **how)
         reports, busy, dropped = self._probed(planned)
         stated = Stated(self.lab.topology, rates, self.size, self.pace.trip, busy, dropped)
         found = judge(stated, reports, planned.spans)
-        return [one for one in found if one.kind != "machine" or rates[one.cable] <= self.lab.link.rate]
+        least = min(self.rates.values())
+        return [one for one in found if one.kind != "machine" or rates[one.cable] <= least]
 
     def settled(self, cable: Cable, first: list[Finding]) -> list[Finding]:
         """Try a cable again until two tries agree on a finding, or one finds nothing."""
@@ -125,18 +127,18 @@ class _Proof:
             "nic": port.nic,
             "device": self.lab.hosts[port.node].nic(port.nic).device,
             "peer": [far.node, far.nic],
-            "rate": self.lab.rate(cable),
+            "rate": self.rates[cable],
             "size": self.size,
             "sizes": plans.sizes(self.size),
             "patience": self.pace.patience,
             "pace": self.pace.hello,
             "meet": self.pace.meet,
-            "quiet": self.pace.quiet + QUEUED / plans.frames_per_second(self.lab.rate(cable), self.size),
+            "quiet": self.pace.quiet + QUEUED / plans.frames_per_second(self.rates[cable], self.size),
             "drain": self.pace.drain,
             "ahead": 0.01,
-            "every": _every(
-                min(span.seconds for span in spans), plans.frames_per_second(self.lab.rate(cable), self.size)
-            ),
+            "tick": self.pace.tick,
+            "from": min(span.start for span in spans),
+            "every": _every(min(span.seconds for span in spans), plans.frames_per_second(self.rates[cable], self.size)),
             "until": max(span.end for span in spans),
             "loads": [(span.start, span.end, span.factor) for span in spans if port in span.senders],
         }

@@ -29,7 +29,8 @@ class Pace:
     """The times (seconds) of a proof, and ``budget``, how many frames a second processors can be asked for at once.
 
     ``patience`` is for a first sign of the other end, ``meet`` for round trips and sizes, ``quiet`` before loads, ``drain`` at
-    most after them; a load of ``longest`` seconds at most; ``trip`` is the longest round trip that an idle cable may have.
+    most after them; a load of ``longest`` seconds at most, in which a program looks up every ``tick``; ``trip`` is the longest
+    round trip that an idle cable may have.
     """
 
     patience: float
@@ -40,13 +41,16 @@ class Pace:
     budget: float
     trip: float = 0.005
     longest: float = LONGEST
+    tick: float = 0.001
 
 
 ONE_PROCESS = Pace(patience=0.3, hello=0.001, meet=0.02, quiet=0.004, drain=0.2, budget=55_000)
 """Of a lab of namespaces, whose NICs one process probes; a frame takes 10 µs of a processor from end to end."""
 REAL = Pace(patience=10.0, hello=0.02, meet=0.4, quiet=0.1, drain=0.3, budget=float("inf"), longest=1.0)
 """Of hosts that have each a program of its own, and processors of their own."""
-EMULATED = Pace(patience=30.0, hello=0.05, meet=1.0, quiet=0.3, drain=0.5, budget=4_000, trip=0.05, longest=2.0)
+EMULATED = Pace(
+    patience=30.0, hello=0.05, meet=1.0, quiet=0.3, drain=0.5, budget=4_000, trip=0.05, longest=2.0, tick=0.005
+)
 """Of micro-VMs, whose processors may be emulated."""
 
 

@@ -74,8 +74,9 @@ def opened(target: PhysicalTarget, part: Topology) -> Iterator[Lab]:
 
 
 def miswired(target: PhysicalTarget, lab: Lab, part: Topology) -> list[str]:
-    """Send frames over each cable that was not proved yet, and say of which they do not come as the inventory says."""
+    """Send frames over each cable that was not proved yet, and say of which they do not come as the inventory states."""
     words = []
+    laid: dict[Cable, tuple[Port, Port]] = {}
     deadline = time.monotonic() + CARRIER_TIMEOUT
     for number, cable in enumerate(part.cables if target.prove else ()):
         if cable.ports in target.proven:
@@ -87,7 +88,14 @@ def miswired(target: PhysicalTarget, lab: Lab, part: Topology) -> list[str]:
         except TestbedError as error:
             words.append(str(error))
         else:
+            laid[cable] = cable.ports
+    said = target.measure(lab, laid)
+    words += said
+    for cable in laid:
+        if not any(f"{cable} " in one or f"{cable}:" in one for one in said):
             target.proven |= {(cable.a, cable.b), (cable.b, cable.a)}
+            if cable.ports in target.measured:
+                target.measured |= {(cable.b, cable.a)}
     return list(dict.fromkeys(words))
 
 

@@ -18,6 +18,7 @@ from channover.model.topology import Cable, Port
 from channover.network import bonding, lag
 from channover.network.addressing import FIRST_TABLE
 from channover.observe.nics import nic_counters
+from channover.observe.proof.prove import prove as prove_cables
 from channover.targets.capabilities import CAPABILITIES
 from channover.targets.inventory.schema import HostEntry, LabEntry
 
@@ -204,6 +205,44 @@ def prove(lab: Lab, cable: Cable, number: int, rate: int | None = None) -> str |
         back = _Way(lab, other, peer, host, nic, f"{network}.1")
         remarks = [there.proved(), back.proved()]
         return remarks[1] or remarks[0]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was found of cables that frames were sent over: ``findings`` speak against them, ``remarks`` do not."""
+
+    cables: list[Cable]
+    findings: list[str]
+    remarks: list[str]
+
+
+def measured(lab: Lab, rates: Mapping[Cable, float]) -> Measured:
+    """Send over cables, by rate (bit/s), and return what they carry, lose and delay that they should not.
+
+    A cable of a host without Python is left out, and so is one with something between its ends that keeps the proof's frames
+    from crossing: they are addressed to the nearest bridge. Raises TestbedError.
+    """
+    remarks = []
+    able = {name for name, host in lab.hosts.items() if _has_python(host)}
+    for name in sorted({port.node for cable in rates for port in cable.ports} - able):
+        remarks.append(f"{name}: what its cables carry is not proved, since it has no python3: install it")
+    cables = [cable for cable in rates if {port.node for port in cable.ports} <= able]
+    found = prove_cables(lab, cables, rates)
+    ways = [finding.cable for finding in found if finding.kind == "unheard"]
+    between = {cable for cable in ways if ways.count(cable) == len(cable.ports)}
+    remarks += [
+        f"something lies between the ends of the cable {cable}, which frames to the nearest bridge do not pass: what it "
+        "carries is not proved"
+        for cable in between
+    ]
+    remarks += [str(finding) for finding in found if finding.kind == "machine"]
+    bad = [finding for finding in found if finding.kind != "machine" and finding.cable not in between]
+    spoiled = between | {finding.cable for finding in found}
+    return Measured([cable for cable in cables if cable not in spoiled], list(map(str, bad)), remarks)
+
+
+def _has_python(host: Host) -> bool:
+    return host.run("sh", "-c", "command -v python3", check=False, quiet=True).returncode == 0
 
 
 @dataclass(frozen=True)

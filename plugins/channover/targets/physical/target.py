@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_interface
 
 from channover.errors import ChannoverError, NotAllowed, TestbedError
@@ -72,11 +72,15 @@ class PhysicalTarget:
     cabling: Cabling | None = None
     """What pulls cables; None: only the hosts themselves can."""
     prove: bool = True
-    """Whether to send frames over each cable before it is used, to see that it lies where the inventory says."""
+    """Whether to send frames over each cable before it is used, to see that it is what the inventory says."""
+    ping: bool = True
+    """Whether both ends ping each other then too: hosts that somebody else looks after may refuse to."""
     remarks: list[str] = field(default_factory=list)
     """What is to be said at the end of the run."""
     proven: set[tuple[Port, Port]] = field(default_factory=set)
     """The cables that were seen to lie where the inventory says."""
+    measured: set[tuple[Port, Port]] = field(default_factory=set)
+    """Those of them that frames of the proof could be sent over: what they carry is known to be as stated."""
     say: Callable[[str], None] = lambda _: None
     """Told, in a line, what the user should know meanwhile."""
     _found: set[str] = field(default_factory=set)
@@ -129,9 +133,18 @@ class PhysicalTarget:
             stack.callback(self._unwind, hosts.values())
             self._prepare(hosts, {node: taken[name] for node, name in found.nodes.items()}, topology, stripped)
             cabling = self.cabling or HostCabling(hosts, self.entry.allows.nics_down)
-            made = Lab(topology, hosts, Link(found.rate) if topology.cables else link, cabling, journal, found.rates)
+            made = Lab(
+                topology,
+                hosts,
+                Link(found.rate) if topology.cables else link,
+                cabling,
+                journal,
+                found.rates,
+                patience=self.leases.patience,
+            )
             self._prove(made, found)
-            yield made
+            ends = {cable: (found.nics[cable.a], found.nics[cable.b]) for cable in topology.cables}
+            yield replace(made, proved=[cable for cable in topology.cables if ends[cable] in self.measured])
 
     def looked_at(self, topology: Topology) -> dict[str, RemoteHost]:
         """Return the hosts of a topology to look at: nothing is taken, and nothing may be changed. Raises TestbedError."""
@@ -142,13 +155,29 @@ class PhysicalTarget:
         return {node: self._host(node, leases[name], found, Journal()) for node, name in found.nodes.items()}
 
     def _prove(self, lab: Lab, found: Fit) -> None:
-        """See that each cable lies where the inventory says, once a run. Raises TestbedError."""
+        """See that each cable lies where the inventory says and does what it states, once a run. Raises TestbedError."""
+        new: dict[Cable, tuple[Port, Port]] = {}
         for number, cable in enumerate(lab.topology.cables if self.prove else ()):
             ends = (found.nics[cable.a], found.nics[cable.b])
             if ends not in self.proven:
-                if remark := preflight.prove(lab, cable, number, preflight.rate_of(self.entry, ends[0])):
+                rate = preflight.rate_of(self.entry, ends[0])
+                if self.ping and (remark := preflight.prove(lab, cable, number, rate)):
                     self.say(remark)
-                self.proven.add(ends)
+                new[cable] = ends
+        if words := self.measure(lab, new):
+            raise TestbedError("; ".join(words))
+        self.proven |= set(new.values())
+
+    def measure(self, lab: Lab, cables: Mapping[Cable, tuple[Port, Port]]) -> list[str]:
+        """Say of cables, each with its ends by the inventory's names, what they do and should not. Raises TestbedError."""
+        if not cables:
+            return []
+        rates = {cable: preflight.rate_of(self.entry, ends[0]) or lab.rate(cable) for cable, ends in cables.items()}
+        proof = preflight.measured(lab, rates)
+        for remark in proof.remarks:
+            self.say(remark)
+        self.measured |= {cables[cable] for cable in proof.cables}
+        return proof.findings
 
     def _host(self, node: str, host_lease: HostLease, found: Fit, journal: Journal) -> RemoteHost:
         nics = {}
