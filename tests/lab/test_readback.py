@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from channover.errors import TestbedError
-from channover.hosts.host import Host, Journal, finished
+from channover.hosts.host import Host, Journal, finished, until
 from channover.hosts.lab import Lab
 from channover.hosts.netns.process import NamespaceProcess
 from channover.hosts.readback import read_back
@@ -23,8 +23,10 @@ from channover.model.link import Link
 from channover.model.operations.kernel import TableAdd
 from channover.model.plan import Plan
 from channover.model.topology import pair, two_switches
+from channover.network import openvpn
 from channover.network.lag import HashPolicy, Lag
 from channover.network.openvswitch import OpenVSwitchDriver, OvsBond
+from channover.network.tunnel import Devices
 from channover.scenarios.bonds import Bonds
 from channover.scenarios.labs import Multipath, configure
 from channover.targets import capabilities
@@ -239,6 +241,45 @@ def test_a_switch_s_lag_is_read_back_as_well(target: NetnsTarget) -> None:
         assert read_back(lab).unmet == ()
 
 
+def test_a_link_that_was_lost_and_is_back_is_told(bonded: Bonded) -> None:
+    lag, (_, cable) = bonded.lag, bonded.lab.topology.cables
+    lag.wait_converged()
+    assert [end.lost() for end in lag.ends] == [(), ()]
+    bonded.lab.cabling.cut(cable)
+    until(lambda: len(lag.left.status().working) == 1, "the loss of a link", 5.0)
+    bonded.lab.cabling.restore(cable)
+    until(lambda: all(len(end.status().working) == 2 for end in lag.ends), "the link again", 10.0)
+    assert [end.lost() for end in lag.ends] == [("eth2",), ("eth2",)]
+    lag.wait_converged()
+    assert [end.lost() for end in lag.ends] == [(), ()]
+
+
+def test_a_partner_that_was_lost_while_the_carrier_stayed_is_told(bonded: Bonded) -> None:
+    lag, (_, cable) = bonded.lag, bonded.lab.topology.cables
+    lag.wait_converged()
+    bonded.lab.cabling.mute(cable, cable.a)
+    until(lambda: lag.right.lost(), "the loss of a partner", 10.0, 0.2)
+    bonded.lab.cabling.restore(cable)
+    assert (lag.left.lost(), lag.right.lost()) == ((), ("eth2",))
+
+
+def test_the_mtu_and_the_address_of_a_tunnel_s_device_are_compared(multipath: Multipath) -> None:
+    left, right = multipath.left.host, multipath.right.host
+    if reason := openvpn.unmet(left):
+        pytest.skip(reason)
+    with openvpn.openvpn_tunnel(left, right, str(multipath.right.address.ip)) as tunnel:
+        multipath.lab.asked.append(Devices.of(tunnel))
+        assert read_back(multipath.lab).unmet == ()
+        right.run("ip", "link", "set", tunnel.server.device, "mtu", "1300")
+        assert read_back(multipath.lab).unmet == (
+            "right: the MTU of the tunnel's ptp is 1300, and it came up with 1500",
+        )
+        right.run("ip", "link", "set", tunnel.server.device, "mtu", "1500")
+        left.run("ip", "address", "flush", "dev", tunnel.client.device)
+        assert read_back(multipath.lab).unmet == ("left: the tunnel's ptp has lost its address 10.96.96.1",)
+    assert read_back(multipath.lab).unmet == ()
+
+
 SUITE = """\
 import pytest
 
@@ -261,6 +302,25 @@ def test_a_copy(broken, copies):
     from channover.testing import FileProtocol
 
     assert copies(FileProtocol.HTTP, broken.left, broken.right).goodput == at_least(1)
+
+
+@behaviour("LAG-1")
+def test_a_change_in_between(multipath, tcp):
+    flow = tcp(multipath.left, multipath.right)
+    (_, cable), panel = multipath.lab.topology.cables, multipath.lab.cabling
+    for up in (False, True):
+        panel.process.call("port", panel.ports[cable][0], up)
+    multipath.left.host.run("ip", "mptcp", "limits", "set", "subflows", "1")
+    assert flow.goodput == at_least(1)
+
+
+@behaviour("LAG-2")
+def test_mtus_that_a_test_asked_for(multipath, tcp):
+    from channover.model.operations.devices import LinkSet
+    from channover.model.plan import Plan
+
+    with multipath.left.host.applied(Plan("a small MTU", (LinkSet("eth1", mtu=1400),))):
+        assert tcp(multipath.left, multipath.right).goodput == at_least(1)
 """
 
 
@@ -280,4 +340,14 @@ def test_whatever_is_measured_begins_with_it_and_the_error_names_the_setting(tmp
     done = subprocess.run([*command, "--no-report"], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     results = json.loads((tmp_path / "reports" / "latest" / "results.json").read_text())
     words = "not as it was asked for: right: the rule 'from 10.94.94.2 table 102' is gone, and was asked for"
-    assert [(one["outcome"], one["reason"]) for one in results["tests"]] == [("error", words)] * 2, done.stdout[-3000:]
+    by_id = {one["behaviour"]: one for one in results["tests"]}
+    for behaviour in ("MP-1", "MP-3"):
+        assert (by_id[behaviour]["outcome"], by_id[behaviour]["reason"]) == ("error", words), done.stdout[-3000:]
+    assert by_id["LAG-1"]["outcome"] == by_id["LAG-2"]["outcome"] == "passed", done.stdout[-3000:]
+    seen = {note["id"]: note["text"] for note in by_id["LAG-1"]["notes"]}
+    assert seen["changed"].startswith("changed while tcp left→right ran: left: MPTCP's limits are 1 subflows")
+    assert seen["carrier"].startswith("tcp left→right: the carrier of left's NIC b changed ")
+    assert {"id": "mtu", "figures": {"one": 1400.0, "other": 1500.0}} in [
+        {key: note[key] for key in ("id", "figures")} for note in by_id["LAG-2"]["notes"]
+    ]
+    assert "LAG-1 passed, but: " in done.stdout and "LAG-2 passed, but: " in done.stdout

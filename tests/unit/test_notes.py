@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from channover.measure.running.slices import short_offer
 from channover.model.catalogue import CATALOGUE
+from channover.observe.bond_parsers import parse_losses, parse_proc_bonding
 from channover.report.allure.page import PageFacts, page
 from channover.report.comparison.compare import compare
 from channover.report.decision import decide
 from channover.report.results import Outcome, Results
 from channover.report.terminal import render
+from channover.verdict import notes
 from channover.verdict.notes import Note, once
 from tests.support import runs
 from tests.support.certificates import Page, written
@@ -81,3 +85,79 @@ def test_a_comparison_tells_which_kinds_came_and_went_and_not_their_figures() ->
     ]
     assert not found.significant
     assert not compare([noted("passed", AGAIN)], [noted("passed", other)]).facts
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (
+            notes.retransmissions("tcp", "left", 120, 30_000),
+            "tcp: left sent 0.40% of its segments again (120 of 30,000)",
+        ),
+        (notes.retransmissions("tcp", "left", 30, 30_000), None),
+        (notes.retransmissions("tcp", "left", 9, 100), None),
+        (notes.retransmissions("tcp", "left", 0, 0), None),
+        (
+            notes.unequal_paths("mptcp", "right", {"a": 100e6, "b": 97e6}),
+            "mptcp: right's NIC b carries 97.0 Mbit/s, and NIC a 100.0",
+        ),
+        (notes.unequal_paths("mptcp", "right", {"a": 100e6, "b": 98.5e6}), None),
+        (notes.unequal_paths("mptcp", "right", {"a": 100e6}), None),
+        (
+            notes.dropped("udp", "right", "a", {"receive_drops": (50, 10_000)}),
+            "udp: right's NIC a counted 50 receive drops beside 10,000 frames",
+        ),
+        (notes.dropped("udp", "right", "a", {"receive_drops": (9, 10_000)}), None),
+        (
+            notes.dropped("udp", "right", "a", {"receive_errors": (1, 10_000)}),
+            "udp: right's NIC a counted 1 receive errors beside 10,000 frames",
+        ),
+        (
+            notes.reordered("udp", "right", 50, 10_000),
+            "udp: 0.50% of the datagrams (50 of 10,000) reached right out of order",
+        ),
+        (notes.reordered("udp", "right", 5, 10_000), None),
+        (notes.flapped("tcp", "right", "b", 2), "tcp: the carrier of right's NIC b changed 2 times"),
+        (notes.flapped("tcp", "right", "b", 0), None),
+        (
+            notes.unlike_mtus("the cable a–b", (1500, 1400)),
+            "the ends of the cable a–b have MTUs of 1500 and 1400 bytes",
+        ),
+        (notes.unlike_mtus("the cable a–b", (1500, 1500)), None),
+    ],
+)
+def test_what_a_reader_wants_to_know_and_from_what_size_on(found: Iterator[Note], said: str | None) -> None:
+    assert [note.text for note in found] == ([said] if said else [])
+
+
+def test_a_member_s_losses_are_what_its_driver_counts() -> None:
+    told = """
+---- bond0-lag statistics ----
+
+member: eth1:
+  TX PDUs: 10
+  Link Expired: 0
+  Link Defaulted: 0
+  Carrier Status Changed: 0
+
+member: eth2:
+  TX PDUs: 11
+  Link Expired: 1
+  Link Defaulted: 1
+  Carrier Status Changed: 2
+"""
+    assert parse_losses(told) == {"eth1": 0, "eth2": 4}
+    data = Path(__file__).parents[1] / "data" / "bond"
+    cut, fast = ((data / f"kernel-6.12-{name}.txt").read_text() for name in ("cut", "fast"))
+    assert [member.losses for member in parse_proc_bonding(cut).members] == [1, 0]
+    assert [member.losses for member in parse_proc_bonding(fast).members] == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("offered", "lost", "blames"),
+    [(500e6, 0.0, True), (500e6, 0.5, False), (1000e6, 0.0, False), (995e6, 0.0, False), (120e6, 0.005, True)],
+)
+def test_a_sender_that_offers_less_than_it_was_told_to_is_no_fault_of_a_wire(
+    offered: float, lost: float, blames: bool
+) -> None:
+    assert bool(short_offer(offered, 1000e6, lost)) is blames

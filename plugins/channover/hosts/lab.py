@@ -33,6 +33,13 @@ class Cabling(Protocol):
         ...
 
 
+@runtime_checkable
+class Remembering(Protocol):
+    """Cabling that knows which cables a test has pulled, those that it has plugged in again among them."""
+
+    pulled: Collection[Cable]
+
+
 def mutes(cable: Cable, sender: Port | None) -> tuple[Port, ...]:
     """Return the ports whose frames are to vanish (:meth:`Cabling.mute`). Raises UsageError for a port of another cable."""
     if sender is None:

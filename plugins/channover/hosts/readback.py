@@ -49,11 +49,6 @@ def require(unmet: Sequence[str]) -> None:
         raise TestbedError(f"not as it was asked for: {'; '.join(unmet[:MOST])}{more}")
 
 
-def ready(lab: Lab) -> None:
-    """Raise TestbedError that names what was asked of a lab and is not in force, if there is any."""
-    require(read_back(lab).unmet)
-
-
 def read_back(lab: Lab) -> Readback:
     """Read back all that was asked of a lab, hosts side by side. Raises TestbedError where a host does not answer."""
     hosts = list(lab.hosts.values())

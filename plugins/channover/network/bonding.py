@@ -6,7 +6,7 @@ Everything is a plan of ``ip link`` and ``ip address`` steps, so its inverse giv
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from channover.errors import TestbedError
@@ -95,6 +95,10 @@ class Bond:
             return parse_proc_bonding(self.host.read(f"/proc/net/bonding/{self.device}"))
         except ValueError as error:
             raise TestbedError(f"{self.host.name}: {error}") from None
+
+    def losses(self) -> Mapping[str, int]:
+        """Read what ``/proc/net/bonding`` counts of each member: failures of its link, and churns at either end."""
+        return {member.device: member.losses for member in self.status().members}
 
     def unmet(self, now: State) -> Iterator[str]:
         """Yield the options that are not as the kernel has them by default, which is how they were left."""

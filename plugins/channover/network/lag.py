@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
 from ipaddress import IPv4Interface
@@ -98,6 +98,15 @@ class TellsMore(Protocol):
         ...
 
 
+@runtime_checkable
+class CountsLosses(Protocol):
+    """An end of a LAG whose driver counts how often each member has lost its link or its partner."""
+
+    def losses(self) -> Mapping[str, int]:
+        """Return that by member. Raises TestbedError."""
+        ...
+
+
 class LagDriver(Protocol):
     """Something that makes LAGs. ``needs`` are its programs, ``policies`` the hash policies it has.
 
@@ -155,6 +164,7 @@ class LagEnd:
     policy: HashPolicy
     rate: LacpRate
     _address: IPv4Interface | None = None
+    _losses: dict[str, int] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def host(self) -> Host:
@@ -181,6 +191,23 @@ class LagEnd:
     def status(self) -> LagStatus:
         """Read what it says of itself. Raises TestbedError."""
         return self.handle.status()
+
+    def converged(self) -> None:
+        """Have :meth:`lost` count from now on. Raises TestbedError."""
+        self._losses.update(self._counted())
+
+    def lost(self) -> tuple[str, ...]:
+        """Return the members that have lost their link or their partner since LACP converged, if only for a moment.
+
+        That is what the driver counts, and the changes of the NIC's carrier. Raises TestbedError.
+        """
+        return tuple(device for device, number in self._counted().items() if number > self._losses.get(device, number))
+
+    def _counted(self) -> dict[str, int]:
+        links = self.host.state().links
+        losses = self.handle.losses() if isinstance(self.handle, CountsLosses) else {}
+        carriers = {device: links[device].carrier_changes for device in self.members if device in links}
+        return {device: losses.get(device, 0) + carriers.get(device, 0) for device in self.members}
 
     def unmet(self, now: State = _UNSEEN, mtu: int = 0) -> Iterator[str]:
         """Yield, in words, what was asked of it and is not in force: members, hash policy, LACP rate, MTU, its driver's own.
@@ -265,7 +292,10 @@ class Lag:
             raise
 
     def _wait(self, timeout: float) -> float:
-        return max(end.handle.wait_converged(timeout) for end in self.ends)
+        took = max(end.handle.wait_converged(timeout) for end in self.ends)
+        for end in self.ends:
+            end.converged()
+        return took
 
     def _require(self) -> None:
         """Raise TestbedError that names what was asked of its ends and is not in force, if there is any."""

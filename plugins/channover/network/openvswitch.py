@@ -33,7 +33,7 @@ from channover.network import lag
 from channover.network.lag import HashPolicy, LacpRate
 from channover.network.ovs_daemons import Switch
 from channover.observe.bond import LagStatus
-from channover.observe.bond_parsers import OVS_POLICIES, parse_ovs, parse_placement
+from channover.observe.bond_parsers import OVS_POLICIES, parse_losses, parse_ovs, parse_placement
 
 BRIDGE = "br0"
 """The bridge of a switch."""
@@ -74,6 +74,14 @@ class OvsBond:
             return parse_ovs(lacp, bond, dead)
         except ValueError as error:
             raise TestbedError(f"{self.host.name}: {error}") from None
+
+    def losses(self) -> Mapping[str, int]:
+        """Ask the switch daemon how often each member has lost its link or its partner: Open vSwitch 2.13 and later tell."""
+        try:
+            return parse_losses(self.switch.show("lacp/show-stats", self.port))
+        except TestbedError:
+            self.switch.alive()
+            return {}
 
     def unmet(self, now: State) -> Iterator[str]:  # noqa: ARG002 - the kernel knows nothing of it
         """Yield what is not as it was set up in the daemon's configuration (``ovs-vswitchd.conf.db(5)``, table Port)."""

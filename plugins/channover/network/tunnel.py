@@ -6,6 +6,7 @@ sum of the links. IP within TCP is not sound in general; here it is what the art
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv4Network
 
@@ -16,6 +17,7 @@ from channover.model.operations.devices import LinkDelete
 from channover.model.operations.kernel import SysctlSet
 from channover.model.operations.routing import RouteAdd
 from channover.model.plan import Plan
+from channover.model.state import State
 
 MPTCPIZE = ("mptcpize", "run")
 """Turns every TCP socket of an unchanged program into an MPTCP socket (``mptcpize(8)``)."""
@@ -73,6 +75,32 @@ class Tunnel:
                     f"{end.host.name}: the {self.kind} tunnel's process ended with code {code}; "
                     f"its last words: {_words(end.process)}"
                 )
+
+
+@dataclass(frozen=True)
+class Devices:
+    """A tunnel's two devices as they were when it came up (:class:`channover.hosts.lab.Asking`): MTU in bytes, by host."""
+
+    tunnel: Tunnel
+    mtus: Mapping[str, int]
+
+    @classmethod
+    def of(cls, tunnel: Tunnel) -> Devices:
+        """Read them. Raises TestbedError."""
+        states = {end.host.name: end.host.state() for end in tunnel.ends}
+        known = ((end.host.name, states[end.host.name].links.get(end.device)) for end in tunnel.ends)
+        return cls(tunnel, {name: link.mtu for name, link in known if link is not None})
+
+    def unmet(self, states: Mapping[str, State]) -> Iterator[str]:
+        """Yield what is not as it was; a device that has ended with its program is somebody else's to tell."""
+        for end in self.tunnel.ends:
+            link = states[end.host.name].links.get(end.device) if end.host.name in states else None
+            if link is None:
+                continue
+            if link.mtu != (asked := self.mtus.get(end.host.name, link.mtu)):
+                yield f"{end.host.name}: the MTU of the tunnel's {end.device} is {link.mtu}, and it came up with {asked}"
+            if str(end.address.ip) not in {one.replace("/", " ").split()[0] for one in link.addresses}:
+                yield f"{end.host.name}: the tunnel's {end.device} has lost its address {end.address.ip}"
 
 
 def present(host: Host, device: str) -> bool:

@@ -59,7 +59,8 @@ class MemberStatus:
 
     ``enabled`` is whether the driver uses it, after its own delays; ``note`` what else the driver says of it: of the
     kernel's bonding its speed and duplex. ``told`` is whether actor and partner are known; ``churned`` are the ends that
-    have not been synchronized for a minute (IEEE 802.1AX-2020, 6.4.17).
+    have not been synchronized for a minute (IEEE 802.1AX-2020, 6.4.17). ``losses`` counts how often it has lost its link or
+    its partner, as far as its driver counts that.
     """
 
     device: str
@@ -71,6 +72,7 @@ class MemberStatus:
     note: str = ""
     told: bool = True
     churned: frozenset[str] = frozenset()
+    losses: int = 0
 
     @property
     def collecting(self) -> bool:

@@ -72,8 +72,13 @@ def _slave(text: str) -> MemberStatus:
         partner=_pdu(_fields(partner), "oper key"),
         note=", ".join(fields[key] for key in ("Speed", "Duplex") if key in fields),
         told=bool(actor.strip() and partner.strip()),
+        losses=sum(_number(fields, key) for key in _LOSSES),
         churned=frozenset(end for end in ("actor", "partner") if fields.get(f"{end.title()} Churn State") == "churned"),
     )
+
+
+_LOSSES = ("Link Failure Count", "Actor Churned Count", "Partner Churned Count")
+"""What the bonding driver counts of each member that is a loss of its link or of its partner."""
 
 
 def _pdu(fields: Mapping[str, str], key: str) -> PortInfo:
@@ -119,6 +124,17 @@ def parse_ovs(lacp_show: str, bond_show: str, dead: Collection[str] = ()) -> Lag
         members=tuple(sorted(found, key=lambda member: member.device)),
         text=f"{lacp_show.rstrip()}\n\n{bond_show.rstrip()}\n",
     )
+
+
+def parse_losses(show_stats: str) -> Mapping[str, int]:
+    """Return how often each member has lost its link or its partner, of what ``lacp/show-stats`` of ``ovs-appctl`` says."""
+    found = {}
+    for member in re.split(r"^(?:member|slave): ", show_stats, flags=re.MULTILINE)[1:]:
+        device, _, rest = member.partition("\n")
+        fields = _fields(rest)
+        counted = ("Link Expired", "Link Defaulted", "Carrier Status Changed")
+        found[device.strip().rstrip(":")] = sum(_number(fields, key) for key in counted)
+    return found
 
 
 def _bond_members(bond_show: str) -> Iterator[tuple[str, str]]:

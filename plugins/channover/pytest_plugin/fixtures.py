@@ -18,7 +18,8 @@ from channover.pytest_plugin.testbed import TESTBED
 
 if TYPE_CHECKING:
     from channover.hosts.lab import Lab
-    from channover.measure.file_transfer import FileTransfer
+    from channover.measure.file_transfer import Copied, FileTransfer
+    from channover.measure.flow import Flow
     from channover.measure.measurement import Measuring
     from channover.measure.own_values import Counted, Listing, Observing
     from channover.measure.record import Record
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from channover.scenarios.bonds import Bonds
     from channover.scenarios.labs import Multipath, Switched
     from channover.scenarios.loop_lab import LoopLabs
+    from channover.scenarios.noting import Noting
     from channover.scenarios.tunnels import Tunnels
 
 
@@ -128,9 +130,18 @@ def loop_lab(tunnels: Tunnels) -> LoopLabs:
 
 
 @pytest.fixture
-def measuring(request: pytest.FixtureRequest, lab: Lab, channover_record: Record) -> Iterator[Measuring]:
+def channover_noting(lab: Lab, channover_record: Record) -> Noting:
+    """Give what reads the lab back before whatever is measured, and notes what was seen beside a verdict."""
+    from channover.scenarios.noting import Noting
+
+    return Noting(lab, channover_record)
+
+
+@pytest.fixture
+def measuring(
+    request: pytest.FixtureRequest, lab: Lab, channover_record: Record, channover_noting: Noting
+) -> Iterator[Measuring]:
     """How this test measures; flows that a test leaves open are ended with it."""
-    from channover.hosts import readback
     from channover.measure.measurement import Measuring
     from channover.observe.processors import OwnMachine
 
@@ -146,7 +157,7 @@ def measuring(request: pytest.FixtureRequest, lab: Lab, channover_record: Record
         on_result=channover_record.readings.append,
         progress=lambda one: live.tell(channover_record, one),
         step=channover_record.journal.scope,
-        ready=(lambda: None) if session.settings.place.dry_run else partial(readback.ready, lab),
+        ready=(lambda: None) if session.settings.place.dry_run else channover_noting.ready,
     )
     yield made
     try:
@@ -158,32 +169,36 @@ def measuring(request: pytest.FixtureRequest, lab: Lab, channover_record: Record
             flow.run.abandon()
 
 
-def _traffic(protocol: str, measuring: Measuring, record: Record) -> TrafficGenerator:
+def _traffic(protocol: str, measuring: Measuring, record: Record, noting: Noting) -> TrafficGenerator:
     from channover.measure.flow import FlowEvents
     from channover.measure.traffic import TrafficGenerator
     from channover.network.programs.iperf import Transport
     from channover.pytest_plugin.allure import evidence
 
-    events = FlowEvents(record.flows.append, lambda flow: evidence.of_flow(record, flow), evidence.explain)
+    def closed(flow: Flow) -> None:
+        noting.of_flow(flow)
+        evidence.of_flow(record, flow)
+
+    events = FlowEvents(record.flows.append, closed, evidence.explain)
     return TrafficGenerator(Transport[protocol], measuring, events)
 
 
 @pytest.fixture
-def tcp(measuring: Measuring, channover_record: Record) -> TrafficGenerator:
+def tcp(measuring: Measuring, channover_record: Record, channover_noting: Noting) -> TrafficGenerator:
     """Send TCP from one end to another: a flow that is measured while it runs."""
-    return _traffic("TCP", measuring, channover_record)
+    return _traffic("TCP", measuring, channover_record, channover_noting)
 
 
 @pytest.fixture
-def udp(measuring: Measuring, channover_record: Record) -> TrafficGenerator:
+def udp(measuring: Measuring, channover_record: Record, channover_noting: Noting) -> TrafficGenerator:
     """Send UDP at an offered rate (bit/s) from one end to another."""
-    return _traffic("UDP", measuring, channover_record)
+    return _traffic("UDP", measuring, channover_record, channover_noting)
 
 
 @pytest.fixture
-def mptcp(measuring: Measuring, channover_record: Record) -> TrafficGenerator:
+def mptcp(measuring: Measuring, channover_record: Record, channover_noting: Noting) -> TrafficGenerator:
     """Send over Multipath TCP from one end to another."""
-    return _traffic("MPTCP", measuring, channover_record)
+    return _traffic("MPTCP", measuring, channover_record, channover_noting)
 
 
 @pytest.fixture
@@ -226,9 +241,13 @@ def listed(channover_record: Record) -> Listing:
 
 
 @pytest.fixture
-def copies(measuring: Measuring, channover_record: Record) -> FileTransfer:
+def copies(measuring: Measuring, channover_record: Record, channover_noting: Noting) -> FileTransfer:
     """Copy a file from one end to another, as in ``copies(FileProtocol.HTTP, client, server)``."""
     from channover.measure.file_transfer import FileTransfer
     from channover.pytest_plugin.allure import evidence
 
-    return FileTransfer(measuring, lambda copied: evidence.of_copy(channover_record, copied))
+    def closed(copied: Copied) -> None:
+        channover_noting.of_copy(copied)
+        evidence.of_copy(channover_record, copied)
+
+    return FileTransfer(measuring, closed)

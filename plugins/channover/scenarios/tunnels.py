@@ -22,13 +22,14 @@ from channover.model.topology import Port
 from channover.network.openvpn import openvpn_tunnel
 from channover.network.programs.iperf import PORTS
 from channover.network.ssh_tunnel import ssh_login, ssh_server, ssh_tunnel
-from channover.network.tunnel import Tunnel, TunnelEnd, through, way_back
+from channover.network.tunnel import Devices, Tunnel, TunnelEnd, through, way_back
 from channover.observe.nics import NicSeries, Sampler, Samplers
 from channover.observe.sockets import subflows
 from channover.scenarios.labs import HostEnd, Multipath
 from channover.scenarios.tunnel_output import TunnelOutput
 from channover.verdict.loop import Form, LoopFinding, loops
 from channover.verdict.measured import Measured, count
+from channover.verdict.notes import unlike_mtus
 
 LOAD_PORT = PORTS[-1]
 """TCP and UDP port of a background load."""
@@ -111,8 +112,17 @@ class Tunnels:
         """Count the time that a tunnel takes to come up as a protocol converging."""
         with self.record.converges():
             made = making.__enter__()
+        asked = self.multipath.lab.asked
         try:
-            yield made
+            devices = Devices.of(made)
+            asked.append(devices)
+            if len(devices.mtus) == 2:
+                one, other = devices.mtus.values()
+                self.record.notes += unlike_mtus(f"the tunnel by {made.kind}", (one, other))
+            try:
+                yield made
+            finally:
+                asked.remove(devices)
         finally:
             making.__exit__(None, None, None)
 

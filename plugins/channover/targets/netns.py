@@ -46,9 +46,11 @@ class Panel:
     rates: Mapping[Cable, int]
     """What each cable was to carry, in bit/s."""
     muted: set[Cable] = field(default_factory=set)
+    pulled: set[Cable] = field(default_factory=set)
 
     def cut(self, cable: Cable) -> None:
         """Set both ports of a cable down."""
+        self.pulled.add(cable)
         self._set(cable, up=False)
 
     def mute(self, cable: Cable, sender: Port | None = None) -> None:

@@ -82,9 +82,11 @@ class Patching:
     vm_pool: VmPool
     cables: Mapping[Cable, PatchCable]
     muted: set[Cable] = field(default_factory=set)
+    pulled: set[Cable] = field(default_factory=set)
 
     def cut(self, cable: Cable) -> None:
         """Pull a cable: both ends lose their carrier. Raises TestbedError."""
+        self.pulled.add(cable)
         self._set(cable, up=False)
 
     def mute(self, cable: Cable, sender: Port | None = None) -> None:

@@ -19,10 +19,19 @@ from channover.verdict.statistics import estimate, settled_part
 
 LOST_WITHIN = 0.005
 """The share of datagrams that a receiver may lose between its NICs and iperf3 before a verdict against it is none."""
+ALL = 0.01
+"""The share by which something may fall short of all."""
 MOST_WAITING = 20.0
 """How much longer (seconds) than its limit a flow is measured while its machine's processors are taken away."""
 EXACT = 0.005
 """How exact a rate is wanted that nothing was compared with yet: half of what ``near`` gives or takes."""
+
+
+def short_offer(offered: float, asked: float, lost: float) -> str:
+    """Say that less was offered (bit/s) than was asked for, and that no wire is to blame: of it, only a share was ``lost``."""
+    if offered >= (1 - ALL) * asked or lost > ALL:
+        return ""
+    return f"the senders offered {offered / 1e6:.1f} of {asked / 1e6:.1f} Mbit/s, and {1 - lost:.1%} of it arrived"
 
 
 @dataclass(eq=False)
@@ -136,6 +145,8 @@ class Slices:
         """
         if alone and (lost := self._lost_within()):
             return lost
+        if little := self._little_offered():
+            return little
         short, calm = self.shortage, self.calm()
         stands = settled and len(calm) >= CALM
         if stands and (shortage.narrow(settled_part(calm)) or not short.full):
@@ -149,6 +160,15 @@ class Slices:
         rate = fmean(settled_part(self.samples()) or [0.0])
         chosen = programs.measuring.link.rate if programs.measuring.on_this_machine else 0.0
         return short.reason(rate, links, chosen)
+
+    def _little_offered(self) -> str:
+        """Say that senders of datagrams offered less than they were told to, and nearly all of it arrived, or nothing."""
+        transfers = self.programs.transfers if self.programs.protocol is Transport.UDP else ()
+        if not transfers or not self.samples():
+            return ""
+        asked = sum(one.load.offered * one.load.streams for one in transfers)
+        lost, sent = (sum(numbers) for numbers in zip(*(one.datagrams for one in transfers), strict=True))
+        return short_offer(sum(one.offered for one in transfers), asked, lost / sent if sent else 0.0)
 
     def _lost_within(self) -> str:
         """Say that a receiver got less of its datagrams than its NICs had received, or nothing: no wire has lost those."""

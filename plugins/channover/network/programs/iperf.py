@@ -272,6 +272,12 @@ class Transfer:
         slices = self.slices()
         return sum(one.lost for one in slices), sum(one.total for one in slices)
 
+    @property
+    def out_of_order(self) -> tuple[int, int]:
+        """How many UDP datagrams arrived out of their order, and of how many, as the client's report tells; 0 of TCP."""
+        flows = [one.get("udp") or {} for one in self.report.get("end", {}).get("streams", ())]
+        return sum(int(one.get("out_of_order", 0)) for one in flows), sum(int(one.get("packets", 0)) for one in flows)
+
 
 def _end_all(processes: Sequence[Process]) -> None:
     """End programs, side by side, whatever becomes of one."""

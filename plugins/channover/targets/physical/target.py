@@ -37,12 +37,14 @@ class HostCabling:
 
     hosts: Mapping[str, Host]
     allowed: bool
+    pulled: set[Cable] = field(default_factory=set)
     _pulled: dict[Cable, list[tuple[Host, Plan]]] = field(default_factory=dict)
 
     def cut(self, cable: Cable) -> None:
         """Set both ends down. Raises NotAllowed where the inventory forbids it."""
         if not self.allowed:
             raise NotAllowed(f"the cable {cable} cannot be pulled: the inventory says allows.nics_down: false")
+        self.pulled.add(cable)
         for port in cable.ports:
             host = self.hosts[port.node]
             undo = host.apply(Plan(f"pull {port}", (LinkSet(host.nic(port.nic).device, up=False),)))
