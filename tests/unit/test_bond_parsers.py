@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Interface
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,10 +14,11 @@ from channover.model.operations.devices import LinkDelete, LinkSet
 from channover.model.operations.routing import RouteAdd
 from channover.model.state import LinkState, Route, State
 from channover.network.bonding import host_plan, switch_plan
-from channover.network.lag import HashPolicy, LacpRate
+from channover.network.lag import HashPolicy, LacpRate, LagEnd
 from channover.network.openvswitch import OpenVSwitchDriver
 from channover.observe.bond import LagStatus, MemberStatus, PortInfo, lag_id, working_state
 from channover.observe.bond_parsers import parse_ovs, parse_placement, parse_proc_bonding, state_bits
+from channover.scenarios.bonds import of_lag
 
 DATA = Path(__file__).parents[1] / "data" / "bond"
 
@@ -357,3 +360,59 @@ def test_the_plan_of_a_switch_bridges_the_bond_with_its_ports() -> None:
 
 def test_open_vswitch_knows_which_policies_it_has() -> None:
     assert OpenVSwitchDriver().policies == {HashPolicy.LAYER2, HashPolicy.LAYER34}
+
+
+@dataclass
+class Told:
+    """An end of a LAG that says what it is told to say."""
+
+    said: LagStatus
+    name: str = "left"
+    device: str = "bond0"
+
+    @property
+    def host(self) -> Told:
+        return self
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        return tuple(member.device for member in self.said.members)
+
+    def status(self) -> LagStatus:
+        return self.said
+
+
+def lag_end(said: LagStatus, policy: HashPolicy, rate: LacpRate, address: IPv4Interface | None = None) -> LagEnd:
+    return LagEnd(Told(said), policy, rate, address)  # type: ignore[arg-type]
+
+
+def test_an_end_that_is_not_as_it_was_asked_for_is_told_for_any_driver() -> None:
+    fast = kernel("6.12-fast")
+    assert list(lag_end(fast, HashPolicy.LAYER34, LacpRate.FAST).unmet()) == []
+    assert list(lag_end(fast, HashPolicy.LAYER2, LacpRate.SLOW).unmet()) == [
+        "left: the LAG bond0: its hash is layer3+4, and layer2 was asked for",
+        "left: the LAG bond0: its LACP rate is fast, and slow was asked for",
+    ]
+    untold = replace(fast, policy="", lacp_rate="", members=fast.members[:1])
+    end = lag_end(fast, HashPolicy.LAYER2, LacpRate.SLOW)
+    end.handle.said = untold  # type: ignore[attr-defined]
+    assert list(end.unmet()) == []
+
+
+def test_what_a_reader_wants_to_know_of_a_lag() -> None:
+    fast, article = kernel("6.12-fast"), kernel("6.1-article")
+    address = IPv4Interface("10.92.92.1/30")
+
+    def kinds(
+        said: LagStatus, policy: HashPolicy, rate: LacpRate, speeds: dict[str, int], where: Any = address
+    ) -> list[str]:
+        return [note.id for note in of_lag(lag_end(said, policy, rate, where), said, speeds)]
+
+    assert kinds(fast, HashPolicy.LAYER34, LacpRate.FAST, {"eth1": 10**8, "eth2": 10**8}) == []
+    assert kinds(fast, HashPolicy.LAYER34, LacpRate.SLOW, {}) == ["slow-lacp"]
+    assert kinds(article, HashPolicy.LAYER2, LacpRate.FAST, {}) == ["slow-lacp"], "the partner asks for slow frames"
+    assert kinds(fast, HashPolicy.LAYER34, LacpRate.FAST, {"eth1": 10**8, "eth2": 10**9}) == ["unlike-speeds"]
+    assert kinds(replace(fast, policy=""), HashPolicy.LAYER34, LacpRate.FAST, {}) == ["hash"]
+    switch = replace(fast, driver="openvswitch", policy="layer2")
+    assert kinds(switch, HashPolicy.LAYER2, LacpRate.FAST, {}) == []
+    assert kinds(switch, HashPolicy.LAYER2, LacpRate.FAST, {}, None) == ["hash"]

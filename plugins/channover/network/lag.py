@@ -179,6 +179,11 @@ class LagEnd:
         return self._address
 
     @property
+    def is_switch(self) -> bool:
+        """Whether it is on a switch: its device has no address."""
+        return self._address is None
+
+    @property
     def device(self) -> str:
         """The LAG's device."""
         return self.handle.device

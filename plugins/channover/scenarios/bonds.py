@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 
@@ -11,7 +11,31 @@ from channover.hosts.host import Host
 from channover.hosts.lab import Lab
 from channover.measure.record import Record
 from channover.network import lag as lags
-from channover.network.lag import HashPolicy, LacpRate, Lag, LagDriver
+from channover.network.lag import HashPolicy, LacpRate, Lag, LagDriver, LagEnd
+from channover.observe.bond import LagStatus
+from channover.verdict.notes import Note
+
+
+def of_lag(end: LagEnd, status: LagStatus, speeds: Mapping[str, int]) -> Iterator[Note]:
+    """Yield what a reader wants to know of an end of a LAG that is as it was asked for; ``speeds`` (bit/s) are its NICs'."""
+    where = f"{end.host.name}: the LAG {end.device}"
+    if end.rate is LacpRate.SLOW:
+        text = f"{where} asks for LACP frames every 30 s, as it was told to: it notices a lost partner after 90 s"
+        yield Note("slow-lacp", text, {"timeout": end.rate.timeout})
+    slow = [one.device for one in status.members if one.heard and "timeout" not in one.partner.state]
+    if slow and end.rate is LacpRate.FAST:
+        text = (
+            f"{where}: the partner of {', '.join(slow)} asks for LACP frames every 30 s: it notices a loss after 90 s"
+        )
+        yield Note("slow-lacp", text, {"timeout": LacpRate.SLOW.timeout})
+    known = {device: speeds[device] for device in end.members if device in speeds}
+    if len(set(known.values())) > 1:
+        named = ", ".join(f"{device} {speed / 1e6:g} Mbit/s" for device, speed in known.items())
+        yield Note("unlike-speeds", f"{where} has members of unlike speeds: {named}", known)
+    if not status.policy:
+        yield Note("hash", f"{where}: its driver does not tell its hash; {end.policy.value} was asked for")
+    elif status.driver == "openvswitch" and end.policy is HashPolicy.LAYER2 and end.is_switch:
+        yield Note("hash", f"{where} hashes sources only (balance-slb), where layer2 tells destinations apart as well")
 
 
 @dataclass
@@ -96,6 +120,8 @@ class Bonds:
         for end in (end for each in self.made for end in each.ends):
             status = self.record.lags[end.host.name, end.device] = end.status()
             self.attach(f"{end.host.name}: bond state", status.text)
+            speeds = {nic.device: nic.speed for nic in end.host.nics.values() if nic.speed}
+            self.record.notes += of_lag(end, status, speeds)
 
     def close(self) -> None:
         """Take the LAGs apart, the last one first."""
