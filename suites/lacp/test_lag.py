@@ -9,7 +9,7 @@ def require_every_link(lag: Lag, counted: Counted) -> None:
     """Compare, as a flow ends, how many links are at work at each end, and how many were lost, and be it for a moment."""
     for end in lag.ends:
         assert counted(f"links at work at {end.host.name}", len(end.status().working)) == lag.links
-        assert counted(f"links lost meanwhile at {end.host.name}", len(end.lost())) == 0
+        assert counted(f"links lost at {end.host.name}", len(end.lost())) == 0
 
 
 @behaviour("LAG-1")

@@ -48,7 +48,7 @@ def test_one_file_copy_stays_within_one_link(
     first = copies(protocol, switched.left[0], switched.right[0], watched=[west, east])
     for end in switched.lag.ends:
         assert counted(f"links at work at {end.host.name}", len(end.status().working)) == len(TRUNK)
-        assert counted(f"links lost meanwhile at {end.host.name}", len(end.lost())) == 0
+        assert counted(f"links lost at {end.host.name}", len(end.lost())) == 0
     second = another_way(copies, protocol, switched, first)
     for copied in (first, second):
         assert copied.goodput == between(
