@@ -78,6 +78,50 @@ def test_of_no_behaviour():
 )
 
 
+BESIDE = (
+    HEAD
+    + """
+@behaviour("MP-8")
+def test_a_count_beside_another(counted):
+    counted("ports", 2)
+    assert counted("links", 2) == 2
+
+@behaviour("MP-8")
+def test_a_list_beside_a_count(counted, listed):
+    listed("pairs", {1, 2})
+    assert counted("links", 2) == 2
+
+@behaviour("MP-8")
+def test_an_observation_beside_a_count(counted, observe):
+    observe("temperature", 41.5)
+    assert counted("links", 2) == 2
+
+@behaviour("MP-8")
+def test_all_are_compared(counted, listed, observe):
+    for number in range(2):
+        assert counted("links", number) == number
+    assert listed("pairs", {1, 2}) >= {1}
+    assert listed("pairs", {1}) != {2}
+    assert observe("temperature", 41.5).scaled(2, "twice", "1") == 83
+"""
+)
+
+
+@pytest.mark.lab
+def test_a_value_that_was_made_and_not_compared_fails_its_test_whatever_else_was_compared(
+    user: pytest.Pytester,
+) -> None:
+    user.makepyfile(BESIDE)
+    run(user).assert_outcomes(passed=1, failed=3)
+    found = outcomes(user)
+    for test, name in (
+        ("test_a_count_beside_another", "ports"),
+        ("test_a_list_beside_a_count", "pairs"),
+        ("test_an_observation_beside_a_count", "temperature"),
+    ):
+        assert found[test][1].startswith(f"compared nothing of {name}: made for nothing; ")
+
+
 @pytest.mark.lab
 @pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["alone", "workers"])
 def test_a_behaviour_that_was_compared_with_nothing_fails(user: pytest.Pytester, options: tuple[str, ...]) -> None:

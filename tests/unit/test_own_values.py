@@ -26,7 +26,8 @@ def test_a_number_has_its_unit(record: Record) -> None:
         "temperature of 41.5 °C, expected at most 70 °C",
         "temperature of 41.5 °C, expected at least 50 °C",
     ]
-    assert record.made == ["temperature"]
+    assert [one.name for one in record.made] == ["temperature"]
+    assert all(reading.about is record.made[0] for reading in record.readings)
 
 
 @pytest.mark.parametrize("unit", ["", " ", "Mbit/s", "kbps", "a\nb", "x" * 25, " s"])

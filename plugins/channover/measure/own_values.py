@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from channover.errors import UsageError
 from channover.measure.measurement import EXTENSION
@@ -96,9 +96,9 @@ class Observing:
         """
         if not _UNIT.fullmatch(unit) or (unit.endswith(("bit/s", "bps")) and unit != "bit/s"):
             raise UsageError(f"{name}: {unit!r} is no unit: up to 24 characters such as °C; of rates, bit/s alone")
-        self.record.made.append(name)
+        made = self.record.making(name)
         if isinstance(value, (int, float)):
-            return count(name, value, self.record.readings.append, unit)
+            return replace(count(name, value, self.record.readings.append, unit), about=made)
         polled = (every, self.duration or self.limit, bool(self.duration))
         source: Source = Polled(value, *polled) if callable(value) else value
 
@@ -106,15 +106,14 @@ class Observing:
             self.record.readings.append(reading)
             self.sampled(name, unit, source.samples())
 
-        return Measured(name, unit, source=source, on_result=compared)
+        return Measured(name, unit, source=source, on_result=compared, about=made)
 
 
 def counting(record: Record) -> Counted:
     """Return what makes values of numbers in a test of that record."""
 
     def make(name: str, number: float) -> Measured:
-        record.made.append(name)
-        return count(name, number, record.readings.append)
+        return replace(count(name, number, record.readings.append), about=record.making(name))
 
     return make
 
@@ -123,7 +122,6 @@ def listing(record: Record) -> Listing:
     """Return what makes values of things that were found in a test of that record."""
 
     def make(name: str, found: Collection[object]) -> Listed:
-        record.made.append(name)
-        return Listed(name, found, record.readings.append)
+        return Listed(name, found, record.readings.append, about=record.making(name))
 
     return make

@@ -16,13 +16,20 @@ from channover.verdict.measured import Reading
 from channover.verdict.notes import Note
 
 
+@dataclass(eq=False)
+class Made:
+    """A value that a test made itself, by its name: what its comparisons are about (:attr:`Reading.about`)."""
+
+    name: str
+
+
 @dataclass
 class Record:
     """One test.
 
     ``plots`` are titles, each with its attachment's file; ``lags`` what each end of a LAG said of itself, last, by host and
     device. ``notes`` are what a reader wants to know beside a verdict that they do not touch. ``made`` are the values that
-    the test made itself (``counted``, ``listed``), by name. ``told`` counts the comparisons of the phases that are over
+    the test made itself (``counted``, ``listed``). ``told`` counts the comparisons of the phases that are over
     (set-up, call). ``converging`` and ``waiting`` are seconds spent on protocols and on the measuring slot.
     """
 
@@ -35,7 +42,7 @@ class Record:
     nics: list[NicBytes] = field(default_factory=list)
     processors: list[ProcessorUse] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
-    made: list[str] = field(default_factory=list)
+    made: list[Made] = field(default_factory=list)
     told: int = 0
     traffic: float = 0.0
     converging: float = 0.0
@@ -43,6 +50,11 @@ class Record:
     lag_driver: str | None = None
     congestion_control: str | None = None
     failed: bool = False
+
+    def making(self, name: str) -> Made:
+        """Note that the test makes a value itself: it is to be compared."""
+        self.made.append(Made(name))
+        return self.made[-1]
 
     @contextmanager
     def converges(self) -> Iterator[None]:

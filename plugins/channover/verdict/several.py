@@ -73,6 +73,7 @@ class Listed:
     found: Collection[object]
     on_result: Callable[[Reading], None] = field(repr=False)
     last: tuple[Reading, ...] = ()
+    about: object = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not _is_collection(self.found):
@@ -97,7 +98,7 @@ class Listed:
     def _recorded(self, parts: Sequence[tuple[str, int, Expectation]], words: Sequence[str]) -> bool:
         made = [(count(name, number, self.on_result), expectation) for name, number, expectation in parts]
         for value, _ in made:
-            value.explain = lambda: "\n".join(words)
+            value.explain, value.about = lambda: "\n".join(words), self.about
         self.last = tuple(value.compare(expectation) for value, expectation in made)
         return all(reading.held for reading in self.last)
 

@@ -99,14 +99,17 @@ def _require_held(readings: Sequence[Reading]) -> None:
 
 
 def _require_compared(record: Record) -> None:
-    """Fail a test that states a behaviour, has measured or made values, and compared nothing; and each flow not compared.
+    """Fail a test that states a behaviour, has measured or made values, and compared nothing; and each that was not compared.
 
-    One that ran at once with something that was compared is its load: it may be left alone.
+    A flow that ran at once with something that was compared is its load: it may be left alone.
     """
     if not record.readings and (record.behaviour is not None or record.flows or record.nics or record.made):
         what = record.behaviour.id if record.behaviour is not None else "what was measured"
         pytest.fail(f"compared nothing: nothing shows {what}; {INSTEAD}", pytrace=False)
-    about = [reading.about for reading in record.readings if reading.about is not None]
+    compared = [reading.about for reading in record.readings if reading.about is not None]
+    if left := [made.name for made in record.made if not any(one is made for one in compared)]:
+        pytest.fail(f"compared nothing of {', '.join(dict.fromkeys(left))}: made for nothing; {INSTEAD}", pytrace=False)
+    about = [one for one in compared if not any(one is made for made in record.made)]
     for flow in record.flows:
         if not any(one is flow for one in about) and not (flow.run.beside and about):
             pytest.fail(f"compared nothing of {flow.name}: it was measured for nothing; {INSTEAD}", pytrace=False)
