@@ -1,4 +1,4 @@
-"""What a package imports that adds to channover: behaviours, and what they need; LAG drivers; targets.
+"""What a package imports that adds to channover: behaviours, and what they need; causes; LAG drivers; targets.
 
 An entry point of the group ``channover`` names a module that does so::
 
@@ -28,11 +28,17 @@ from channover.targets import capabilities as _capabilities
 from channover.targets.base import Target
 from channover.targets.capabilities import Capability
 from channover.targets.netns import NetnsTarget
+from channover.verdict.causes import catalogue as _causes
+from channover.verdict.causes.case import Case
+from channover.verdict.causes.kind import CauseKind, Found, cause
 
 __all__ = [
     "Behaviour",
     "Cabling",
     "Capability",
+    "Case",
+    "CauseKind",
+    "Found",
     "HashPolicy",
     "Host",
     "Journal",
@@ -53,6 +59,8 @@ __all__ = [
     "UsageError",
     "behaviours",
     "capabilities",
+    "cause",
+    "causes",
     "drivers",
     "node",
     "targets",
@@ -130,7 +138,16 @@ class _Targets:
         _targets.add(name, OwnTarget(make, tuple(options), link_rate, emulated))
 
 
+class _Causes:
+    """What may explain a verdict against a behaviour, for whoever adds to it."""
+
+    def add(self, kind: CauseKind) -> None:
+        """Add a kind of cause, made by :func:`cause`: it is looked for after channover's own. Raises UsageError."""
+        _causes.add(kind)
+
+
 behaviours = _Behaviours()
 capabilities = _Capabilities()
+causes = _Causes()
 drivers = _Drivers()
 targets = _Targets()

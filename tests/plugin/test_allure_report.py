@@ -39,6 +39,7 @@ from channover.report.allure.plot_process import PLACEHOLDER, SAMPLES
 from channover.report.allure.plots import nic_rates_svg
 from channover.report.facts import Planned
 from channover.report.results import Results
+from channover.verdict.causes.cause import Cause, Explanation
 from channover.verdict.expectation import Expectation, at_least, between
 from channover.verdict.measured import Reading
 from channover.verdict.statistics import Estimate
@@ -520,13 +521,23 @@ def test_a_page_tells_what_was_measured_expected_and_why() -> None:
 
 
 def test_a_page_of_a_failure_names_the_cause_and_says_so_in_words() -> None:
-    why = "goodput of 50 Mbit/s\nmost likely: NIC b is <down>\nleft: a 5 bytes"
+    cause = Cause("nic-down", "NIC b is <down>", ("left: a 5 bytes",), "ip link set eth2 up", "shown")
+    why = "\n".join(["goodput of 50 Mbit/s", *Explanation((cause,)).lines, "nobody else"])
     facts = pages.PageFacts(
-        CATALOGUE["LAG-1"], [reading(5e7, at_least(9e7))], reason=why, verdict="failed", topology="<svg>é#</svg>"
+        CATALOGUE["LAG-1"],
+        [reading(5e7, at_least(9e7))],
+        reason=why,
+        causes=[cause],
+        verdict="failed",
+        topology="<svg>é#</svg>",
     )
     page = pages.page(facts)
     assert "✗ does not hold" in page and "-44.4 %" in page
-    assert re.search(r"<b>Most likely</b>: <bdi[^>]*>NIC b is &lt;down&gt;</bdi>", page)
+    assert re.search(r"<b><bdi[^>]*>NIC b is &lt;down&gt;</bdi></b> <span[^>]*>nic-down, shown</span>", page)
+    assert re.search(r"left: a 5 bytes</bdi></li></ul><br>Remedy: <bdi[^>]*>ip link set eth2 up", page)
+    assert page.count("&lt;down&gt;") == 1 and "nobody else" in page, (
+        "the reason's lines about causes are not said twice"
+    )
     assert 'src="data:image/svg+xml;charset=utf-8,%3Csvg%3Eé%23%3C/svg%3E"' in page
     unsettled = replace(facts, verdict="error", readings=[replace(facts.readings[0], undecided="the testbed was busy")])
     assert "The testbed broke" in pages.page(unsettled) and "no verdict</td>" in pages.page(unsettled)

@@ -171,6 +171,7 @@ NO_ASSERT = (
     + """
 from channover.errors import TestbedError
 from channover.testing import Measured
+from channover.verdict.causes.cause import Cause, Explanation
 from channover.verdict.statistics import Estimate
 
 @behaviour("MP-8")
@@ -204,8 +205,11 @@ def test_broken_afterwards(counted):
 
 @behaviour("MP-8")
 def test_explained(channover_record):
+    def rain(_):
+        return Explanation((Cause("rain", "it rains", ("12 mm",), "wait"),), ("the street is wet",))
+
     rate = Measured(
-        "goodput", known=Estimate(5e7, 1e5, 40), on_result=channover_record.readings.append, explain=lambda: "most likely: rain"
+        "goodput", known=Estimate(5e7, 1e5, 40), on_result=channover_record.readings.append, explain=rain
     )
     rate == near(9e7, why="one link")
 
@@ -278,8 +282,8 @@ def test_a_comparison_that_did_not_hold_fails_its_test_without_an_assert(
     assert found["test_two"] == ("failed", f"{ports}\nlinks of 1, expected more than 1\n{wanted}")
     assert found["test_explained"] == (
         "failed",
-        "goodput of 50 Mbit/s ± 0.1 Mbit/s, expected 89.1 Mbit/s to 90.9 Mbit/s (one link)\nmost likely: rain\n"
-        + wanted,
+        "goodput of 50 Mbit/s ± 0.1 Mbit/s, expected 89.1 Mbit/s to 90.9 Mbit/s (one link)\n"
+        "most likely: it rains [rain, likely]\n  12 mm\n  remedy: wait\nthe street is wet\n" + wanted,
     )
     assert found["test_broken_afterwards"] == ("error", "left: sshd died")
     assert found["test_known"][0] == "failed", "what was expected to fail and did has failed"

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from channover.errors import Inconclusive, TestbedError
+from channover.verdict.causes.cause import Explanation, said
 from channover.verdict.expectation import (
     Expectation,
     anything_but,
@@ -586,19 +587,20 @@ def test_all_of_nothing_is_not_to_be_found() -> None:
 def test_a_comparison_that_did_not_hold_remembers_what_was_seen_and_no_verdict_does_not() -> None:
     seen: list[str] = []
 
-    def look() -> str:
-        seen.append("looked")
-        return "left: a 5 bytes\nright: a 5 bytes"
+    def look(missed: Reading) -> Explanation:
+        seen.append(missed.way)
+        return said("left: a 5 bytes\nright: a 5 bytes")
 
     readings: list[Reading] = []
     rate = Measured("goodput", known=Estimate(5e7, 1e5, 40), on_result=readings.append, explain=look)
     assert rate >= 4e7
     assert seen == []
     assert not rate == near(9e7)  # noqa: SIM201
+    assert seen == ["too little"]
     assert readings[1].explained == ("left: a 5 bytes", "right: a 5 bytes")
     assert explanation(readings) == [str(readings[1]), "left: a 5 bytes", "right: a 5 bytes"]
 
-    def gone() -> str:
+    def gone(_: Reading) -> Explanation:
         raise TestbedError("left does not answer")
 
     rate = Measured("goodput", known=Estimate(5e7, 1e5, 40), on_result=readings.append, explain=gone)

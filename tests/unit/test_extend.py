@@ -16,8 +16,9 @@ from channover.model.registry import Register
 from channover.network.drivers import DRIVERS
 from channover.run.own_targets import OWN_TARGETS
 from channover.targets.capabilities import CAPABILITIES
+from channover.verdict.causes.catalogue import CAUSES
 
-REGISTERS: tuple[Register[Any], ...] = (CATALOGUE, PARTS, CAPABILITIES, DRIVERS, OWN_TARGETS)
+REGISTERS: tuple[Register[Any], ...] = (CATALOGUE, PARTS, CAPABILITIES, CAUSES, DRIVERS, OWN_TARGETS)
 
 
 def own(name: str) -> SimpleNamespace:
@@ -57,6 +58,12 @@ WRONG = {
         "capability 'x': programs must map a program to its",
     ),
     "lag": ('capabilities.add("lag", Capability("t", {}))', "capability 'lag': what makes LAGs is a driver"),
+    "no cause": ('causes.add("rain")', "a cause is made of a function by @cause("),
+    "cause": ('causes.add(cause("No", "t", shows="s", remedy="r")(list))', "'No' is no id of a cause: small letters"),
+    "cause taken": (
+        'causes.add(cause("nic-down", "t", shows="s", remedy="r")(list))',
+        "cause 'nic-down' is there already: channover's own",
+    ),
     "driver class": ('drivers.add("x", LagDriver)', "LAG driver 'x': LagDriver is a class; give an object"),
     "driver": ('drivers.add("x", 3)', "LAG driver 'x': int has no name, needs, policies, checksums, create"),
     "driver taken": (

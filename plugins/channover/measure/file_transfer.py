@@ -19,7 +19,8 @@ from channover.observe.nics import Samplers
 from channover.observe.own_connections import own_connections
 from channover.observe.sockets import MPTCP_COMMAND, TCP_COMMAND
 from channover.observe.trace import Trace
-from channover.verdict.measured import Measured, count
+from channover.verdict.causes.cause import Explanation, said
+from channover.verdict.measured import Measured, Reading, count
 from channover.verdict.several import Each
 from channover.verdict.statistics import Estimate
 
@@ -84,21 +85,21 @@ class Copied:
         """How many of its two programs are files of their distribution's packages, unchanged. Raises TestbedError."""
         names = [program.package() for program in self._seen]
         found = self._count("programs as their distribution made them", sum(map(bool, names)))
-        return replace(found, explain=lambda: "\n".join(map(_told, self._seen, names)))
+        return replace(found, explain=lambda _: said(map(_told, self._seen, names)))
 
     @property
     def mptcp_words(self) -> Measured:
         """How many words of its programs' command lines and settings ask for MPTCP."""
         words = [word for program in self._seen for word in program.about_mptcp]
         return replace(
-            self._count("words for MPTCP in commands and settings", len(words)), explain=lambda: "\n".join(words)
+            self._count("words for MPTCP in commands and settings", len(words)), explain=lambda _: said(words)
         )
 
     @property
     def addresses_named(self) -> Measured:
         """How many addresses its client's command line names."""
         named = self._seen[0].addresses
-        return replace(self._count("addresses that the client names", len(named)), explain=lambda: "\n".join(named))
+        return replace(self._count("addresses that the client names", len(named)), explain=lambda _: said(named))
 
     @property
     def _seen(self) -> Sequence[Program]:
@@ -108,12 +109,12 @@ class Copied:
             )
         return self.programs
 
-    def _explain(self) -> str:
+    def _explain(self, _: Reading) -> Explanation:
         lines = [f"{self.copy.size:,} bytes in {self.copy.seconds:.2f} s, after {self.copy.setup:.2f} s of set-up"]
         if self.trace.evidence:
             lines[:0] = [f"most likely: the connection fell back to TCP: {why}" for why in self.fallbacks()]
         lines += [f"{host.name}: {self.nics.carried(host)} bytes by NIC" for host in self.nics.ends]
-        return "\n".join(lines)
+        return said(lines)
 
 
 def _title(protocol: FileProtocol, client: Host, server: Host) -> str:

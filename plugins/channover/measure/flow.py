@@ -14,7 +14,8 @@ from channover.measure.running.together import FlowRun
 from channover.observe.counters import Counters
 from channover.observe.sockets import Subflow
 from channover.observe.trace import Pair
-from channover.verdict.measured import Measured, count
+from channover.verdict.causes.cause import Explanation, said
+from channover.verdict.measured import Measured, Reading, count
 from channover.verdict.several import Each
 
 
@@ -24,7 +25,7 @@ class FlowEvents:
 
     opened: Callable[[Flow], None] = lambda _: None
     closed: Callable[[Flow], None] = lambda _: None
-    explain: Callable[[Flow], str] = lambda _: ""
+    explain: Callable[[Flow, Reading], Explanation] = lambda _, __: said()
 
 
 @dataclass(eq=False)
@@ -87,9 +88,9 @@ class Flow:
             name, source=self.run.measurement, on_result=self.measuring.on_result, explain=self.explain, about=self
         )
 
-    def explain(self) -> str:
-        """Say what was seen of the flow, and what most likely made it so."""
-        return self.events.explain(self)
+    def explain(self, missed: Reading) -> Explanation:
+        """Say what was seen of the flow, and what most likely made a value of it not what was expected."""
+        return self.events.explain(self, missed)
 
     def _count(self, name: str, number: float, unit: str = "1") -> Measured:
         return replace(count(name, number, self.measuring.on_result, unit), explain=self.explain, about=self)
@@ -127,7 +128,12 @@ class Flow:
         missing = sorted(set(mesh) - self.pairs(host))
         value = self._count(f"address pairs of the mesh at {host.name}", len(set(mesh)) - len(missing))
         words = [f"{host.name}: no subflow from {near} to {far}" for near, far in missing]
-        return replace(value, explain=lambda: "\n".join([*words, self.explain()]))
+
+        def explain(missed: Reading) -> Explanation:
+            found = self.explain(missed)
+            return replace(found, seen=(*words, *found.seen))
+
+        return replace(value, explain=explain)
 
     def subflows(self, host: Host) -> tuple[Subflow, ...]:
         """Return the subflows that a host had just before the traffic was ended, listening sockets left out."""

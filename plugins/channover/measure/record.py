@@ -12,6 +12,7 @@ from channover.measure.flow import Flow
 from channover.model.catalogue import Behaviour
 from channover.observe.bond import LagStatus
 from channover.report.facts import NicBytes, ProcessorUse
+from channover.verdict.causes.cause import Cause
 from channover.verdict.measured import Reading
 from channover.verdict.notes import Note
 
@@ -31,6 +32,7 @@ class Record:
     device. ``notes`` are what a reader wants to know beside a verdict that they do not touch. ``made`` are the values that
     the test made itself (``counted``, ``listed``). ``told`` counts the comparisons of the phases that are over
     (set-up, call). ``converging`` and ``waiting`` are seconds spent on protocols and on the measuring slot.
+    ``other_causes`` are those of what ended it before a comparison could.
     """
 
     behaviour: Behaviour | None
@@ -50,6 +52,13 @@ class Record:
     lag_driver: str | None = None
     congestion_control: str | None = None
     failed: bool = False
+    other_causes: list[Cause] = field(default_factory=list)
+
+    @property
+    def causes(self) -> list[Cause]:
+        """Why it most likely does not pass: the causes of what it compared, and those of what kept it from comparing."""
+        told = [cause for reading in self.readings if reading.missed for cause in reading.causes]
+        return list(dict.fromkeys([*self.other_causes, *told]))
 
     def making(self, name: str) -> Made:
         """Note that the test makes a value itself: it is to be compared."""

@@ -114,6 +114,7 @@ def leave(item: pytest.Item, report: pytest.TestReport) -> None:
         "cables": [asdict(cable) for cable in cables],
         "behaviour": record.behaviour.id if record.behaviour else None,
         "measurements": measurements(record),
+        "causes": [asdict(one) for one in record.causes],
         "nics": [asdict(one) for one in record.nics],
         "processors": [asdict(one) for one in record.processors],
         "notes": [asdict(one) for one in once(record.notes)],

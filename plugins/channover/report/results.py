@@ -28,6 +28,7 @@ from channover.report.facts import (
     host_facts,
 )
 from channover.report.store import write_whole
+from channover.verdict.causes.cause import Cause, cause_of
 from channover.verdict.expectation import Expectation, Rule
 from channover.verdict.notes import Note
 
@@ -90,7 +91,8 @@ class TestResult:
     ``behaviour`` is an id of the catalogue, None for a test that states none. ``lost`` says that the process which ran
     the test was lost, so that there is no verdict; the outcome is ``error`` then. ``repeated`` says that a machine died in
     the first try, and that this is the second one. ``unrun`` says that it was only set up and torn down: its body did not
-    run. ``outcomes`` are those of all its reports where it had more than one; the result is that of the worst.
+    run. ``outcomes`` are those of all its reports where it had more than one; the result is that of the worst. ``causes``
+    are why it most likely did not pass, the likeliest first.
     Raises ValueError where the duration is negative or not finite.
     """
 
@@ -109,6 +111,7 @@ class TestResult:
     unrun: bool = False
     outcomes: tuple[Outcome, ...] = ()
     notes: tuple[Note, ...] = ()
+    causes: tuple[Cause, ...] = ()
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.duration) and self.duration >= 0):
@@ -196,6 +199,7 @@ class Results:
                         "processors": tuple(ProcessorUse(**one) for one in test.get("processors", ())),
                         "outcomes": tuple(test.get("outcomes", ())),
                         "notes": tuple(Note(**one) for one in test.get("notes", ())),
+                        "causes": tuple(cause_of(one) for one in test.get("causes", ())),
                     }
                 )
                 for test in document["tests"]

@@ -12,7 +12,8 @@ from channover.network.loop_guard import Guard, hits
 from channover.network.tunnel import Tunnel
 from channover.scenarios.tunnel_output import TunnelOutput
 from channover.scenarios.tunnels import Tunnels, all_applied
-from channover.verdict.measured import Measured
+from channover.verdict.causes.cause import Explanation, said
+from channover.verdict.measured import Measured, Reading
 
 RECOVERY = 20.0
 """Seconds that a tunnel may take to come back behind its guard, where the loop was shorter."""
@@ -49,7 +50,7 @@ class Guarded:
             until(lambda: hits(host, guard).total > 0, f"the guard of {host.name} to meet the carrier", REFUSING, 0.1)
         met = hits(host, guard)
         value = self.tunnels.counted(f"packets that the guard of {host.name} refused", met.total)
-        return replace(value, explain=lambda: f"{host.name}: {met}\n{self.tunnels.signs(self.tunnel)}")
+        return replace(value, explain=lambda _: said(f"{host.name}: {met}\n{self.tunnels.signs(self.tunnel)}"))
 
     def time_to_recover(self, floor: float) -> Measured:
         """Return how long (seconds) after the guards traffic left the tunnel above ``floor``, and did so for two seconds.
@@ -62,9 +63,9 @@ class Guarded:
         value = self.tunnels.counted("time to recover", longest - STEADY if found is None else found, "s")
         return replace(value, explain=self._explain)
 
-    def _explain(self) -> str:
+    def _explain(self, _: Reading) -> Explanation:
         met = [f"{host.name}: {guard.name} met {hits(host, guard)}" for host, guard in self.guards]
-        return "\n".join([str(self.output), *met, str(self.tunnels.signs(self.tunnel))])
+        return said([str(self.output), *met, *str(self.tunnels.signs(self.tunnel)).splitlines()])
 
 
 @contextmanager

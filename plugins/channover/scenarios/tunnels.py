@@ -27,6 +27,7 @@ from channover.observe.nics import NicSeries, Sampler, Samplers
 from channover.observe.sockets import subflows
 from channover.scenarios.labs import HostEnd, Multipath
 from channover.scenarios.tunnel_output import TunnelOutput
+from channover.verdict.causes.cause import said
 from channover.verdict.loop import Form, LoopFinding, loops
 from channover.verdict.measured import Measured, count
 from channover.verdict.notes import unlike_mtus
@@ -74,7 +75,7 @@ class LoopSigns:
         return self._counted(f"subflows within the tunnel at {self.where}", found)
 
     def _counted(self, name: str, found: Sequence[LoopFinding]) -> Measured:
-        return replace(self.count(name, len(found), "1"), explain=self.__str__)
+        return replace(self.count(name, len(found), "1"), explain=lambda _: said(str(self)))
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.findings)) or "no sign of a loop"
@@ -165,7 +166,7 @@ class Tunnels:
         ]
         explained = "\n".join(map(str, found)) or "the carrier is no MPTCP connection, or fell back to TCP"
         value = self.counted(f"subflows of the carrier at {end.host.name}", len(found))
-        return replace(value, explain=lambda: explained)
+        return replace(value, explain=lambda _: said(explained))
 
     @contextmanager
     def load(self, tunnel: Tunnel) -> Iterator[None]:
@@ -220,7 +221,7 @@ class Tunnels:
                 name, Sampler(tunnel.server.host, [device]), device, self.measuring, self.record
             ).measurement,
             on_result=self.record.readings.append,
-            explain=lambda: str(self.signs(tunnel)),
+            explain=lambda _: said(str(self.signs(tunnel))),
         )
 
     def running(self, tunnel: Tunnel) -> Measured:
@@ -231,7 +232,7 @@ class Tunnels:
             for end, runs in zip(tunnel.ends, alive, strict=True)
             if not runs
         )
-        return replace(self.counted("the tunnel's programs that run", sum(alive)), explain=lambda: words)
+        return replace(self.counted("the tunnel's programs that run", sum(alive)), explain=lambda _: said(words))
 
     def signs(self, tunnel: Tunnel, *ends: TunnelEnd) -> LoopSigns:
         """Return every sign that the carrier rides within the tunnel, at these ends of it (none named: at both)."""

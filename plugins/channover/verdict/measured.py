@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from channover.errors import Inconclusive, TestbedError
+from channover.verdict.causes.cause import Cause, Explanation, Missed, said
 from channover.verdict.expectation import (
     Expectation,
     anything_but,
@@ -31,7 +32,8 @@ class Reading:
 
     ``undecided`` says why the testbed allows no verdict, ``inconclusive`` what would settle it where the interval still
     held the bound when the time was up; both are empty where it is one. ``explained`` is what was seen where it did not
-    hold. ``about`` is what was measured, None for a number of the test's own.
+    hold, ``causes`` why that most likely is so, the likeliest first. ``about`` is what was measured, None for a number of
+    the test's own.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Reading:
     undecided: str = ""
     inconclusive: str = ""
     explained: tuple[str, ...] = field(default=(), repr=False)
+    causes: tuple[Cause, ...] = field(default=(), repr=False)
     about: object = field(default=None, compare=False, repr=False)
 
     @property
@@ -54,6 +57,13 @@ class Reading:
     def met(self) -> bool:
         """Whether it is a verdict in favour of what was expected."""
         return self.held and not (self.undecided or self.inconclusive)
+
+    @property
+    def way(self) -> Missed:
+        """How the value lies to what was expected of it, where it did not hold."""
+        if self.expectation.rule == "outside":
+            return "otherwise"
+        return "too little" if self.estimate.mean <= self.expectation.low else "too much"
 
     def __str__(self) -> str:
         return f"{_stated(self.name, self.unit, self.estimate)}, expected {self.expectation.text(self.unit)}"
@@ -79,7 +89,7 @@ class Measured:
     source: Source | None = None
     known: Estimate | None = None
     on_result: Callable[[Reading], None] = field(default=lambda _: None, repr=False)
-    explain: Callable[[], str] = field(default=lambda: "", repr=False)
+    explain: Callable[[Reading], Explanation] = field(default=lambda _: said(), repr=False)
     about: object = field(default=None, repr=False)
     of_testbed: bool = False
     last: Reading | None = None
@@ -107,7 +117,7 @@ class Measured:
         undecided = self._undecided(source, found)
         words = "" if left is None or undecided else advice(left, expectation, self.unit, self.source)
         found = replace(found, undecided=undecided, inconclusive=words and f"{found}: INCONCLUSIVE: {words}")
-        self.last = replace(found, explained=self._explained() if found.missed else ())
+        self.last = self._explained(found) if found.missed else found
         self.on_result(self.last)
         if undecided:
             raise TestbedError(undecided)
@@ -139,11 +149,12 @@ class Measured:
             return f"{self!r}, of the {theory} that the wire allows: no verdict: the receivers gave their figures late"
         return ""
 
-    def _explained(self) -> tuple[str, ...]:
+    def _explained(self, found: Reading) -> Reading:
         try:
-            return tuple(self.explain().splitlines())
+            why = self.explain(found)
         except TestbedError as error:  # a verdict stands though its host says no more
-            return (f"not explained: {error}",)
+            why = said(f"not explained: {error}")
+        return replace(found, explained=why.lines, causes=why.causes)
 
     def __eq__(self, other: object) -> bool:
         return self.compare(self._expected(other)).held

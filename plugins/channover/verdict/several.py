@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, TypeGuard
 
+from channover.verdict.causes.cause import said
 from channover.verdict.expectation import Expectation, at_least, exactly
 from channover.verdict.measured import Measured, Reading, count
 
@@ -98,7 +99,7 @@ class Listed:
     def _recorded(self, parts: Sequence[tuple[str, int, Expectation]], words: Sequence[str]) -> bool:
         made = [(count(name, number, self.on_result), expectation) for name, number, expectation in parts]
         for value, _ in made:
-            value.explain, value.about = lambda: "\n".join(words), self.about
+            value.explain, value.about = lambda _: said(words), self.about
         self.last = tuple(value.compare(expectation) for value, expectation in made)
         return all(reading.held for reading in self.last)
 

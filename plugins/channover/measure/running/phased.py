@@ -18,7 +18,8 @@ from channover.measure.measurement import Measuring
 from channover.network.programs import numbered
 from channover.network.programs.numbered import Datagrams, FlowSeen, Stream, StreamSeen
 from channover.observe.nics import NicCounters, NicSeries, Samplers
-from channover.verdict.measured import Measured, count
+from channover.verdict.causes.cause import Explanation, said
+from channover.verdict.measured import Measured, Reading, count
 from channover.verdict.statistics import estimate
 
 DATAGRAM_PORT, STREAM_PORT = 5900, 5901
@@ -54,7 +55,7 @@ class Phased:
     samplers: Samplers
     spans: list[Span] = field(default_factory=list)
     series: Mapping[str, NicSeries] = field(default_factory=dict)
-    explain: Callable[[], str] = field(default=lambda: "", repr=False)
+    explain: Callable[[Reading], Explanation] = field(default=lambda _: said(), repr=False)
     _stream: StreamSeen | None = None
     _flows: Sequence[FlowSeen] | None = None
 
@@ -172,7 +173,7 @@ class NumberedTraffic:
 
     measuring: Measuring
     closed: Callable[[Phased], None] = field(repr=False)
-    explain: Callable[[Phased], str] = field(default=lambda _: "", repr=False)
+    explain: Callable[[Phased, Reading], Explanation] = field(default=lambda _, __: said(), repr=False)
 
     @contextmanager
     def stream(
@@ -249,7 +250,7 @@ class NumberedTraffic:
         hosts = list({host.name: host for host in (source.host, target.host, *watched)}.values())
         with self.measuring.turn(), self.measuring.step(name), Samplers(hosts) as samplers, made as traffic:
             moving = Phased(name, traffic, hosts, (source.host, target.host), self.measuring, samplers)
-            moving.explain = lambda: self.explain(moving)
+            moving.explain = lambda missed: self.explain(moving, missed)
             yield moving
             moving.end()
         self.closed(moving)

@@ -32,7 +32,10 @@ from channover.report.facts import NicBytes
 from channover.report.signoff.masking import Masker
 from channover.scenarios.loop_lab import LOOP_ENDPOINT
 from channover.scenarios.tunnels import Loaded
-from channover.verdict.diagnosis import HostView, NicView, causes, per_nic
+from channover.verdict.causes import catalogue
+from channover.verdict.causes.case import Case, HostView, NicView
+from channover.verdict.causes.cause import Explanation, said
+from channover.verdict.measured import Reading
 from channover.verdict.statistics import settled_part
 
 
@@ -87,14 +90,14 @@ def of_phased(record: Record, moving: Phased) -> None:
         _attach_rates(record, moving.name, moving.hosts, moving.series, moving.measuring.link, moving.bands)
 
 
-def told_phases(moving: Phased) -> str:
+def told_phases(moving: Phased, _: Reading) -> Explanation:
     """Say what each NIC carried in each phase, and what came of the numbered traffic."""
     lines = []
     for span in moving.spans:
         for host in moving.hosts:
             sizes = ", ".join(f"{nic} {moving.moved(host, nic, span.name).total_bytes:,} bytes" for nic in host.nics)
             lines.append(f"{span.name}: {host.name}: {sizes}")
-    return "\n".join(lines)
+    return said(lines)
 
 
 def of_load(record: Record, loaded: Loaded) -> None:
@@ -247,17 +250,14 @@ def phases(warm: float, end: float, began: float, steps: Sequence[Step], label: 
     return [*found, (label, since, end)]
 
 
-def explain(flow: Flow) -> str:
+def explain(flow: Flow, missed: Reading) -> Explanation:
     """Say what each NIC carried and what most likely made the flow what it was."""
     first = flow.programs.transfers[0]
     sender, receiver = _view(flow, first.source), _view(flow, first.target)
     others = [_view(flow, host) for host in flow.programs.hosts if host.name not in flow.programs.ends]
     mptcp = flow.programs.protocol is Transport.MPTCP
-    found = causes(sender, receiver, mptcp=mptcp, fallbacks=flow.fallbacks() if mptcp else (), others=others)
-    lines = [f"most likely: {cause}" for cause in found] or ["nothing that was looked at explains it"]
-    lines += flow.programs.notes
-    lines += [per_nic(view) for view in (sender, receiver, *others)]
-    return "\n".join(lines)
+    case = Case(sender, receiver, mptcp, missed.way, flow.fallbacks() if mptcp else (), others)
+    return Explanation(catalogue.explain(case), (*flow.programs.notes, *map(str, case.hosts)))
 
 
 def _view(flow: Flow, host: Host) -> HostView:

@@ -43,6 +43,7 @@ def page_of(item: pytest.Item, record: Record) -> str:
             list(_subflows(record.flows)),
             list(_members(lab, record)) if lab is not None else (),
             reason,
+            () if verdict == "passed" else record.causes,
             verdict,
             () if record.plots or record.flows or lab is None else (_QUIET,),
             once(record.notes),

@@ -26,6 +26,7 @@ from channover.report.signoff.masking import Masker
 from channover.report.store import open_folder
 from channover.run.settings import Settings
 from channover.text import printable
+from channover.verdict.causes.cause import cause_of
 from channover.verdict.measured import Reading
 from channover.verdict.notes import Note
 from channover.verdict.statistics import CONFIDENCE
@@ -163,6 +164,7 @@ class Collected:
             tuple(Measurement(**one) for one in left.get("measurements", [])),
             nics=tuple(NicBytes(**one) for one in left.get("nics", [])),
             processors=tuple(ProcessorUse(**one) for one in left.get("processors", [])),
+            causes=() if outcome == "passed" else tuple(cause_of(one) for one in left.get("causes", ())),
             repeated=any(name == REPEATED for name, _ in last.user_properties),
             lost=lost,
             unrun=unrun,

@@ -13,6 +13,7 @@ from html import escape
 
 from channover.model.catalogue import Behaviour
 from channover.text import printable
+from channover.verdict.causes.cause import Cause, Explanation
 from channover.verdict.expectation import quantity
 from channover.verdict.measured import Reading
 from channover.verdict.notes import Note
@@ -98,7 +99,8 @@ class Members:
 class PageFacts:
     """What a page tells; ``behaviour`` is None of a test that states none.
 
-    ``reason`` is why the test did not pass, empty where it did; ``but`` what was noted beside the verdict; ``topology`` an SVG
+    ``reason`` is why the test did not pass, empty where it did, ``causes`` what most likely made it so; ``but`` what was
+    noted beside the verdict; ``topology`` an SVG
     or empty.
     """
 
@@ -109,6 +111,7 @@ class PageFacts:
     subflows: Sequence[Subflows] = ()
     members: Sequence[Members] = ()
     reason: str = ""
+    causes: Sequence[Cause] = ()
     verdict: str = "passed"
     notes: Sequence[str] = ()
     but: Sequence[Note] = ()
@@ -153,14 +156,22 @@ def _reason(facts: PageFacts) -> Iterator[str]:
     kind = _KINDS.get(facts.verdict)
     if kind is None:
         return
-    causes = [line for line in facts.reason.splitlines() if line.startswith("most likely: ")]
-    rest = [line for line in facts.reason.splitlines() if line not in causes]
+    told = set(Explanation(tuple(facts.causes)).lines)
+    rest = [line for line in facts.reason.splitlines() if line not in told]
     colour = RED if facts.verdict == "failed" else GREY
     yield f'<div style="border-left:4px solid {colour};padding:2px 10px;margin:8px 0"><b>{kind}.</b><br>'
     yield _said("\n".join(rest[:40]))
-    for cause in causes:
-        yield f"<br><b>Most likely</b>: {_said(cause.removeprefix('most likely: '))}"
     yield "</div>"
+    if facts.causes:
+        yield _head("Most likely causes")
+        yield "<ol>" + "".join(map(_cause, facts.causes)) + "</ol>"
+
+
+def _cause(cause: Cause) -> str:
+    evidence = "".join(f"<li>{_said(line)}</li>" for line in cause.evidence)
+    remedy = f"<br>Remedy: {_said(cause.remedy)}" if cause.remedy else ""
+    kind = f'<span style="color:{GREY}">{escape(cause.id)}, {escape(cause.certainty)}</span>'
+    return f"<li><b>{_said(cause.statement)}</b> {kind}<ul>{evidence}</ul>{remedy}</li>"
 
 
 def _but(facts: PageFacts) -> Iterator[str]:

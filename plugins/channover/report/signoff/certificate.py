@@ -27,6 +27,7 @@ from channover.report.store import write_whole
 from channover.report.topology_diagram import rate, topology_svg
 from channover.report.waivers import Waiver, load
 from channover.text import printable, readable
+from channover.verdict.causes.cause import Cause
 from channover.verdict.notes import Note, once
 
 NAME, PDF_NAME = "certificate.html", "certificate.pdf"
@@ -88,6 +89,8 @@ class _Item:
     behaviour: str
     nodeid: str
     reason: str
+    cause: str = ""
+    """Why it most likely was so, with the remedy; empty where nothing was found out."""
 
 
 @dataclass(frozen=True)
@@ -271,8 +274,14 @@ def _groups(decision: Decision) -> Iterator[_Group]:
             yield _Group(state, MEANING[state], count, tuple(items))
 
 
+def _likeliest(test: Ended) -> Cause | None:
+    return next(iter(test.result.causes), None) if test.result else None
+
+
 def _items(behaviour: str, tests: Sequence[Ended]) -> Iterator[_Item]:
     for test in tests[:_TESTS]:
-        yield _Item(behaviour, clipped(readable(test.nodeid), 160), clipped(test.reason) or "no reason was given")
+        why = f"{first.statement} ({first.id}; remedy: {first.remedy})" if (first := _likeliest(test)) else ""
+        reason = clipped(test.reason) or "no reason was given"
+        yield _Item(behaviour, clipped(readable(test.nodeid), 160), reason, clipped(why))
     if len(tests) > _TESTS:
         yield _Item(behaviour, f"and {len(tests) - _TESTS} more", "see results.json")
