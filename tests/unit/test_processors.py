@@ -21,11 +21,11 @@ cpu1 200 0 50 650 0 0 100 0 0 0
 intr 5 0
 """
 PRESSURE = "some avg10=7.71 avg60=8.90 avg300=5.27 total=2500000\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=0\n"
-QUIET = Strain(2.0, 0.6, 0.0, waited=0.02, waiter="iperf3", full=0.55, softirq=0.2)
+QUIET = Strain(2.0, 0.6, 0.0, waited=0.02, waiter="iperf3", full=0.55, softirq=0.2, count=2)
 BESIDE_LOOPS = replace(
     QUIET, idle=0.0, waited=0.4, full=1.0, others=(("python3 (process 41)", 0.9), ("sh (process 7)", 0.1))
 )
-OVERLOADED = Strain(5.0, 0.03, 0.0, waited=0.3, waiter="ksoftirqd/1", core=1, full=1.0, softirq=0.9)
+OVERLOADED = Strain(5.0, 0.03, 0.0, waited=0.3, waiter="ksoftirqd/1", core=1, full=1.0, softirq=0.9, count=2)
 
 
 def test_a_reading_is_told_by_processor_and_a_kernel_may_know_no_pressure() -> None:
@@ -103,17 +103,29 @@ def test_a_wire_is_steadier_than_what_processors_limit() -> None:
 def test_what_is_short_is_named_with_its_figures_and_with_what_would_do() -> None:
     assert not Shortage(QUIET) and Shortage(QUIET).reason(90e6, 1, 100e6) == ""
     beside = Shortage(BESIDE_LOOPS, 0.8)
-    assert beside and beside.by_others and not beside.full
-    assert beside.reason(90e6, 1, 100e6) == (
+    assert beside and beside.by_others and not beside.hopeless(88e6, 94e6)
+    assert beside.reason(88e6, 1, 100e6, 94e6) == (
         "iperf3 waited 40% of the time for a processor, and other work took what the lab needed: python3 (process 41) 90% of "
         "one, sh (process 7) 10% of one; end it, or run this again when it is over"
     )
     overloaded = Shortage(OVERLOADED, 0.9)
-    assert overloaded and overloaded.full and not overloaded.by_others
-    assert overloaded.reason(976e6, 2, 600e6) == (
-        "processor 1 was 100% busy, 90% of it softirqs, all of them 97%; ksoftirqd/1 waited 30% of the time for a processor: "
-        "this machine carries about 976 Mbit/s by 2 links; --link-rate 400mbit works"
+    assert overloaded and overloaded.hopeless(976e6, 1111e6) and not overloaded.by_others
+    assert overloaded.reason(976e6, 2, 600e6, 1111e6) == (
+        "processor 1 was 100% busy, 90% with softirqs, all 2 together 97%; ksoftirqd/1 waited 30% of the time for a "
+        "processor: this machine carries about 976 Mbit/s by 2 links; --link-rate 400mbit works"
     )
+
+
+def test_a_rate_that_is_out_of_reach_without_other_work_too_is_not_put_down_to_that() -> None:
+    both = Shortage(replace(OVERLOADED, others=(("python3 (process 41)", 0.5),)), 0.9)
+    assert both.by_others and both.hopeless(446e6, 941e6)
+    assert "beside other work (python3 (process 41) 50% of one)" in both.reason(446e6, 1, 1e9, 941e6)
+    assert both.reason(446e6, 1, 1e9, 941e6).endswith("about 446 Mbit/s by one link; --link-rate 200mbit works")
+    assert not both.hopeless(800e6, 941e6), "there is time enough once it is over"
+
+
+def test_nothing_is_suggested_for_real_cables_and_a_host_may_take_the_time_too() -> None:
+    overloaded = Shortage(OVERLOADED, 0.9)
     assert "link-rate" not in overloaded.reason(976e6, 2), "of real cables"
     assert (
         Shortage(replace(QUIET, stolen=0.2))

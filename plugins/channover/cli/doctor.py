@@ -17,6 +17,7 @@ from channover.errors import ChannoverError, TestbedError, UsageError
 from channover.hosts.host import Host, Journal
 from channover.model.catalogue import CATALOGUE, Behaviour
 from channover.model.topology import Topology, pair
+from channover.observe.processors import Glance
 from channover.report.terminal import is_terminal
 from channover.run.environment import Environment, target_of, versions
 from channover.run.settings import Settings
@@ -26,6 +27,7 @@ from channover.targets.physical import cabling_check as survey
 from channover.targets.physical.cabling_check import Sight
 from channover.targets.physical.placement import fit
 from channover.targets.physical.target import PhysicalTarget
+from channover.verdict import shortage
 from channover.verdict.expectation import quantity
 
 _LAG_TITLE = "link aggregation with LACP"
@@ -54,6 +56,8 @@ def _examine(environment: Environment) -> Findings:
     if isinstance(environment.target, PhysicalTarget):
         return _of_hosts(environment, environment.target, facts | {"cores": _cores()})
     facts |= {"kernel": environment.kernel, "cores": _cores()}
+    if environment.settings.emulated:
+        facts |= {"other work": shortage.busy(Glance().taken(), os.cpu_count() or 1) or "none that would show"}
     unmet = environment.target_unmet
     if unmet:
         return _without(facts, unmet)

@@ -54,7 +54,7 @@ class DeviceRate:
     @property
     def hopeless(self) -> bool:
         """Whether more time changes nothing: the lab's own work is more than the processors can do."""
-        return self.shortage.full
+        return self.shortage.full and not self.shortage.by_others
 
     def take(self) -> bool:
         """Say whether a sample was taken since this was asked last."""
@@ -75,7 +75,7 @@ class DeviceRate:
         if self.measuring.processors is None:
             self.watch.look(self._seen, self._seen)
         short = self.shortage
-        if settled and len(self.calm()) >= CALM and not short.full:
+        if settled and len(self.calm()) >= CALM and not self.hopeless:
             return ""
         return short.reason(fmean(self.samples() or [0.0]), 1)
 

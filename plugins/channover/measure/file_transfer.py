@@ -11,17 +11,19 @@ from channover.errors import TestbedError
 from channover.hosts.host import Host, each
 from channover.measure.activity import End, Waiting
 from channover.measure.measurement import Measuring
-from channover.measure.nic_usage import NicUse
+from channover.measure.nic_usage import USED_SHARE, NicUse
+from channover.measure.running.watch import ProcessorWatch
 from channover.network.programs.file_servers import Copy, Copying, FileProtocol, FileServer, serve, start_copy
 from channover.network.programs.provenance import Program, running
 from channover.observe.counters import counters
-from channover.observe.nics import Samplers
+from channover.observe.nics import Sampler, Samplers
 from channover.observe.own_connections import own_connections
 from channover.observe.sockets import MPTCP_COMMAND, TCP_COMMAND
 from channover.observe.trace import Trace
 from channover.verdict.causes.cause import Explanation, said
 from channover.verdict.measured import Measured, Reading, count
 from channover.verdict.several import Each
+from channover.verdict.shortage import Shortage
 from channover.verdict.statistics import Estimate
 
 TYPICAL = 1.5
@@ -32,6 +34,8 @@ SMALLEST = 5_000_000
 
 LOOK = 0.3
 """Seconds between two looks at the sockets of a copy by MPTCP."""
+LONGEST = 10.0
+"""Seconds that a copy may go on while the processors have more to do than they can: it would not get any faster."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,8 @@ class Copied:
     port: int = 0
     trace: Trace = field(default_factory=Trace, repr=False)
     programs: Sequence[Program] = ()
+    shortage: Shortage | None = field(default=None, repr=False)
+    """How the processors were meanwhile; None where they are not this machine's."""
 
     @property
     def name(self) -> str:
@@ -57,12 +63,22 @@ class Copied:
         """The file's bytes over the time from the request to the last byte, in bit/s."""
         known = Estimate(self.copy.goodput, 0.0, 1)
         name = f"{self.copy.protocol.name} goodput"
-        return Measured(name, known=known, on_result=self.measuring.on_result, explain=self._explain, about=self)
+        found = Measured(name, known=known, on_result=self.measuring.on_result, explain=self._explain, about=self)
+        return replace(found, doubt=self._short)
+
+    def _short(self, found: Reading) -> str:
+        """Say what it was short of, where that may have made a value too low; or nothing."""
+        if self.shortage is None or found.estimate.mean >= found.expectation.low:
+            return ""
+        used = max(len(self.nics.used(host)) for host in self.nics.ends)
+        wanted = max(used, 1) * self.measuring.link.tcp_goodput
+        return self.shortage.reason(self.copy.goodput, max(used, 1), self.measuring.chosen_rate, wanted)
 
     @property
     def nics_used(self) -> Each:
         """On how many NICs the file travelled, at each end."""
-        return self.nics.used_count
+        each_end = self.nics.used_count
+        return Each([replace(one, doubt=self._short) for one in each_end.parts])
 
     def _count(self, name: str, number: float, unit: str = "1") -> Measured:
         return replace(count(name, number, self.measuring.on_result, unit), explain=self._explain)
@@ -156,7 +172,10 @@ class FileTransfer:
             ):
                 copying = start_copy(client.host, serving)
                 stack.callback(copying.abandon)
-                programs = self._watch(copying, Waiting(f"copy by {protocol.name}", size * 8 / rate * 5 + 10), trace)
+                watch = ProcessorWatch(self.measuring.processors) if self.measuring.processors else None
+                waiting = Waiting(f"copy by {protocol.name}", size * 8 / rate * 5 + 10)
+                programs = self._watch(copying, waiting, trace, watch)
+                self._require_time(copying, watch, samplers.by_host[client.host.name])
                 done = copying.wait(1.0)
             series = samplers.stop()
         for flow in self.measuring.under_way:
@@ -169,18 +188,40 @@ class FileTransfer:
             {client.host.name: ["rx"], server.host.name: ["tx"]},
             [flow.name for flow in self.measuring.under_way],
         )
-        copied = Copied(done, use, self.measuring, list(hosts.values()), serving.port, trace, programs)
+        short = watch.shortage if watch else None
+        copied = Copied(done, use, self.measuring, list(hosts.values()), serving.port, trace, programs, short)
         self.closed(copied)
         return copied
 
-    def _watch(self, copying: Copying, waiting: Waiting, trace: Trace) -> list[Program]:
-        """Wait for a copy's end, and look at its sockets and programs meanwhile where it is by MPTCP."""
+    def _require_time(self, copying: Copying, watch: ProcessorWatch | None, sampler: Sampler) -> None:
+        """Raise TestbedError where a copy goes on since the processors cannot do more than it asks of them."""
+        if watch is None or not copying.running or not watch.shortage.full:
+            return
+        seen = sampler.so_far()
+        rates = [seen.mean(device, "rx") for device in seen.devices]
+        links = max(sum(rate > sum(rates) * USED_SHARE for rate in rates), 1)
+        link = self.measuring.link
+        words = watch.shortage.reason(sum(rates), links, self.measuring.chosen_rate, links * link.tcp_goodput)
+        title = _title(copying.server.protocol, copying.client, copying.server.host)
+        raise TestbedError(f"{title}: not done after {LONGEST:g} s: INCONCLUSIVE: {words}")
+
+    def _watch(self, copying: Copying, waiting: Waiting, trace: Trace, watch: ProcessorWatch | None) -> list[Program]:
+        """Wait for a copy's end, and look at its sockets and programs meanwhile where it is by MPTCP.
+
+        It is not waited for where the processors have more to do than they can.
+        """
         server: FileServer = copying.server
         hosts = [copying.client, server.host]
         programs: list[Program] = []
         looked = 0.0
+        if watch is not None:
+            watch.begin()
         while copying.running and waiting.elapsed < waiting.limit:
             self.measuring.progress(waiting)
+            if watch is not None:
+                watch.look(len(watch.looks), len(watch.looks) + 1)
+                if waiting.elapsed > LONGEST and watch.shortage.full:
+                    break
             if server.mptcp and waiting.elapsed > looked + LOOK:
                 looked = waiting.elapsed
                 seen = dict(zip((host.name for host in hosts), each(_look, hosts), strict=True))

@@ -104,7 +104,15 @@ class Flow:
             ways.setdefault(transfer.source.name, set()).add("tx")
             ways.setdefault(transfer.target.name, set()).add("rx")
         ends = list(self.programs.ends.values())
-        return NicUse(self.programs.series, ends, self.measuring.link, self._count, ways, self.run.beside)
+        return NicUse(self.programs.series, ends, self.measuring.link, self._carried, ways, self.run.beside)
+
+    def _carried(self, name: str, number: float, unit: str = "1") -> Measured:
+        """Return a value that a flow short of processor time leaves too low."""
+        return replace(self._count(name, number, unit), doubt=lambda found: self._short(found, more_is_one_too=False))
+
+    def _short(self, found: Reading, *, more_is_one_too: bool) -> str:
+        """Say what the flow was short of where that may have made a value so; a NIC too many it never makes."""
+        return self.run.slices.doubt() if more_is_one_too or found.estimate.mean < found.expectation.low else ""
 
     @property
     def nics_used(self) -> Each:
@@ -157,7 +165,8 @@ class Flow:
         """The share (0 to 1) of UDP datagrams that did not arrive: of all that were sent, one where none arrived."""
         self.run.close()
         each_lost, each_sent = zip(*(transfer.datagrams for transfer in self.programs.transfers), strict=True)
-        return self._count("datagrams lost", sum(each_lost) / sum(each_sent) if sum(each_sent) else 1.0)
+        found = self._count("datagrams lost", sum(each_lost) / sum(each_sent) if sum(each_sent) else 1.0)
+        return replace(found, doubt=lambda reading: self._short(reading, more_is_one_too=True))
 
     @property
     def fallen_back(self) -> Measured:

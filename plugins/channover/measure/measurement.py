@@ -51,6 +51,11 @@ class Measuring:
     under_way: list[AtOnce] = field(default_factory=list, repr=False)
     """The flows that have been started and not ended."""
 
+    @property
+    def chosen_rate(self) -> float:
+        """The rate of a cable (bit/s) where another could be chosen; 0 of real ones."""
+        return self.link.rate if self.on_this_machine else 0.0
+
     @contextmanager
     def turn(self, timeout: float = PATIENCE) -> Iterator[float]:
         """Wait for this machine's processors, and have them for the length of a block: :func:`cpu_lock`.
@@ -121,9 +126,14 @@ class Measurement:
 
     @property
     def limit(self) -> float:
-        """The longest that it is measured, in seconds: longer where it was disturbed, or is extended."""
+        """The longest that it is measured, in seconds: longer where it was disturbed, or is extended.
+
+        It is shorter where more time changes nothing.
+        """
         if self.fixed:
             return self.measuring.duration or 0.0
+        if self.rates.hopeless:
+            return self.measuring.limit / 2
         return self.measuring.limit * (EXTENSION if self._extended else 1.0) + self.rates.disturbed_for
 
     @property

@@ -62,7 +62,7 @@ class Strain:
     ``waited`` is the share of the time that the run's thread which waited most did, ``waiter`` its program; ``pressure`` the
     share in which some thread of the machine waited, None where that is not known. ``core`` is the fullest processor, busy
     for the share ``full``, ``softirq`` of it with softirqs. ``others`` are programs that are not the run's, each with what it
-    used of a processor, the greediest first.
+    used of a processor, the greediest first. ``count`` is how many processors there are.
     """
 
     seconds: float
@@ -75,6 +75,7 @@ class Strain:
     full: float = 0.0
     softirq: float = 0.0
     others: tuple[tuple[str, float], ...] = ()
+    count: int = 1
 
     @property
     def foreign(self) -> float:
@@ -102,6 +103,7 @@ def strain(before: Processors, after: Processors) -> Strain:
         1 - cores[core].idle / cores[core].total,
         cores[core].softirq / cores[core].total,
         _others(before, after),
+        len(cores),
     )
 
 

@@ -19,12 +19,14 @@ from pathlib import Path
 
 from channover.errors import TestbedError
 from channover.hosts.host import Host
-from channover.model.processors import Name, Processors
+from channover.model.processors import Name, Processors, Strain, strain
 
 PRESSURE = "/proc/pressure/cpu"
 STAT = "/proc/stat"
 RESCAN = 1.0
 """Seconds after which this machine's programs are looked through anew: that takes some milliseconds."""
+GLANCE = 0.3
+"""Seconds in which it shows how busy a machine is: programs' time is counted in hundredths of one."""
 _HERTZ = os.sysconf("SC_CLK_TCK")
 _BESIDE = re.compile(r"bash|python[\d.]*|pytest.*")
 """Programs of a run that look on beside the traffic, and labs' first processes: no flow waits for what they wait."""
@@ -72,6 +74,20 @@ class OwnMachine:
         softirqs = [name for name in found if name[0] in kernel and name[1].startswith("ksoftirqd/")]
         self._threads = [thread for name in (*watched, *softirqs) for thread in _threads(name)]
         self._scanned = time.monotonic()
+
+
+class Glance:
+    """How busy this machine is with what is not the run's, from when this is made."""
+
+    def __init__(self) -> None:
+        self._machine = OwnMachine()
+        self._before = self._machine()
+
+    def taken(self) -> Strain:
+        """Return how the processors were since then, once that is long enough ago for their clock."""
+        time.sleep(max(self._before.at + GLANCE - time.monotonic(), 0.0))
+        self._machine.scan()
+        return strain(self._before, self._machine())
 
 
 def _text(path: str) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -12,6 +13,12 @@ from channover.pytest_plugin.beginning import refuse
 from channover.pytest_plugin.results import marks
 from channover.pytest_plugin.stash import UNMET, is_worker, shows_fixtures, topology_of
 from channover.pytest_plugin.testbed import TESTBED
+
+if TYPE_CHECKING:
+    from channover.observe.processors import Glance
+
+_GLANCE: pytest.StashKey[Glance] = pytest.StashKey()
+"""How busy this machine was with other work as the run began."""
 
 
 def find_out(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -33,6 +40,12 @@ def find_out(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not stated:
         return
     session = config.stash[TESTBED].session
+    if session.settings.emulated and not (
+        config.option.collectonly or session.settings.place.dry_run or is_worker(config)
+    ):
+        from channover.observe.processors import Glance
+
+        config.stash[_GLANCE] = Glance()
     session.topologies = tuple(dict.fromkeys(topology_of(item) for item, _ in stated))
     try:
         if not config.option.collectonly:
@@ -59,7 +72,17 @@ def headline(config: pytest.Config, items: Sequence[pytest.Item]) -> list[str]:
     if wanted.place.dry_run and not config.option.collectonly:
         driver = config.stash[TESTBED].session.lag[0]
         found += f", LAG by {driver}; a dry run measures nothing, and leaves nothing"
-    return [found]
+    return [found, *_busy(config)]
+
+
+def _busy(config: pytest.Config) -> list[str]:
+    """Say that this machine is busy with other work, and by what, where its processors are to be wires."""
+    if _GLANCE not in config.stash:
+        return []
+    from channover.verdict import shortage
+
+    words = shortage.busy(config.stash[_GLANCE].taken(), os.cpu_count() or 1)
+    return [f"channover: this machine is busy, and verdicts may be inconclusive: {words}"] if words else []
 
 
 def say_unmet(config: pytest.Config, items: Sequence[pytest.Item]) -> None:

@@ -65,6 +65,12 @@ class Reading:
             return "otherwise"
         return "too little" if self.estimate.mean <= self.expectation.low else "too much"
 
+    @property
+    def beyond(self) -> bool:
+        """Whether it is more than what was expected for certain: a busy machine can only take away from a rate."""
+        expected = self.expectation
+        return self.unit == "bit/s" and expected.rule != "outside" and self.estimate.low > expected.high
+
     def __str__(self) -> str:
         return f"{_stated(self.name, self.unit, self.estimate)}, expected {self.expectation.text(self.unit)}"
 
@@ -82,6 +88,7 @@ class Measured:
 
     A value is either known (``known``) or still being measured (``source``); ``about`` is what it was measured of. Where
     it is ``of_testbed``, what the test itself was to do, it is never a verdict on a behaviour that it is not as expected.
+    ``doubt`` says why a known value that is not as expected is no verdict on a behaviour either, or nothing.
     """
 
     name: str
@@ -92,6 +99,7 @@ class Measured:
     explain: Callable[[Reading], Explanation] = field(default=lambda _: said(), repr=False)
     about: object = field(default=None, repr=False)
     of_testbed: bool = False
+    doubt: Callable[[Reading], str] = field(default=lambda _: "", repr=False)
     last: Reading | None = None
 
     @property
@@ -140,10 +148,12 @@ class Measured:
         """Say why what was found is no verdict, or nothing."""
         if self.of_testbed and not found.held:
             return f"{found}: no verdict: the lab did not do what was asked of it"
+        if not (found.held and found.settled) and not found.beyond:
+            cause = source.disturbed(found.settled) if source is not None else self.doubt(found)
+            if cause:
+                return f"{found}: no verdict: {cause}"
         if source is None:
             return ""
-        if not (found.held and found.settled) and (cause := source.disturbed(found.settled)):
-            return f"{found}: no verdict: {cause}"
         if not found.expectation.possible(found.estimate.mean):
             theory = quantity(found.expectation.value or 0.0, self.unit)
             return f"{self!r}, of the {theory} that the wire allows: no verdict: the receivers gave their figures late"

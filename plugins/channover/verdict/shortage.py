@@ -29,6 +29,8 @@ LEVEL = 0.005
 """How near (relative) a plateau lies to the rate that explains it, and how narrow it is."""
 BATCH = 5
 """Samples of which a plateau's is the mean: a receiver counts whole blocks, which shows in shorter ones."""
+_ENOUGH = 0.9
+"""What share of a wire's rate a machine has to come to without other work, so that waiting for the end of that may help."""
 _ROOM = 0.85
 """What share of what a machine carries it will carry for certain, whatever else runs."""
 
@@ -67,44 +69,61 @@ class Shortage:
 
     @property
     def by_others(self) -> bool:
-        """Whether it was other programs, or other machines, that took the time: it may pass."""
+        """Whether other programs, or other machines, took time that was short: it may pass."""
         return self.strain.stolen > STOLEN or self.strain.foreign > FOREIGN
 
     @property
     def full(self) -> bool:
-        """Whether there was no processor left for the lab's own work: waiting does not help."""
-        return not self.by_others and (self.strain.full >= FULL or self.strain.idle < IDLE)
+        """Whether there was no processor left for the lab's own work."""
+        return self.strain.full >= FULL or self.strain.idle < IDLE
 
     def __bool__(self) -> bool:
-        """Whether what was short of time fell short for this reason."""
-        strain = self.strain
-        return self.share > OFTEN or strain.stolen > STOLEN or strain.full >= FULL or strain.idle < IDLE
+        """Whether what fell short may have done so for this reason."""
+        return self.share > OFTEN or self.strain.stolen > STOLEN or self.full
 
-    def reason(self, rate: float, links: int, link_rate: float = 0.0) -> str:
+    def hopeless(self, rate: float, wanted: float) -> bool:
+        """Say whether this machine cannot make of ``rate`` what is ``wanted`` (bit/s), even without other work."""
+        return self.full and self.strain.stolen <= STOLEN and rate * self._spare < _ENOUGH * wanted
+
+    @property
+    def _spare(self) -> float:
+        """How many times as much processor time the lab would have without other work."""
+        return self.strain.count / max(self.strain.count - self.strain.foreign, 0.1)
+
+    def reason(self, rate: float, links: int, link_rate: float = 0.0, wanted: float = 0.0) -> str:
         """Say what was short, and what would do; nothing where nothing was.
 
-        ``rate`` (bit/s) is what came through by so many ``links``, each of ``link_rate`` where that can be chosen.
+        ``rate`` (bit/s) is what came through by so many ``links`` of what was ``wanted``; ``link_rate`` is that of a link
+        where another can be chosen.
         """
+        strain = self.strain
         if not self:
             return ""
-        strain = self.strain
         if strain.stolen > STOLEN:
             return f"{strain.stolen:.0%} of the processors' time went to other machines of their host"
         waited = f"{strain.waiter or 'the lab'} waited {strain.waited:.0%} of the time for a processor"
-        if self.by_others:
+        if self.by_others and not self.hopeless(rate, wanted):
             return (
                 f"{waited}, and other work took what the lab needed: {_named(strain)}; end it, or run this again when it is "
                 "over"
             )
-        softirq = f", {strain.softirq:.0%} of it softirqs" if strain.softirq > 0.01 else ""
-        full = (
-            f"processor {strain.core} was {strain.full:.0%} busy{softirq}, all of them {1 - strain.idle:.0%}; {waited}"
-        )
+        softirq = f", {strain.softirq:.0%} with softirqs" if strain.softirq > 0.01 else ""
+        beside = f", beside other work ({_named(strain)})" if self.by_others else ""
         by = f"by {links} links" if links > 1 else "by one link"
         less = suggested(link_rate, rate / links)
-        return f"{full}: this machine carries about {quantity(rate, 'bit/s')} {by}" + (
-            f"; --link-rate {less} works" if less else ""
-        )
+        return (
+            f"processor {strain.core} was {strain.full:.0%} busy{softirq}, all {strain.count} together "
+            f"{1 - strain.idle:.0%}{beside}; {waited}: this machine carries about {quantity(rate, 'bit/s')} {by}"
+        ) + (f"; --link-rate {less} works" if less else "")
+
+
+def busy(strain: Strain, processors: int) -> str:
+    """Say that a machine of so many processors is busy with other work than a run's, and by what; or nothing."""
+    if strain.stolen > STOLEN:
+        return f"{strain.stolen:.0%} of the processors' time goes to other machines of their host"
+    if strain.foreign <= FOREIGN:
+        return ""
+    return f"other programs use {strain.foreign:.1f} of the {processors} processors: {_named(strain)}"
 
 
 def _named(strain: Strain) -> str:

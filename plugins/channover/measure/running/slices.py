@@ -84,14 +84,29 @@ class Slices:
     @property
     def disturbed_for(self) -> float:
         """How much longer (seconds) it is measured for the slices in which other work had the processors."""
-        if not self.watch.waited or not self.shortage.by_others:
+        if not self.watch.waited or not self.shortage.by_others or self.hopeless:
             return 0.0
         return min(SLICE * len(self.watch.waited), MOST_WAITING)
 
     @property
     def hopeless(self) -> bool:
         """Whether more time changes nothing: the lab's own work is more than the processors can do."""
-        return self.shortage.full
+        if self._seen < CALM or not self.shortage.full:
+            return False
+        return self.shortage.hopeless(fmean(settled_part(self.samples())), self._wanted())
+
+    def _wanted(self) -> float:
+        """Return what the wires would carry of the flow at least (bit/s)."""
+        (level,) = self._levels()
+        if self.programs.protocol is Transport.UDP:
+            loads = [transfer.load for transfer in self.programs.transfers]
+            return min(level, sum(load.offered * load.streams for load in loads))
+        return level * self._links
+
+    @property
+    def _links(self) -> int:
+        """The links that the flow goes by: an MPTCP connection takes all of them."""
+        return len(self.programs.transfers[0].target.nics) if self.programs.protocol is Transport.MPTCP else 1
 
     @property
     def enough(self) -> bool:
@@ -143,23 +158,24 @@ class Slices:
         A settled verdict stands where it rests on enough samples that waited for nothing, and no processor was full; and
         where they are as steady as a wire alone lets them be.
         """
-        if alone and (lost := self._lost_within()):
-            return lost
-        if little := self._little_offered():
-            return little
         short, calm = self.shortage, self.calm()
+        if alone and (lost := self._lost_within()):
+            return f"{lost}: {self.short_of(short) or 'it had no time for more'}"
+        if little := self._little_offered():
+            return f"{little}; {words}" if (words := self.short_of(short)) else little
         stands = settled and len(calm) >= CALM
         if stands and (shortage.narrow(settled_part(calm)) or not short.full):
             return ""
         return self.short_of(short)
 
+    def doubt(self) -> str:
+        """Say what was short of processor time, so that what a NIC carried shows nothing; nothing where the wire was full."""
+        return "" if shortage.narrow(settled_part(self.samples())) else self.short_of(self.shortage)
+
     def short_of(self, short: Shortage) -> str:
         """Say what was short of processor time, and what would do; or nothing."""
-        programs = self.programs
-        links = len(programs.transfers[0].target.nics) if programs.protocol is Transport.MPTCP else 1
         rate = fmean(settled_part(self.samples()) or [0.0])
-        chosen = programs.measuring.link.rate if programs.measuring.on_this_machine else 0.0
-        return short.reason(rate, links, chosen)
+        return short.reason(rate, self._links, self.programs.measuring.chosen_rate, self._wanted())
 
     def _little_offered(self) -> str:
         """Say that senders of datagrams offered less than they were told to, and nearly all of it arrived, or nothing."""
@@ -186,7 +202,4 @@ class Slices:
         share = 1 - fmean(settled_part(self.samples())) / arrived if arrived else 0.0
         if share < LOST_WITHIN:
             return ""
-        return (
-            f"{transfer.target.name} lost {share:.1%} of the datagrams that its NICs had received: other work took the "
-            "processor time that it needed"
-        )
+        return f"{transfer.target.name} lost {share:.1%} of the datagrams that its NICs had received"

@@ -25,6 +25,11 @@ class ProcessorWatch:
     _first: Processors | None = field(default=None, repr=False)
     _last: Processors | None = field(default=None, repr=False)
 
+    @property
+    def shortage(self) -> Shortage:
+        """How the processors were so far, and the share of the looks in which a program of the run had waited."""
+        return Shortage(self.whole, sum(map(shortage.waited, self.looks)) / max(len(self.looks), 1))
+
     def begin(self) -> None:
         """Look as what is measured begins. Raises TestbedError."""
         self._first = self._last = self.read()

@@ -72,6 +72,8 @@ def of_flow(record: Record, flow: Flow) -> None:
 def of_copy(record: Record, copied: Copied) -> None:
     """Attach what a file copy left: the hosts' sockets and counters, a plot of each NIC's rate."""
     record.traffic += copied.copy.seconds
+    if copied.shortage is not None:
+        record.processors.append(processor_use(copied.name, copied.shortage))
     start, end = copied.copy.setup, copied.copy.setup + copied.copy.seconds
     with allure.step(f"{copied.name}: {copied.copy.seconds:.1f} s"):
         for name, sections in evidence.collect_all(copied.hosts).items():
