@@ -9,7 +9,7 @@ BIN := .venv/bin
 
 help: ## say what there is
 	@echo 'make lab            run the suites on this machine; ARGS="…" goes to pytest'
-	@echo '                    as in: make lab ARGS="suites/mptcp -k mesh --link-rate 1gbit"'
+	@echo '                    as in: make lab ARGS="suites/mptcp -k mesh --link-rate 250mbit"'
 	@echo 'make lab-vm         the same in micro-VMs with the kernel KERNEL (6.1); needs root'
 	@echo 'make test           check style, types and the order of imports, then run the tests of the plugin itself'
 	@echo 'make test-unit      only those that take no lab and no run of pytest: less than a minute'

@@ -100,8 +100,8 @@ def test_nothing_is_measured(multipath: Multipath, counted: Counted) -> None:
 def test_a_busy_machine_accuses_nobody(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(TIMES):
         one, printed = ran(pytester, monkeypatch, ONE_FLOW)
-        assert one["outcome"] in ("passed", "error"), printed
-        assert one["outcome"] == "passed" or "INCONCLUSIVE" in one["reason"], one["reason"]
+        assert one["outcome"] in ("passed", "error", "inconclusive"), printed
+        assert one["outcome"] != "error" or "processor" in one["reason"], one["reason"]
         (figures,) = one["processors"]
         assert figures["traffic"].startswith("tcp") and figures["waited"] > 0 and figures["idle"] < 0.5
         assert figures["others"] and all("(process " in name for name in figures["others"]), figures
@@ -113,8 +113,8 @@ def test_a_true_fault_beside_a_busy_machine_never_passes(
 ) -> None:
     for _ in range(TIMES):
         one, printed = ran(pytester, monkeypatch, ONE_PATH)
-        assert one["outcome"] in ("failed", "error"), printed
-        assert one["outcome"] == "failed" or "INCONCLUSIVE" in one["reason"], one["reason"]
+        assert one["outcome"] in ("failed", "error", "inconclusive"), printed
+        assert one["outcome"] != "error" or "processor" in one["reason"], one["reason"]
 
 
 @pytest.mark.parametrize("text", [ONE_FLOW, TWO_PATHS], ids=["LAG", "MPTCP"])
@@ -125,7 +125,7 @@ def test_a_rate_that_no_processor_carries_is_an_error_with_one_that_works(
     assert one["outcome"] == "error", printed
     assert one["duration"] < 15.0 or "other work" in one["reason"], one["reason"]
     assert re.search(
-        r"INCONCLUSIVE: .*(processor \d was \d+% busy.*this machine carries about [\d.]+ [MG]bit/s by .*"
+        r"no verdict: .*(processor \d was \d+% busy.*this machine carries about [\d.]+ [MG]bit/s by .*"
         r"--link-rate \d+[mg]bit works|other work took what the lab needed)",
         one["reason"],
     ), one["reason"]

@@ -24,7 +24,7 @@ exit codes:
   2  the command line is wrong, or the machine could not be probed
 
 example:
-  channover doctor --target netns --link-rate 1gbit"""
+  channover doctor --target netns --link-rate 250mbit"""
 
 
 class _Parser(argparse.ArgumentParser):

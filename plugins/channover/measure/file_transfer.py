@@ -203,7 +203,7 @@ class FileTransfer:
         link = self.measuring.link
         words = watch.shortage.reason(sum(rates), links, self.measuring.chosen_rate, links * link.tcp_goodput)
         title = _title(copying.server.protocol, copying.client, copying.server.host)
-        raise TestbedError(f"{title}: not done after {LONGEST:g} s: INCONCLUSIVE: {words}")
+        raise TestbedError(f"{title}: not done after {LONGEST:g} s: no verdict: {words}")
 
     def _watch(self, copying: Copying, waiting: Waiting, trace: Trace, watch: ProcessorWatch | None) -> list[Program]:
         """Wait for a copy's end, and look at its sockets and programs meanwhile where it is by MPTCP.

@@ -45,7 +45,12 @@ _SIOCETHTOOL = 0x8946
 _ETHTOOL_SET = {"tx": 0x17, "tso": 0x1F, "gso": 0x24, "gro": 0x2C}
 
 BURST = 16_384
-"""Bucket of a cable's shaper in bytes: the smallest that does not throttle below the rate (measured: 3 kB does)."""
+"""Bucket in bytes of the shaper of a cable of 100 Mbit/s: the smallest that does not throttle it (measured: 3 kB does)."""
+BURST_TIME = BURST * 8 / 100e6
+"""What the shaper of a faster cable may be late by (seconds): as much as that, or it loses what it was late by."""
+MOST_BURST = 262_144
+"""A bucket's largest size in bytes: what it lets through at once has to fit the 1000 frames that a processor's backlog holds
+(``net.core.netdev_max_backlog``)."""
 LATENCY = 0.050
 """How long (seconds) a frame may wait in a cable's queue before it is dropped: half of what a NIC's own queue of 1000 frames
 holds at 100 Mbit/s. With 20 ms, in one of six connections over three paths, losses at the start left what one subflow had yet
@@ -161,14 +166,19 @@ def shaper(index: int, rate: int) -> bytearray:
     return _on(_shaper_template(rate), index)
 
 
+def bucket(rate: int) -> int:
+    """Return the size (bytes) of the bucket of a cable's shaper of ``rate`` bit/s."""
+    return min(max(BURST, round(rate * BURST_TIME / 8)), MOST_BURST)
+
+
 @lru_cache
 def _shaper_template(rate: int) -> bytearray:
     parameters = {
         "rate": min(rate // 8, 0xFFFF_FFFF),
         "rate_overhead": WIRE_OVERHEAD,
         "rate___reserved": _LINKLAYER_ETHERNET,
-        "limit": int(rate / 8 * LATENCY) + BURST,
-        "buffer": int(BURST * 8 / rate * 1e6 * _TICKS_PER_MICROSECOND),
+        "limit": int(rate / 8 * LATENCY) + bucket(rate),
+        "buffer": int(bucket(rate) * 8 / rate * 1e6 * _TICKS_PER_MICROSECOND),
     }
     options = {"attrs": [["TCA_TBF_PARMS", parameters]]}
     return encoded(_traffic_control(0x1_0000, ROOT, "tbf", 0, options), RTM_NEWQDISC, CREATE)
