@@ -19,7 +19,9 @@ from channover.hosts.ssh.host import RemoteHost
 from channover.model.link import Link
 from channover.model.topology import Topology, gateway, pair, trio, two_switches
 from channover.observe.proof.prove import prove
+from channover.scenarios import proving
 from channover.targets.netns import NetnsTarget, Panel
+from channover.verdict.notes import Note
 from tests.support.sshd import Server
 
 pytestmark = pytest.mark.lab
@@ -171,6 +173,31 @@ def test_a_host_that_holds_its_own_nic_back_is_found(target: NetnsTarget) -> Non
     assert len(said) == 1 and re.match(r"cable a carries 9[45]\.\d of 100 Mbit/s, right to left", said[0]), said
 
 
+SEND = r"""
+import socket, time
+out = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+out.bind(("eth2", 0))
+for number in range(20000):
+    out.send(b"\xff" * 6 + b"\x02" * 6 + b"\x88\xb6" + bytes(100))
+    if number % 40 == 0:
+        time.sleep(0.001)
+time.sleep(0.2)
+"""
+
+
+@pytest.mark.parametrize(
+    ("script", "words"), [("", ""), (worse("lose", 0.003), r"cable b lost \d+ of the 20,0\d\d frames")]
+)
+def test_what_a_cable_loses_of_a_test_s_own_frames_is_noted(target: NetnsTarget, script: str, words: str) -> None:
+    notes: list[Note] = []
+    with made(target, pair()) as lab:
+        if script:
+            in_the_panel(lab, script, lasting=True)
+        with proving.accounted(lab, notes.append):
+            lab.left.run("python3", "-I", "-S", "-c", SEND)
+    assert (not notes and not words) or re.match(words, notes[0].text), notes
+
+
 @contextmanager
 def behind_ssh(lab: Lab, folder: Path) -> Iterator[Lab]:
     """The lab with each host behind an sshd of its own, as a real one is."""
@@ -234,8 +261,8 @@ MEANWHILE = (
     + """
 @behaviour("MP-1")
 def test_it(multipath: Multipath, tcp: TrafficGenerator) -> None:
-    slow(multipath.lab)
     flow = tcp(multipath.left, multipath.right)
+    slow(multipath.lab)
     assert flow.goodput == near(multipath.link.tcp_goodput)
 """
 )

@@ -9,7 +9,9 @@ import pytest
 
 from channover.model.link import WIRE_OVERHEAD
 from channover.model.topology import Cable, Port, gateway, pair
+from channover.observe.nics import NicCounters
 from channover.observe.proof import schedule as plans
+from channover.observe.proof.account import Account, lost
 from channover.observe.proof.findings import Finding, Stated, carried, judge
 from channover.observe.proof.schedule import ONE_PROCESS, Span
 
@@ -172,3 +174,21 @@ def test_a_fast_cable_has_its_ends_send_by_turns_and_when_no_other_does() -> Non
     assert one.senders == (fast.a,) and other.senders == (fast.b,)
     assert one.end <= other.start
     assert all(span.end <= one.start for cable in lab.cables[:2] for span in planned.spans[cable])
+
+
+@pytest.mark.parametrize(("arrived", "refused", "told"), [(99_991, 0, []), (99_900, 95, []), (99_900, 40, [60])])
+def test_frames_that_a_test_sent_and_a_cable_lost_are_told_without_those_that_its_queue_refused(
+    arrived: int, refused: int, told: list[int]
+) -> None:
+    nothing = {port: NicCounters() for port in B.ports}
+    before = Account(nothing, {B.b: 5})
+    counted = {
+        B.a: NicCounters(rx_packets=500, tx_packets=100_000),
+        B.b: NicCounters(rx_packets=arrived, tx_packets=500),
+    }
+    found = list(lost([B], before, Account(counted, {B.b: 5 + refused})))
+    assert [one.frames for one in found] == told
+    if found:
+        assert (
+            found[0].text(pair()) == "cable b lost 60 of the 100,000 frames (0.06%) that the test sent, left to right"
+        )

@@ -51,8 +51,12 @@ def lab(request: pytest.FixtureRequest, channover_record: Record) -> Iterator[La
     with session.target.lab(topology, session.settings.link_for(topology), channover_record.journal) as made:
         if made.probe is not None:
             channover_record.waiting += proving.require(made, lambda one: live.tell(channover_record, one))
-        yield made
-        if channover_record.failed and not channover_record.flows and not session.settings.place.dry_run:
+        if session.settings.place.dry_run:
+            yield made
+            return
+        with proving.accounted(made, channover_record.notes.append):
+            yield made
+        if channover_record.failed and not channover_record.flows:
             evidence.of_lab(made)
 
 

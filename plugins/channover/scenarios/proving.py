@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 
 from channover.errors import TestbedError
 from channover.hosts.lab import Lab
 from channover.measure.cpu_lock import Progress, cpu_lock
+from channover.observe.proof.account import Account, account, lost
 from channover.observe.proof.findings import Finding
 from channover.observe.proof.prove import prove
+from channover.verdict.notes import Note
 
 SHOWN = 4
 """Findings that an error names."""
@@ -39,6 +41,31 @@ def after_a_verdict(lab: Lab) -> str:
     held = cpu_lock() if lab.probe is not None else nullcontext()
     with held, lab.journal.step("panel", f"prove {len(cables)} cables again"):
         return words([one for one in prove(lab, cables) if one.kind not in ("carrier", "machine")])
+
+
+@contextmanager
+def accounted(lab: Lab, notes: Callable[[Note], None]) -> Iterator[None]:
+    """Count the frames that a test sends in the block at both ends of each cable, and note what a cable lost of them.
+
+    A cable that was pulled meanwhile, or whose frames were made to vanish, is left out.
+    """
+    before = _account(lab)
+    yield
+    if before is None or (after := _account(lab)) is None:
+        return
+    done = [step.title for step in lab.journal.steps if "cable" in step.title or "vanish" in step.title]
+    whole = [one for one in lab.topology.cables if not any(str(port) in title for title in done for port in one.ports)]
+    for one in lost(whole, before, after):
+        figures = {"frames": one.frames, "sent": one.sent, "share": one.frames / one.sent}
+        notes(Note("lost-frames", one.text(lab.topology), figures))
+
+
+def _account(lab: Lab) -> Account | None:
+    """Return what NICs have counted; None where a host does not answer: what it failed of says the test itself."""
+    try:
+        return account(lab)
+    except TestbedError:
+        return None
 
 
 def words(found: Sequence[Finding]) -> str:

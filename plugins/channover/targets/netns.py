@@ -78,12 +78,7 @@ class Panel:
 
     def unmet(self, states: Mapping[str, State]) -> Iterator[str]:  # noqa: ARG002 - no host shows the panel
         """Yield the cables that are not shaped to their rate any more, or are shaped by something else."""
-        program = NamespaceProcess(self.process, None, ("tc", "-j", "qdisc", "show"), {})
-        program.close_input()
-        try:
-            found = json.loads(finished("panel", program, 10.0, check=True).stdout or "[]")
-        except ValueError:
-            raise TestbedError("panel: 'tc -j qdisc show' does not answer in JSON: it needs iproute2 4.20") from None
+        found = self._queues()
         shapers: dict[str, list[Mapping[str, Any]]] = {}
         for one in found:
             if one.get("kind") != "ingress":
@@ -92,6 +87,23 @@ class Panel:
             for number, port in zip(numbers, cable.ports, strict=True):
                 if words := _shaped(shapers.get(f"port{number}", []), self.rates[cable]):
                     yield f"the cable {cable}, towards {port}: {words}"
+
+    def refused(self) -> dict[Port, int]:
+        """Return how many frames the shaper towards each port has refused. Raises TestbedError."""
+        drops = {
+            str(one.get("dev")): int(one.get("drops", 0)) for one in self._queues("-s") if one.get("kind") == "tbf"
+        }
+        pairs = [pair for cable, numbers in self.ports.items() for pair in zip(cable.ports, numbers, strict=True)]
+        return {port: drops.get(f"port{number}", 0) for port, number in pairs}
+
+    def _queues(self, *options: str) -> list[dict[str, Any]]:
+        """Return every qdisc of the panel, as tc shows it. Raises TestbedError."""
+        program = NamespaceProcess(self.process, None, ("tc", *options, "-j", "qdisc", "show"), {})
+        program.close_input()
+        try:
+            return list(json.loads(finished("panel", program, 10.0, check=True).stdout or "[]"))
+        except ValueError:
+            raise TestbedError("panel: 'tc -j qdisc show' does not answer in JSON: it needs iproute2 4.20") from None
 
 
 @dataclass

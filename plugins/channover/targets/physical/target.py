@@ -58,6 +58,10 @@ class HostCabling:
             "run's; --target=netns and --target=vm can do it"
         )
 
+    def refused(self) -> dict[Port, int]:
+        """Return nothing: a cable between two NICs has no queue of its own."""
+        return {}
+
     def restore(self, cable: Cable) -> None:
         """Set both ends up, with the routes that they had."""
         for host, undo in self._pulled.pop(cable, ()):
