@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from channover.errors import TestbedError
 from channover.hosts.change_policy import ChangePolicy, Management
 from channover.hosts.host import Journal
 from channover.hosts.lab import Lab
@@ -171,6 +172,14 @@ def test_a_host_that_holds_its_own_nic_back_is_found(target: NetnsTarget) -> Non
         lab.right.run("sh", "-c", shaped("eth1", 0.95 * RATE))
         said = list(map(str, prove(lab)))
     assert len(said) == 1 and re.match(r"cable a carries 9[45]\.\d of 100 Mbit/s, right to left", said[0]), said
+
+
+def test_a_machine_that_is_too_slow_for_its_cables_says_so_and_what_would_do(target: NetnsTarget) -> None:
+    words = r"no verdict: cable a could not be proved: this machine could send [\d.]+ of 30000 Mbit/s, .*; "
+    with made(target, pair(), 30 * 10**9) as lab, pytest.raises(TestbedError) as raised:
+        proving.require(lab)
+    assert re.match(words, str(raised.value)), raised.value
+    assert re.search(r"processor \d+ was \d+% busy: --link-rate \d+mbit works|other work took", str(raised.value))
 
 
 SEND = r"""

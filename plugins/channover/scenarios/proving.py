@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 
 from channover.errors import TestbedError
 from channover.hosts.lab import Lab
 from channover.measure.cpu_lock import Progress, cpu_lock
+from channover.model.processors import strain
+from channover.observe.processors import OwnMachine
 from channover.observe.proof.account import Account, account, lost
 from channover.observe.proof.findings import Finding
 from channover.observe.proof.prove import prove
 from channover.verdict.notes import Note
+from channover.verdict.shortage import Shortage, suggested
 
+OF_TCP = 0.25
+"""What share of bare frames a machine carries as TCP, whose segments are acknowledged and go through two programs."""
 SHOWN = 4
 """Findings that an error names."""
 
@@ -27,9 +33,31 @@ def require(lab: Lab, progress: Progress = lambda _: None) -> float:
         return 0.0
     with cpu_lock(progress) as waited, lab.journal.step("panel", f"prove {len(cables)} cables"):
         found = prove(lab, cables)
+        if any(one.kind == "machine" for one in found):
+            found = _explained(lab, found)
     if found:
         raise TestbedError(words(found))
     return waited
+
+
+def _explained(lab: Lab, found: Sequence[Finding]) -> list[Finding]:
+    """Prove cables once more that this machine could not prove; say what its processors did meanwhile, and what would do."""
+    machine = OwnMachine()
+    before = machine()
+    again = prove(lab, [one.cable for one in found if one.kind == "machine"])
+    machine.scan()
+    busy = Shortage(strain(before, machine()), share=1.0)
+    rest = [one for one in found if one.kind != "machine"]
+    return rest + [_with_reason(lab, one, busy) if one.kind == "machine" else one for one in again]
+
+
+def _with_reason(lab: Lab, finding: Finding, busy: Shortage) -> Finding:
+    rate = lab.rate(finding.cable)
+    if busy.by_others:
+        return replace(finding, statement=f"{finding}; {busy.reason(finding.share * rate, 1)}")
+    full = f"processor {busy.strain.core} was {busy.strain.full:.0%} busy"
+    less = suggested(rate, finding.share * rate * OF_TCP)
+    return replace(finding, statement=f"{finding}; {full}{f': --link-rate {less} works' if less else ''}")
 
 
 def after_a_verdict(lab: Lab) -> str:

@@ -93,10 +93,14 @@ class _Proof:
         """Return that the tries differ: what the best of them showed."""
         best = max((one for some in tries for one in some), key=lambda one: one.share)
         waited = self.waited / max(self.took, 1e-9)
-        words = (
-            f"no verdict: {name(self.lab.topology, cable)} could not be proved: no two of {len(tries)} tries found the same, "
-            f"and what sends the frames waited {waited:.0%} of the time for a processor; the best of them: {best}"
-        )
+        title = name(self.lab.topology, cable)
+        if all(one.kind == "machine" for some in tries for one in some):
+            words = f"no verdict: {title} could not be proved: {best}"
+        else:
+            words = (
+                f"no verdict: {title} could not be proved: no two of {len(tries)} tries found the same, and what sends the "
+                f"frames waited {waited:.0%} of the time for a processor; the best of them: {best}"
+            )
         return Finding(cable, "machine", "", words, best.share)
 
     def _probed(self, planned: Schedule) -> tuple[Reports, bool, int]:
