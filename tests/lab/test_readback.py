@@ -314,6 +314,13 @@ def test_a_change_in_between(multipath, tcp):
     assert flow.goodput == at_least(1)
 
 
+@behaviour("MP-6")
+def test_a_change_that_breaks_it(multipath, mptcp):
+    flow = mptcp(multipath.left, multipath.right)
+    multipath.left.host.run("ip", "rule", "delete", "priority", "102")
+    assert flow.goodput == at_least(3 * multipath.link.rate)
+
+
 @behaviour("LAG-2")
 def test_mtus_that_a_test_asked_for(multipath, tcp):
     from channover.model.operations.devices import LinkSet
@@ -344,6 +351,8 @@ def test_whatever_is_measured_begins_with_it_and_the_error_names_the_setting(tmp
     for behaviour in ("MP-1", "MP-3"):
         assert (by_id[behaviour]["outcome"], by_id[behaviour]["reason"]) == ("error", words), done.stdout[-3000:]
     assert by_id["LAG-1"]["outcome"] == by_id["LAG-2"]["outcome"] == "passed", done.stdout[-3000:]
+    assert by_id["MP-6"]["outcome"] == "error", done.stdout[-3000:]
+    assert by_id["MP-6"]["reason"] == words.replace("right", "left").replace("94.2", "94.1")
     seen = {note["id"]: note["text"] for note in by_id["LAG-1"]["notes"]}
     assert seen["changed"].startswith("changed while tcp left→right ran: left: MPTCP's limits are 1 subflows")
     assert seen["carrier"].startswith("tcp left→right: the carrier of left's NIC b changed ")

@@ -42,11 +42,16 @@ class Readback:
     unmet: tuple[str, ...]
 
 
+def told(unmet: Sequence[str]) -> str:
+    """Return in one line the settings that are not in force; empty where all are."""
+    more = f"; and {len(unmet) - MOST} more" if len(unmet) > MOST else ""
+    return f"not as it was asked for: {'; '.join(unmet[:MOST])}{more}" if unmet else ""
+
+
 def require(unmet: Sequence[str]) -> None:
     """Raise TestbedError that names the settings which are not in force, if there are any."""
-    if unmet:
-        more = f"; and {len(unmet) - MOST} more" if len(unmet) > MOST else ""
-        raise TestbedError(f"not as it was asked for: {'; '.join(unmet[:MOST])}{more}")
+    if words := told(unmet):
+        raise TestbedError(words)
 
 
 def read_back(lab: Lab) -> Readback:

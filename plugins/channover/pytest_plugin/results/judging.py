@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unittest
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,8 @@ INSTEAD = 'compare what shows it, as in assert flow.goodput == near(…) or asse
 def judged(item: pytest.Item) -> Iterator[None]:
     """Judge a test whose body has ended: what it compared counts, and it has to compare.
 
-    After a verdict against, or none, the lab's cables are proved once more: no behaviour is accused of what a cable does.
+    After a verdict against, or none, the lab is read back and its cables are proved once more: no behaviour is accused of what
+    a cable does, or of a setting that another program has changed.
     Raises ``pytest.fail.Exception``, TestbedError where that finds something, and either it or Inconclusive where the test
     hid one.
     """
@@ -38,7 +39,7 @@ def judged(item: pytest.Item) -> Iterator[None]:
     except (AssertionError, pytest.fail.Exception, Inconclusive, TestbedError) as error:
         against: BaseException = error
     if record is not None and (isinstance(against, BehaviourFailed) or not all(one.met for one in record.readings)):
-        _require_cables(item, record)
+        _require_lab(item, record)
     raise against
 
 
@@ -55,14 +56,18 @@ def _compared(record: Record | None) -> Iterator[None]:
         _require_compared(record)
 
 
-def _require_cables(item: pytest.Item, record: Record) -> None:
-    """Raise TestbedError where a cable of the test's lab is not as stated; then no comparison of the test is a verdict."""
+def _require_lab(item: pytest.Item, record: Record) -> None:
+    """Raise TestbedError where the lab is not as asked for, or a cable not as stated: no comparison is a verdict then."""
     lab = item.stash.get(LAB, None)
     if lab is None:
         return
+    from channover.hosts.readback import read_back, told
     from channover.scenarios import proving
 
-    if words := proving.after_a_verdict(lab):
+    words = ""
+    with suppress(TestbedError):  # a host that does not answer is what the test has failed of
+        words = told(read_back(lab).unmet)
+    if words or (lab.probe is not None and (words := proving.after_a_verdict(lab))):
         undecided = f"no verdict: {words}"
         record.readings[:] = [
             one if one.met else replace(one, undecided=undecided, inconclusive="") for one in record.readings
