@@ -12,8 +12,9 @@ import pytest
 
 from channover.model.operations.devices import LinkDelete, LinkSet
 from channover.model.operations.routing import RouteAdd
+from channover.model.plan import Plan
 from channover.model.state import LinkState, Route, State
-from channover.network.bonding import host_plan, switch_plan
+from channover.network.bonding import Bond, host_plan, switch_plan
 from channover.network.lag import HashPolicy, LacpRate, LagEnd
 from channover.network.openvswitch import OpenVSwitchDriver
 from channover.observe.bond import LagStatus, MemberStatus, PortInfo, lag_id, working_state
@@ -416,3 +417,22 @@ def test_what_a_reader_wants_to_know_of_a_lag() -> None:
     switch = replace(fast, driver="openvswitch", policy="layer2")
     assert kinds(switch, HashPolicy.LAYER2, LacpRate.FAST, {}) == []
     assert kinds(switch, HashPolicy.LAYER2, LacpRate.FAST, {}, None) == ["hash"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"mode": "802.3ad", "min_links": "0", "ad_select": "stable"}, []),
+        ({"min_links": "2"}, ["its min_links is 2, and 0 was asked for"]),
+        ({"ad_select": "bandwidth"}, ["its ad_select is bandwidth, and stable was asked for"]),
+        ({"ad_lacp_active": "off"}, ["its ad_lacp_active is off, and on was asked for"]),
+    ],
+)
+def test_options_of_a_bond_that_were_left_at_their_defaults_are_read_back(
+    options: dict[str, str], said: list[str]
+) -> None:
+    undo = Plan("none")
+    bond = Bond(Told(kernel("6.12-fast")), "bond0", ("eth1", "eth2"), undo)  # type: ignore[arg-type]
+    now = State(links={"bond0": LinkState("bond0", True, 1500, "", (), options=options)})
+    assert list(bond.unmet(now)) == said
+    assert list(bond.unmet(State())) == []

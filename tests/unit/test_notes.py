@@ -91,12 +91,17 @@ def test_a_comparison_tells_which_kinds_came_and_went_and_not_their_figures() ->
     ("found", "said"),
     [
         (
-            notes.retransmissions("tcp", "left", 120, 30_000),
-            "tcp: left sent 0.40% of its segments again (120 of 30,000)",
+            notes.retransmissions("tcp", {"left": (120, 30_000)}),
+            "tcp: 0.40% of the segments were sent again (120 of 30,000 by left)",
         ),
-        (notes.retransmissions("tcp", "left", 30, 30_000), None),
-        (notes.retransmissions("tcp", "left", 9, 100), None),
-        (notes.retransmissions("tcp", "left", 0, 0), None),
+        (
+            notes.retransmissions("tcp", {"left1": (20, 10_000), "left2": (100, 20_000)}),
+            "tcp: 0.40% of the segments were sent again (120 of 30,000, of them 100 by left2)",
+        ),
+        (notes.retransmissions("tcp", {"left": (30, 30_000)}), None),
+        (notes.retransmissions("tcp", {"left": (9, 100)}), None),
+        (notes.retransmissions("tcp", {"left": (0, 0)}), None),
+        (notes.retransmissions("tcp", {}), None),
         (
             notes.unequal_paths("mptcp", "right", {"a": 100e6, "b": 97e6}),
             "mptcp: right's NIC b carries 97.0 Mbit/s, and NIC a 100.0",

@@ -94,8 +94,8 @@ class Noting:
 
 
 def _again(what: str, counted: Mapping[str, Counters]) -> Iterator[Note]:
-    for host, one in counted.items():
-        yield from notes.retransmissions(what, host, one["TcpRetransSegs"], one["TcpOutSegs"])
+    segments = {host: (one["TcpRetransSegs"], one["TcpOutSegs"]) for host, one in counted.items()}
+    yield from notes.retransmissions(what, segments)
 
 
 def _of_nics(what: str, hosts: Sequence[Host], series: Mapping[str, NicSeries]) -> Iterator[Note]:

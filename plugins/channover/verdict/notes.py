@@ -41,10 +41,16 @@ FEWEST = 10
 """Fewer segments, frames or datagrams than this are no share of anything: a connection begins and ends with some."""
 
 
-def retransmissions(what: str, host: str, again: int, sent: int) -> Iterator[Note]:
-    """Yield that a host sent segments again during ``what``: TCP and MPTCP get there, but something lost or delayed them."""
+def retransmissions(what: str, counted: Mapping[str, tuple[int, int]]) -> Iterator[Note]:
+    """Yield that segments were sent again during ``what``: TCP and MPTCP get there, but something lost or delayed them.
+
+    ``counted`` are the segments that each host sent again, and all that it sent.
+    """
+    again, sent = (sum(numbers) for numbers in zip(*counted.values(), strict=True)) if counted else (0, 0)
     if sent and again >= FEWEST and again / sent > SHARE:
-        text = f"{what}: {host} sent {again / sent:.2%} of its segments again ({again:,} of {sent:,})"
+        worst = max(counted, key=lambda host: counted[host][0])
+        among = f", of them {counted[worst][0]:,} by {worst}" if len(counted) > 1 else f" by {worst}"
+        text = f"{what}: {again / sent:.2%} of the segments were sent again ({again:,} of {sent:,}{among})"
         yield Note("retransmissions", text, {"share": again / sent, "again": again, "sent": sent})
 
 
