@@ -233,7 +233,7 @@ def test_a_switch_s_lag_is_read_back_as_well(target: NetnsTarget) -> None:
         bonds = Bonds(lab, OpenVSwitchDriver, Record(None, lab.journal))
         try:
             lag = bonds.of_topology(HashPolicy.LAYER34)
-            assert read_back(lab).unmet == ()
+            assert (read_back(lab).unmet, read_back(lab).unasked) == ((), ())
             Bonded(lab, lag).configure("bond_mode=balance-slb")
             assert read_back(lab).unmet == ("east: the LAG bond0: its hash is layer2, and layer3+4 was asked for",)
         finally:
@@ -270,6 +270,7 @@ def test_the_mtu_and_the_address_of_a_tunnel_s_device_are_compared(multipath: Mu
     with openvpn.openvpn_tunnel(left, right, str(multipath.right.address.ip)) as tunnel:
         multipath.lab.asked.append(Devices.of(tunnel))
         assert read_back(multipath.lab).unmet == ()
+        assert read_back(multipath.lab).unasked == ()
         right.run("ip", "link", "set", tunnel.server.device, "mtu", "1300")
         assert read_back(multipath.lab).unmet == (
             "right: the MTU of the tunnel's ptp is 1300, and it came up with 1500",

@@ -170,3 +170,37 @@ def test_tables_and_offloads_are_kept_for_whoever_reads_them() -> None:
     assert found.tables == {"guard": True, "other": False}
     assert found.offloads == {"eth1": {"tx": True, "tso": False}}
     assert said(found, STATE) == []
+
+
+@pytest.mark.parametrize(
+    ("now", "words"),
+    [
+        (
+            replace(STATE, rules=(*STATE.rules, Rule(50, "10.93.93.1", 7))),
+            "a rule 'from 10.93.93.1 table 7' of priority 50",
+        ),
+        (
+            replace(STATE, routes=(*STATE.routes, Route("10.94.94.2", "eth1", None, 254))),
+            "a route '10.94.94.2 dev eth1'",
+        ),
+        (
+            replace(STATE, endpoints={**STATE.endpoints, 9: Endpoint(9, "10.7.0.1", ("signal",), None)}),
+            "an MPTCP endpoint 9 (10.7.0.1 signal)",
+        ),
+        (
+            with_link("eth1", addresses=("10.93.93.1/30", "10.7.0.1/24")),
+            "an address 10.7.0.1/24 of NIC a (eth1)",
+        ),
+        (with_link("eth1", qdisc="netem"), "a queue netem at NIC a (eth1)"),
+        (STATE, None),
+        (with_link("eth1", qdisc="fq_codel"), None),
+        (replace(STATE, routes=(*STATE.routes, Route("10.0.0.0/8", "tun0", None, 254))), None),
+        (replace(STATE, endpoints={**STATE.endpoints, 9: Endpoint(9, "10.7.0.1", ("implicit",), None)}), None),
+    ],
+    ids=lambda one: one if isinstance(one, str) else "",
+)
+def test_what_nobody_asked_for_and_may_defeat_what_was_is_worth_a_note(now: State, words: str | None) -> None:
+    found = asked()
+    assert list(found.unasked(now, NICS)) == ([words] if words else [])
+    assert said(found, now) == [], "it is no error: a test may have wanted it"
+    assert list(Asked().unasked(now, NICS)) == [], "of a host that no plan has changed nothing is known"

@@ -36,10 +36,14 @@ class Accountable(Protocol):
 
 @dataclass(frozen=True)
 class Readback:
-    """What a lab showed of itself when it was read back: each host's state, and the settings that are not in force."""
+    """What a lab showed of itself when it was read back: each host's state, and the settings that are not in force.
+
+    ``unasked`` are things that nobody asked for, and that may defeat what was.
+    """
 
     states: Mapping[str, State]
     unmet: tuple[str, ...]
+    unasked: tuple[str, ...] = ()
 
 
 def told(unmet: Sequence[str]) -> str:
@@ -62,7 +66,8 @@ def read_back(lab: Lab) -> Readback:
     found += each(lambda one: list(one.unmet(states)), lab.asked)
     if isinstance(lab.cabling, Asking):
         found.append(list(lab.cabling.unmet(states)))
-    return Readback(states, tuple(dict.fromkeys(words for some in found for words in some)))
+    more = [words for host in hosts for words in _unasked(host, states[host.name])]
+    return Readback(states, tuple(dict.fromkeys(words for some in found for words in some)), tuple(more))
 
 
 def _state(host: Host) -> State:
@@ -77,8 +82,17 @@ def _state(host: Host) -> State:
         return replace(host.state(), sysctls=values)
 
 
+def _unasked(host: Host, now: State) -> Iterator[str]:
+    if isinstance(host, Accountable):
+        yield from (f"{host.name} has {words}" for words in host.asked.unasked(now, _names(host)))
+
+
+def _names(host: Host) -> dict[str, str]:
+    return {nic.device: f"NIC {nic.name} ({nic.device})" for nic in host.nics.values()}
+
+
 def _of_host(lab: Lab, host: Host, now: State) -> Iterator[str]:
-    names = {nic.device: f"NIC {nic.name} ({nic.device})" for nic in host.nics.values()}
+    names = _names(host)
     asked = host.asked if isinstance(host, Accountable) else Asked()
     for words in asked.unmet(now, names):
         yield f"{host.name}: {words}"

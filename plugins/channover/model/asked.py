@@ -2,7 +2,7 @@
 
 A change that was applied may have taken no effect, and another program may have changed a setting since. Whatever a plan
 changes is asked for from then on, until a plan changes it again: an undo is a plan too. What no plan has touched is nobody's
-wish, and is not looked at.
+wish: it is worth a note where it can defeat what was asked for.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from channover.model.operations import devices, kernel, mptcp, routing
 from channover.model.plan import Plan
-from channover.model.state import Endpoint, Limits, Route, Rule, State
+from channover.model.state import Endpoint, Limits, LinkState, Route, Rule, State
 
 Setting = tuple[object, ...]
 """Names a setting: its kind, of what kind and of what device or key it is."""
@@ -23,6 +23,8 @@ BOND_OPTIONS = {"lacp_rate": "ad_lacp_rate"}
 """Options of a bond that ``ip -d link`` shows by another name than it sets them by (``iplink_bond.c`` of iproute2)."""
 
 
+PLAIN = ("", "noop", "noqueue", "mq", "pfifo_fast", "fq_codel", "fq", "sfq")
+"""Queues that a kernel gives a NIC by itself (``net.core.default_qdisc``); others delay, drop or shape."""
 _OF_LAGS = ("mode", "lacp_rate", "xmit_hash_policy")
 """Options of a bond that whoever made the LAG compares, for any driver (:meth:`channover.network.lag.LagEnd.unmet`)."""
 
@@ -37,6 +39,8 @@ class Asked:
     settings: dict[Setting, Any] = field(default_factory=dict)
     offloads: dict[str, dict[str, bool]] = field(default_factory=dict)
     indices: dict[str, int] = field(default_factory=dict)
+    found: State | None = None
+    """What was there before the first plan."""
 
     @property
     def sysctls(self) -> tuple[str, ...]:
@@ -50,6 +54,8 @@ class Asked:
 
     def note(self, plan: Plan, before: State) -> None:
         """Note that a plan was applied to what was there ``before``."""
+        if self.found is None and before.links:
+            self.found = before
         self.indices |= {name: link.index for name, link in before.links.items() if link.index}
         for operation in plan:
             _leave(operation, self.settings)
@@ -78,6 +84,43 @@ class Asked:
                 continue  # a later tunnel's, of the same name
             if words := _COMPARE[str(kind)](now, rest, value):
                 yield words.format(name=nics.get(name, name))
+
+    def unasked(self, now: State, nics: Mapping[str, str]) -> Iterator[str]:
+        """Yield, in words, what is there ``now`` on the way of the NICs' packets that no plan has made, nor anybody before."""
+        before = self.found
+        if before is None:
+            return
+        known = {_rule_key(one) for one in (*before.rules, *self._of_kind("rule"))}
+        for rule in now.rules:
+            if _rule_key(rule) not in known:
+                yield f"a rule 'from {rule.source} table {rule.table}' of priority {rule.priority}"
+        routes = {_route_key(one) for one in (*before.routes, *self._of_kind("route"))}
+        for route in now.routes:
+            if route.device in nics and _route_key(route) not in routes:
+                yield f"a route '{routing.RouteAdd.of(route).words}'"
+        for number, one in now.endpoints.items():
+            if (
+                "implicit" not in one.flags
+                and number not in before.endpoints
+                and ("endpoint", number) not in self.settings
+            ):
+                yield f"an MPTCP endpoint {number} ({_told(one)})"
+        for device, name in nics.items():
+            link, former = now.links.get(device), before.links.get(device)
+            if link is not None:
+                yield from self._on_nic(link, former, name)
+
+    def _on_nic(self, link: LinkState, former: LinkState | None, name: str) -> Iterator[str]:
+        known = {_alike(str(one[2])) for one in self.settings if one[:2] == ("address", link.device)}
+        known |= {_alike(one) for one in former.addresses} if former else set()
+        for address in link.addresses:
+            if ":" not in address and _alike(address) not in known:
+                yield f"an address {address} of {name}"
+        if link.qdisc not in PLAIN and (former is None or link.qdisc != former.qdisc):
+            yield f"a queue {link.qdisc} at {name}"
+
+    def _of_kind(self, kind: str) -> list[Any]:
+        return [setting[1] for setting in self.settings if setting[0] == kind]
 
 
 def _differs(what: str, found: object, asked: object) -> str:
@@ -258,8 +301,7 @@ def _route(now: State, rest: list[Any], asked: bool) -> str | None:
     (route,) = rest
     if isinstance(route.table, str):
         return None  # the host tells its number
-    there = {(_prefix(one.destination), one.device, one.via, one.table) for one in now.routes}
-    found = (_prefix(route.destination), route.device, route.via, route.table) in there
+    found = _route_key(route) in {_route_key(one) for one in now.routes}
     return _there(f"the route '{routing.RouteAdd.of(route).words}'", found, asked)
 
 
@@ -267,9 +309,16 @@ def _rule(now: State, rest: list[Any], asked: bool) -> str | None:
     (rule,) = rest
     if ":" in rule.source or isinstance(rule.table, str):
         return None  # rules of IPv6 are no part of the state, and the host tells the table's number
-    there = {(one.priority, _prefix(one.source), one.table) for one in now.rules}
-    found = (rule.priority, _prefix(rule.source), rule.table) in there
+    found = _rule_key(rule) in {_rule_key(one) for one in now.rules}
     return _there(f"the rule 'from {rule.source} table {rule.table}'", found, asked)
+
+
+def _route_key(route: Route) -> tuple[object, ...]:
+    return _prefix(route.destination), route.device, route.via, route.table
+
+
+def _rule_key(rule: Rule) -> tuple[object, ...]:
+    return rule.priority, _prefix(rule.source), rule.table
 
 
 def _alike(address: str) -> str:

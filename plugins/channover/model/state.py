@@ -45,6 +45,7 @@ class LinkState:
     carrier: bool = field(default=True, compare=False)
     carrier_changes: int = field(default=0, compare=False)
     index: int = field(default=0, compare=False)
+    qdisc: str = field(default="", compare=False)
     options: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
@@ -157,6 +158,7 @@ def _link(entry: Mapping[str, Any]) -> LinkState:
         carrier="LOWER_UP" in entry["flags"],
         carrier_changes=entry.get("stats64", {}).get("tx", {}).get("carrier_changes", 0),
         index=entry.get("ifindex", 0),
+        qdisc=entry.get("qdisc", ""),
         options={
             name: str(value)
             for name, value in entry.get("linkinfo", {}).get("info_data", {}).items()

@@ -38,6 +38,7 @@ class Noting:
         self._before, self._since = read_back(self.lab), time.time()
         require(self._before.unmet)
         self._note(self._of_cables(self._before))
+        self._note(_unasked(self._before))
 
     def of_flow(self, flow: Flow) -> None:
         """Note what was seen of a flow that has ended in good order."""
@@ -69,6 +70,7 @@ class Noting:
             now = read_back(self.lab)
             self._note(Note("changed", f"changed while {what} ran: {words}") for words in now.unmet)
             self._note(self._flapped(what, now))
+            self._note(_unasked(now))
             self._before, self._since = now, time.time()
 
     def _flapped(self, what: str, now: Readback) -> Iterator[Note]:
@@ -91,6 +93,11 @@ class Noting:
                 now.states[port.node].links[self.lab.hosts[port.node].nic(port.nic).device].mtu for port in cable.ports
             ]
             yield from notes.unlike_mtus(f"the cable {cable}", (mtus[0], mtus[1]))
+
+
+def _unasked(now: Readback) -> Iterator[Note]:
+    for words in now.unasked:
+        yield Note("unasked", f"{words} that nobody asked for")
 
 
 def _again(what: str, counted: Mapping[str, Counters]) -> Iterator[Note]:
