@@ -47,6 +47,9 @@ class Copied:
     measuring: Measuring = field(repr=False)
     hosts: Sequence[Host] = field(repr=False)
     port: int = 0
+    mptcp: bool = False
+    addresses: tuple[str, str] = ("", "")
+    """The client's and the server's."""
     trace: Trace = field(default_factory=Trace, repr=False)
     programs: Sequence[Program] = ()
     shortage: Shortage | None = field(default=None, repr=False)
@@ -125,12 +128,8 @@ class Copied:
             )
         return self.programs
 
-    def _explain(self, _: Reading) -> Explanation:
-        lines = [f"{self.copy.size:,} bytes in {self.copy.seconds:.2f} s, after {self.copy.setup:.2f} s of set-up"]
-        if self.trace.evidence:
-            lines[:0] = [f"most likely: the connection fell back to TCP: {why}" for why in self.fallbacks()]
-        lines += [f"{host.name}: {self.nics.carried(host)} bytes by NIC" for host in self.nics.ends]
-        return said(lines)
+    def _explain(self, missed: Reading) -> Explanation:
+        return self.measuring.explain(self, missed)
 
 
 def _title(protocol: FileProtocol, client: Host, server: Host) -> str:
@@ -188,8 +187,10 @@ class FileTransfer:
             {client.host.name: ["rx"], server.host.name: ["tx"]},
             [flow.name for flow in self.measuring.under_way],
         )
+        pair = str(client.address.ip), str(server.address.ip)
         short = watch.shortage if watch else None
-        copied = Copied(done, use, self.measuring, list(hosts.values()), serving.port, trace, programs, short)
+        listed = list(hosts.values())
+        copied = Copied(done, use, self.measuring, listed, serving.port, mptcp, pair, trace, programs, short)
         self.closed(copied)
         return copied
 

@@ -14,18 +14,17 @@ from channover.measure.running.together import FlowRun
 from channover.observe.counters import Counters
 from channover.observe.sockets import Subflow
 from channover.observe.trace import Pair
-from channover.verdict.causes.cause import Explanation, said
+from channover.verdict.causes.cause import Explanation
 from channover.verdict.measured import Measured, Reading, count
 from channover.verdict.several import Each
 
 
 @dataclass(frozen=True)
 class FlowEvents:
-    """Who is told of a flow when it has begun, and when it has ended in good order, and who explains what became of it."""
+    """Who is told of a flow when it has begun and when it has ended in good order."""
 
     opened: Callable[[Flow], None] = lambda _: None
     closed: Callable[[Flow], None] = lambda _: None
-    explain: Callable[[Flow, Reading], Explanation] = lambda _, __: said()
 
 
 @dataclass(eq=False)
@@ -90,7 +89,7 @@ class Flow:
 
     def explain(self, missed: Reading) -> Explanation:
         """Say what was seen of the flow, and what most likely made a value of it not what was expected."""
-        return self.events.explain(self, missed)
+        return self.measuring.explain(self, missed)
 
     def _count(self, name: str, number: float, unit: str = "1") -> Measured:
         return replace(count(name, number, self.measuring.on_result, unit), explain=self.explain, about=self)

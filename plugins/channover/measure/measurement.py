@@ -13,6 +13,7 @@ from channover.measure.cpu_lock import PATIENCE, cpu_lock
 from channover.model.link import Link
 from channover.model.processors import Processors
 from channover.network.programs.iperf import ports
+from channover.verdict.causes.cause import Explanation, said
 from channover.verdict.measured import Reading
 from channover.verdict.settling import Source
 
@@ -42,6 +43,8 @@ class Measuring:
     """Wraps what a report is to show as a step (:attr:`channover.hosts.host.Journal.scope`)."""
     processors: Callable[[], Processors] | None = field(default=None, repr=False)
     """Reads the processors that the lab shares with other machines, as often as wanted; None where it shares none."""
+    explain: Callable[[object, Reading], Explanation] = field(default=lambda _, __: said(), repr=False)
+    """Explains a value, of a flow, a copy or a tunnel, that is not as expected."""
     on_this_machine: bool = True
     """Whether this machine's processors are the wires: then one test measures at a time."""
     ready: Callable[[], None] = field(default=lambda: None, repr=False)

@@ -32,7 +32,8 @@ class Record:
     device. ``notes`` are what a reader wants to know beside a verdict that they do not touch. ``made`` are the values that
     the test made itself (``counted``, ``listed``). ``told`` counts the comparisons of the phases that are over
     (set-up, call). ``converging`` and ``waiting`` are seconds spent on protocols and on the measuring slot.
-    ``other_causes`` are those of what ended it before a comparison could.
+    ``standing`` are the LAGs, tunnels and guards that are there now, ``other_causes`` those of what ended it before a
+    comparison could.
     """
 
     behaviour: Behaviour | None
@@ -52,6 +53,7 @@ class Record:
     lag_driver: str | None = None
     congestion_control: str | None = None
     failed: bool = False
+    standing: list[object] = field(default_factory=list)
     other_causes: list[Cause] = field(default_factory=list)
 
     @property

@@ -63,6 +63,12 @@ class Subflow:
     """Bytes that wait in the socket."""
     receive_queue: int = 0
     send_queue: int = 0
+    busy: float = 0.0
+    """Seconds in which there was something to send (``tcpi_busy_time``)."""
+    receiver_limited: float = 0.0
+    """Seconds of these in which the receiver's window kept it back (``tcpi_rwnd_limited``)."""
+    buffer_limited: float = 0.0
+    """Seconds of these in which its own send buffer did (``tcpi_sndbuf_limited``)."""
 
     @property
     def pair(self) -> tuple[str, int, str, int]:
@@ -150,6 +156,9 @@ def parse_tcp(text: str) -> tuple[Subflow, ...]:
                 unsent=int(fields.get("notsent", 0)),
                 receive_queue=int(receive),
                 send_queue=int(send),
+                busy=_seconds(fields.get("busy", "")),
+                receiver_limited=_seconds(fields.get("rwnd_limited", "")),
+                buffer_limited=_seconds(fields.get("sndbuf_limited", "")),
             )
         )
     return tuple(found)
@@ -224,6 +233,12 @@ def _endpoint(text: str) -> tuple[str, str | None, int]:
     if address.lower().startswith("::ffff:") and "." in address:
         address = address[7:]
     return address, device or None, 0 if port == "*" else int(port)
+
+
+def _seconds(text: str) -> float:
+    """Return a time as ``ss`` prints it, such as ``1234ms(12.3%)``, in seconds; 0 where there is none."""
+    match = re.match(r"(\d+)ms", text)
+    return int(match[1]) / 1000 if match else 0.0
 
 
 def _token(text: str) -> str | None:

@@ -148,6 +148,7 @@ def measuring(
     """How this test measures; flows that a test leaves open are ended with it."""
     from channover.measure.measurement import Measuring
     from channover.observe.processors import OwnMachine
+    from channover.scenarios.diagnosis.asking import Diagnosis
 
     session = request.config.stash[TESTBED].session
     live = request.config.stash[LIVE]
@@ -162,6 +163,7 @@ def measuring(
         progress=lambda one: live.tell(channover_record, one),
         step=channover_record.journal.scope,
         ready=(lambda: None) if session.settings.place.dry_run else channover_noting.ready,
+        explain=Diagnosis(lab, channover_record).explain,
     )
     yield made
     try:
@@ -183,7 +185,7 @@ def _traffic(protocol: str, measuring: Measuring, record: Record, noting: Noting
         noting.of_flow(flow)
         evidence.of_flow(record, flow)
 
-    events = FlowEvents(record.flows.append, closed, evidence.explain)
+    events = FlowEvents(record.flows.append, closed)
     return TrafficGenerator(Transport[protocol], measuring, events)
 
 

@@ -92,6 +92,7 @@ class Bonds:
         """Make a LAG that lasts as long as the test; what was asked of it is read back before traffic."""
         made = self._stack.enter_context(making)
         self.made.append(made)
+        self.record.standing.append(made)
         if self.real:
             self.lab.asked.append(made)
             self._stack.callback(self.lab.asked.remove, made)

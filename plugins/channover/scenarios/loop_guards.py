@@ -12,7 +12,7 @@ from channover.network.loop_guard import Guard, hits
 from channover.network.tunnel import Tunnel
 from channover.scenarios.tunnel_output import TunnelOutput
 from channover.scenarios.tunnels import Tunnels, all_applied
-from channover.verdict.causes.cause import Explanation, said
+from channover.verdict.causes.cause import Explanation
 from channover.verdict.measured import Measured, Reading
 
 RECOVERY = 20.0
@@ -50,7 +50,7 @@ class Guarded:
             until(lambda: hits(host, guard).total > 0, f"the guard of {host.name} to meet the carrier", REFUSING, 0.1)
         met = hits(host, guard)
         value = self.tunnels.counted(f"packets that the guard of {host.name} refused", met.total)
-        return replace(value, explain=lambda _: said(f"{host.name}: {met}\n{self.tunnels.signs(self.tunnel)}"))
+        return replace(value, explain=self._explain)
 
     def time_to_recover(self, floor: float) -> Measured:
         """Return how long (seconds) after the guards traffic left the tunnel above ``floor``, and did so for two seconds.
@@ -63,9 +63,11 @@ class Guarded:
         value = self.tunnels.counted("time to recover", longest - STEADY if found is None else found, "s")
         return replace(value, explain=self._explain)
 
-    def _explain(self, _: Reading) -> Explanation:
+    def _explain(self, missed: Reading) -> Explanation:
+        found = self.tunnels.measuring.explain(self.tunnel, missed)
         met = [f"{host.name}: {guard.name} met {hits(host, guard)}" for host, guard in self.guards]
-        return said([str(self.output), *met, *str(self.tunnels.signs(self.tunnel)).splitlines()])
+        signs = str(self.tunnels.signs(self.tunnel)).splitlines()
+        return replace(found, seen=(str(self.output), *met, *signs, *found.seen))
 
 
 @contextmanager
@@ -74,4 +76,9 @@ def guarded(tunnels: Tunnels, tunnel: Tunnel, guards: Sequence[tuple[Host, Guard
     with tunnels.output(tunnel) as output, ExitStack() as loaded:
         with tunnels.measuring.step("load the guards"):
             loaded.enter_context(all_applied([(host, guard.plan) for host, guard in guards]))
-        yield Guarded(tunnels, tunnel, guards, output, max(RECOVERY, lasted))
+        made = Guarded(tunnels, tunnel, guards, output, max(RECOVERY, lasted))
+        tunnels.record.standing.append(made)
+        try:
+            yield made
+        finally:
+            tunnels.record.standing.remove(made)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from channover.errors import TestbedError, UsageError
 from channover.hosts.host import Host
@@ -114,6 +115,7 @@ class Tunnels:
         with self.record.converges():
             made = making.__enter__()
         asked = self.multipath.lab.asked
+        self.record.standing.append(made)
         try:
             devices = Devices.of(made)
             asked.append(devices)
@@ -125,6 +127,7 @@ class Tunnels:
             finally:
                 asked.remove(devices)
         finally:
+            self.record.standing.remove(made)
             making.__exit__(None, None, None)
 
     def counted(self, name: str, number: float, unit: str = "1") -> Measured:
@@ -152,7 +155,8 @@ class Tunnels:
         far = str(tunnel.server.address.ip)
         done = tunnel.client.host.run("ping", "-n", "-c", "3", "-i", "0.2", "-W", "2", far, check=False)
         match = re.search(r"(\d+) received", done.stdout)
-        return self.counted("echo requests answered, of three", int(match[1]) if match else 0)
+        value = self.counted("echo requests answered, of three", int(match[1]) if match else 0)
+        return replace(value, explain=partial(self.measuring.explain, tunnel))
 
     def carrier_subflows(self, tunnel: Tunnel, end: TunnelEnd) -> Measured:
         """Return how many established subflows a tunnel's carrier has at an end: none where it is no MPTCP connection.
@@ -164,9 +168,8 @@ class Tunnels:
             for one in subflows(end.host)
             if one.mptcp and one.state == "ESTAB" and tunnel.port in (one.source_port, one.destination_port)
         ]
-        explained = "\n".join(map(str, found)) or "the carrier is no MPTCP connection, or fell back to TCP"
         value = self.counted(f"subflows of the carrier at {end.host.name}", len(found))
-        return replace(value, explain=lambda _: said(explained))
+        return replace(value, explain=partial(self.measuring.explain, tunnel))
 
     @contextmanager
     def load(self, tunnel: Tunnel) -> Iterator[None]:
@@ -221,18 +224,15 @@ class Tunnels:
                 name, Sampler(tunnel.server.host, [device]), device, self.measuring, self.record
             ).measurement,
             on_result=self.record.readings.append,
-            explain=lambda _: said(str(self.signs(tunnel))),
+            explain=partial(self.measuring.explain, tunnel),
         )
 
     def running(self, tunnel: Tunnel) -> Measured:
         """Return how many of the two programs that hold a tunnel still run: without them nothing is a loop's doing."""
-        alive = [end.process.poll() is None for end in tunnel.ends]
-        words = "\n".join(
-            f"{end.host.name}: {end.process.argv[0]} ended with code {end.process.poll()}"
-            for end, runs in zip(tunnel.ends, alive, strict=True)
-            if not runs
+        alive = sum(end.process.poll() is None for end in tunnel.ends)
+        return replace(
+            self.counted("the tunnel's programs that run", alive), explain=partial(self.measuring.explain, tunnel)
         )
-        return replace(self.counted("the tunnel's programs that run", sum(alive)), explain=lambda _: said(words))
 
     def signs(self, tunnel: Tunnel, *ends: TunnelEnd) -> LoopSigns:
         """Return every sign that the carrier rides within the tunnel, at these ends of it (none named: at both)."""

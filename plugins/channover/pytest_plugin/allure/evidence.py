@@ -22,7 +22,6 @@ from channover.measure.record import Record
 from channover.measure.running.phased import Phased
 from channover.measure.running.watch import processor_use
 from channover.model.link import Link
-from channover.network.programs.iperf import Transport
 from channover.network.programs.iperf_output import SLICE
 from channover.observe import evidence
 from channover.observe.nics import NicCounters, NicSeries
@@ -32,8 +31,6 @@ from channover.report.facts import NicBytes
 from channover.report.signoff.masking import Masker
 from channover.scenarios.loop_lab import LOOP_ENDPOINT
 from channover.scenarios.tunnels import Loaded
-from channover.verdict.causes import catalogue
-from channover.verdict.causes.case import Case, HostView, NicView
 from channover.verdict.causes.cause import Explanation, said
 from channover.verdict.measured import Reading
 from channover.verdict.statistics import settled_part
@@ -250,31 +247,6 @@ def phases(warm: float, end: float, began: float, steps: Sequence[Step], label: 
         found.append((label, since, at))
         label, since = following, at
     return [*found, (label, since, end)]
-
-
-def explain(flow: Flow, missed: Reading) -> Explanation:
-    """Say what each NIC carried and what most likely made the flow what it was."""
-    first = flow.programs.transfers[0]
-    sender, receiver = _view(flow, first.source), _view(flow, first.target)
-    others = [_view(flow, host) for host in flow.programs.hosts if host.name not in flow.programs.ends]
-    mptcp = flow.programs.protocol is Transport.MPTCP
-    case = Case(sender, receiver, mptcp, missed.way, flow.fallbacks() if mptcp else (), others)
-    return Explanation(catalogue.explain(case), (*flow.programs.notes, *map(str, case.hosts)))
-
-
-def _view(flow: Flow, host: Host) -> HostView:
-    carried = flow.nics.carried(host)
-    state = host.state()
-    nics = []
-    for name, size in carried.items():
-        device = host.nic(name).device
-        link = state.links.get(device)
-        address = link.addresses[0].replace("/", " ").split()[0] if link and link.addresses else ""
-        nics.append(NicView(name, device, size, address))
-    sources: dict[str, int] = {}
-    for subflow in flow.subflows(host):
-        sources[subflow.source] = sources.get(subflow.source, 0) + 1
-    return HostView(host.name, nics, state, sources)
 
 
 _ADDRESS = re.compile(r"^\d+: (?P<device>[^:@\s]+)|^\s+inet6? (?P<address>[^/\s]+)", re.MULTILINE)

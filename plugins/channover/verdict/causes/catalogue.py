@@ -6,31 +6,38 @@ import re
 
 from channover.errors import UsageError
 from channover.model.registry import Register
-from channover.verdict.causes import links, mptcp
+from channover.verdict.causes import addressing, filters, lags, links, mptcp, programs, subflows, transport, tunnels
 from channover.verdict.causes.case import Case
 from channover.verdict.causes.cause import CERTAINTIES, UNEXPLAINED, Cause
 from channover.verdict.causes.kind import CauseKind, kinds_of
 
-CAUSES: Register[CauseKind] = Register(
-    "cause", {kind.id: kind for module in (links, mptcp) for kind in kinds_of(module)}
-)
+_MODULES = programs, links, lags, filters, tunnels, addressing, mptcp, subflows, transport
+
+CAUSES: Register[CauseKind] = Register("cause", {kind.id: kind for module in _MODULES for kind in kinds_of(module)})
 """Every kind by its id. Of equally sure causes the one whose kind comes first here is the likelier: what others follow
 from comes before what follows."""
 
 
 def explain(case: Case) -> tuple[Cause, ...]:
     """Return what most likely made a case what it is, the likeliest first; the last resort where nothing did."""
-    found: list[Cause] = []
+    found: list[tuple[bool, Cause]] = []
     ruled_out: list[str] = []
     for kind in CAUSES.values():
         if not kind.applies(case):
             continue
         here = list(kind.find(case))
-        found += [Cause(kind.id, one.statement, one.evidence, one.remedy or kind.remedy, one.certainty) for one in here]
+        for one in here:
+            made = Cause(kind.id, one.statement, one.evidence, one.remedy or kind.remedy, one.certainty)
+            found.append((kind.follows, made))
         ruled_out += [] if here else [kind.title]
     if not found:
         return (unexplained(ruled_out),)
-    return tuple(sorted(found, key=lambda cause: CERTAINTIES.index(cause.certainty)))
+    return tuple(cause for _, cause in sorted(found, key=_rank))
+
+
+def _rank(found: tuple[bool, Cause]) -> tuple[bool, bool, int]:
+    follows, cause = found
+    return cause.certainty == "possible", follows, CERTAINTIES.index(cause.certainty)
 
 
 def unexplained(ruled_out: list[str]) -> Cause:

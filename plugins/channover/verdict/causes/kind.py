@@ -25,7 +25,8 @@ class CauseKind:
     """A kind of cause.
 
     ``title`` says in a sentence what is wrong where it is found, ``shows`` what it is found by, ``remedy`` what to do.
-    ``find`` yields what it finds in a case, ``applies`` says whether it is to be looked for there at all.
+    ``find`` yields what it finds in a case, ``applies`` says whether it is to be looked for there at all. Where it ``follows``,
+    it may come of another cause: one that does not is likelier, however sure.
     """
 
     id: str
@@ -34,15 +35,22 @@ class CauseKind:
     remedy: str
     find: Callable[[Case], Iterable[Found]]
     applies: Callable[[Case], bool] = lambda _: True
+    follows: bool = False
 
 
 def cause(
-    id: str, title: str, *, shows: str, remedy: str, applies: Callable[[Case], bool] = lambda _: True
+    id: str,
+    title: str,
+    *,
+    shows: str,
+    remedy: str,
+    applies: Callable[[Case], bool] = lambda _: True,
+    follows: bool = False,
 ) -> Callable[[Callable[[Case], Iterable[Found]]], CauseKind]:
     """Make a function that finds something in a case a kind of cause: its place in its module is its rank there."""
 
     def make(find: Callable[[Case], Iterable[Found]]) -> CauseKind:
-        return CauseKind(id, title, shows, remedy, find, applies)
+        return CauseKind(id, title, shows, remedy, find, applies, follows)
 
     return make
 

@@ -1,4 +1,4 @@
-"""Causes at the NICs: one that is down, one whose cable is pulled."""
+"""Causes at the NICs and what queues before them: down, without a carrier, of another MTU, shaped, dropping."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ from collections.abc import Iterator
 
 from channover.verdict.causes.case import Case
 from channover.verdict.causes.kind import Found, cause
+
+_SHAPING = frozenset(
+    {"tbf", "htb", "hfsc", "netem", "cake", "red", "codel", "pie", "police", "cbq", "qfq", "drr", "sfb"}
+)
+"""Queueing disciplines that no host of a lab has of itself, and that hold, lose or delay packets."""
+_MANY_DROPS = 20
 
 
 @cause(
@@ -19,8 +25,10 @@ def _nic_down(case: Case) -> Iterator[Found]:
         for nic in host.nics:
             link = host.state.links.get(nic.device)
             if link is not None and not link.up:
+                yield Found(f"{host.name}'s {nic} is down", (str(host),), "shown", f"ip link set {nic.device} up")
+            elif link is None and host.state.links:
                 yield Found(
-                    f"{host.name}'s {nic} is down", (str(host),), "shown", remedy=f"ip link set {nic.device} up"
+                    f"{host.name}'s {nic} is gone", (str(host),), "shown", f"give {nic.device} back to the host"
                 )
 
 
@@ -36,3 +44,73 @@ def _no_carrier(case: Case) -> Iterator[Found]:
             link = host.state.links.get(nic.device)
             if link is not None and link.up and not link.carrier:
                 yield Found(f"{host.name}'s {nic} has no carrier: its cable is pulled", (str(host),), "shown")
+
+
+@cause(
+    "qdisc",
+    "A queueing discipline of a host shapes, delays or drops what its NIC sends.",
+    shows="`tc -s qdisc show` at each host, with its drops",
+    remedy="`tc qdisc del dev DEVICE root`",
+)
+def _qdisc(case: Case) -> Iterator[Found]:
+    for host in case.hosts:
+        devices = {nic.device: str(nic) for nic in host.nics}
+        for one in host.qdiscs:
+            if one.kind in _SHAPING and one.device in devices:
+                yield Found(
+                    f"{host.name}'s {devices[one.device]} sends through `{one.text}`",
+                    (f"it has dropped {one.dropped:,} packets", str(host)),
+                    "shown",
+                    f"tc qdisc del dev {one.device} root",
+                )
+
+
+@cause(
+    "mtu",
+    "Two ends of a cable have different MTUs.",
+    shows="the MTU of each NIC (`ip link show`), and full echo requests that may not be fragmented",
+    remedy="`ip link set DEVICE mtu BYTES`, the same at both ends",
+)
+def _mtu_differs(case: Case) -> Iterator[Found]:
+    for path in case.paths:
+        ends = (
+            {nic.name: nic for nic in case.client.nics}.get(path.client_nic),
+            {nic.name: nic for nic in case.server.nics}.get(path.server_nic),
+        )
+        one, other = ends
+        if one is not None and other is not None and one.mtu and other.mtu and one.mtu != other.mtu:
+            yield Found(
+                f"{case.client.name}'s {one} has an MTU of {one.mtu} bytes, {case.server.name}'s {other} of {other.mtu}",
+                (f"path {path.near} to {path.far}",),
+                "shown" if any(way.small and way.full == 0 for way in path.ways) else "likely",
+            )
+
+
+@cause(
+    "mtu-blackhole",
+    "A path loses full packets and lets small ones through, and nobody says so.",
+    shows="echo requests of the full MTU that may not be fragmented, beside small ones",
+    remedy="look for a device on the way with a smaller MTU, or a filter of ICMP's `fragmentation needed`",
+)
+def _mtu_blackhole(case: Case) -> Iterator[Found]:
+    for _, way in case.ways():
+        if way.small and way.full == 0:
+            yield Found(
+                f"{way.host}: of {way.sent} full packets from {way} none came back, of small ones {way.small}",
+                (),
+                "shown",
+            )
+
+
+@cause(
+    "nic-drops",
+    "A NIC's own counters of drops and errors went up during the traffic.",
+    shows="`/proc/net/dev` before and after",
+    remedy="look at the NIC's rings, its driver and its cable (`ethtool -S DEVICE`)",
+    follows=True,
+)
+def _nic_drops(case: Case) -> Iterator[Found]:
+    for host in case.hosts:
+        for nic in host.nics:
+            if nic.drops > _MANY_DROPS:
+                yield Found(f"{host.name}'s {nic} dropped {nic.drops:,} packets", (str(host),), "possible")

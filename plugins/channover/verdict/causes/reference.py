@@ -16,15 +16,16 @@ likeliest first. A cause has an id, a statement with the figures of the case, th
 - *likely*: it is there, and fits what was seen;
 - *possible*: it fits, and other causes would look alike.
 
-Of equally sure ones, the one further up on this page comes first: what others follow from, before what follows. The causes of a
+What may come of another cause (*follows* below) comes after what does not; of equally sure ones, the one further up on this
+page comes first. The causes of a
 failure are in its text, in `results.json` (`tests[].causes`), on the test's page and in the certificate. `{UNEXPLAINED}` is
 the last resort; it lists what was ruled out.
 
 This page is made from `plugins/channover/verdict/causes/` by `python -m channover.verdict.causes.reference`. A new cause is a
 function there; of another package: [Extending channover](extending.md).
 
-| id | what is wrong | found by | remedy |
-|---|---|---|---|
+| id | what is wrong | found by | remedy | |
+|---|---|---|---|---|
 """
 
 
@@ -35,7 +36,7 @@ def reference() -> str:
 
 
 def _row(kind: CauseKind) -> str:
-    return f"| `{kind.id}` | {kind.title} | {kind.shows} | {kind.remedy} |\n"
+    return f"| `{kind.id}` | {kind.title} | {kind.shows} | {kind.remedy} | {'follows' if kind.follows else ''} |\n"
 
 
 if __name__ == "__main__":

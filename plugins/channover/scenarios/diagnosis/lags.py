@@ -1,0 +1,72 @@
+"""A LAG as the diagnosis sees it: what was asked of each end, and what it says of itself."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Protocol, runtime_checkable
+
+from channover.errors import TestbedError
+from channover.network.lag import Lag, LagEnd
+from channover.observe.bond import MemberStatus
+from channover.observe.nics import NicSeries
+from channover.verdict.causes.case import LagView, MemberView
+
+
+@runtime_checkable
+class _Placing(Protocol):
+    """A handle of a driver that tells which member each hash bucket is on."""
+
+    def placement(self) -> Mapping[int, str]: ...
+
+
+def views(lag: Lag, series: Mapping[str, NicSeries]) -> list[LagView]:
+    """Return both ends of a LAG; ``series`` are what NICs carried, by host, where they were watched."""
+    return [_view(lag, end, series.get(end.host.name)) for end in lag.ends]
+
+
+def _view(lag: Lag, end: LagEnd, series: NicSeries | None) -> LagView:
+    blank = LagView(end.host.name, end.device, lag.policy.value, "", lag.rate.value, "", lag.links)
+    try:
+        status = end.status()
+    except (TestbedError, ValueError) as error:
+        return LagView(**{**vars(blank), "refused": str(error)})
+    buckets: Mapping[str, int] = {}
+    if isinstance(end.handle, _Placing):
+        try:
+            buckets = Counter(end.handle.placement().values())
+        except TestbedError:
+            buckets = {}
+    return LagView(
+        end.host.name,
+        end.device,
+        lag.policy.value,
+        status.policy,
+        lag.rate.value,
+        status.lacp_rate,
+        lag.links,
+        [_member(one, series) for one in status.members],
+        status.unconverged() or "",
+        "",
+        status.ports,
+        status.text,
+        buckets,
+    )
+
+
+def _member(one: MemberStatus, series: NicSeries | None) -> MemberView:
+    moved = series.delta(one.device).total_bytes if series and one.device in series.devices else 0
+    return MemberView(
+        one.device,
+        one.mii_up,
+        one.aggregator,
+        one.actor.state,
+        one.partner.state,
+        one.partner.system,
+        one.actor.key,
+        one.partner.key,
+        one.enabled,
+        one.note,
+        one.heard,
+        moved,
+    )

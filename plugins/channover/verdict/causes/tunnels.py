@@ -1,0 +1,104 @@
+"""Causes in tunnels: a carrier that rides within the tunnel, guards that do not guard, MTUs, routes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from channover.verdict.causes.case import Case
+from channover.verdict.causes.kind import Found, cause
+
+
+def _tunnelled(case: Case) -> bool:
+    return case.tunnel is not None
+
+
+@cause(
+    "tunnel-down",
+    "A tunnel's device is gone or down at one end.",
+    shows="`ip link show` at both ends",
+    remedy="look at the program that holds it, and its last words",
+    applies=_tunnelled,
+)
+def _down(case: Case) -> Iterator[Found]:
+    assert case.tunnel is not None
+    for name, device in case.tunnel.devices.items():
+        link = case.host(name).state.links.get(device)
+        if link is None or not link.up:
+            yield Found(f"{name} has {'no device' if link is None else 'down'} {device}", (), "shown")
+
+
+@cause(
+    "guard-not-loaded",
+    "A guard against a tunnel's loop is not loaded at an end, or has no rules.",
+    shows="`nft list ruleset`",
+    remedy="load the guard at both ends before the tunnel carries anything",
+    applies=_tunnelled,
+)
+def _not_loaded(case: Case) -> Iterator[Found]:
+    assert case.tunnel is not None
+    for guard in case.tunnel.guards:
+        if guard.met is None:
+            yield Found(f"{guard.host}: the guard {guard.name} is not loaded", (), "shown")
+
+
+@cause(
+    "guard-never-met",
+    "A guard against a tunnel's loop is loaded, and has met no packet of the carrier.",
+    shows="the guard's counters (`nft list table`)",
+    remedy="check that its rules name the tunnel's device, network and port, and that they are there at all",
+    applies=_tunnelled,
+)
+def _never_met(case: Case) -> Iterator[Found]:
+    assert case.tunnel is not None
+    for guard in case.tunnel.guards:
+        if guard.met is not None and not sum(guard.met.values()):
+            told = ", ".join(f"{name} {count}" for name, count in guard.met.items())
+            yield Found(f"{guard.host}: the guard {guard.name} has met nothing", (told, *case.tunnel.loops), "shown")
+
+
+@cause(
+    "tunnel-loop",
+    "The tunnel's carrier rides within the tunnel.",
+    shows="the carrier's subflows and the MPTCP endpoints, beside the tunnel's network and device",
+    remedy="load a guard at both ends, or take the tunnel's own address out of the endpoints",
+    applies=_tunnelled,
+)
+def _loop(case: Case) -> Iterator[Found]:
+    assert case.tunnel is not None
+    riding = [line for line in case.tunnel.loops if not line.partition(": ")[2].startswith(("pending", "endpoint"))]
+    if riding:
+        yield Found("the tunnel's carrier rides within the tunnel", tuple(riding), "shown")
+    elif case.tunnel.loops:
+        yield Found("the tunnel's own addresses are offered as paths", tuple(case.tunnel.loops), "possible")
+
+
+@cause(
+    "tunnel-mtu",
+    "The two ends of a tunnel have different MTUs, or one too large for what it carries.",
+    shows="`ip link show` at both ends",
+    remedy="`ip link set DEVICE mtu BYTES`, the same at both ends",
+    applies=_tunnelled,
+)
+def _mtu(case: Case) -> Iterator[Found]:
+    assert case.tunnel is not None
+    if len(set(case.tunnel.mtus.values())) > 1:
+        told = ", ".join(f"{case.tunnel.devices[name]} of {name} {mtu} bytes" for name, mtu in case.tunnel.mtus.items())
+        yield Found(f"the tunnel's ends have different MTUs: {told}", (), "shown")
+
+
+@cause(
+    "tunnel-route-missing",
+    "No route leads into the tunnel where its far end, or what is beyond, is meant.",
+    shows="`ip route show` at both ends, `net.ipv4.ip_forward` at the gateway",
+    remedy="`ip route add NETWORK dev DEVICE`; `sysctl net.ipv4.ip_forward=1` at the gateway",
+    applies=_tunnelled,
+)
+def _route(case: Case) -> Iterator[Found]:
+    assert case.tunnel is not None
+    for name, device in case.tunnel.devices.items():
+        host = case.host(name)
+        link = host.state.links.get(device)
+        if link is not None and not link.addresses:
+            yield Found(f"{name}'s {device} has no address", (), "shown")
+    if case.others and case.server.sysctls.get("net/ipv4/ip_forward") == "0":
+        yield Found(f"{case.server.name} does not forward: net.ipv4.ip_forward is 0", (), "likely")
