@@ -42,10 +42,15 @@ def vm_pool() -> Iterator[VmPool]:
 
 
 def ssh(
-    vm_pool: VmPool, name: str, command: str, key: Path | None = None, known_hosts: Path | None = None
+    vm_pool: VmPool,
+    name: str,
+    command: str,
+    key: Path | None = None,
+    known_hosts: Path | None = None,
+    port: int | None = None,
 ) -> subprocess.CompletedProcess[str]:
     options = ("BatchMode=yes", "StrictHostKeyChecking=yes", f"UserKnownHostsFile={known_hosts or vm_pool.known_hosts}")
-    words = ["ssh", "-F", "none", "-i", str(key or vm_pool.key), "-p", str(vm_pool.machines[name].ssh_port)]
+    words = ["ssh", "-F", "none", "-i", str(key or vm_pool.key), "-p", str(port or vm_pool.machines[name].ssh_port)]
     words += [word for option in options for word in ("-o", option)] + ["root@127.0.0.1", command]
     return subprocess.run(words, capture_output=True, text=True, timeout=120, check=False, stdin=subprocess.DEVNULL)
 
@@ -199,7 +204,7 @@ def test_a_port_that_is_taken_is_not_insisted_on(vm_pool: VmPool, monkeypatch: p
         free = machine._free_port
         offers = iter([taken])
         monkeypatch.setattr(machine, "_free_port", lambda: next(offers, None) or free())
-        vm_pool.machines["right"].ssh_port = 0
+        vm_pool.machines["right"].ssh_ports = []
         vm_pool.machines["right"].reboot(120)
         vm_pool.record_hosts()
     assert next(offers, None) is None
@@ -229,9 +234,37 @@ def test_a_machine_that_cannot_boot_says_why(vm_pool: VmPool) -> None:
     assert vm_pool.machines["left"].alive()
 
 
+def test_namespaces_of_a_machine_are_hosts_of_their_own(vm_pool: VmPool) -> None:
+    (inner,) = vm_pool.boot([VmSpec("inner", nics=2, spaces=2)])
+    one, other = inner.hosts
+
+    def asked(port: int, command: str) -> str:
+        done = ssh(vm_pool, "inner", command, port=port)
+        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}\n{inner.tail()}"
+        return done.stdout.strip()
+
+    vm_pool.patch({CABLE: PatchCable("inner", one.first, "inner", other.first, 20_000_000)})
+    for host in inner.hosts:
+        seen = asked(
+            host.ssh_port,
+            "hostname; ls -A /run/channover /sys/fs/cgroup; cat /sys/class/net/eth1/address; ls /sys/class/net",
+        )
+        assert seen.split() == [host.name, "/run/channover:", "/sys/fs/cgroup:", host.nics[0].mac, "eth1", "lo"]
+        asked(
+            host.ssh_port,
+            f"ip address add 192.0.2.{1 + host.first}/24 dev eth1; ip link set eth1 up; touch /run/channover/mine",
+        )
+    asked(one.ssh_port, PING)
+    # Each sees its own programs alone: a guardian ends those of a run by their token, which is the same on all of its hosts.
+    asked(one.ssh_port, "sleep 1234 >/dev/null 2>&1 &")
+    seen = asked(other.ssh_port, "cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
+    assert "sleep 1000000" in seen and "sleep 1234" not in seen
+    vm_pool.retire(["inner"])
+
+
 def test_machines_that_are_not_needed_are_switched_off(
     vm_pool: VmPool,
 ) -> None:  # the last test: one machine is gone then
-    assert vm_pool.retire(1) == ["right"]
+    vm_pool.retire(["right"])
     assert list(vm_pool.machines) == ["left"]
     assert said(vm_pool, "left", "hostname") == "left"

@@ -94,6 +94,41 @@ def test_the_suites_on_micro_vms(tmp_path: Path) -> None:
     assert found["run"]["kernel"].startswith(kernel.release)
 
 
+USED_AGAIN = """
+from channover.model.operations.devices import AddressAdd
+from channover.model.plan import Plan
+from channover.testing import behaviour
+
+CONNECTED = '''
+import socket, sys, time
+listener = socket.create_server(("10.93.93.1", 0))
+connected = socket.create_connection(listener.getsockname())
+print("connected", flush=True)
+time.sleep(1000)
+'''
+
+def sockets(host):
+    return host.run("ss", "-Htn", "state", "connected", "src", "10.93.93.0/30").stdout.splitlines()
+
+@behaviour("MP-4")
+def test_leaves_sockets(lab, counted):
+    lab.left.apply(Plan("address", (AddressAdd("eth1", "10.93.93.1/30"),)))
+    lab.left.spawn("python3", "-c", CONNECTED).wait_for("connected", 20)
+    assert counted("sockets", len(sockets(lab.left))) == 2
+
+@behaviour("MP-4")
+def test_finds_none(lab, counted):
+    assert counted("sockets of the first test", len(sockets(lab.left))) == 0
+"""
+
+
+def test_a_test_on_a_machine_finds_no_sockets_of_the_one_before(tmp_path: Path) -> None:
+    (tmp_path / "test_used_again.py").write_text(USED_AGAIN)
+    words = ["pytest", "-p", "channover.pytest_plugin.hooks", "-p", "no:cacheprovider", "--no-report", "--target=vm"]
+    done = channover(*words, "--kernel", kernels.fetched()[0].name, timeout=600, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+
+
 PANICS = """
 from pathlib import Path
 from channover.testing import behaviour

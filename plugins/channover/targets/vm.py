@@ -17,9 +17,10 @@ from channover.hosts.host import Journal
 from channover.hosts.lab import Lab
 from channover.hosts.vm import kernel_images as kernels
 from channover.hosts.vm import pool as machines
-from channover.hosts.vm.pool import PatchCable, Vm, VmPool, VmSpec
+from channover.hosts.vm.pool import PatchCable, VmPool
+from channover.hosts.vm.vm import Vm, VmHost, VmSpec
 from channover.model.link import Link
-from channover.model.topology import Port, Topology
+from channover.model.topology import Port, Role, Topology
 from channover.targets.inventory.schema import LabEntry
 from channover.targets.physical.lease_pool import LeasePool
 from channover.targets.physical.placement import Fit, fit
@@ -35,11 +36,23 @@ KEPT = 4
 """Machines that are kept for later tests; more are switched off once a topology needs fewer."""
 NICS = 3
 """Test NICs of an ordinary machine."""
+SPACES = 8
+"""Hosts that are namespaces of one machine: those behind a switch of the largest topology."""
 
 
 def standard(rate: int) -> int:
     """Return the lowest Ethernet speed (bit/s) that is not below a rate."""
     return next((speed * 1_000_000 for speed in SPEEDS if speed * 1_000_000 >= rate), SPEEDS[-1] * 1_000_000)
+
+
+MEMORY = 512
+"""Memory (MiB) of a machine of several hosts."""
+
+
+def inner_nodes(topology: Topology) -> list[str]:
+    """Return the nodes that need no kernel of their own: behind switches, hosts with one NIC, which only send and receive."""
+    roles = {node.role for node in topology.nodes}
+    return [node.name for node in topology.hosts if len(node.nics) == 1] if Role.SWITCH in roles else []
 
 
 def _say(text: str) -> None:
@@ -75,45 +88,93 @@ class VmTarget:
             self._leases.patience = EMULATED if vm_pool.accelerator == "tcg" else 1.0
         return self._vm_pool
 
-    def _machines(self, topology: Topology, speed: int) -> dict[str, Vm]:
-        """Return a machine for each node, booting those that are missing. Raises TestbedError."""
+    def _hosts(self, topology: Topology, speed: int) -> dict[str, VmHost]:
+        """Return a host for each node, booting machines that are missing. Raises TestbedError.
+
+        Hosts behind switches need no kernel of their own: they are namespaces, ``SPACES`` of a machine.
+        """
         vm_pool = self._started()
-        for name in vm_pool.retire(max(KEPT, len(topology.nodes))):
-            self._leases.forget(name)
+        within = inner_nodes(topology)
         free = sorted(vm_pool.machines.values(), key=lambda machine: (machine.spec.nics, machine.number))
-        found: dict[str, Vm | None] = {}
+        spaces = [host for machine in free if machine.spec.spaces for host in machine.hosts]
+        whole = [machine for machine in free if not machine.spec.spaces]
+        found: dict[str, VmHost] = dict(zip(within, spaces, strict=False))
+        missing = []
         for node in sorted(topology.nodes, key=lambda node: len(node.nics)):
-            fitting = next((machine for machine in free if machine.spec.nics >= len(node.nics)), None)
-            if fitting is not None:
-                free.remove(fitting)
-            found[node.name] = fitting
-        missing = [node for node in topology.nodes if found[node.name] is None]
-        specs = [
-            VmSpec(f"vm{len(vm_pool.machines) + number}", max(NICS, len(node.nics)), standard(speed))
-            for number, node in enumerate(missing, start=1)
-        ]
+            if node.name in within:
+                continue
+            fitting = next((machine for machine in whole if machine.spec.nics >= len(node.nics)), None)
+            if fitting is None:
+                missing.append(node)
+            else:
+                whole.remove(fitting)
+                (found[node.name],) = fitting.hosts
+        homeless = within[len(spaces) :]
+        numbers = iter(vm_pool.free_numbers(len(missing) + len(homeless)))
+        specs = [VmSpec(f"vm{next(numbers)}", max(NICS, len(node.nics)), standard(speed)) for node in missing]
+        for _ in range(0, len(homeless), SPACES):
+            specs.append(VmSpec(f"vm{next(numbers)}", SPACES, standard(speed), MEMORY, SPACES))
+        self._retire({host.machine.name for host in found.values()}, len(specs))
         if specs:
             self.say(f"booting {len(specs)} machine{'s' if len(specs) > 1 else ''} with Linux {vm_pool.kernel.release}")
-            for node, machine in zip(missing, vm_pool.boot(specs), strict=True):
-                found[node.name] = machine
-        return {name: machine for name, machine in found.items() if machine is not None}
+            booted = self._booted(specs)
+            found |= {node.name: machine.hosts[0] for node, machine in zip(missing, booted, strict=False)}
+            fresh = [host for machine in booted[len(missing) :] for host in machine.hosts]
+            found |= dict(zip(homeless, fresh, strict=False))
+        return found
 
-    def _entry(self, topology: Topology, using: dict[str, Vm], rate: int) -> LabEntry:
+    def _booted(self, specs: list[VmSpec]) -> list[Vm]:
+        """Boot machines, and once more those that did not come up: a later test would get them else. Raises TestbedError."""
+        vm_pool = self._started()
+        try:
+            return vm_pool.boot(specs)
+        except TestbedError as error:
+            stuck = self._discarded(specs)
+            self.say(f"{error}; {', '.join(spec.name for spec in stuck)} is booted again")
+        try:
+            vm_pool.boot(stuck)
+        except TestbedError:
+            self._discarded(stuck)
+            raise
+        return [vm_pool.machines[spec.name] for spec in specs]
+
+    def _discarded(self, specs: list[VmSpec]) -> list[VmSpec]:
+        """Switch off what did not come up; return it."""
+        machines = self._started().machines
+        stuck = [spec for spec in specs if spec.name not in machines or not machines[spec.name].is_up]
+        self._started().retire([spec.name for spec in stuck if spec.name in machines])
+        return stuck
+
+    def _retire(self, needed: set[str], more: int) -> None:
+        """Switch off machines that a topology has no use for, so that ``KEPT`` are left with those that are to be booted."""
+        vm_pool = self._started()
+        spare = [machine for name, machine in vm_pool.machines.items() if name not in needed]
+        spare = spare[max(KEPT - len(needed) - more, 0) :]
+        for machine in spare:
+            self._forget(machine)
+        vm_pool.retire([machine.name for machine in spare])
+
+    def _forget(self, machine: Vm) -> None:
+        """Give up the leases of a machine, without asking it."""
+        for host in machine.hosts:
+            self._leases.forget(host.name)
+
+    def _entry(self, topology: Topology, using: dict[str, VmHost], rate: int) -> LabEntry:
         """Return the inventory's lab of a topology."""
         vm_pool = self._started()
         hosts = {}
         for node in topology.nodes:
-            machine = using[node.name]
-            hosts[machine.name] = {
+            host = using[node.name]
+            hosts[host.name] = {
                 "ssh": {
                     "address": "127.0.0.1",
-                    "port": str(machine.ssh_port),
+                    "port": str(host.ssh_port),
                     "key": str(vm_pool.key),
                     "known_hosts": str(vm_pool.known_hosts),
                 },
                 "role": node.role.value,
-                "management": machine.management.device,
-                "nics": {nic.device: nic.device for nic in machine.nics},
+                "management": host.management,
+                "nics": {nic.device: nic.device for nic in host.nics},
             }
         cables = []
         for cable in topology.cables:
@@ -122,31 +183,34 @@ class VmTarget:
         return LabEntry.model_validate({"hosts": hosts, "cables": cables})
 
     @staticmethod
-    def _nic(topology: Topology, using: dict[str, Vm], port: Port) -> str:
+    def _nic(topology: Topology, using: dict[str, VmHost], port: Port) -> str:
         position = topology.node(port.node).nics.index(port.nic)
         return using[port.node].nics[position].device
 
-    def _patched(self, topology: Topology, found: Fit, rate: int) -> machines.Patching:
+    def _patched(self, topology: Topology, using: dict[str, VmHost], found: Fit, rate: int) -> machines.Patching:
         """Lay the cables as the hosts were chosen. Raises TestbedError."""
-        vm_pool = self._started()
+        hosts = {host.name: host for host in using.values()}
         cables = {}
         for cable in topology.cables:
-            (a, a_nic), (b, b_nic) = (
-                (port.node, int(port.nic.removeprefix("eth")) - 1) for port in (found.nics[end] for end in cable.ports)
-            )
+            ends = []
+            for end in cable.ports:
+                port = found.nics[end]
+                host = hosts[port.node]
+                ends.append((host.machine.name, host.first + int(port.nic.removeprefix("eth")) - 1))
+            (a, a_nic), (b, b_nic) = ends
             cables[cable] = PatchCable(a, a_nic, b, b_nic, int(rate * cable.speedup))
-        return vm_pool.patch(cables)
+        return self._started().patch(cables)
 
     @contextmanager
     def lab(self, topology: Topology, link: Link, journal: Journal) -> Iterator[Lab]:
         """Bring a topology up for the length of a block. Raises TestbedError."""
         with journal.step("panel", f"boot and cable {topology.name}"):
-            using = self._machines(topology, link.rate)
+            using = self._hosts(topology, link.rate)
             entry = self._entry(topology, using, link.rate)
             found = fit(topology, entry)
             if isinstance(found, str):
                 raise TestbedError(found)
-            cabling = self._patched(topology, found, link.rate)
+            cabling = self._patched(topology, using, found, link.rate)
         target = PhysicalTarget(entry, self._leases, "vm", cabling, prove=not self._proven, say=self.say)
         with target.lab(topology, link, journal) as made:
             self._proven |= target.proven
@@ -168,7 +232,7 @@ class VmTarget:
         for machine in self._vm_pool.machines.values():
             if not machine.alive():
                 self.say(f"{machine.name} died and is booted again")
-                self._leases.forget(machine.name)
+                self._forget(machine)
                 machine.reboot()
         self._vm_pool.record_hosts()
 

@@ -39,6 +39,54 @@ in_initramfs() {
     exec switch_root /newroot "$busybox" sh /run/channover/guest.sh in_root
 }
 
+# Hosts that need no kernel of their own are namespaces of one machine: each has one test NIC as its eth1, processes and a folder
+# /run/channover of its own, no control groups, and a port of sshd that leads into it.
+begin_spaces() {
+    mkdir /run/spaces
+    number=1
+    while [ "$number" -le "${spaces:-0}" ]; do
+        unshare --net --mount --pid --uts --fork "$busybox" sh /run/channover/guest.sh in_space "$number" &
+        while [ ! -s "/run/spaces/$number" ]; do sleep 0.1; done
+        read -r pid <"/run/spaces/$number"
+        ip link set "eth$number" netns "$pid"
+        number=$((number + 1))
+    done
+}
+
+ways_into_spaces() {
+    number=1
+    while [ "$number" -le "${spaces:-0}" ]; do
+        echo "Port $((2200 + number))"
+        number=$((number + 1))
+    done
+    number=1
+    while [ "$number" -le "${spaces:-0}" ]; do
+        enter='exec nsenter --target "$pid" --net --mount --pid --uts -- bash -c "${SSH_ORIGINAL_COMMAND:-bash}"'
+        printf 'Match LocalPort %s\nForceCommand read -r pid </run/spaces/%s && %s\n' "$((2200 + number))" "$number" "$enter"
+        number=$((number + 1))
+    done
+}
+
+in_space() {
+    read -r pid rest </proc/self/stat # as the machine numbers it, whose /proc this is still
+    mount -t proc proc /proc
+    mount -t sysfs sys /sys
+    mount -t tmpfs -o mode=700 run /run/channover
+    hostname "$channover-$1"
+    ip link set lo up
+    echo "$pid" >"/run/spaces/$1"
+    while [ ! -e "/sys/class/net/eth$1" ]; do sleep 0.1; done
+    [ "$1" = 1 ] || ip link set "eth$1" name eth1
+    idle
+}
+
+idle() { # takes leave of whoever has lost its parent
+    while :; do
+        sleep 1000000 &
+        wait $!
+    done
+}
+
 in_root() {
     . /run/channover/settings
     release=$(uname -r)
@@ -81,6 +129,7 @@ in_root() {
     done
     ip addr add 10.0.2.15/24 dev mgmt0
     ip link set mgmt0 up
+    begin_spaces
     cat >/run/channover/sshd_config <<CONFIGURATION
 HostKey /run/channover/host.key
 AuthorizedKeysFile /run/channover/client.pub
@@ -95,13 +144,14 @@ StrictModes no
 MaxStartups 100
 MaxSessions 100
 Subsystem sftp internal-sftp
+AddressFamily inet
+Port 22
 CONFIGURATION
+    ways_into_spaces >>/run/channover/sshd_config
     /usr/sbin/sshd -f /run/channover/sshd_config || stuck 'no sshd'
     echo "channover: $channover is up"
-    while :; do
-        sleep 1000000 &
-        wait $!
-    done
+    idle
 }
 
-"${1:-in_initramfs}"
+[ $# -gt 0 ] || set -- in_initramfs
+"$@"

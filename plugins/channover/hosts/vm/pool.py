@@ -13,6 +13,7 @@ the world, with one port on 127.0.0.1 that leads to the guest's sshd.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 import subprocess
@@ -20,6 +21,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 
@@ -230,7 +232,7 @@ class VmPool:
         deadline = started + (timeout if timeout is not None else BOOT + extra * BOOT / 3)
         made = []
         for spec in specs:
-            machine = Vm(spec, len(self.machines) + 1, frame, self.lab.call("tap", spec.nics))
+            machine = Vm(spec, self.free_numbers(1)[0], frame, self.lab.call("tap", spec.nics))
             self.machines[spec.name] = machine
             made.append(machine)
         progress(f"booting {len(made)} machines with Linux {self.kernel.release} ({frame.accelerator})")
@@ -247,22 +249,25 @@ class VmPool:
             result.result()
         return made
 
-    def retire(self, count: int) -> list[str]:
-        """Switch off all machines but the first ``count``; return their names. Even an idle one takes processor time."""
-        names = [name for name, machine in self.machines.items() if machine.number > count]
-        for name in names:
+    def free_numbers(self, count: int) -> list[int]:
+        """Return the lowest numbers that no machine has, from 1."""
+        taken = {machine.number for machine in self.machines.values()}
+        return list(islice((number for number in itertools.count(1) if number not in taken), count))
+
+    def retire(self, names: Iterable[str]) -> None:
+        """Switch off machines that are not needed any more. Even an idle one takes processor time."""
+        for name in list(names):
             self.machines.pop(name).stop()
             self._host_keys.pop(name)
             for file in (f"{name}.key", f"{name}.key.pub"):
                 (self.folder / file).unlink(missing_ok=True)
-        return names
 
     def record_hosts(self) -> None:
         """Write ``known_hosts`` anew."""
         lines = []
         for name, machine in self.machines.items():
             kind, value = (self.folder / f"{name}.key.pub").read_text().split()[:2]
-            lines.append(f"[127.0.0.1]:{machine.ssh_port} {kind} {value}\n")
+            lines += [f"[127.0.0.1]:{port} {kind} {value}\n" for port in machine.ssh_ports]
         self.known_hosts.write_text("".join(lines))
 
     def patch(self, cables: Mapping[Cable, PatchCable]) -> Patching:

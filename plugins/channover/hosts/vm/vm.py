@@ -19,6 +19,8 @@ from channover.hosts.netns.taps import FIRST_INHERITED
 from channover.hosts.vm.qmp import Monitor
 
 QEMU = "qemu-system-x86_64"
+MOST_SPACES = 15
+"""sshd listens at 16 places at most (``MAX_LISTEN_SOCKS`` in ``sshd.c``), and one leads to the machine itself."""
 MANAGEMENT = "mgmt0"
 """The management NIC in every machine."""
 
@@ -47,7 +49,8 @@ _BOARDS = {
     "kvm": ("-accel", "kvm", "-cpu", "host,arch_capabilities=off"),
     "tcg": ("-accel", "tcg,thread=multi,tb-size=128", "-cpu", "max,la57=off"),
 }
-_OPTIONS = "console=ttyS0 loglevel=4 net.ifnames=0 panic=0 mitigations=off nowatchdog tsc=reliable"
+# Without no_timer_check a kernel whose emulator gets no processor for a moment takes its timer for broken, and stays there.
+_OPTIONS = "console=ttyS0 loglevel=4 net.ifnames=0 panic=0 mitigations=off nowatchdog tsc=reliable no_timer_check"
 
 
 @dataclass(frozen=True)
@@ -58,12 +61,18 @@ class VmSpec:
     nics: int = 3
     speed: int = 100_000_000
     memory: int = 256
+    spaces: int = 0
+    """How many hosts it is, where they are namespaces of one machine: each has one of the test NICs. 0: it is one itself."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,62}", self.name):
             raise ValueError(f"a machine is named by letters, digits and hyphens, not '{self.name}'")
         if not 0 <= self.nics <= 128:
             raise ValueError(f"a machine has up to 128 NICs, not {self.nics}")
+        if self.spaces not in (0, self.nics):
+            raise ValueError(f"{self.spaces} hosts within a machine have a NIC each, not {self.nics}")
+        if self.spaces > MOST_SPACES:
+            raise ValueError(f"a machine can be up to {MOST_SPACES} hosts, not {self.spaces}")
 
 
 @dataclass(frozen=True)
@@ -85,15 +94,53 @@ def mac(number: int, nic: int) -> str:
     return f"52:54:00:c0:{number:02x}:{nic:02x}"
 
 
+@dataclass(frozen=True)
+class VmHost:
+    """A host that a machine is, or one of several: ``space`` 0 is the machine itself, 1 its first namespace."""
+
+    machine: Vm
+    space: int = 0
+
+    @property
+    def name(self) -> str:
+        """Its host name."""
+        return f"{self.machine.name}-{self.space}" if self.space else self.machine.name
+
+    @property
+    def nics(self) -> tuple[Nic, ...]:
+        """Its test NICs, in order: ``eth1`` and so on."""
+        if not self.space:
+            return self.machine.nics
+        return (Nic("eth1", "eth1", mac(self.machine.number, self.space)),)
+
+    @property
+    def first(self) -> int:
+        """The position (from 0) of its first test NIC among the machine's."""
+        return max(self.space - 1, 0)
+
+    @property
+    def management(self) -> str:
+        """The device that SSH comes in by; a namespace has only its loopback device."""
+        return "lo" if self.space else MANAGEMENT
+
+    @property
+    def ssh_port(self) -> int:
+        """The port on 127.0.0.1 that leads to it."""
+        return self.machine.ssh_ports[self.space]
+
+
 @dataclass
 class Vm:
-    """A micro-VM. ``nics`` are its test NICs in order, ``ssh_port`` is on 127.0.0.1, ``console`` what it has said."""
+    """A micro-VM. ``nics`` are its test NICs in order, ``console`` what it has said.
+
+    ``ssh_ports`` on 127.0.0.1 lead to it, and to each of the namespaces that are hosts.
+    """
 
     spec: VmSpec
     number: int
     frame: VmContext
     ports: list[int]
-    ssh_port: int = 0
+    ssh_ports: list[int] = field(default_factory=list)
     _pid: int = 0
     _pidfd: int = -1
     _monitor: Monitor | None = None
@@ -105,6 +152,17 @@ class Vm:
     def name(self) -> str:
         """Its name, which is its host name too."""
         return self.spec.name
+
+    @property
+    def ssh_port(self) -> int:
+        """The port on 127.0.0.1 that leads to the machine itself."""
+        return self.ssh_ports[0]
+
+    @property
+    def hosts(self) -> tuple[VmHost, ...]:
+        """The hosts that it is for a lab."""
+        numbers = range(1, self.spec.spaces + 1) if self.spec.spaces else (0,)
+        return tuple(VmHost(self, number) for number in numbers)
 
     @property
     def nics(self) -> tuple[Nic, ...]:
@@ -143,12 +201,21 @@ class Vm:
         """Whether it runs: its emulator does, and its kernel has not panicked."""
         return self.failure() is None
 
+    @property
+    def is_up(self) -> bool:
+        """Whether it has said that it is up since it was last started."""
+        return self.alive() and self._mark in self.said()
+
+    @property
+    def _mark(self) -> str:
+        return f"channover: {self.name} is up"
+
     def start(self) -> None:
         """Start its emulator, with no NIC's cable plugged in but those that were. Raises TestbedError."""
         with self._lock:
             self._started = self.console.stat().st_size if self.console.exists() else 0
             for _ in range(_PORTS_TRIED):
-                self.ssh_port = self.ssh_port or _free_port()
+                self.ssh_ports = self.ssh_ports or [_free_port() for _ in range(1 + self.spec.spaces)]
                 self._launch()
                 try:
                     assert self._monitor is not None
@@ -159,7 +226,7 @@ class Vm:
                     said = self._log().strip()
                     if _TAKEN not in said:
                         raise TestbedError(f"{error}: {said[-400:]}") from None
-                    self.ssh_port = 0  # somebody was faster
+                    self.ssh_ports = []  # somebody was faster
             else:
                 raise TestbedError(f"{self.name}: no free port on 127.0.0.1 in {_PORTS_TRIED} attempts")
             for nic in range(self.spec.nics):
@@ -181,8 +248,7 @@ class Vm:
     def wait(self, deadline: float) -> None:
         """Wait until its sshd answers. Raises TestbedError with the console's last words, at ``deadline`` (monotonic) too."""
         start = time.monotonic()
-        mark = f"channover: {self.name} is up"
-        while mark not in self.said():
+        while self._mark not in self.said():
             if failure := self.failure():
                 raise TestbedError(failure)
             if time.monotonic() > deadline:
@@ -253,14 +319,15 @@ class Vm:
         words = [QEMU, "-name", spec.name, "-nodefaults", "-no-user-config", "-display", "none", "-machine", "q35"]
         words += [*_BOARDS[frame.accelerator], "-smp", "1", "-m", f"{spec.memory}M"]
         words += ["-kernel", str(frame.kernel), "-initrd", f"{frame.inside}/initrd"]
-        words += ["-append", f"{_OPTIONS} channover={spec.name}"]
+        words += ["-append", f"{_OPTIONS} channover={spec.name} spaces={spec.spaces}"]
         words += ["-chardev", f"file,id=console,path={frame.inside}/{spec.name}.console,append=on"]
         words += ["-serial", "chardev:console"]
         words += ["-chardev", "socket,id=monitor,fd=3", "-mon", "chardev=monitor,mode=control"]
         words += ["-fsdev", "local,id=root,path=/,security_model=none,readonly=on,multidevs=remap"]
         words += ["-device", "virtio-9p-pci,fsdev=root,mount_tag=/dev/root,addr=2"]
-        forward = f"hostfwd=tcp:127.0.0.1:{self.ssh_port}-10.0.2.15:22"
-        words += ["-netdev", f"user,id=net0,restrict=on,{forward}"]
+        leads = ((port, 2200 + number if number else 22) for number, port in enumerate(self.ssh_ports))
+        forward = "".join(f",hostfwd=tcp:127.0.0.1:{port}-10.0.2.15:{to}" for port, to in leads)
+        words += ["-netdev", f"user,id=net0,restrict=on{forward}"]
         words += ["-device", f"virtio-net-pci,id=nic0,netdev=net0,mac={mac(self.number, 0)},romfile=,addr=3"]
         for nic in range(1, spec.nics + 1):
             slot = f"addr={4 + (nic - 1) // 8:x}.{(nic - 1) % 8},multifunction=on"
