@@ -4,7 +4,7 @@ ARGS ?=
 KERNEL ?= 6.1
 BIN := .venv/bin
 
-.PHONY: help lab lab-vm test test-unit wheel-check bench clean setup
+.PHONY: soak help lab lab-vm test test-unit wheel-check bench clean setup
 .DEFAULT_GOAL := help
 
 help: ## say what there is
@@ -14,6 +14,7 @@ help: ## say what there is
 	@echo 'make test           check style, types and the order of imports, then run the tests of the plugin itself'
 	@echo 'make test-unit      only those that take no lab and no run of pytest: less than a minute'
 	@echo 'make wheel-check    run the suites from the wheel, in fresh environments of Python 3.11 and 3.13'
+	@echo 'make soak N=30      run the suites again and again, a third of the runs beside load; what came out is data'
 	@echo 'make bench          compare speed with other tools; needs root'
 	@echo 'make setup          only do the set-up that the others do first'
 	@echo 'make clean          remove .venv and caches; reports stay'
@@ -68,6 +69,11 @@ test-unit: setup
 # Downloads what channover needs anew for each Python.
 wheel-check: setup
 	@tools/wheel-check $(ARGS)
+
+# INTO, a folder, goes on where runs into it were stopped.
+N ?= 3
+soak: setup
+	@$(BIN)/python tools/soak.py $(N) $(if $(INTO),--into $(INTO)) -- $(ARGS)
 
 bench:
 	@tools/setup --bench
