@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import channover
+from channover.report.allure.config import STATUS
+from channover.report.comparison.compare import compare
+from channover.report.decision import decide
+from channover.report.endings import ended
 from channover.report.results import Results, validate
 
 PLUGINS = str(Path(channover.__file__).parent.parent)
@@ -361,6 +366,115 @@ def test_a_testbed_error_that_a_test_hid_is_one_all_the_same(
     run(user)
     outcome, reason = outcomes(user)["test_hidden"]
     assert outcome == "error" and "no verdict: the processors had 0% of idle time" in reason
+
+
+THREE_OUTCOMES = """
+import pytest
+from contextlib import suppress
+from channover.errors import Inconclusive, TestbedError
+from channover.testing import Measured, at_least, behaviour
+from tests.unit.test_expect import Tape, steady
+
+@pytest.fixture
+def rate(channover_record):
+    tape = Tape(steady(95e6, 3e6), limit=60)
+    return Measured("goodput", source=tape, on_result=channover_record.readings.append)
+
+@behaviour("MP-7")
+def test_open(rate):
+    assert rate == at_least(95e6)
+
+@behaviour("MP-7")
+def test_open_and_hidden(rate, counted):
+    with suppress(Inconclusive):
+        rate == at_least(95e6)
+    assert counted("links", 1) == 1
+
+@behaviour("MP-7")
+@pytest.mark.xfail(reason="known")
+def test_open_and_expected_to_fail(rate):
+    assert rate == at_least(95e6)
+
+@behaviour("MP-7")
+def test_open_and_refused_on_the_way_out(rate):
+    try:
+        assert rate == at_least(95e6)
+    finally:
+        raise TestbedError("left: refused")
+
+@behaviour("MP-6")
+def test_broken(rate):
+    raise TestbedError("left: sshd died")
+
+@behaviour("MP-8")
+def test_failed(rate, counted):
+    with suppress(Inconclusive):
+        rate == at_least(95e6)
+    assert counted("links", 1) == 2
+
+@behaviour("MP-4")
+def test_met(rate):
+    assert rate == at_least(50e6)
+"""
+
+
+@pytest.mark.lab
+def test_what_was_not_settled_has_an_outcome_of_its_own_wherever_one_looks(
+    user: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user.makepyfile(THREE_OUTCOMES)
+    monkeypatch.setenv("PYTHONPATH", f"{PLUGINS}:{Path(__file__).parents[2]}")
+    done = run(user, "-v")
+    assert done.ret == pytest.ExitCode.TESTS_FAILED
+    found = outcomes(user)
+    assert {name: outcome for name, (outcome, _) in found.items()} == {
+        "test_open": "inconclusive",
+        "test_open_and_hidden": "inconclusive",
+        "test_open_and_expected_to_fail": "inconclusive",
+        "test_open_and_refused_on_the_way_out": "inconclusive",
+        "test_broken": "error",
+        "test_failed": "failed",
+        "test_met": "passed",
+    }
+    words = r"goodput of 9\d.* Mbit/s ± .*, expected at least 95 Mbit/s: INCONCLUSIVE: the interval still holds the bound of "
+    assert all(re.match(words, reason) for outcome, reason in found.values() if outcome == "inconclusive")
+    said = done.stdout.str()
+    assert re.search(r"= 1 failed, 1 passed, 1 error, 4 inconclusive in", said), said[-1500:]
+    assert "test_open INCONCLUSIVE" in said and re.search(r"= INCONCLUSIVE =", said)
+    assert "1 passed, 1 failed, 4 inconclusive, 1 error in" in said
+    results = Results.from_json((user.path / "reports" / "latest" / "results.json").read_text())
+    decision = decide(results)
+    assert decision.verdict == "NOT ACCEPTED"
+    assert any(
+        reason.startswith("MP-7: inconclusive (measured, and neither there nor not") for reason in decision.reasons
+    )
+    states = {nodeid.split("::")[-1]: end.state for nodeid, (_, end) in ended(results).items()}
+    assert states["test_open"] == "inconclusive"
+    assert STATUS["inconclusive"] not in (STATUS["failed"], STATUS["error"], STATUS["passed"], STATUS["skipped"])
+    given = replace(results, tests=tuple(replace(one, outcome="passed") for one in results.tests))
+    states = {nodeid.split("::")[-1]: end.state for nodeid, (_, end) in ended(given).items()}
+    assert states["test_open"] == "inconclusive", "what is given as passed and was not settled has not passed"
+    settled = replace(
+        given,
+        tests=tuple(
+            replace(one, measurements=tuple(replace(each, settled=True) for each in one.measurements))
+            for one in given.tests
+        ),
+    )
+    changed = {(one.nodeid.split("::")[-1], one.before, one.after) for one in compare([results], [settled]).verdicts}
+    assert {("test_open", "inconclusive", "passed"), ("test_broken", "error", "failed")} <= changed
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize(
+    ("chosen", "code"), [("test_open or test_met", 7), ("test_open or test_broken", 6), ("test_met", 0)]
+)
+def test_the_exit_code_tells_what_is_inconclusive_from_a_broken_testbed(
+    user: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, chosen: str, code: int
+) -> None:
+    user.makepyfile(THREE_OUTCOMES)
+    monkeypatch.setenv("PYTHONPATH", f"{PLUGINS}:{Path(__file__).parents[2]}")
+    assert run(user, "-q", "-k", chosen, *(["-n", "2"] if code == 7 else [])).ret == code
 
 
 MEASURED = """

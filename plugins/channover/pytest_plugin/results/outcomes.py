@@ -14,6 +14,8 @@ from channover.errors import ChannoverError, Inconclusive, TestbedError
 if TYPE_CHECKING:
     from channover.report.results import Outcome
 
+ERRORS, INCONCLUSIVE = 6, 7
+"""Exit codes beside pytest's own (0 to 5): nothing failed, but the testbed broke; neither, but not all was settled."""
 TESTBED_BROKE = "channover_testbed_broke"
 """Set on a report whose exception was no verdict on the behaviour."""
 UNSETTLED = "channover_inconclusive"
@@ -79,6 +81,13 @@ def outcome_of(reports: list[pytest.TestReport]) -> tuple[Outcome, str]:
             judged = report.when == "call" and not getattr(report, TESTBED_BROKE, False)
             return "failed" if judged or getattr(report, JUDGED, False) else "error", reason_of(report)
     return "passed", ""
+
+
+def exit_code(report: pytest.TestReport) -> int:
+    """Return how a run ends of which this is the worst report: one that did not pass."""
+    if getattr(report, TESTBED_BROKE, False):
+        return ERRORS
+    return INCONCLUSIVE if getattr(report, UNSETTLED, False) else int(pytest.ExitCode.TESTS_FAILED)
 
 
 def reason_of(report: pytest.TestReport) -> str:

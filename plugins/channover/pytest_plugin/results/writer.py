@@ -29,6 +29,8 @@ class Writer:
         self._stopped = False
         self._refused = ""
         """Why nothing could be run, as a worker found."""
+        self._against: set[int] = set()
+        """The exit codes that reports ask for which did not pass: the smallest is of the worst."""
 
     @property
     def _opened(self) -> bool:
@@ -41,9 +43,14 @@ class Writer:
             self._config.stash[COLLECTED].uncollected[found.nodeid] = found
 
     def take(self, report: pytest.TestReport) -> None:
-        """Take a report."""
-        if COLLECTED in self._config.stash:
-            self._config.stash[COLLECTED].add(report)
+        """Take a report, and note the exit code that it asks for where it did not pass."""
+        if COLLECTED not in self._config.stash:
+            return
+        self._config.stash[COLLECTED].add(report)
+        if report.failed:
+            from channover.pytest_plugin.results.outcomes import exit_code
+
+            self._against.add(exit_code(report))
 
     def hear(self, node: Any) -> None:
         """Take what a worker has to say about the command line."""
@@ -61,6 +68,8 @@ class Writer:
         """Write the results."""
         stopped = self._stopped or bool(session.shouldstop or session.shouldfail) or exitstatus not in (0, 1)
         if self._opened:
+            if session.exitstatus == pytest.ExitCode.TESTS_FAILED and self._against:
+                session.exitstatus = min(self._against)
             collected = self._config.stash[COLLECTED]
             collected.write(interrupted=stopped)
             if collected.fault:
