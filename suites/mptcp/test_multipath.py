@@ -21,6 +21,11 @@ CHATTER = 0.001
 """What share of a flow's bytes an idle NIC may send: ARP, neighbour discovery, LLDP."""
 
 
+ONE_PATH_AT_MOST = 1.2
+"""Of one path's goodput. A second path that carried data would make it 1.9; one NIC alone cannot make more than 1, on which a
+bound would lie so near the figure that only its noise was judged. The idle NIC's bytes are compared by themselves."""
+
+
 @behaviour("MP-1")
 def test_one_connection_passes_one_link_over_two_paths(multipath: Multipath, mptcp: TrafficGenerator) -> None:
     flow = mptcp(multipath.left, multipath.right)
@@ -86,7 +91,7 @@ def test_without_source_rules_the_second_path_joins_and_stays_idle(
         with multipath.without_source_rules():
             flow = mptcp(multipath.left, multipath.right)
             assert flow.goodput == between(
-                0.9 * one_path, 1.01 * one_path, "all subflows leave by one NIC", theory=one_path
+                0.9 * one_path, ONE_PATH_AT_MOST * one_path, "all subflows leave by one NIC", theory=one_path
             )
             assert flow.nics_used == 1
             assert flow.established(multipath.left.host) == 2
@@ -101,10 +106,10 @@ def test_without_source_rules_the_second_path_joins_and_stays_idle(
 @behaviour("MP-7")
 def test_all_nics_are_full_at_once_on_both_hosts(multipath: Multipath, mptcp: TrafficGenerator) -> None:
     flow = mptcp(multipath.left, multipath.right)
+    assert flow.goodput == at_least(
+        1.75 * multipath.link.rate, "two paths carry one connection", theory=2 * multipath.link.mptcp_goodput
+    )
     # A frame has left one host's NIC and arrived at the other's where it is counted after its cable.
     crossed = flow.nics.least(multipath.right.host, "rx", multipath.nics)
     assert crossed == near(multipath.link.rate, 0.07, "every cable is full, slice by slice")
     assert flow.nics_used == 2
-    assert flow.goodput == at_least(
-        1.75 * multipath.link.rate, "two paths carry one connection", theory=2 * multipath.link.mptcp_goodput
-    )
