@@ -4,7 +4,7 @@ ARGS ?=
 KERNEL ?= 6.1
 BIN := .venv/bin
 
-.PHONY: soak help lab lab-vm test test-unit wheel-check bench clean setup
+.PHONY: help lab lab-vm test test-unit faults soak wheel-check bench clean setup
 .DEFAULT_GOAL := help
 
 help: ## say what there is
@@ -13,6 +13,7 @@ help: ## say what there is
 	@echo 'make lab-vm         the same in micro-VMs with the kernel KERNEL (6.1); needs root'
 	@echo 'make test           check style, types and the order of imports, then run the tests of the plugin itself'
 	@echo 'make test-unit      only those that take no lab and no run of pytest: less than a minute'
+	@echo 'make faults         do the faults of the matrix to labs, and write docs/faults.md of what was noticed: an hour'
 	@echo 'make wheel-check    run the suites from the wheel, in fresh environments of Python 3.11 and 3.13'
 	@echo 'make soak N=30      run the suites again and again, a third of the runs beside load; what came out is data'
 	@echo 'make bench          compare speed with other tools; needs root'
@@ -65,6 +66,10 @@ test:
 # Without root, labs and runs of pytest.
 test-unit: setup
 	@$(BIN)/pytest tests/unit $(ARGS)
+
+# Goes on where it was stopped; ARGS goes to tests/faults/run.py, as in: make faults ARGS="-k rate".
+faults: setup
+	@$(BIN)/python -m tests.faults.run $(ARGS)
 
 # Downloads what channover needs anew for each Python.
 wheel-check: setup

@@ -47,6 +47,7 @@ class Case:
     told: Evidence = ""
     void: str = ""
     _timer: threading.Timer | None = field(default=None, repr=False)
+    _found: dict[str, str] | None = field(default=None, repr=False)
 
     def at(self, when: When) -> None:
         """Do the fault where this is its moment, once a lab."""
@@ -66,7 +67,12 @@ class Case:
             self._timer.start()
 
     def end(self) -> dict[str, str]:
-        """Return what shows that the fault was in force, while the lab still lives."""
+        """Return what shows that the fault was in force, while what it was done to still stands. The first look counts."""
+        if self._found is None:
+            self._found = self._look()
+        return self._found
+
+    def _look(self) -> dict[str, str]:
         if self._timer is not None:
             self._timer.cancel()
             self._timer.join(10.0)
@@ -184,6 +190,11 @@ class Injection:
     def pytest_runtest_call(self, item: pytest.Item) -> None:  # noqa: ARG002
         if self.case is not None:
             self.case.at(When.READY)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> None:  # noqa: ARG002
+        if self.case is not None:
+            self.case.end()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from tests.faults.fault import SUITES, Expected, Fault
 
 FOUND = {
+    "processors": r"INCONCLUSIVE|waited .*for (a )?processor|this machine could send",
     "cable-rate": r"carries (at least )?[\d.]+ of [\d.]+ [MGk]?bit/s",
     "cable-duplex": r"half duplex",
     "cable-loss": r"loses [\d,]+ of [\d,]+ frames",
@@ -23,7 +24,6 @@ FOUND = {
     "not-as-asked": r"not as it was asked for: ",
     "lacp": r"LACP on \S+ has not converged",
     "program-ended": r"ended with code|died with|has ended",
-    "processors": r"INCONCLUSIVE|waited for (a )?processor",
 }
 """What is found out about the testbed, by what its error says: such an error has no cause beside it."""
 
@@ -64,9 +64,19 @@ class Row:
     """The end of the run's output, where it left no results."""
 
     @property
+    def skipped(self) -> str:
+        """Why it was not run on this machine, which lacks something; empty where it was."""
+        return self.seen[0].reason if self.seen and all(one.outcome == "skipped" for one in self.seen) else ""
+
+    @property
     def void(self) -> str:
         """Why the row tells nothing: the fault was not in force, or the run left no results."""
         return next((one.void for one in self.seen if one.void), "" if self.seen else self.words or "no results")
+
+    @property
+    def busy(self) -> bool:
+        """Whether a test came to no verdict since this machine was busy with something else: it says nothing of the row."""
+        return any(one.first[:1] == ("processors",) and not (one.caught and one.named) for one in self.seen)
 
     @property
     def caught(self) -> bool:

@@ -95,7 +95,7 @@ FAULTS = (
         "the receiving iperf3 stands still for half of the time",
         _stalling("right", "iperf3 -s"),
         When.TRAFFIC,
-        {"MP-1": caught("program-stalled", "receive-buffer", "receiver")},
+        {"MP-1": caught("receiver-slow", "program-stopped", "receive-buffer")},
     ),
     Fault(
         "sender-stalls",
@@ -103,7 +103,7 @@ FAULTS = (
         "the sending iperf3 stands still for half of the time",
         _stalling("left", "iperf3 -c"),
         When.TRAFFIC,
-        {"LAG-1": caught("program-stalled", "sender")},
+        {"LAG-1": caught("sender-limited", "program-stopped")},
     ),
     Fault(
         "switch-killed",
@@ -119,7 +119,7 @@ FAULTS = (
         "the switch daemon of one end stops answering as the traffic begins",
         _signal("right", "ovs-vswitchd unix:/run/right", "STOP"),
         When.TRAFFIC,
-        {"LAG-1": caught("program-ended", "program-stalled")},
+        {"LAG-1": caught("program-stopped", "program-ended")},
     ),
     Fault(
         "tunnel-killed",

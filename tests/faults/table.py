@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tests.faults import hosts, lacp, multipath, programs, tunnels, wire
+from tests.faults import hosts, lacp, machines, multipath, programs, tunnels, wire
 from tests.faults.fault import Fault
 
 ROWS: tuple[Fault, ...] = (
@@ -14,5 +14,6 @@ ROWS: tuple[Fault, ...] = (
     *hosts.FAULTS,
     *programs.FAULTS,
     *tunnels.FAULTS,
+    *machines.FAULTS,
 )
 FAULTS: Mapping[str, Fault] = {each.id: each for each in ROWS}

@@ -164,7 +164,9 @@ FAULTS = (
         When.IN_PLACE,
         {
             "TUN-4 article": fails(
-                "guard-met-nothing", words=r"packets that the guard of left refused of 0, expected at least 1"
+                "guard-never-met",
+                "guard-not-loaded",
+                words=r"packets that the guard of left refused of 0, expected at least 1",
             )
         },
         (),
@@ -176,7 +178,7 @@ FAULTS = (
         "the article's guard is for another port",
         None,
         When.IN_PLACE,
-        {"TUN-4 article": fails("guard-met-nothing", words=r"refused of 0, expected at least 1")},
+        {"TUN-4 article": fails("guard-never-met", "guard-not-loaded", words=r"refused of 0, expected at least 1")},
         (),
         ((loops, "source_guard", _other_port),),
     ),
@@ -188,7 +190,9 @@ FAULTS = (
         When.IN_PLACE,
         {
             "TUN-4": fails(
-                "guard-met-nothing", words=r"packets that the guard of left refused of 0, expected at least 1"
+                "guard-never-met",
+                "guard-not-loaded",
+                words=r"packets that the guard of left refused of 0, expected at least 1",
             )
         },
         (),
@@ -202,7 +206,9 @@ FAULTS = (
         When.IN_PLACE,
         {
             "TUN-4": fails(
-                "guard-met-nothing", words=r"packets that the guard of right refused of 0, expected at least 1"
+                "guard-never-met",
+                "guard-not-loaded",
+                words=r"packets that the guard of right refused of 0, expected at least 1",
             )
         },
         (),
@@ -214,7 +220,7 @@ FAULTS = (
         "the server drops three in ten datagrams that come out of the tunnel",
         table("right", "input", 'iifname "ptp" meta l4proto udp numgen random mod 10 < 3 counter drop'),
         When.TRAFFIC,
-        {"TUN-5": fails("filter", "drops")},
+        {"TUN-5": fails("filter")},
     ),
     Fault(
         "tunnel-echo-lost",
@@ -233,7 +239,7 @@ FAULTS = (
         "the server forwards nothing",
         parameter("right", "net/ipv4/ip_forward", "0"),
         When.TRAFFIC,
-        {"TUN-6": fails("forwarding-off", "no-route")},
+        {"TUN-6": caught("forwarding-off", "not-as-asked", "tunnel-route-missing")},
         ("TUN-5",),
     ),
     Fault(
@@ -242,7 +248,7 @@ FAULTS = (
         "the host beyond has no way back into the tunnel",
         _no_way_back,
         When.TRAFFIC,
-        {"TUN-6": fails("no-route", "no-way-back")},
+        {"TUN-6": fails("tunnel-route-missing", "no-route", "path-silent")},
     ),
     Fault(
         "tunnel-mtu",
@@ -250,7 +256,7 @@ FAULTS = (
         "the tunnel's device at the client has an MTU of 1300",
         _tun_mtu,
         When.TRAFFIC,
-        {"TUN-5": noted("mtu")},
+        {"TUN-5": noted("tunnel-mtu", "mtu")},
     ),
     Fault(
         "tunnel-table",

@@ -354,7 +354,6 @@ SHAPE = (
         _rules(BIG.format(1499)),
         When.BUILT,
         {"MP-1": unfit("cable-size")},
-        quick=True,
     ),
     Fault(
         "size-1400-a-mid",
@@ -442,7 +441,6 @@ SHAPE = (
             "TUN-6": fails("no-carrier", words=r"expected at least 130.*NIC b .* its cable is pulled"),
         },
         ("MP-4",),
-        quick=False,
     ),
     Fault(
         "pulled-trunk",
