@@ -164,6 +164,21 @@ def test_a_setting_that_comes_back_while_a_test_keeps_it_away_is_named(multipath
         multipath.left.host.run("ip", "rule", "delete", "priority", "102")
 
 
+def test_what_another_program_adds_is_no_error_and_is_told(multipath: Multipath) -> None:
+    lab, left = multipath.lab, multipath.left.host
+    assert read_back(lab).unasked == ()
+    left.run("ip", "rule", "add", "from", "10.94.94.1", "table", "101", "priority", "50")
+    left.run("ip", "route", "add", "10.94.94.2", "dev", "eth1")
+    left.run("tc", "qdisc", "add", "dev", "eth2", "root", "tbf", "rate", "90mbit", "burst", "16k", "latency", "50ms")
+    found = read_back(lab)
+    assert found.unmet == ()
+    assert found.unasked == (
+        "left has a rule 'from 10.94.94.1 table 101' of priority 50",
+        "left has a route '10.94.94.2 dev eth1'",
+        "left has a queue tbf at NIC b (eth2)",
+    )
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
