@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from channover.hosts.vm.vm import VmSpec
+from channover.hosts.vm.spec import VmSpec
 from channover.model.topology import Topology, gateway, pair, trio, two_switches
 from channover.targets.vm import inner_nodes
 

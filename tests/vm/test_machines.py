@@ -18,7 +18,7 @@ from channover.hosts.host import until
 from channover.hosts.vm import kernel_images as kernels
 from channover.hosts.vm import vm as machine
 from channover.hosts.vm.pool import PatchCable, VmPool
-from channover.hosts.vm.vm import VmSpec
+from channover.hosts.vm.spec import VmSpec
 from channover.model.topology import Cable, Port
 
 pytestmark = [pytest.mark.lab, pytest.mark.vm]

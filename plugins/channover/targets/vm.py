@@ -18,7 +18,8 @@ from channover.hosts.lab import Lab
 from channover.hosts.vm import kernel_images as kernels
 from channover.hosts.vm import pool as machines
 from channover.hosts.vm.pool import PatchCable, VmPool
-from channover.hosts.vm.vm import Vm, VmHost, VmSpec
+from channover.hosts.vm.spec import VmSpec
+from channover.hosts.vm.vm import Vm, VmHost
 from channover.model.link import Link
 from channover.model.topology import Port, Role, Topology
 from channover.targets.inventory.schema import LabEntry

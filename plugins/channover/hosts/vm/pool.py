@@ -35,7 +35,8 @@ from channover.hosts.vm import accelerators
 from channover.hosts.vm import initramfs as bootfiles
 from channover.hosts.vm.initramfs import BootFiles
 from channover.hosts.vm.kernel_images import Kernel, in_use, renewed
-from channover.hosts.vm.vm import QEMU, Vm, VmContext, VmSpec
+from channover.hosts.vm.spec import VmContext, VmSpec
+from channover.hosts.vm.vm import QEMU, Vm
 from channover.model.topology import Cable, Port
 
 __all__ = ["PatchCable", "Patching", "Vm", "VmPool", "VmSpec", "unmet"]
