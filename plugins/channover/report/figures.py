@@ -15,7 +15,7 @@ class Line:
     """One measurement of a test in words.
 
     ``bounds`` are what is expected, without the unit; ``share`` is the margin by the bound. ``inside`` says whether the
-    value lies in the expected range.
+    value lies in the expected range, and was settled to do so.
     """
 
     test: str
@@ -77,7 +77,7 @@ def lines_of(test: TestResult) -> list[Line]:
             each.why,
             f"{figure(each.article, each.unit)} {scale(each.unit)}".rstrip() if each.article is not None else "",
             *_margins(each),
-            each.held,
+            each.held and each.settled,
         )
         for each in test.measurements
     ]

@@ -47,7 +47,7 @@ def add_options(parser: pytest.Parser) -> None:
         default="10",
         metavar="SECONDS",
         help="the longest that a flow is measured when its verdict does not settle (default: %(default)s); three times as "
-        "long where the verdict would be against the behaviour",
+        "long where it has not settled by then",
     )
     words.add(group, "--no-skips", action="store_true", help="what cannot be tried here fails instead of being skipped")
     words.add(
