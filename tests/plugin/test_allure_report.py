@@ -98,7 +98,7 @@ def statuses(data: dict[str, Any]) -> dict[str, str]:
 
 @pytest.fixture
 def four(tmp_path: Path) -> Path:
-    """A run with a failure, a skip, a broken testbed, a lost worker, and a test that was never begun."""
+    """A run with a failure, a skip, a broken testbed, an open verdict, a lost worker, and a test that was never begun."""
     results = runs.results(
         runs.test(
             "LAG-1", "failed", "goodput of 50 Mbit/s\nmost likely: NIC b is down", name="suites/t.py::test_fails"
@@ -106,6 +106,7 @@ def four(tmp_path: Path) -> Path:
         runs.test("MP-1", "skipped", "no MPTCP here", name="suites/t.py::test_skips"),
         runs.test("MP-2", "error", "iperf3 died", name="suites/t.py::test_testbed"),
         runs.test("MP-4", "error", "worker 'gw0' crashed", name="suites/t.py::test_lost", lost=True),
+        runs.test("MP-6", "inconclusive", "goodput: INCONCLUSIVE: the interval", name="suites/t.py::test_open"),
         runs.test("MP-7", "passed", name="suites/t.py::test_passes"),
         more_planned=[Planned("suites/t.py::test_never", "TUN-1")],
         interrupted=True,
@@ -114,12 +115,13 @@ def four(tmp_path: Path) -> Path:
     allure_result(folder, "suites/t.py::test_fails", status="broken")  # whatever Allure made of it
     allure_result(folder, "suites/t.py::test_skips", status="skipped")
     allure_result(folder, "suites/t.py::test_testbed", status="failed")
+    allure_result(folder, "suites/t.py::test_open", status="broken")
     allure_result(folder, "suites/t.py::test_passes")
     return folder
 
 
 @needs_generator
-def test_four_bad_ends_are_four_different_things(four: Path) -> None:
+def test_five_bad_ends_are_five_different_things(four: Path) -> None:
     made = allure_report.make(four)
     data = embedded(made.path)
     assert statuses(data) == {
@@ -128,12 +130,14 @@ def test_four_bad_ends_are_four_different_things(four: Path) -> None:
         "test_testbed": "broken",
         "test_lost": "unknown",
         "test_never": "unknown",
+        "test_open": "unknown",
         "test_passes": "passed",
     }
     (gate,) = data["widgets/quality-gate.json"].values()
     assert {one["rule"]: (one["success"], one["actual"]) for one in gate} == {
         "behaviours": (False, 1),
         "testbed": (False, 1),
+        "settled": (False, 1),
         "tried": (False, 1),
         "complete": (False, 2),
     }
@@ -145,6 +149,7 @@ def test_four_bad_ends_are_four_different_things(four: Path) -> None:
         "Broken behaviour",
         "Not tried here",
         "Collected and not reported",
+        "Inconclusive: measured, and not settled",
     } <= categories
     lost = next(one for one in data.values() if isinstance(one, dict) and one.get("name") == "test_lost")
     assert {label["name"]: label["value"] for label in lost["labels"]}["epic"] == CATALOGUE["MP-4"].epic
@@ -400,7 +405,7 @@ def test_a_failure_a_skip_a_broken_testbed_and_a_lost_worker_are_told_apart_ever
     (gates,) = [one for name, one in data.items() if "quality-gate" in name]
     assert {one["rule"]: one["success"] for one in _flat(gates)} == dict.fromkeys(
         ("behaviours", "testbed", "tried", "complete"), False
-    )
+    ) | {"settled": True}
 
 
 def _flat(found: Any) -> list[dict[str, Any]]:
@@ -541,6 +546,16 @@ def test_a_page_of_a_failure_names_the_cause_and_says_so_in_words() -> None:
     assert 'src="data:image/svg+xml;charset=utf-8,%3Csvg%3Eé%23%3C/svg%3E"' in page
     unsettled = replace(facts, verdict="error", readings=[replace(facts.readings[0], undecided="the testbed was busy")])
     assert "The testbed broke" in pages.page(unsettled) and "no verdict</td>" in pages.page(unsettled)
+
+
+def test_a_page_of_what_was_not_settled_says_neither_that_it_holds_nor_that_it_does_not() -> None:
+    words = "goodput of 91 Mbit/s: INCONCLUSIVE: the interval still holds the bound of 90 Mbit/s"
+    left = replace(reading(9.1e7, at_least(9e7)), settled=False, inconclusive=words)
+    page = pages.page(
+        pages.PageFacts(CATALOGUE["LAG-1"], [left], reason=words, verdict="inconclusive", topology="<svg/>")
+    )
+    assert "≈ inconclusive" in page and "✓ holds" not in page and "✗ does not hold" not in page
+    assert "Inconclusive: neither met nor not met when the time was up." in page and "still holds the bound" in page
 
 
 @pytest.mark.parametrize(
