@@ -123,7 +123,7 @@ def test_a_rate_that_no_processor_carries_is_an_error_with_one_that_works(
 ) -> None:
     one, printed = ran(pytester, monkeypatch, text, "--link-rate", "10gbit")
     assert one["outcome"] == "error", printed
-    assert one["duration"] < 15.0 or "other work" in one["reason"], one["reason"]
+    assert one["duration"] < 15.0, one["reason"]
     assert re.search(
         r"no verdict: .*(processor \d was \d+% busy.*this machine carries about [\d.]+ [MG]bit/s by .*"
         r"--link-rate \d+[mg]bit works|other work took what the lab needed)",

@@ -101,16 +101,16 @@ class Shortage:
             return ""
         if strain.stolen > STOLEN:
             return f"{strain.stolen:.0%} of the processors' time went to other machines of their host"
+        less = suggested(link_rate, rate / links)
         waited = f"{strain.waiter or 'the lab'} waited {strain.waited:.0%} of the time for a processor"
         if self.by_others and not self.hopeless(rate, wanted):
             return (
-                f"{waited}, and other work took what the lab needed: {_named(strain)}; end it, or run this again when it is "
-                "over"
+                f"{waited}, and other work took what the lab needed: {_named(strain)}; end it, or run this when it is over"
+                + (f", or with --link-rate {less}" if less else "")
             )
         softirq = f", {strain.softirq:.0%} with softirqs" if strain.softirq > 0.01 else ""
         beside = f", beside other work ({_named(strain)})" if self.by_others else ""
         by = f"by {links} links" if links > 1 else "by one link"
-        less = suggested(link_rate, rate / links)
         return (
             f"processor {strain.core} was {strain.full:.0%} busy{softirq}, all {strain.count} together "
             f"{1 - strain.idle:.0%}{beside}; {waited}: this machine carries about {quantity(rate, 'bit/s')} {by}"
