@@ -126,7 +126,8 @@ def test_a_rate_that_is_out_of_reach_without_other_work_too_is_not_put_down_to_t
 
 def test_nothing_is_suggested_for_real_cables_and_a_host_may_take_the_time_too() -> None:
     overloaded = Shortage(OVERLOADED, 0.9)
-    assert "link-rate" not in overloaded.reason(976e6, 2), "of real cables"
+    said = overloaded.reason(976e6, 2, wanted=1111e6, where="left")
+    assert said.endswith("left carries about 976 Mbit/s by 2 links"), "of real cables"
     assert (
         Shortage(replace(QUIET, stolen=0.2))
         .reason(1.0, 1)

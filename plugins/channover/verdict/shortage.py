@@ -90,11 +90,13 @@ class Shortage:
         """How many times as much processor time the lab would have without other work."""
         return self.strain.count / max(self.strain.count - self.strain.foreign, 0.1)
 
-    def reason(self, rate: float, links: int, link_rate: float = 0.0, wanted: float = 0.0) -> str:
+    def reason(
+        self, rate: float, links: int, link_rate: float = 0.0, wanted: float = 0.0, where: str = "this machine"
+    ) -> str:
         """Say what was short, and what would do; nothing where nothing was.
 
         ``rate`` (bit/s) is what came through by so many ``links`` of what was ``wanted``; ``link_rate`` is that of a link
-        where another can be chosen.
+        where another can be chosen, ``where`` the machine whose processors these are.
         """
         strain = self.strain
         if not self:
@@ -113,7 +115,7 @@ class Shortage:
         by = f"by {links} links" if links > 1 else "by one link"
         return (
             f"processor {strain.core} was {strain.full:.0%} busy{softirq}, all {strain.count} together "
-            f"{1 - strain.idle:.0%}{beside}; {waited}: this machine carries about {quantity(rate, 'bit/s')} {by}"
+            f"{1 - strain.idle:.0%}{beside}; {waited}: {where} carries about {quantity(rate, 'bit/s')} {by}"
         ) + (f"; --link-rate {less} works" if less else "")
 
 

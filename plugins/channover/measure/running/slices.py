@@ -175,7 +175,9 @@ class Slices:
     def short_of(self, short: Shortage) -> str:
         """Say what was short of processor time, and what would do; or nothing."""
         rate = fmean(settled_part(self.samples()) or [0.0])
-        return short.reason(rate, self._links, self.programs.measuring.chosen_rate, self._wanted())
+        measuring = self.programs.measuring
+        where = "this machine" if measuring.on_this_machine else self.programs.transfers[0].source.name
+        return short.reason(rate, self._links, measuring.chosen_rate, self._wanted(), where)
 
     def _little_offered(self) -> str:
         """Say that senders of datagrams offered less than they were told to, and nearly all of it arrived, or nothing."""
