@@ -23,6 +23,8 @@ ALL = 0.01
 """The share by which something may fall short of all."""
 MOST_WAITING = 20.0
 """How much longer (seconds) than its limit a flow is measured while its machine's processors are taken away."""
+LEAST_CARRIED = 0.1
+"""The share of a host's bytes from which on a link counts that a tunnel's carrier goes by."""
 EXACT = 0.005
 """How exact a rate is wanted that nothing was compared with yet: half of what ``near`` gives or takes."""
 
@@ -105,8 +107,15 @@ class Slices:
 
     @property
     def _links(self) -> int:
-        """The links that the flow goes by: an MPTCP connection takes all of them."""
-        return len(self.programs.transfers[0].target.nics) if self.programs.protocol is Transport.MPTCP else 1
+        """The links that the flow goes by: an MPTCP connection takes all, a tunnel those that carried, several flows two."""
+        target = self.programs.transfers[0].target
+        if self.programs.protocol is Transport.MPTCP:
+            return len(target.nics)
+        if len(self.programs.transfers) > 1 or target.name not in self.programs.series:
+            return min(len(self.programs.transfers), 2)
+        series = self.programs.series[target.name]
+        sizes = [series.delta(device).rx_bytes for device in series.devices]
+        return max(sum(size > LEAST_CARRIED * sum(sizes) for size in sizes), 1)
 
     @property
     def enough(self) -> bool:
