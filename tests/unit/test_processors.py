@@ -10,10 +10,14 @@ from dataclasses import replace
 
 import pytest
 
+from channover.errors import TestbedError
 from channover.model.processors import Core, Processors, Strain, strain
 from channover.observe.processors import OwnMachine
 from channover.verdict import shortage
+from channover.verdict.expectation import near
+from channover.verdict.measured import Measured, Reading, count
 from channover.verdict.shortage import Shortage, suggested
+from channover.verdict.statistics import Estimate
 
 STAT = """cpu  300 0 100 1000 0 0 600 0 0 0
 cpu0 100 0 50 350 0 0 500 0 0 0
@@ -148,3 +152,18 @@ def test_a_rate_that_works_never_exceeds_what_came_through() -> None:
         words = suggested(100e9, carried * 1e6)
         value = float(words[:-4]) * (1e3 if words.endswith("gbit") else 1.0)
         assert 0.4 * carried <= value <= 0.85 * carried, words
+
+
+def test_a_value_that_is_in_doubt_is_no_verdict_but_more_than_was_expected_is_one() -> None:
+    readings: list[Reading] = []
+    nics = replace(
+        count("NICs used", 1, readings.append), doubt=lambda _: "iperf3 waited 40% of the time for a processor"
+    )
+    with pytest.raises(TestbedError, match=r"expected exactly 2: no verdict: iperf3 waited 40% of the time"):
+        assert nics == 2
+    assert nics == 1, "what is as expected stands"
+    both = Measured(
+        "goodput", known=Estimate(185e6, 1e6, 50), on_result=readings.append, doubt=lambda _: "iperf3 waited"
+    )
+    assert not both.compare(near(94.15e6)).held, "no want of processors makes a rate higher"
+    assert [one.missed for one in readings] == [False, False, True]
