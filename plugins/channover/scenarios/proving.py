@@ -54,7 +54,7 @@ def _explained(lab: Lab, found: Sequence[Finding]) -> list[Finding]:
 def _with_reason(lab: Lab, finding: Finding, busy: Shortage) -> Finding:
     rate = lab.rate(finding.cable)
     if busy.by_others:
-        return replace(finding, statement=f"{finding}; {busy.reason(finding.share * rate, 1)}")
+        return replace(finding, statement=f"{finding}; {busy.reason(finding.share * rate * OF_TCP, 1, rate)}")
     full = f"processor {busy.strain.core} was {busy.strain.full:.0%} busy"
     less = suggested(rate, finding.share * rate * OF_TCP)
     return replace(finding, statement=f"{finding}; {full}{f': --link-rate {less} works' if less else ''}")
