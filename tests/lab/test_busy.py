@@ -125,7 +125,6 @@ def test_a_rate_that_no_processor_carries_is_an_error_with_one_that_works(
     assert one["outcome"] == "error", printed
     assert one["duration"] < 15.0, one["reason"]
     assert re.search(
-        r"no verdict: .*(processor \d was \d+% busy.*this machine carries about [\d.]+ [MG]bit/s by .*"
-        r"--link-rate \d+[mg]bit works|other work took what the lab needed)",
+        r"no verdict: .*(processor \d was \d+% busy.*--link-rate \d+[mg]bit works|other work took what the lab needed)",
         one["reason"],
     ), one["reason"]
