@@ -136,6 +136,41 @@ class Bench:
 
         return shown
 
+    def slow(self, label: str, share: float, ways: tuple[Way, ...] = BOTH) -> Callable[[], str]:
+        """Have a cable carry only this share of its rate, by a bottleneck on its way: its own shaper is as it was set up."""
+        bits = round(self.lab.link.rate * self.cable(label).speedup * share)
+        for way in ways:
+            into, out = self.ports(label, way)
+            self.hub(f"slow{into}", bits, f'  counter fwd to "port{out}"')
+            self.wire(into, f'  counter fwd to "slow{into}i"')
+        return lambda: (
+            f"a bottleneck of {bits} bit/s; {self._met([f'fault{self.ports(label, way)[0]}' for way in ways])}"
+        )
+
+    def hub(self, name: str, bits: int, rules: str) -> None:
+        """Make a pair of devices: frames that enter ``NAMEi`` leave by the rules, no more of them than so many bit/s."""
+        self.panel(
+            "sh",
+            "-ec",
+            f"ip link add {name}i type veth peer name {name}o\n"
+            f"for one in {name}i {name}o; do ip link set $one up; ethtool -K $one tx off tso off gso off gro off; done\n"
+            f"tc qdisc add dev {name}i root handle 1: tbf rate {bits}bit burst 16384 latency 50ms overhead 24",
+        )
+        self._table(f"fault{name}", f"{name}o", rules)
+
+    def wire(self, into: int, rules: str) -> None:
+        """Have the frames that come in by a port of the panel pass these rules, and nothing else."""
+        self._own(into)
+        self.panel("nft", "delete", "table", "netdev", f"fault{into}", check=False)
+        self._table(f"fault{into}", f"port{into}", rules)
+
+    def _table(self, name: str, device: str, rules: str) -> None:
+        text = (
+            f"table netdev {name} {{\n chain wire {{\n"
+            f'  type filter hook ingress device "{device}" priority 0;\n{rules}\n }}\n}}\n'
+        )
+        self.panel("nft", "-f", "-", input=text)
+
     def rules(self, label: str, rules: str, ways: tuple[Way, ...] = BOTH) -> Callable[[], str]:
         """Have frames of a cable pass rules of nftables; what they let pass crosses, ``OUT`` stands for the port where to.
 
@@ -144,16 +179,9 @@ class Bench:
         tables = []
         for way in ways:
             into, out = self.ports(label, way)
-            name = f"fault{into}"
-            self._own(into)
             lines = rules.replace("OUT", f'"port{out}"')
-            self.panel("nft", "delete", "table", "netdev", name, check=False)
-            text = (
-                f"table netdev {name} {{\n chain wire {{\n"
-                f'  type filter hook ingress device "port{into}" priority 0;\n{lines}\n  fwd to "port{out}"\n }}\n}}\n'
-            )
-            self.panel("nft", "-f", "-", input=text)
-            tables.append(name)
+            self.wire(into, f'{lines}\n  fwd to "port{out}"')
+            tables.append(f"fault{into}")
         return lambda: self._met(tables)
 
     def _met(self, tables: list[str]) -> str:

@@ -48,7 +48,7 @@ class When(Enum):
     BONDED = "both ends of the LAG are made"
     READY = "the lab is ready, before the test begins"
     TRAFFIC = "the first traffic is about to begin"
-    MID = "the first traffic has run for a second"
+    MID = "the first traffic has run for half a second"
     IN_PLACE = "from the start: a scenario's own act is replaced"
 
 
@@ -109,6 +109,8 @@ class Fault:
     spares: Sequence[str] = ()
     patches: Sequence[tuple[Any, str, Callable[[Any, Callable[[], None]], Any]]] = ()
     target: str = "netns"
+    blind: bool = False
+    """Whether the lab's own checks look away, its proof and what is read back: what the test's comparisons notice is tried."""
     quick: bool = False
     """Whether ``make test`` runs it too."""
 

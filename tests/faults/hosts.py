@@ -279,7 +279,7 @@ ADDRESSES = (
     Fault(
         "neighbours-flushed",
         "harmless",
-        "the client forgets its neighbours a second into the traffic",
+        "the client forgets its neighbours soon after the traffic began",
         ip("left", "neigh flush all", look="link", shows="eth1"),
         When.MID,
         {},

@@ -16,6 +16,7 @@ from typing import Any, cast
 
 import pytest
 
+from channover.hosts import readback
 from channover.hosts.host import Host, Journal
 from channover.hosts.lab import Lab
 from channover.hosts.netns.host import NamespaceHost
@@ -25,6 +26,7 @@ from channover.model.link import Link
 from channover.model.topology import Topology
 from channover.network.bonding import BondingDriver
 from channover.network.openvswitch import OpenVSwitchDriver
+from channover.scenarios import proving
 from channover.scenarios.tunnels import Tunnels
 from channover.targets.netns import NetnsTarget
 from channover.targets.vm import VmTarget
@@ -32,7 +34,7 @@ from tests.faults.bench import Bench, NotInForce
 from tests.faults.fault import Evidence, Fault, When
 from tests.faults.table import FAULTS
 
-MID = 1.0
+MID = 0.5
 """Seconds into the first traffic after which a fault of :attr:`When.MID` is done."""
 
 
@@ -59,7 +61,7 @@ class Case:
                 self.void = f"it could not be done: {type(error).__name__}: {error}"
 
     def traffic(self) -> None:
-        """Do what is to be done as the first traffic begins, or a second into it."""
+        """Do what is to be done as the first traffic begins, or soon after."""
         self.at(When.TRAFFIC)
         if self.fault.when is When.MID and self._timer is None:
             self._timer = threading.Timer(MID, self.at, [When.MID])
@@ -116,6 +118,11 @@ class Injection:
             (FileTransfer, "__call__", self._traffic(FileTransfer.__call__)),
             (Tunnels, "load", self._traffic(Tunnels.load)),
         ]
+        if self.fault.blind:
+            put += [
+                (proving, "prove", lambda *_: []),
+                (readback, "read_back", lambda _: readback.Readback({}, ())),
+            ]
         for owner, name, value in put:
             setattr(owner, name, value)
         for owner, attribute, make in self.fault.patches:

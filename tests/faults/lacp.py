@@ -131,6 +131,17 @@ FAULTS = (
         quick=True,
     ),
     Fault(
+        "lacp-slow-unproved",
+        "comparisons",
+        "both ends ask for a LACP frame every 30 s, and nothing is read back",
+        None,
+        When.IN_PLACE,
+        {"LAG-4": fails(words=r"states of ports at left.*missing: eth1 timeout, eth2 timeout")},
+        (),
+        ((OpenVSwitchDriver, "create", _slow),),
+        blind=True,
+    ),
+    Fault(
         "lacp-slow-one-end",
         "LACP timers",
         "one end asks for LACP frames every 30 s",

@@ -158,7 +158,7 @@ FAULTS = (
     Fault(
         "endpoint-removed-mid",
         "MPTCP signalling",
-        "the client's second endpoint is taken away a second into the traffic",
+        "the client's second endpoint is taken away soon after the traffic began",
         _changed(("left", EndpointDelete(2))),
         When.MID,
         {"MP-1": fails("no-endpoint")},
@@ -190,7 +190,7 @@ FAULTS = (
     Fault(
         "endpoint-backup-mid",
         "MPTCP flags",
-        "the client's second NIC becomes a backup path a second into the traffic",
+        "the client's second NIC becomes a backup path soon after the traffic began",
         _changed(("left", EndpointChange(2, ("backup", "fullmesh")))),
         When.MID,
         {"MP-1": fails("endpoint-backup")},
@@ -249,7 +249,7 @@ FAULTS = (
     ),
     Fault(
         "nine-on-one-path",
-        "MPTCP signalling",
+        "comparisons",
         "the mesh is of three addresses on one NIC, whose cable is three times as fast",
         _nine_on_one_path,
         When.TRAFFIC,
@@ -258,14 +258,16 @@ FAULTS = (
                 words=r"address pairs of the mesh at left of 1, expected .*no subflow from 10.93.93.1 to 10.94.94.2"
             )
         },
+        blind=True,
     ),
     Fault(
         "full-in-turns",
-        "buffers",
+        "comparisons",
         "one NIC at a time is full, and the other next to idle",
         _full_in_turns,
         When.TRAFFIC,
-        {"MP-7": caught("qdisc", words=r"lesser rx rate of right's NICs of \d.* expected 93 Mbit/s to")},
+        {"MP-7": fails(words=r"lesser rx rate of right's NICs of \d.* expected 93 Mbit/s to")},
+        blind=True,
     ),
     Fault(
         "middlebox",
@@ -291,13 +293,14 @@ FAULTS = (
     ),
     Fault(
         "middlebox-fast",
-        "MPTCP middleboxes",
+        "comparisons",
         "a middlebox takes MPTCP out, and the cables are twice as fast",
         lambda bench: _both(
             bench.rate("a", 2.0), bench.rate("b", 2.0), table("left", "output", STRIP, "mangle")(bench)
         ),
         When.TRAFFIC,
         {"MP-3": caught("mptcp-fallback", "filter-strips-option", words=r"fell back to TCP")},
+        blind=True,
     ),
     Fault(
         "middlebox-joins",

@@ -25,6 +25,7 @@ GROUPS = {
     "Hosts": ("addresses", "routes", "rules", "neighbours", "filters"),
     "Machines": ("buffers", "offloads", "processors", "programs"),
     "Tunnels": ("tunnels", "loops", "guards"),
+    "The tests' own comparisons": ("comparisons",),
     "Harmless": ("harmless",),
 }
 """Families by what they are faults of."""

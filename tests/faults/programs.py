@@ -84,7 +84,7 @@ FAULTS = (
     Fault(
         "receiver-killed",
         "programs",
-        "the receiving iperf3 is killed a second into the traffic",
+        "the receiving iperf3 is killed soon after the traffic began",
         _signal("right", "iperf3 -s", "KILL"),
         When.MID,
         {"LAG-1": unfit("program-ended", words="iperf3")},
@@ -108,7 +108,7 @@ FAULTS = (
     Fault(
         "switch-killed",
         "programs",
-        "the switch daemon of one end is killed a second into the traffic",
+        "the switch daemon of one end is killed soon after the traffic began",
         _signal("right", "ovs-vswitchd unix:/run/right", "KILL"),
         When.MID,
         {"LAG-1": caught("program-ended", words="Open vSwitch|ovs")},
@@ -124,7 +124,7 @@ FAULTS = (
     Fault(
         "tunnel-killed",
         "programs",
-        "the client's OpenVPN is killed a second into the traffic",
+        "the client's OpenVPN is killed soon after the traffic began",
         _signal("left", "openvpn --config /run/left", "KILL"),
         When.MID,
         {"TUN-5": caught("program-ended", words="openvpn")},
