@@ -13,7 +13,7 @@ from channover.observe.nics import NicCounters
 from channover.observe.proof import schedule as plans
 from channover.observe.proof.account import Account, lost
 from channover.observe.proof.findings import Finding, Stated, carried, judge
-from channover.observe.proof.schedule import ONE_PROCESS, Span
+from channover.observe.proof.schedule import EMULATED, ONE_PROCESS, REAL, Span
 
 SIZE = 1514
 RATE = 100e6
@@ -192,3 +192,8 @@ def test_frames_that_a_test_sent_and_a_cable_lost_are_told_without_those_that_it
         assert (
             found[0].text(pair()) == "cable b lost 60 of the 100,000 frames (0.06%) that the test sent, left to right"
         )
+
+
+def test_what_emulated_processors_feign_is_not_judged() -> None:
+    assert not EMULATED.exact and EMULATED.trip > ONE_PROCESS.trip
+    assert REAL.exact and ONE_PROCESS.exact

@@ -70,7 +70,12 @@ class _Proof:
         stated = Stated(self.lab.topology, rates, self.size, self.pace.trip, busy, dropped)
         found = judge(stated, reports, planned.spans)
         least = min(self.rates.values())
-        return [one for one in found if one.kind != "machine" or rates[one.cable] <= least]
+        return [one for one in found if self._counts(one) and (one.kind != "machine" or rates[one.cable] <= least)]
+
+    def _counts(self, finding: Finding) -> bool:
+        """Whether it is not what emulated processors feign."""
+        slow = finding.kind == "rate" and finding.share < 1
+        return self.pace.exact or not (slow or finding.kind in ("loss", "overrun", "machine", "duplex"))
 
     def settled(self, cable: Cable, first: list[Finding]) -> list[Finding]:
         """Try a cable again until two tries agree on a finding, or one finds nothing."""

@@ -42,6 +42,8 @@ class Pace:
     trip: float = 0.005
     longest: float = LONGEST
     tick: float = 0.001
+    exact: bool = True
+    """Whether what arrives too slowly, or not at all, is the cable's doing: emulated processors are slow and drop frames."""
 
 
 ONE_PROCESS = Pace(patience=0.3, hello=0.001, meet=0.02, quiet=0.004, drain=0.2, budget=55_000)
@@ -49,9 +51,18 @@ ONE_PROCESS = Pace(patience=0.3, hello=0.001, meet=0.02, quiet=0.004, drain=0.2,
 REAL = Pace(patience=10.0, hello=0.02, meet=0.4, quiet=0.1, drain=0.3, budget=float("inf"), longest=1.0)
 """Of hosts that have each a program of its own, and processors of their own."""
 EMULATED = Pace(
-    patience=30.0, hello=0.05, meet=1.0, quiet=0.3, drain=0.5, budget=4_000, trip=0.05, longest=2.0, tick=0.005
+    patience=30.0,
+    hello=0.05,
+    meet=1.0,
+    quiet=0.3,
+    drain=0.5,
+    budget=4_000,
+    trip=0.1,
+    longest=0.5,
+    tick=0.005,
+    exact=False,
 )
-"""Of micro-VMs, whose processors may be emulated."""
+"""Of micro-VMs whose processors are emulated: what passes at all, where it ends, and that it is no faster than stated."""
 
 
 @dataclass(frozen=True)
