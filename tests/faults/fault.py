@@ -76,8 +76,8 @@ def unfit(*first: str, words: str = "") -> Expected:
 
 
 def caught(*first: str, words: str = "") -> Expected:
-    """Expect that no verdict is in favour: a failure or a testbed error, for one of these reasons."""
-    return Expected(("failed", "error"), first, words)
+    """Expect that no verdict is in favour: a failure, a testbed error or none at all, for one of these reasons."""
+    return Expected(("failed", "error", "inconclusive"), first, words)
 
 
 def noted(*first: str, words: str = "") -> Expected:

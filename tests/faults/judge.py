@@ -76,7 +76,10 @@ class Row:
     @property
     def busy(self) -> bool:
         """Whether a test came to no verdict since this machine was busy with something else: it says nothing of the row."""
-        return any(one.first[:1] == ("processors",) and not (one.caught and one.named) for one in self.seen)
+        return any(
+            (one.outcome == "inconclusive" or one.first[:1] == ("processors",)) and not (one.caught and one.named)
+            for one in self.seen
+        )
 
     @property
     def caught(self) -> bool:
@@ -161,7 +164,7 @@ def first_of(test: Mapping[str, Any]) -> tuple[str, ...]:
     causes = [one["id"] for one in test.get("causes", ())]
     if causes:
         return tuple(causes)
-    if test["outcome"] in ("failed", "error"):
+    if test["outcome"] in ("failed", "error", "inconclusive"):
         reason = " ".join(test.get("reason", "").split())
         return tuple(identifier for identifier, words in FOUND.items() if re.search(words, reason))
     return ()
