@@ -149,6 +149,7 @@ def test_two_tries_confirm_each_other_only_with_the_same_figure() -> None:
     assert one.confirms(near)
     assert not one.confirms(far)
     assert not one.confirms(Finding(B, "rate", "right to left", "", 0.97))
+    assert Finding(B, "rate", "", "", 1.03).confirms(Finding(B, "rate", "", "", 1.1))
 
 
 def test_too_few_samples_tell_nothing() -> None:

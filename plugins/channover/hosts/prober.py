@@ -37,8 +37,8 @@ EVERY = 16
 """One loaded frame of so many is received by the far end's program too, which looks for duplicates; counters tell of all."""
 MOST = 64
 """Frames that are sent before anything else is looked after."""
-PROMPT = 0.001
-"""Seconds within which counters must be read for the moment of the reading to be known."""
+PROMPT = 0.005
+"""The share of a load within which counters must be read for the moment of the reading to be known."""
 LOOK = 0.05
 """Seconds after which it is looked at the clock again, whatever there is to do."""
 LATE = 0.02
@@ -291,7 +291,7 @@ class Port:
                 before = time.monotonic()
                 rx_bytes, rx_packets, _, tx_packets = self.count()
                 after = time.monotonic()
-                if after - before < PROMPT:
+                if after - before < PROMPT * wanted["shortest"]:
                     at = (before + after) / 2 - self.contact - wanted["meet"] - wanted["quiet"]
                     self.samples.append((at, rx_bytes, rx_packets, tx_packets))
                 self._next_sample = now + wanted["every"]

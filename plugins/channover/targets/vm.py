@@ -212,9 +212,11 @@ class VmTarget:
             if isinstance(found, str):
                 raise TestbedError(found)
             cabling = self._patched(topology, using, found, link.rate)
-        target = PhysicalTarget(entry, self._leases, "vm", cabling, prove=not self._proven, say=self.say)
+        proven, measured = self._proven, self._measured  # cables are laid anew, by the same patch panel
+        target = PhysicalTarget(
+            entry, self._leases, "vm", cabling, ping=not proven, proven=proven, measured=measured, say=self.say
+        )
         with target.lab(topology, link, journal) as made:
-            self._proven |= target.proven
             yield made
 
     def dead(self) -> list[str]:

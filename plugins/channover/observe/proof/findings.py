@@ -32,6 +32,12 @@ SETTLED = 0.15
 """The share of a load after which queues on the way are full, and what arrives is what the cable carries."""
 WINDOWS = 6
 """How many windows of a span do not overlap."""
+SHORT = 0.1
+"""Seconds below which a span's windows are too short to look at one by one: what a shaper makes up for shows in them."""
+COVERED = 0.6
+"""The share of a span that its samples have to cover."""
+UNKNOWN = 0.0
+"""The share of its rate that a cable carries of which too little was seen."""
 LEAST = 6
 """Samples that tell what a cable carries."""
 PUSHED = 0.2
@@ -57,7 +63,8 @@ class Finding:
     def confirms(self, other: Finding) -> bool:
         """Whether two tries found the same."""
         same = (self.cable, self.kind, self.way) == (other.cable, other.kind, other.way)
-        return same and abs(self.share - other.share) <= TOLERANCE / 2
+        faster = self.share > 1 and other.share > 1  # than it is stated to be, however much of that could be offered
+        return same and (faster or abs(self.share - other.share) <= TOLERANCE / 2)
 
 
 @dataclass(frozen=True)
@@ -219,13 +226,16 @@ class _Way:
         for number, span in enumerate(one for one in spans if self.source in one.senders):
             if span.factor >= 1:
                 arrived = self.carried(span)
-                found.append((arrived.share(stated, self.stated.busy) if arrived else 0.0, number, span))
+                found.append((arrived.share(stated, self.stated.busy) if arrived else UNKNOWN, number, span))
         if not (found := [one for one in found if abs(one[0] - 1) > TOLERANCE]):
             return
         share, number, span = max(found, key=lambda one: abs(one[0] - 1))
         said = f"{figures(share * stated, stated)}, {self.words}"
         offered = _offered(self._sender["samples"], span, self.stated.size)
-        if share > 1 or self._sender["loads"][number]["full"] >= PUSHED or offered > (1 - TOLERANCE) * stated:
+        pushed = self._sender["loads"][number]["full"] >= PUSHED
+        if share > UNKNOWN and (
+            pushed or (span.seconds >= SHORT and (share > 1 or offered > (1 - TOLERANCE) * stated))
+        ):
             more = "at least " if share >= span.factor * (1 - TOLERANCE) else ""
             yield self._finding("rate", f"{self.title} carries {more}{said}", share)
         else:
@@ -285,10 +295,12 @@ class Carried:
     mean: float
     median: float
     best: float
+    short: bool = False
+    """Whether a window is so short that what a shaper makes up for after a pause shows in it."""
 
     def share(self, stated: float, busy: bool) -> float:
         """Return it as a share of the stated rate; of a busy machine, what it was while that left it alone."""
-        if not busy:
+        if not busy or (self.short and self.mean > stated):
             return self.mean / stated
         if self.median > stated:
             return self.median / stated
@@ -302,10 +314,11 @@ def carried(samples: Sequence[Sequence[float]], span: Span) -> Carried | None:
     """
     inside = [one for one in samples if span.start + SETTLED * span.seconds <= one[0] <= span.end]
     kept = [other for one, other in pairwise(inside) if other[2] != one[2]]  # a frame has just arrived
-    if len(kept) < LEAST:
+    if len(kept) < LEAST or kept[-1][0] - kept[0][0] < COVERED * span.seconds:
         return None
     rates = sorted(_between(one, other) for one, other in zip(kept, kept[len(kept) // WINDOWS :], strict=False))
-    return Carried(_between(kept[0], kept[-1]), rates[len(rates) // 2], rates[len(rates) * 4 // 5])
+    mean = _between(kept[0], kept[-1])
+    return Carried(mean, rates[len(rates) // 2], rates[len(rates) * 4 // 5], span.seconds < SHORT)
 
 
 def _between(one: Sequence[float], other: Sequence[float]) -> float:

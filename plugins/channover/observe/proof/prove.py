@@ -28,8 +28,6 @@ UNCERTAIN = ("overrun", "machine")
 """What says nothing of a cable, however often it is found."""
 CERTAIN = ("refused", "carrier", "crossed", "size")
 """What chance does not do: one try is enough."""
-FASTER = 1.02
-"""The share of its rate above which a cable is faster than stated, whatever a shaper makes up for after a pause."""
 QUEUED = 16
 """Full frames that the ends may have under way when they have met."""
 PROGRAM = "prober.py"
@@ -70,7 +68,7 @@ class _Proof:
         stated = Stated(self.lab.topology, rates, self.size, self.pace.trip, busy, dropped)
         found = judge(stated, reports, planned.spans)
         least = min(self.rates.values())
-        return [one for one in found if self._counts(one) and (one.kind != "machine" or rates[one.cable] <= least)]
+        return [one for one in found if self._counts(one) and (one.kind not in UNCERTAIN or rates[one.cable] <= least)]
 
     def _counts(self, finding: Finding) -> bool:
         """Whether it is not what emulated processors feign."""
@@ -80,8 +78,8 @@ class _Proof:
     def settled(self, cable: Cable, first: list[Finding]) -> list[Finding]:
         """Try a cable again until two tries agree on a finding, or one finds nothing."""
         tries = [first]
-        while tries[-1] and len(tries) < TRIES:
-            if certain := [one for one in tries[-1] if one.kind in CERTAIN or one.share > FASTER]:
+        while len(tries) < TRIES and (tries[-1] or (_faster(tries) and tries.count([]) < 2)):
+            if certain := [one for one in tries[-1] if one.kind in CERTAIN]:
                 return certain
             counted = any(finding.kind in COUNTED for finding in tries[-1])
             slow = sum(finding.kind == "rate" for finding in tries[-1])
@@ -89,10 +87,17 @@ class _Proof:
             if not all(finding.kind in COUNTED for finding in tries[-1]):
                 found += self.tried([cable], apart=slow > 1)
             confirmed = [one for one in found if any(one.confirms(other) for some in tries for other in some)]
-            if confirmed := [one for one in confirmed if one.kind not in UNCERTAIN]:
-                return confirmed
             tries.append(found)
+            if confirmed := [one for one in confirmed if self._certain(one, tries)]:
+                return confirmed
         return [self._unsettled(cable, tries)] if tries[-1] else []
+
+    @staticmethod
+    def _certain(finding: Finding, tries: list[list[Finding]]) -> bool:
+        """Whether what two tries found is to be believed: of counted frames, three of them, since a busy machine drops some."""
+        if finding.kind in UNCERTAIN:
+            return False
+        return finding.kind not in COUNTED or sum(any(one.confirms(finding) for one in some) for some in tries) > 2
 
     def _unsettled(self, cable: Cable, tries: list[list[Finding]]) -> Finding:
         """Return that the tries differ: what the best of them showed."""
@@ -146,11 +151,17 @@ class _Proof:
             "drain": self.pace.drain,
             "ahead": 0.01,
             "tick": self.pace.tick,
+            "shortest": min(span.seconds for span in spans),
             "from": min(span.start for span in spans),
             "every": _every(min(span.seconds for span in spans), plans.frames_per_second(self.rates[cable], self.size)),
             "until": max(span.end for span in spans),
             "loads": [(span.start, span.end, span.factor) for span in spans if port in span.senders],
         }
+
+
+def _faster(tries: list[list[Finding]]) -> bool:
+    """Whether a try found a cable faster than stated: another may not have been able to offer it enough."""
+    return any(finding.kind == "rate" and finding.share > 1 for some in tries for finding in some)
 
 
 def _every(seconds: float, frames_per_second: float) -> float:
