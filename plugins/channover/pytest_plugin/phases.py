@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from channover.errors import Inconclusive, NotAllowed
+from channover.errors import Inconclusive, NotAllowed, TestbedError
 from channover.pytest_plugin.options import names as words
 from channover.pytest_plugin.results import judging, marks, outcomes
 from channover.pytest_plugin.results.outcomes import JUDGED, LEFT, REASON, TESTBED_BROKE, UNSETTLED
@@ -83,9 +83,30 @@ def judge(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestRep
     else:
         said = explained if whole else outcomes.reason_of(report)
     notes = [note for note in getattr(error, "__notes__", ()) if note not in said]
-    said = "\n".join([said, *notes])
+    asked = () if report.when == "teardown" else _asked(item, record, error, said)
+    said = "\n".join([said, *notes, *asked])
     masker(item.config).learn()  # what the test itself has set is forgotten when it ends
     setattr(report, REASON, masker(item.config).text(said))
+
+
+def _asked(item: pytest.Item, record: Record, error: BaseException | None, said: str) -> tuple[str, ...]:
+    """Ask the lab, while it is there, why a test failed that no comparison has explained; return that in lines.
+
+    What is no verdict, and what the lab was found to be instead, explains itself.
+    """
+    place = item.config.stash[TESTBED].settings.place
+    if LAB not in item.stash or record.causes or place.dry_run or isinstance(error, (Inconclusive, outcomes.Instead)):
+        return ()
+    if any(reading.undecided for reading in record.readings):
+        return ()
+    from channover.scenarios.diagnosis.asking import Diagnosis
+
+    try:
+        found = Diagnosis(item.stash[LAB], record).of_failure(said, verdict=not outcomes.broke(error))
+    except (TestbedError, ValueError):  # a host that says no more is what the test has failed of
+        return ()
+    record.other_causes += found.causes
+    return found.lines
 
 
 def leave(item: pytest.Item, report: pytest.TestReport) -> None:

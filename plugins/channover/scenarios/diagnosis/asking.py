@@ -26,7 +26,7 @@ from channover.scenarios.diagnosis import hosts, lags, tunnels
 from channover.scenarios.loop_guards import Guarded
 from channover.verdict.causes.case import Case, HostView, PathView, ProgramView, WayView
 from channover.verdict.causes.catalogue import explain
-from channover.verdict.causes.cause import Cause, Explanation
+from channover.verdict.causes.cause import Explanation
 from channover.verdict.measured import Reading
 
 _Standing = TypeVar("_Standing")
@@ -83,11 +83,22 @@ class Diagnosis:
         )
         return Explanation(explain(here), (*notes, *map(str, here.hosts)))
 
-    def of_error(self, words: str) -> tuple[Cause, ...]:
-        """Return what the lab shows where a test ended in an error: causes that are certain enough, or none."""
-        case, _ = self._ask(None)
-        found = explain(replace(case, said=(words,)))
-        return tuple(cause for cause in found if cause.certainty != "possible")
+    def of_failure(self, words: str, *, verdict: bool) -> Explanation:
+        """Explain a failure that no comparison has explained, by what the lab shows: causes that are likely, or none.
+
+        It is that of the last flow, where there was one, and a ``verdict``, or of what the testbed could not do. Raises
+        TestbedError.
+        """
+        flow = next((one for one in reversed(self.record.flows) if one.evidence), None)
+        case, _ = self._ask(flow)
+        missed = next((one for one in reversed(self.record.readings) if one.missed), None)
+        if missed is not None and verdict:
+            about, several = missed.name, _several(missed, self.lab.link.rate)
+            case = replace(case, missed=missed.way, several=several, about=about)
+        else:
+            case = replace(case, missed="otherwise", several=False)
+        found = explain(replace(case, said=[*case.said, words]))
+        return Explanation(tuple(cause for cause in found if cause.certainty != "possible"))
 
     def _ask(self, subject: object) -> tuple[Case, tuple[str, ...]]:
         traffic = self._traffic(subject)
