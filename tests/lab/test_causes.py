@@ -27,6 +27,7 @@ from channover.scenarios.diagnosis.asking import Diagnosis
 from channover.targets.netns import NetnsTarget
 from channover.verdict.expectation import Expectation, at_least, exactly
 from channover.verdict.measured import Reading
+from channover.verdict.settling import settle
 from channover.verdict.statistics import Estimate
 
 RATE = 20_000_000
@@ -288,3 +289,21 @@ def test_the_first_cause_is_the_right_one(one: Trial) -> None:
     assert first.id == one.first, told
     assert one.words in "\n".join([first.statement, *first.evidence]), told
     assert first.certainty == "shown" or one.first in ("filter", "endpoint-left", "rp-filter", "mtu"), told
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize(
+    ("fault", "cause"),
+    [
+        (ip("left", "route replace blackhole 10.93.93.2/32"), "no-route"),
+        (lambda lab: nft(lab.right, "input", "tcp dport 5201 counter drop"), "filter"),
+    ],
+    ids=["the client has no way", "the server hears nothing"],
+)
+def test_that_nothing_arrives_is_a_failure_with_its_cause(fault: Callable[[Lab], object], cause: str) -> None:
+    nothing = Trial("nothing arrives", fault, cause)
+    with trial(nothing) as (flow, lab):
+        known, left = settle(flow.run.measurement, at_least(lab.link.rate))
+        assert (known.mean, known.half, left) == (0.0, 0.0, None)
+        found = flow.explain(nothing.value(flow, lab))
+    assert found.causes[0].id == cause, "\n".join(found.lines)

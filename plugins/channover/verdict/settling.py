@@ -97,7 +97,10 @@ def settle(source: Source, expectation: Expectation) -> tuple[Estimate, Estimate
         known = ended(source, source.samples())
         return known, None if settled_by(known, expectation) else known
     part, enough = _last(source)
-    known, found = ended(source, part), estimate(settled_part(part), confidence)
+    known = ended(source, part)
+    if not part:
+        part, enough = _last(source)
+    found = estimate(settled_part(part), confidence)
     return known, None if _decided(part, found, expectation, enough) else found
 
 
@@ -121,7 +124,8 @@ def ended(source: Source, samples: list[float]) -> Estimate:
     """
     found = estimate(settled_part(samples))
     source.finish()
-    return found
+    # Where nothing had come by then, what that means is known once the traffic has ended.
+    return found if samples else estimate(settled_part(source.samples()))
 
 
 def _worth_more(source: Source, expectation: Expectation, confidence: float) -> bool:

@@ -42,6 +42,8 @@ class Slices:
 
     programs: Programs
     begun: bool = False
+    silent: bool = False
+    """Whether it has ended and nothing had arrived at all: then each of its slices is 0."""
     _seen: int = 0
     watch: ProcessorWatch = field(init=False, repr=False)
     _lead: list[int] = field(default_factory=list)
@@ -51,6 +53,8 @@ class Slices:
 
     def samples(self) -> list[float]:
         """Return the rates, summed over the transfers, slice by slice, from where all had begun."""
+        if self.silent:
+            return [0.0] * CALM
         transfers = self.programs.transfers
         rates = [transfer.rates()[ahead:] for transfer, ahead in zip(transfers, self._ahead(), strict=True)]
         return [sum(row) for row in zip(*rates, strict=False)]

@@ -79,6 +79,11 @@ def _refuses(case: Case) -> Iterator[Found]:
         if way.refused and _has(case.host(way.host), way.source):
             lines = tuple(case.host(way.host).refusals) or ("no route leads there",)
             yield Found(f"{way.host} has no way from {way}: {way.refused}", lines, "shown")
+    for host in case.ends:
+        for line in host.refusals:
+            words = line.replace("/", " ").split()
+            if any(one in words for path in case.paths for one in (path.near, path.far)):
+                yield Found(f"{host.name} refuses what a path needs: `{line}`", (str(host),), "shown")
 
 
 def _has(host: HostView, address: str) -> bool:
