@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from channover import extend
 from channover.model.state import Endpoint, Limits, LinkState, Rule, State
 from channover.observe.sockets import Subflow
 from channover.report.results import Results, TestResult
@@ -184,6 +185,7 @@ def guards(**met: int) -> list[GuardView]:
 SYSCTLS = {"net/mptcp/enabled": "1"}
 DROP = FilterView("inet x", "c", "ip saddr 10.94.94.1 drop", "drop", 12)
 LOSSY = [socket(near, far, bytes_retransmitted=900_000) for near in NETS for far in NETS]
+RIDING = ["left: source: subflow 10.91.91.1:1 carries the tunnel within itself"]
 FALLEN = ["left: a is a fallback"]
 CASES: dict[str, tuple[Callable[[], Case], str]] = {
     "healthy": (case, UNEXPLAINED),
@@ -296,6 +298,8 @@ CASES: dict[str, tuple[Callable[[], Case], str]] = {
         lambda: through(loops=["left: source: subflow 10.91.91.1:1 carries the tunnel within itself"]),
         "tunnel-loop",
     ),
+    "latent": (lambda: replace(through(loops=RIDING), missed="too much"), "loop-latent"),
+    "joined": (lambda: replace(through(loops=RIDING), about="signs of a loop by pending at left"), "loop-joined"),
     "tunnel gone": (lambda: case(tunnel=tunnel()), "tunnel-down"),
     "guard unloaded": (lambda: through(guards=guards()), "guard-not-loaded"),
     "guard unmet": (lambda: through(guards=guards(by_source=0)), "guard-never-met"),
@@ -386,6 +390,24 @@ def test_no_reason_shows_how_python_writes_a_value() -> None:
     for name, (make, _) in CASES.items():
         told = "\n".join(Explanation(explain(make())).lines)
         assert not any(sign in told for sign in ("frozenset", "{'", "['", "None", "View(")), name
+
+
+def test_another_package_s_cause_is_found_after_channover_s_own_and_is_not_on_the_page() -> None:
+    @extend.cause("acme-dust", "A NIC is dusty.", shows="its bytes", remedy="wipe it")
+    def dust(seen: extend.Case) -> list[extend.Found]:
+        return [extend.Found(f"{seen.client.name} is dusty", ("a grain",))]
+
+    page = reference()
+    try:
+        extend.causes.add(dust)
+        make, first = CASES["no rule"]
+        found = explain(make())
+        assert (found[0].id, found[-1].id) == (first, "acme-dust")
+        assert Cause("acme-dust", "left is dusty", ("a grain",), "wipe it") in found
+        assert reference() == page
+    finally:
+        CAUSES.entries.pop("acme-dust", None)
+        CAUSES.origins.pop("acme-dust", None)
 
 
 def test_an_explanation_is_text_with_the_evidence_below_each_cause() -> None:

@@ -28,9 +28,9 @@ from channover.observe.nics import NicSeries, Sampler, Samplers
 from channover.observe.sockets import subflows
 from channover.scenarios.labs import HostEnd, Multipath
 from channover.scenarios.tunnel_output import TunnelOutput
-from channover.verdict.causes.cause import said
+from channover.verdict.causes.cause import Explanation, said
 from channover.verdict.loop import Form, LoopFinding, loops
-from channover.verdict.measured import Measured, count
+from channover.verdict.measured import Measured, Reading, count
 from channover.verdict.notes import unlike_mtus
 
 LOAD_PORT = PORTS[-1]
@@ -58,6 +58,7 @@ class LoopSigns:
     where: str
     findings: tuple[LoopFinding, ...]
     count: Callable[[str, float, str], Measured] = field(repr=False)
+    explain: Callable[[Reading], Explanation] = field(default=lambda _: said(), repr=False)
 
     def of(self, form: Form) -> Measured:
         """Return how many signs there are of a form."""
@@ -76,7 +77,11 @@ class LoopSigns:
         return self._counted(f"subflows within the tunnel at {self.where}", found)
 
     def _counted(self, name: str, found: Sequence[LoopFinding]) -> Measured:
-        return replace(self.count(name, len(found), "1"), explain=lambda _: said(str(self)))
+        return replace(self.count(name, len(found), "1"), explain=self._explained)
+
+    def _explained(self, missed: Reading) -> Explanation:
+        why = self.explain(missed)
+        return replace(why, seen=(*str(self).splitlines(), *why.seen))
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.findings)) or "no sign of a loop"
@@ -240,7 +245,12 @@ class Tunnels:
         found: list[LoopFinding] = []
         for end in looked:
             found += loops(subflows(end.host), end.host.state().endpoints.values(), [tunnel.inner(end.host)])
-        return LoopSigns(" and ".join(end.host.name for end in looked), tuple(found), self.counted)
+        return LoopSigns(
+            " and ".join(end.host.name for end in looked),
+            tuple(found),
+            self.counted,
+            partial(self.measuring.explain, tunnel),
+        )
 
     def show(self, signs: LoopSigns) -> None:
         """Attach signs of a loop to the test's report."""

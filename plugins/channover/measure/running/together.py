@@ -91,6 +91,8 @@ class FlowRun:
         except GaveUp as error:
             if self.slices.begun or self.samples() or (self.programs.notes and "unable to connect" not in str(error)):
                 raise
+            if self.programs.notes and any(one.server.poll() is not None for one in self.programs.transfers):
+                raise
             if self.programs.notes:
                 self.programs.notes.append(f"nothing arrived: {error}")
                 self.slices.silent = True

@@ -56,6 +56,42 @@ def _never_met(case: Case) -> Iterator[Found]:
             yield Found(f"{guard.host}: the guard {guard.name} has met nothing", (told, *case.tunnel.loops), "shown")
 
 
+def _riding(case: Case) -> list[str]:
+    """Return the signs of subflows that are established within the tunnel: an attempt, or an endpoint, is none."""
+    assert case.tunnel is not None
+    return [line for line in case.tunnel.loops if not line.partition(": ")[2].startswith(("pending", "endpoint"))]
+
+
+@cause(
+    "loop-latent",
+    "The loop was closed, and its subflows carry nothing: they are backups, or the kernel leaves them aside.",
+    shows="the rate that leaves the tunnel, beside the subflows that ride within it (`ss -ti`: flags b, B)",
+    remedy="take the flag backup from the tunnel's own endpoint, where the loop is meant",
+    applies=lambda case: case.tunnel is not None and case.missed == "too much",
+)
+def _latent(case: Case) -> Iterator[Found]:
+    if riding := _riding(case):
+        endpoints = [
+            f"{host.name}: endpoint {one.address} is a backup"
+            for host in case.ends
+            for one in host.state.endpoints.values()
+            if "backup" in one.flags
+        ]
+        yield Found("the loop is closed, and carries nothing", (*endpoints, *riding), "shown")
+
+
+@cause(
+    "loop-joined",
+    "The loop's subflow was to stay pending, and the server took it: it is established.",
+    shows="the subflows within the tunnel at both ends (`ss -ti`)",
+    remedy="look for what listens on the carrier's port at the server",
+    applies=lambda case: case.tunnel is not None and case.about.startswith("signs of a loop by pending"),
+)
+def _joined(case: Case) -> Iterator[Found]:
+    if riding := _riding(case):
+        yield Found("the loop's subflow is established, and not pending", tuple(riding), "shown")
+
+
 @cause(
     "tunnel-loop",
     "The tunnel's carrier rides within the tunnel.",
@@ -65,8 +101,7 @@ def _never_met(case: Case) -> Iterator[Found]:
 )
 def _loop(case: Case) -> Iterator[Found]:
     assert case.tunnel is not None
-    riding = [line for line in case.tunnel.loops if not line.partition(": ")[2].startswith(("pending", "endpoint"))]
-    if riding:
+    if riding := _riding(case):
         yield Found("the tunnel's carrier rides within the tunnel", tuple(riding), "shown")
     elif case.tunnel.loops:
         yield Found("the tunnel's own addresses are offered as paths", tuple(case.tunnel.loops), "possible")

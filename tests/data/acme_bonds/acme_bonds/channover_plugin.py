@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 from channover.extend import (
     Behaviour,
     Capability,
+    Case,
+    Found,
     HashPolicy,
     Host,
     Journal,
@@ -23,6 +25,8 @@ from channover.extend import (
     UsageError,
     behaviours,
     capabilities,
+    cause,
+    causes,
     drivers,
     targets,
 )
@@ -33,6 +37,15 @@ behaviours.add(Behaviour("ACME-2", "the desk flies", source="Acme's specificatio
 behaviours.add(Behaviour("ACME-3", "a bond has an address", source="Acme's specification, 5", needs=("lag",)))
 capabilities.add("floor", Capability("a floor", {"sh": "dash"}))
 capabilities.add("wings", Capability("wings", {}, trial=lambda host: f"{host.name} has no wings: buy some"))
+
+
+@cause("acme-dust", "A NIC is dusty.", shows="its bytes", remedy="wipe it")
+def dust(case: Case) -> Iterator[Found]:
+    """Find NICs that carried nothing at all."""
+    return (Found(f"{host.name}'s {nic} is dusty") for host in case.hosts for nic in host.nics if not nic.carried)
+
+
+causes.add(dust)
 
 
 @dataclass
