@@ -29,6 +29,8 @@ LEVEL = 0.005
 """How near (relative) a plateau lies to the rate that explains it, and how narrow it is."""
 BATCH = 5
 """Samples of which a plateau's is the mean: a receiver counts whole blocks, which shows in shorter ones."""
+EASY = 100e6
+"""The rate of links (bit/s) up to which less would not help beside other work: hardly any processor time goes into it."""
 _ENOUGH = 0.9
 """What share of a wire's rate a machine has to come to without other work, so that waiting for the end of that may help."""
 _ROOM = 0.85
@@ -108,7 +110,7 @@ class Shortage:
         if self.by_others and not self.hopeless(rate, wanted):
             return (
                 f"{waited}, and other work took what the lab needed: {_named(strain)}; end it, or run this when it is over"
-                + (f", or with --link-rate {less}" if less else "")
+                + (f", or with --link-rate {less}" if less and link_rate > EASY else "")
             )
         softirq = f", {strain.softirq:.0%} with softirqs" if strain.softirq > 0.01 else ""
         beside = f", beside other work ({_named(strain)})" if self.by_others else ""
