@@ -11,8 +11,8 @@ from tests.faults.fault import SUITES, Expected, Fault
 
 FOUND = {
     "processors": r"INCONCLUSIVE|waited .*for (a )?processor|this machine could send",
-    "cable-rate": r"carries (at least )?[\d.]+ of [\d.]+ [MGk]?bit/s",
     "cable-duplex": r"half duplex",
+    "cable-rate": r"carries (at least )?[\d.]+ of [\d.]+ [MGk]?bit/s",
     "cable-loss": r"loses [\d,]+ of [\d,]+ frames",
     "cable-delay": r"ms there and back",
     "cable-size": r"carries no frame of \d+ bytes",

@@ -41,7 +41,7 @@ FAULTS = (
         "micro-VMs: the second NIC is taken out of one end's bond",
         _shell("ip link set dev DEV nomaster", "mtu", "ip -o link show dev DEV | grep -v master"),
         When.READY,
-        {"LAG-1": caught("not-as-asked", "lacp-members", words="eth|DEV|bond")},
+        {"LAG-1": caught("not-as-asked", "lag-member-missing", words="eth|bond")},
         target="vm",
     ),
     Fault(

@@ -65,6 +65,7 @@ def page(pairs: Pairs, limits: Mapping[str, Any] | None) -> str:
         f"Measured on {when} with channover {channover.__version__}, labs of namespaces, Linux {platform.release()}, in "
         f"{seconds / 60:.0f} minutes (`make faults`).",
         "",
+        *([f"{len(ROWS) - len(pairs)} further rows were not run.", ""] if len(pairs) < len(ROWS) else []),
         "| | |",
         "|---|---|",
         f"| faults | {len(real)}, beside {len(harmless)} harmless ones |",

@@ -239,7 +239,7 @@ FAULTS = (
         "the server forwards nothing",
         parameter("right", "net/ipv4/ip_forward", "0"),
         When.TRAFFIC,
-        {"TUN-6": caught("forwarding-off", "not-as-asked", "tunnel-route-missing")},
+        {"TUN-6": caught("not-as-asked", "tunnel-route-missing")},
         ("TUN-5",),
     ),
     Fault(

@@ -24,7 +24,7 @@ from channover.report.facts import CableFacts, HostFacts, LeftOut, NicFacts, Pla
 from channover.report.figures import lines_of, with_uncertainty
 from channover.report.results import Measurement, Outcome, Results, TestResult
 from channover.report.rules import RULES
-from channover.report.signoff import certificate
+from channover.report.signoff import certificate, detection_limits
 from channover.report.signoff.hardware_table import in_short, items, parts
 from channover.report.topology_diagram import topology_svg
 from channover.report.waivers import Waiver, load
@@ -569,3 +569,20 @@ def test_what_was_compared_is_kept_with_its_interval() -> None:
     for once in (Estimate(0.97, 0.0, 1), Estimate(9.0, math.inf, 4)):
         assert reading(once, "1").uncertainty is None
     assert reading(Estimate(0.1, 0.0, 1), "s").uncertainty is None
+
+
+@pytest.mark.parametrize(("target", "words"), [("netns", ""), ("vm", "not on this run's target, vm")])
+def test_an_annex_says_what_would_have_been_noticed(tmp_path: Path, target: str, words: str) -> None:
+    found = replace_target(runs.results(runs.test()), target)
+    text = Page(written(found, tmp_path)[1]).text
+    annex = text.partition("F. What would have been noticed")[2].partition("G. Not planned")[0]
+    assert annex.startswith(" The smallest fault of one cable that the proof of a lab finds in 19 of 20 tries")
+    for part in (
+        "a cable carries less than its rate, by 1",
+        "a cable loses frames, both ways, of all 0.",
+        words,
+    ):
+        assert part in annex
+    assert ("not on this run's target" in annex) == bool(words)
+    known = detection_limits.told()
+    assert f"Measured on {known['measured']} with channover {known['version']}, target netns" in annex

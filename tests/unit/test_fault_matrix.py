@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
+from channover.report.signoff.detection_limits import size
+from channover.verdict.causes.catalogue import CAUSES
 from tests.faults import limits, page, run
 from tests.faults.fault import SUITES, Fault, When, caught, fails, noted, unfit
-from tests.faults.judge import Row, judge
+from tests.faults.judge import FOUND, Row, judge
 from tests.faults.table import FAULTS, ROWS
 
 ROOT = Path(__file__).parents[2]
@@ -71,6 +73,15 @@ def test_rows_say_what_they_must_and_there_are_enough() -> None:
         assert row.harmless == (row.family == "harmless"), row.id
         assert set(row.breaks).isdisjoint(row.spares), row.id
     assert 3 <= len([row for row in ROWS if row.quick]) <= 7
+
+
+def test_a_row_expects_no_cause_that_there_is_not() -> None:
+    noted = {"retransmissions", "mtu", "hash", "slow-lacp", "changed", "unasked"}
+    known = {*CAUSES, *FOUND, *noted}
+    for row in ROWS:
+        for expected in row.breaks.values():
+            assert set(expected.first) <= known, row.id
+            assert expected.first or expected.words or "passed" in expected.outcomes, row.id
 
 
 def test_a_row_whose_tests_come_to_what_they_must_is_good() -> None:
@@ -133,3 +144,10 @@ def test_a_detection_limit_is_the_last_size_that_was_found_in_19_of_20_tries() -
         {"size": 0.03, "found": 19, "of": 20},
         {"size": 0.02, "found": 0, "of": 2},
     ]
+
+
+def test_the_limits_that_are_shipped_stand_on_the_page() -> None:
+    shipped = json.loads(limits.PATH.read_text())
+    text = (ROOT / "docs" / "faults.md").read_text()
+    for one in shipped["limits"]:
+        assert f"| {one['says']} | {size(one['limit'], one['unit'])} |" in text

@@ -21,6 +21,7 @@ from channover.report.decision import Decision, Judged, decide
 from channover.report.endings import MEANING, STATES, Ended, State
 from channover.report.figures import Line, lines_of
 from channover.report.results import Results
+from channover.report.signoff import detection_limits
 from channover.report.signoff import pdf as printing
 from channover.report.signoff.hardware_table import in_short, items, parts
 from channover.report.store import write_whole
@@ -209,6 +210,7 @@ def render(
         "beside": any(line.article for row in rows for line in row.lines),
         "groups": list(_groups(decision)),
         "waivers": waivers,
+        "limits": detection_limits.told(),
         "uncovered": [CATALOGUE[each] for each in decision.uncovered],
         "sha256": hashlib.sha256(raw).hexdigest(),
         "size": len(raw),
