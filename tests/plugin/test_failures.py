@@ -86,3 +86,20 @@ def test_frames_of_channover_are_hidden_unless_all_are_asked_for(
     assert 'until(lambda: False, "what never comes", 0.01)' in said
     assert "channover/hosts/host.py" not in said and "def until" not in said
     assert "channover/hosts/host.py" in run(pytester, monkeypatch, "--full-trace")
+
+
+UNREACHED = """
+def test_lab(lab, counted):
+    assert counted("hosts", len(lab.hosts)) == 2
+"""
+
+
+@pytest.mark.lab
+def test_an_error_that_comes_from_channover_alone_is_told_in_words(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytester.makepyfile(UNREACHED)
+    told = run(pytester, monkeypatch, "--link-rate", "20gbit")
+    assert re.search(r"\n_+ ERROR at setup of test_lab _+\n(no verdict: )?cable", told)
+    assert "raise TestbedError" not in told and "lab = Lab(" not in told
+    assert "raise TestbedError" in run(pytester, monkeypatch, "--link-rate", "20gbit", "--full-trace")

@@ -471,7 +471,6 @@ def test_a_dry_run_keeps_errors_that_are_not_its_own(user: pytest.Pytester) -> N
 
 FAST = """
 from contextlib import contextmanager
-from dataclasses import replace
 from channover.run import environment
 from channover.targets.netns import NetnsTarget
 from channover.model.link import Link
@@ -479,8 +478,8 @@ from channover.model.link import Link
 class Fast(NetnsTarget):
     @contextmanager
     def lab(self, topology, link, journal):
-        with super().lab(topology, link, journal) as made:
-            yield replace(made, link=Link(500_000_000))
+        with super().lab(topology, Link(500_000_000), journal) as made:
+            yield made
 
 environment.target_of = lambda _: Fast()
 """

@@ -13,6 +13,7 @@ import pluggy
 import pytest
 
 import channover
+from channover.errors import ChannoverError
 from channover.pytest_plugin.stash import RECORD, masker
 
 LAST = 5
@@ -39,6 +40,14 @@ def hide_own_frames(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
         error.__traceback__ = _shortened(error.__traceback__)
 
 
+def tell_in_words(call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
+    """Have an error that channover raises, and no frame of the user's led to, told by its words alone."""
+    if call.excinfo is None or not report.failed or not isinstance(call.excinfo.value, ChannoverError):
+        return
+    if len(call.excinfo.traceback) == 1 and _is_own(Path(call.excinfo.traceback[0].path)):
+        report.longrepr = call.excinfo.getrepr(style="value")
+
+
 def add_commands(item: pytest.Item, report: pytest.TestReport) -> None:
     """Add a section with the last commands of each host to the report of a phase that did not pass."""
     record = item.stash.get(RECORD, None)
@@ -63,6 +72,10 @@ def _line(command: str) -> str:
     """Return a command as one line; of a script its beginning."""
     line = " ".join(command.split())
     return line if len(line) <= WIDTH else f"{line[: WIDTH - 1]}…"
+
+
+def _is_own(path: Path) -> bool:
+    return path.is_relative_to(_OWN)
 
 
 def _users(path: Path) -> bool:

@@ -177,6 +177,7 @@ class Hooks:
     def pytest_runtest_makereport_before_others(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Reports:
         failures.hide_own_frames(item, call)
         report = yield
+        failures.tell_in_words(call, report)
         self.witness.note(item, call, report)
         self.testbed.skip_dry(item, call, report)
         return report
