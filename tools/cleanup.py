@@ -63,7 +63,9 @@ WAYS: Mapping[str, tuple[int, ...]] = {
 TYPED = ("INT", "INT2", "CLOSE")
 """Ways that take a terminal."""
 OPTIONS = ("-v", "-c", str(ROOT / "pyproject.toml"), "-p", "channover.pytest_plugin.hooks", "-p", "no:cacheprovider")
-ENDED = (0, 1)
+BROKEN = 6
+"""The exit code of a run in which only the testbed broke."""
+ENDED = (0, 1, BROKEN)
 """Exit codes of a pytest that was not stopped."""
 
 HOLD = '''
@@ -247,8 +249,8 @@ class Attempt:
             if leaks.wait(lambda: (self.watch.poll(), self.ended)[1], 120.0) is None:
                 self.faults.append("pytest hangs: it did not end within 120 s of the loss of its lab")
                 self.pytest.send_signal(signal.SIGKILL)
-            elif self.pytest.returncode != 1:
-                self.faults.append(f"pytest ended with {self.pytest.returncode}, not with 1: {self.said[-300:]!r}")
+            elif self.pytest.returncode != BROKEN:
+                self.faults.append(f"pytest ended with {self.pytest.returncode}, not {BROKEN}: {self.said[-300:]!r}")
             self.sent = time.monotonic()
         late: list[str] = []
         while left := self.left():

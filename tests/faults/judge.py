@@ -160,14 +160,13 @@ def _seen(fault: Fault, name: str, test: Mapping[str, Any], said: Mapping[str, s
 
 
 def first_of(test: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the id of the first cause of a test; of one that has none, what its error says was found."""
-    causes = [one["id"] for one in test.get("causes", ())]
-    if causes:
-        return tuple(causes)
-    if test["outcome"] in ("failed", "error", "inconclusive"):
-        reason = " ".join(test.get("reason", "").split())
-        return tuple(identifier for identifier, words in FOUND.items() if re.search(words, reason))
-    return ()
+    """Return the ids of a test's causes, the first first; of an error, what it says was found stands before them."""
+    causes = tuple(one["id"] for one in test.get("causes", ()))
+    if test["outcome"] == "passed" or (causes and test["outcome"] == "failed"):
+        return causes
+    reason = " ".join(test.get("reason", "").split())
+    found = [identifier for identifier, words in FOUND.items() if re.search(words, reason)]
+    return (*(one for one in found if one not in causes), *causes)
 
 
 def meets(expected: Expected, outcome: str, reason: str, notes: Sequence[str]) -> bool:

@@ -375,4 +375,4 @@ def test_whatever_is_measured_begins_with_it_and_the_error_names_the_setting(tmp
     assert {"id": "mtu", "figures": {"one": 1400.0, "other": 1500.0}} in [
         {key: note[key] for key in ("id", "figures")} for note in by_id["LAG-2"]["notes"]
     ]
-    assert "LAG-1 passed, but: " in done.stdout and "LAG-2 passed, but: " in done.stdout
+    assert "LAG-1 passed, but:" in done.stdout and "LAG-2 passed, but:" in done.stdout

@@ -256,9 +256,9 @@ def _named(pairs: list[tuple[str, str]]) -> str:
 def _not_accepted(case: Case) -> Iterator[Found]:
     client, limits = case.client, case.client.state.limits
     announced = [one for one in case.server.state.endpoints.values() if "signal" in one.flags]
-    dropped = client.counted("AddAddrDrop")
-    few = limits is not None and limits.add_addr_accepted < len(announced) - 1
-    if (few or dropped) and _suspects(case, case.server):
+    # Where the limit is known, AddAddrDrop says nothing: announcements that come a second time are dropped as well.
+    few = limits.add_addr_accepted < len(announced) - 1 if limits else client.counted("AddAddrDrop") > 0
+    if few and _suspects(case, case.server):
         yield Found(
             f"{client.name} accepts {limits.add_addr_accepted if limits else 'fewer'} announced addresses, and "
             f"{case.server.name} announces {len(announced)}",
