@@ -139,7 +139,7 @@ def run(folder: Path, suite: str, *options: str) -> subprocess.CompletedProcess[
 
 
 @pytest.mark.lab
-@pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["alone", "xdist"])
+@pytest.mark.parametrize("options", [(), pytest.param(("-n", "2"), marks=pytest.mark.slow)], ids=["alone", "xdist"])
 def test_the_order_of_lines_does_not_matter_and_flows_may_run_at_once(tmp_path: Path, options: tuple[str, ...]) -> None:
     done = run(tmp_path, SUITE, *options)
     found = Results.from_json((tmp_path / "reports/latest/results.json").read_text())

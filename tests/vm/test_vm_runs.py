@@ -122,6 +122,7 @@ def test_finds_none(lab, counted):
 """
 
 
+@pytest.mark.slow
 def test_a_test_on_a_machine_finds_no_sockets_of_the_one_before(tmp_path: Path) -> None:
     (tmp_path / "test_used_again.py").write_text(USED_AGAIN)
     words = ["pytest", "-p", "channover.pytest_plugin.hooks", "-p", "no:cacheprovider", "--no-report", "--target=vm"]
