@@ -17,7 +17,7 @@ STATED: Mapping[str, tuple[Topology, ...]] = MappingProxyType(
         "LAG-7": (two_switches(8),),
         "MP-1": (pair(), trio()),
         "MP-2": (trio(),),
-        **{f"MP-{number}": (pair(),) for number in (3, 4, 6, 7)},
+        **{f"MP-{number}": (pair(),) for number in (3, 4, 5, 6, 7, 9)},
         **{f"TUN-{number}": (pair(),) for number in (1, 2, 3, 4, 5)},
         "TUN-6": (gateway(),),
     }

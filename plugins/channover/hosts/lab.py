@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from ipaddress import IPv4Interface, IPv4Network
 from typing import Any, Protocol, runtime_checkable
@@ -110,6 +111,18 @@ class Lab:
     def rate(self, cable: Cable) -> float:
         """Return a cable's rate in bit/s."""
         return self.rates.get(cable.speedup, self.link.rate * cable.speedup)
+
+    @contextmanager
+    def lost(self, cable: Cable, *, silently: bool = False) -> Iterator[None]:
+        """Lose a cable for the length of a block, with its carrier, or ``silently``: its frames vanish. Raises TestbedError.
+
+        Raises NotAllowed where the lab's hosts, or what lies between them, cannot do that.
+        """
+        (self.cabling.mute if silently else self.cabling.cut)(cable)
+        try:
+            yield
+        finally:
+            self.cabling.restore(cable)
 
     def address(self, port: Port) -> IPv4Interface:
         """Return the address that the lab plans for a port: the cable's network, first host for its first end."""

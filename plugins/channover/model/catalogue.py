@@ -228,7 +228,7 @@ _ALL = (
         "multipath backup",
         "Path control",
         "Backup path",
-        _PATHS,
+        (*_PATHS, "python"),
     ),
     Behaviour(
         "MP-6",
@@ -259,6 +259,16 @@ _ALL = (
         "Path control",
         "Fallback",
         (*_PATHS, "nftables"),
+    ),
+    Behaviour(
+        "MP-9",
+        "a path lost and restored in mid-transfer: the others carry on, nothing is lost, and it is used again",
+        "RFC 8684, 3.3.6 (Reliability and Retransmissions); RFC 6182, 2.1 (resilience); RFC 6298, 5 (retransmission timer)",
+        None,
+        "",
+        "Path control",
+        "A path lost and restored",
+        (*_PATHS, "python"),
     ),
     Behaviour(
         "TUN-1",

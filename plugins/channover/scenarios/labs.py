@@ -8,12 +8,15 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Interface
 
-from channover.errors import UsageError
+from channover.errors import TestbedError, UsageError
 from channover.hosts.host import Host
 from channover.hosts.lab import Lab
 from channover.model.link import Link
 from channover.model.operations.devices import AddressAdd
+from channover.model.operations.mptcp import EndpointChange
+from channover.model.operations.operation import Operation
 from channover.model.plan import Plan
+from channover.model.state import Endpoint
 from channover.model.topology import Cable, Port
 from channover.network import addressing, mptcp
 from channover.network.lag import Lag
@@ -82,6 +85,51 @@ class Multipath:
         """Have the server announce nothing for the length of a block: every subflow goes to the address asked for."""
         host = self.right.host
         with host.applied(mptcp.without(host.state().endpoints.values())):
+            yield
+
+    def cable(self, nic: str) -> Cable:
+        """Return the cable of a path, by the client's NIC. Raises UsageError."""
+        found = next((one for one in self._cables if Port(self.left.host.name, nic) in one.ports), None)
+        if found is None:
+            raise UsageError(f"{self.left.host.name} has no path by a NIC '{nic}'; it has: {', '.join(self.nics)}")
+        return found
+
+    def _endpoint(self, nic: str) -> Endpoint:
+        """Return the client's endpoint on a NIC. Raises TestbedError where it has none."""
+        address = self.address(self.left.host.name, nic)
+        found = [one for one in self.left.host.state().endpoints.values() if one.address == address]
+        if not found:
+            raise TestbedError(f"{self.left.host.name} has no MPTCP endpoint {address}")
+        return found[0]
+
+    @contextmanager
+    def one_subflow_a_path(self, backup: Collection[str] = ()) -> Iterator[None]:
+        """Have each path carry one subflow and its acknowledgements for the length of a block; NICs may be ``backup``.
+
+        The server announces nothing, and answers by the NIC on which the client's address lies, not by its own address's.
+        """
+        server, client = self.right.host, self.left.host
+        flags: list[Operation] = [
+            EndpointChange(self._endpoint(nic).id, ("backup",) if nic in backup else ()) for nic in self.nics
+        ]
+        with (
+            self.one_server_address(),
+            server.applied(addressing.no_source_rules(self.lab, server)),
+            client.applied(Plan.of("one subflow a path", flags)),
+        ):
+            yield
+
+    @contextmanager
+    def no_backup(self, nic: str) -> Iterator[None]:
+        """Make a path that is a backup one like any other for the length of a block (MP_PRIO, RFC 8684, 3.3.8)."""
+        change = EndpointChange(self._endpoint(nic).id, ())
+        with self.left.host.applied(Plan.of("the path is no backup", [change])):
+            yield
+
+    @contextmanager
+    def address_removed(self, nic: str) -> Iterator[None]:
+        """Take a path's address out of the connection for the length of a block (REMOVE_ADDR, RFC 8684, 3.4.2)."""
+        with self.left.host.applied(mptcp.without([self._endpoint(nic)])):
             yield
 
     @contextmanager

@@ -185,6 +185,7 @@ CAPABILITIES: Register[Capability] = Register(
             _sshd,
         ),
         "openvpn": Capability("OpenVPN without TLS", {"openvpn": "openvpn"}, openvpn.unmet),
+        "python": Capability("numbered traffic", {"python3": "python3", "bash": "bash"}),
         "ping": Capability("ICMP echo", {"ping": "iputils-ping"}),
         "nftables": Capability(
             "nftables",
