@@ -32,6 +32,7 @@ from channover.network.tunnel import Tunnel, TunnelEnd
 from channover.observe.bond import LagStatus
 from channover.observe.captures import Listening
 from channover.scenarios.bonds import Bonds
+from channover.scenarios.full_ip import FullIP
 from channover.scenarios.labs import HostEnd, Multipath, Switched
 from channover.scenarios.loop_guards import Guarded
 from channover.scenarios.loop_lab import LoopLab, LoopLabs
@@ -52,6 +53,7 @@ __all__ = [
     "FileTransfer",
     "Flow",
     "Form",
+    "FullIP",
     "Guarded",
     "HashPolicy",
     "Host",

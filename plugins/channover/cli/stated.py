@@ -18,7 +18,7 @@ STATED: Mapping[str, tuple[Topology, ...]] = MappingProxyType(
         "MP-1": (pair(), trio()),
         "MP-2": (trio(),),
         **{f"MP-{number}": (pair(),) for number in (3, 4, 5, 6, 7, 9)},
-        **{f"TUN-{number}": (pair(),) for number in (1, 2, 3, 4, 5)},
+        **{f"TUN-{number}": (pair(),) for number in (1, 2, 3, 4, 5, 7)},
         "TUN-6": (gateway(),),
     }
 )

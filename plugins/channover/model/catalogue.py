@@ -338,7 +338,7 @@ _ALL = (
         '"full IP"',
         "Tunnels",
         "Any IP protocol",
-        (*_TUNNELLED, "openvpn"),
+        (*_TUNNELLED, "openvpn", "openssh", "ping", "python"),
     ),
     Behaviour(
         "APP-1",

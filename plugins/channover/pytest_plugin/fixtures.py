@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from channover.measure.traffic import TrafficGenerator
     from channover.network.lag import Lag
     from channover.scenarios.bonds import Bonds
+    from channover.scenarios.full_ip import FullIP
     from channover.scenarios.labs import Multipath, Switched
     from channover.scenarios.loop_lab import LoopLabs
     from channover.scenarios.noting import Noting
@@ -123,6 +124,14 @@ def tunnels(multipath: Multipath, channover_record: Record, measuring: Measuring
         loaded=lambda one: evidence.of_load(channover_record, one),
         attach=evidence.attach_text,
     )
+
+
+@pytest.fixture
+def full_ip(counted: Counted, listed: Listing) -> FullIP:
+    """Send IP of every protocol and size through a tunnel: ``full_ip.require_unchanged(tunnel)``."""
+    from channover.scenarios.full_ip import FullIP
+
+    return FullIP(counted, listed)
 
 
 @pytest.fixture
