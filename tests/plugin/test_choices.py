@@ -173,7 +173,7 @@ def test_doctor_names_every_host_that_cannot_be_reached(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (1, "")
     for line in ("left: cannot reach 127.0.0.1 port 1", "right: cannot reach 127.0.0.1 port 2"):
         assert f"\n{line}" in done.stdout
-    assert "0 of 27 behaviours can be tried with what is left" in done.stdout
+    assert "0 of 31 behaviours can be tried with what is left" in done.stdout
 
 
 @pytest.mark.lab

@@ -434,7 +434,7 @@ def test_last_failed_names_what_it_left_out_and_no_worker(user: pytest.Pytester,
     assert decided(user).verdict == "NOT ACCEPTED"
     (user.path / "good").touch()
     found = decided(user, "--lf", *workers)
-    assert found.text == "ACCEPTED: 1 of 27 behaviours for the emulated lab only", found.reasons
+    assert found.text == "ACCEPTED: 1 of 31 behaviours for the emulated lab only", found.reasons
     (told,) = [one for one in found.deviations if "--lf" in one]
     for words in ("4 not asked for (--lf)", "test_bad.py: test_one, test_other", "test_good.py: test_one, test_other"):
         assert words in told, told
@@ -496,7 +496,7 @@ def test_other_options_that_change_what_pytest_does_are_told(user: pytest.Pytest
     user.makepyfile(test_good=GOOD)
     found = decided(user, "-p", "no:doctest", "-o", "python_functions=test_one", "--import-mode=importlib")
     assert "options that change what pytest does: -p no:doctest, -o python_functions=test_one" in found.deviations
-    assert found.text == "ACCEPTED: 1 of 27 behaviours for the emulated lab only"
+    assert found.text == "ACCEPTED: 1 of 31 behaviours for the emulated lab only"
 
 
 def test_what_a_late_conftest_hides_of_a_test_that_compared_nothing_does_not_count(user: pytest.Pytester) -> None:
@@ -568,12 +568,12 @@ def test_the_first_line_says_of_how_much_and_names_the_others(user: pytest.Pytes
     done = user.runpytest_subprocess("-p", "channover.pytest_plugin.hooks")
     done.stdout.fnmatch_lines(
         [
-            "certificate: reports/*/certificate.html: ACCEPTED: 2 of 27 behaviours for the emulated lab only",
+            "certificate: reports/*/certificate.html: ACCEPTED: 2 of 31 behaviours for the emulated lab only",
             "  not planned: LAG-1, LAG-2, *, APP-3",
         ]
     )
     first = sheet(user)
-    assert "ACCEPTED: 2 of 27 behaviours for the emulated lab only" in first
+    assert "ACCEPTED: 2 of 31 behaviours for the emulated lab only" in first
     assert "not planned: LAG-1, LAG-2, LAG-3, " in first
 
 

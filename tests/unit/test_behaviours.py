@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
 from channover.errors import UsageError
+from channover.model.behaviours_page import page
 from channover.model.catalogue import CATALOGUE, behaviour
 from channover.targets.capabilities import CAPABILITIES
 
 IDS = [
-    *(f"LAG-{number}" for number in range(1, 10)),
-    *(f"MP-{number}" for number in range(1, 9)),
+    *(f"LAG-{number}" for number in range(1, 11)),
+    *(f"MP-{number}" for number in range(1, 12)),
     *(f"TUN-{number}" for number in range(1, 8)),
     *(f"APP-{number}" for number in range(1, 4)),
 ]
@@ -75,3 +77,8 @@ def test_unknown_id_names_near_ones(wrong: str, near: str) -> None:
 def test_unknown_id_far_from_all_lists_them() -> None:
     with pytest.raises(UsageError, match=r"known are LAG-1, .*APP-3"):
         behaviour("quux")
+
+
+def test_the_page_of_the_behaviours_is_the_catalogue() -> None:
+    path = Path(__file__).parents[2] / "docs/behaviours.md"
+    assert path.read_text("utf-8") == page(), "run: python -m channover.model.behaviours_page > docs/behaviours.md"

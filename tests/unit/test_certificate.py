@@ -43,16 +43,16 @@ WAIVER = Waiver("LAG-1", "A. Engineer", "known, ticket 4711", date(2026, 12, 31)
 
 def test_a_run_whose_behaviours_all_passed_is_accepted_for_the_emulated_lab_only() -> None:
     found = decide(runs.results(runs.test("LAG-1"), runs.test("MP-1")))
-    assert found.text == "ACCEPTED: 2 of 27 behaviours for the emulated lab only"
+    assert found.text == "ACCEPTED: 2 of 31 behaviours for the emulated lab only"
     assert found.others.startswith("not planned: LAG-2, LAG-3, ") and "\n" not in found.others
     assert found.scope.emulated and "nothing about NICs" in found.scope.proves
     assert "LAG-2" in found.uncovered and "LAG-1" not in found.uncovered
     one = runs.results(runs.test())
-    assert decide(replace_target(one, "vm")).text == "ACCEPTED: 1 of 27 behaviours for the emulated lab only"
+    assert decide(replace_target(one, "vm")).text == "ACCEPTED: 1 of 31 behaviours for the emulated lab only"
     assert decide(runs.results(runs.test(), target="moon")).scope.emulated
     real = runs.physical(hosts=runs.physical().run.hosts)
     assert decide(real, [replace(WAIVER, behaviour="LAG-8")]).text == (
-        "CONDITIONAL: 26 of 27 behaviours for the hardware named here"
+        "CONDITIONAL: 30 of 31 behaviours for the hardware named here"
     )
     assert decide(runs.four_states()).text == "NOT ACCEPTED"
     assert decide(runs.four_states()).others.startswith(
@@ -78,7 +78,7 @@ def test_virtual_nics_are_no_hardware_and_are_named(tmp_path: Path, nic: NicFact
     good = NicFacts("b", "eth2", "ice", "4.40", 2.5e10, "pci")
     hosts = (HostFacts("left", nics=(nic, good)), HostFacts("right", nics=(good,)))
     found = decide(runs.results(runs.test(), target="physical", hosts=hosts))
-    assert found.text == "ACCEPTED: 1 of 27 behaviours for the emulated hosts only"
+    assert found.text == "ACCEPTED: 1 of 31 behaviours for the emulated hosts only"
     assert why in found.scope.proves and "left.b" not in found.scope.proves and "right" not in found.scope.proves
     text = Page(written(runs.results(runs.test(), target="physical", hosts=hosts), tmp_path)[1]).text
     assert "no hardware was tested" in text and why in text and "Hardware (" not in text
@@ -396,7 +396,7 @@ def test_the_certificate_says_all_that_is_signed(tmp_path: Path) -> None:
         "2026-02-01 09:30 UTC",
         "2026-01-31 12:00:00 UTC – 2026-01-31 12:01:00 UTC",
         "Bilbao 2",
-        "CONDITIONAL: 26 of 27 behaviours for the hardware named here",
+        "CONDITIONAL: 30 of 31 behaviours for the hardware named here",
         "Each mandatory behaviour passed or is waived by name",
         "4.40 0x8001c967 1.3534.0",
         "EOS 4.32.2F",

@@ -192,8 +192,8 @@ def test_a_lab_of_one_cable_is_good_for_no_test(tmp_path: Path, capsys: pytest.C
     for name in ("LAG-1", "MP-1", "TUN-6", "LAG-7"):
         (line,) = [line for line in told.splitlines() if line.startswith(f"{name} ")]
         assert line.split()[1] == "no:" and len(line) > 40
-    assert "0 of 27 behaviours can be tried" in told and "9 have no test yet" in told
-    assert "LAG-5  has no test yet" in told
+    assert "0 of 31 behaviours can be tried" in told and "10 have no test yet" in told
+    assert "LAG-5   has no test yet" in told
 
 
 def test_a_driver_by_name_that_cannot_be_had_forbids_the_run(
@@ -207,7 +207,9 @@ def test_a_driver_by_name_that_cannot_be_had_forbids_the_run(
     assert {each.missing for each in found.prospects if each.stated} == {
         "--lag-driver=bonding: no bonding: modprobe bonding"
     }
-    assert found.closing.startswith("0 of 27 behaviours can be tried here; tests of 18 are skipped; 9 have no test yet")
+    assert found.closing.startswith(
+        "0 of 31 behaviours can be tried here; tests of 21 are skipped; 10 have no test yet"
+    )
 
 
 @pytest.fixture

@@ -100,7 +100,7 @@ _ALL = (
     ),
     Behaviour(
         "LAG-2",
-        "one UDP flow too, offered ten times more",
+        "one UDP flow over a LACP LAG rides one link, offered ten times more",
         "IEEE 802.1AX-2014, 6.2.1 and 6.2.4 (Frame Distributor: a conversation keeps to one link); article, stage 1",
         95.7e6,
         "95.7 Mbit/s received of 1000 offered: iperf, one UDP flow, 10 s",
@@ -110,7 +110,7 @@ _ALL = (
     ),
     Behaviour(
         "LAG-3",
-        "one NIC carries the flow, the other only LACP frames",
+        "one NIC of a LAG carries a flow, the other only LACP frames",
         "IEEE 802.1AX-2014, 6.2.4 (Frame Distributor) and 6.4 (LACP); article, stage 1",
         None,
         "eth3 all, eth4 only LACP frames",
@@ -130,7 +130,7 @@ _ALL = (
     ),
     Behaviour(
         "LAG-5",
-        "the rate holds over a long run (1200 s)",
+        "a flow over a LAG keeps its rate over a long run (1200 s)",
         "IEEE 802.1AX-2014, 6.2.4 (Frame Distributor); article, stage 1",
         94.2e6,
         "94.2 Mbit/s, flat over 1200 s",
@@ -160,7 +160,7 @@ _ALL = (
     ),
     Behaviour(
         "LAG-8",
-        "a link lost and restored: traffic moves over and back, and how long it took",
+        "a link of a LAG lost and restored: traffic moves over and back, and how long it took",
         "IEEE 802.1AX-2014, 6.4.12 (Receive machine), 6.4.15 (Mux machine); kernel, networking/bonding (miimon)",
         None,
         "",
@@ -177,6 +177,18 @@ _ALL = (
         "",
         "Distribution",
         "Transmit hash policy",
+        ("iperf3", "lag"),
+    ),
+    Behaviour(
+        "LAG-10",
+        "unlike partners: a LAG forms where one end is active and not where both are passive, and a member that does not "
+        "belong stays out",
+        "IEEE 802.1AX-2014, 6.4.1 (LACP_Activity), 6.3.5 (keys) and 6.4.14 (Selection Logic); UNH-IOL, Link Aggregation "
+        "interoperability, groups 1 and 2",
+        None,
+        "",
+        "Negotiation",
+        "Unlike partners",
         ("iperf3", "lag"),
     ),
     Behaviour(
@@ -202,7 +214,7 @@ _ALL = (
     ),
     Behaviour(
         "MP-3",
-        "the application is unchanged and names one address",
+        "an application over MPTCP is unchanged and names one address",
         "RFC 6182, 2.2.1 (application compatibility); mptcpize(8); article, stage 2",
         None,
         "iperf, unchanged, to 10.93.93.2",
@@ -212,7 +224,7 @@ _ALL = (
     ),
     Behaviour(
         "MP-4",
-        "with multipath off on every NIC, one link",
+        "with multipath off on every NIC, an MPTCP connection gets one link",
         "RFC 8684, 3.1 (a connection of one subflow); ip-mptcp(8), endpoint; article, stage 2",
         93.0e6,
         "93.0 Mbit/s: multipath off on every NIC, 10 s",
@@ -222,7 +234,7 @@ _ALL = (
     ),
     Behaviour(
         "MP-5",
-        "a backup path carries nothing until the others fail",
+        "an MPTCP backup path carries nothing until the others fail",
         "RFC 8684, 2.5, 3.2 (B flag) and 3.3.8 (Subflow Policy); ip-mptcp(8), backup; article, stage 2",
         None,
         "multipath backup",
@@ -242,7 +254,7 @@ _ALL = (
     ),
     Behaviour(
         "MP-7",
-        "all NICs are full at once, on both hosts",
+        "one MPTCP connection fills all NICs at once, on both hosts",
         "RFC 8684, 3.3 (data over all subflows); article, stage 2",
         None,
         "all three NICs full (bmon)",
@@ -269,6 +281,27 @@ _ALL = (
         "Path control",
         "A path lost and restored",
         (*_PATHS, "python"),
+    ),
+    Behaviour(
+        "MP-10",
+        "paths of unlike rates or delays give one connection their sum, each its share",
+        "RFC 6182, 2.1 (throughput); RFC 6356, 2 (goals of coupled congestion control)",
+        None,
+        "",
+        "Aggregation",
+        "Unequal paths",
+        _PATHS,
+    ),
+    Behaviour(
+        "MP-11",
+        "MPTCP over IPv6 gives the sum of the paths, and a connection may mix families as its socket allows",
+        "RFC 8684, 3.2 and 3.4.1 (addresses of either family); kernel, net/mptcp/pm_netlink.c (an IPv4 socket uses no IPv6 "
+        "endpoint)",
+        None,
+        "",
+        "Subflows",
+        "IPv6 and mixed families",
+        _PATHS,
     ),
     Behaviour(
         "TUN-1",
@@ -322,7 +355,7 @@ _ALL = (
     ),
     Behaviour(
         "TUN-6",
-        "so it does to a host beyond the tunnel's far end",
+        "UDP through the tunnel to a host beyond its far end passes one link",
         "RFC 1812, 5.2 (forwarding); article, stage 3, round 3",
         156e6,
         "156 Mbit/s, measured to 10.10.0.201 beyond the far end",

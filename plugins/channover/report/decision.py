@@ -70,14 +70,14 @@ class Decision:
 
     @property
     def first_line(self) -> str:
-        """The verdict, and of how much: ``ACCEPTED: 4 of 27 behaviours``; what is not accepted is so for all."""
+        """The verdict, and of how much: ``ACCEPTED: 4 of 31 behaviours``; what is not accepted is so for all."""
         if self.verdict == "NOT ACCEPTED":
             return self.verdict
         return f"{self.verdict}: {len(self.passed)} of {len(CATALOGUE)} behaviours"
 
     @property
     def text(self) -> str:
-        """The first line with what it holds for: ``ACCEPTED: 4 of 27 behaviours for the emulated lab only``."""
+        """The first line with what it holds for: ``ACCEPTED: 4 of 31 behaviours for the emulated lab only``."""
         return self.first_line if self.verdict == "NOT ACCEPTED" else f"{self.first_line} {self.scope.holds_for}"
 
     def left(self) -> list[tuple[str, list[str]]]:
