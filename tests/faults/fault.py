@@ -23,8 +23,12 @@ SUITES = {
     "MP-2": "suites/mptcp/test_multipath.py::test_the_full_mesh_of_three_nics_is_nine_subflows",
     "MP-3": "suites/mptcp/test_multipath.py::test_the_application_is_unchanged_and_names_one_address",
     "MP-4": "suites/mptcp/test_multipath.py::test_with_multipath_off_on_every_nic_it_is_one_link",
+    "MP-5": "suites/mptcp/test_paths.py::test_a_backup_path_carries_nothing_until_the_other_fails[carrier]",
+    "MP-5 flag": "suites/mptcp/test_paths.py::test_a_backup_path_that_is_made_a_path_like_any_other_carries_at_once",
+    "MP-5 removed": "suites/mptcp/test_paths.py::test_a_path_whose_address_is_removed_leaves_the_rest_to_the_backup",
     "MP-6": "suites/mptcp/test_multipath.py::test_without_source_rules_the_second_path_joins_and_stays_idle",
     "MP-7": "suites/mptcp/test_multipath.py::test_all_nics_are_full_at_once_on_both_hosts",
+    "MP-9": "suites/mptcp/test_paths.py::test_a_path_lost_in_mid_transfer_is_done_without_and_used_again[carrier]",
     "TUN-1": "suites/tunnel/test_tunnel.py::test_ssh_over_mptcp_carries_any_ip_and_compression_costs",
     "TUN-2": "suites/tunnel/test_tunnel.py::test_openvpn_over_mptcp_carries_any_ip",
     "TUN-3": "suites/tunnel/test_loop.py::test_a_tunnel_that_feeds_on_itself_is_detected_and_named",
@@ -33,6 +37,7 @@ SUITES = {
     "TUN-4 article": "suites/tunnel/test_loop.py::test_the_articles_guard_keeps_the_source_side_out",
     "TUN-5": "suites/tunnel/test_tunnel.py::test_udp_through_the_tunnel_passes_one_link",
     "TUN-6": "suites/tunnel/test_tunnel.py::test_udp_to_a_host_beyond_the_far_end_passes_one_link",
+    "TUN-7": "suites/tunnel/test_full_ip.py::test_any_ip_protocol_crosses_the_tunnel_unchanged[openvpn]",
 }
 """The tests of the suites by short names: the behaviour, and what tells its tests apart."""
 

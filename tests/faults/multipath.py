@@ -308,7 +308,14 @@ FAULTS = (
         "a firewall on cable b drops the SYNs of joins",
         lambda bench: bench.rules("b", "  tcp flags & syn == syn tcp option mptcp subtype 1 counter drop"),
         When.BUILT,
-        {"MP-1": fails("join-unanswered", "no-join"), "TUN-5": fails("join-unanswered", "no-join")},
+        {
+            "MP-1": fails("join-unanswered", "no-join"),
+            "TUN-5": fails("join-unanswered", "no-join"),
+            "MP-5": fails(words=r"goodput fault: path lost.* expected at least 83"),
+            "MP-5 flag": fails(words=r"goodput no backup.* expected at least 175"),
+            "MP-5 removed": fails(words=r"goodput address removed.* expected at least 83"),
+            "MP-9": fails(words=r"goodput before.* expected at least 175"),
+        },
     ),
     Fault(
         "middlebox-announcements",

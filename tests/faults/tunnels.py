@@ -231,6 +231,7 @@ FAULTS = (
         {
             "TUN-2": fails("filter", words="echo requests answered"),
             "TUN-1": fails("filter", words="echo requests answered"),
+            "TUN-7": fails(words="answers, full size, whole of 0"),
         },
     ),
     Fault(
