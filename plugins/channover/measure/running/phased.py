@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
+from statistics import fmean
 
 from channover.errors import UsageError
 from channover.hosts.host import Host
@@ -20,7 +21,6 @@ from channover.network.programs.numbered import Datagrams, FlowSeen, Stream, Str
 from channover.observe.nics import NicCounters, NicSeries, Samplers
 from channover.verdict.causes.cause import Explanation, said
 from channover.verdict.measured import Measured, Reading, count
-from channover.verdict.statistics import estimate
 
 DATAGRAM_PORT, STREAM_PORT = 5900, 5901
 """Of the receivers of numbered traffic: between those of display servers and of X, which no lab's host runs."""
@@ -105,12 +105,14 @@ class Phased:
         return self._stream
 
     def goodput(self, phase: str, *, after: float = 0.0) -> Measured:
-        """Return what the receiving application got in a phase, in bit/s, its first ``after`` seconds left out."""
+        """Return what the receiving application got in a phase, in bit/s, its first ``after`` seconds left out.
+
+        It is what arrived in that time, known exactly: no estimate of what would have arrived in a longer one.
+        """
         span = self.span(phase)
         rates = self.stream.rates(span.begin.receiver + after, span.end.receiver)
-        known = estimate(rates)
         name = f"goodput {phase}" + (f", from {after:g} s on" if after else "")
-        return Measured(name, known=known, on_result=self.measuring.on_result, explain=self.explain, about=self)
+        return self._value(name, fmean(rates) if rates else 0.0, "bit/s")
 
     def longest_gap(self, since: str) -> Measured:
         """Return the longest time (s) in which the receiving application got nothing, from the begin of a phase on."""
