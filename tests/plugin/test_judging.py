@@ -517,9 +517,11 @@ def test_compared(lag: Lag, tcp: TrafficGenerator):
 
 
 @pytest.mark.lab
+@pytest.mark.timed
 def test_a_flow_that_was_measured_and_not_compared_fails_its_test(user: pytest.Pytester) -> None:
     user.makepyfile(MEASURED)
     done = run(user, "--measure-limit", "2")
+    assert "no verdict: " not in done.stdout.str(), done.stdout.str()
     done.assert_outcomes(failed=5, passed=2)
     found = outcomes(user)
     assert found["test_only_measured"][1].startswith("compared nothing: nothing shows LAG-1; ")

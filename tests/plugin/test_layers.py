@@ -17,6 +17,7 @@ TIMED = {
     "tests/lab/test_files.py",
     "tests/lab/test_iperf.py",
     "tests/lab/test_without_root.py",
+    "tests/plugin/test_judging.py",
 }
 """Modules whose tests rest on time: only these may be tried again, since a second try hides a fault of anything else."""
 SUITE = """

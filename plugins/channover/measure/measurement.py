@@ -45,6 +45,8 @@ class Measuring:
     """Reads the processors that the lab shares with other machines, as often as wanted; None where it shares none."""
     explain: Callable[[object, Reading], Explanation] = field(default=lambda _, __: said(), repr=False)
     """Explains a value, of a flow, a copy or a tunnel, that is not as expected."""
+    rehearsed: bool = False
+    """Whether nothing is done, as in a dry run: then nothing is waited for."""
     on_this_machine: bool = True
     """Whether this machine's processors are the wires: then one test measures at a time."""
     ready: Callable[[], None] = field(default=lambda: None, repr=False)

@@ -167,6 +167,7 @@ def measuring(
         limit=session.settings.limit,
         native_mptcp=session.native_mptcp,
         processors=OwnMachine() if session.settings.emulated else None,
+        rehearsed=session.settings.place.dry_run,
         on_this_machine=session.settings.emulated and not session.settings.place.dry_run,
         on_result=channover_record.readings.append,
         progress=lambda one: live.tell(channover_record, one),

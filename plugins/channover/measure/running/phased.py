@@ -65,6 +65,7 @@ class Phased:
 
     def phase(self, name: str, seconds: float) -> Span:
         """Let traffic run for so many seconds, as a phase of that name."""
+        seconds = 0.0 if self.measuring.rehearsed else seconds
         begin, waiting = self.now(), Waiting(f"{self.name}, {name}", seconds)
         while waiting.elapsed < seconds:
             self.measuring.progress(waiting)
