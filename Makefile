@@ -4,7 +4,7 @@ ARGS ?=
 KERNEL ?= 6.1
 BIN := .venv/bin
 # Tests of labs that measure nothing, or nothing that a busy machine changes.
-BESIDE := causes discover facts files gate guardian hosts logins observe physical remote ssh_reach
+BESIDE := causes discover facts files gate guardian hosts isolation logins observe physical privileges remote ssh_reach
 
 .PHONY: help lab lab-vm test test-unit faults soak wheel-check bench clean setup
 .DEFAULT_GOAL := help
