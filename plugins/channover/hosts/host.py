@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from re import Match
 from typing import Protocol, TypeVar
 
@@ -184,6 +185,16 @@ class Host(Protocol):
     def offloads(self, device: str, features: tuple[str, ...], on: bool) -> None:
         """Switch ``tx``, ``tso``, ``gso`` or ``gro`` of a device on or off. Raises TestbedError."""
         ...
+
+
+def python_program(host: Host, source: Path) -> tuple[str, ...]:
+    """Put a program of one file, which needs no more than Python itself, on a host; return how it is started.
+
+    It runs in isolated mode and without site-packages (``python3 -I -S``), and is gone with the lab. Raises TestbedError.
+    """
+    path = f"{host.folder}/{source.name}"
+    host.write(path, source.read_text("utf-8"))
+    return ("python3", "-I", "-S", path)
 
 
 def finished(host: str, process: Process, timeout: float, check: bool) -> Completed:

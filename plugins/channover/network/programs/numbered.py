@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from channover.errors import TestbedError
-from channover.hosts.host import Host, Process
+from channover.hosts.host import Host, Process, python_program
 from channover.network.programs import numbered_program
 from channover.network.programs.numbered_program import SLICE
 
@@ -214,18 +214,20 @@ class Stream(_Pair):
         )
 
 
-@dataclass(frozen=True)
-class _Source:
-    path: str = field(default="numbered.py")
-
-    def on(self, host: Host) -> tuple[str, ...]:
-        """Put the program on a host, and return how it is started. Raises TestbedError."""
-        path = f"{host.folder}/{self.path}"
-        host.write(path, Path(numbered_program.__file__).read_text())
-        return ("python3", "-I", "-S", path)
+_PROGRAM = Path(numbered_program.__file__)
 
 
-_SOURCE = _Source()
+def _started(
+    receiver: Host, sender: Host, taking: Sequence[object], giving: Sequence[object]
+) -> tuple[Process, Process]:
+    """Start what receives, and once it is ready what sends, each with its words. Raises TestbedError; none stays then."""
+    first = receiver.spawn(*python_program(receiver, _PROGRAM), *map(str, taking))
+    try:
+        first.wait_for('"ready"', READY)
+        return first, sender.spawn(*python_program(sender, _PROGRAM), *map(str, giving))
+    except BaseException:
+        first.stop(1.0)
+        raise
 
 
 @contextmanager
@@ -247,14 +249,12 @@ def datagrams(
     ``rate`` is datagrams a second of each flow, ``payload`` bytes, ``limit`` seconds. Flow n has the source port
     ``first_port`` + n.
     """
-    taking = receiver.spawn(*_SOURCE.on(receiver), "receive-datagrams", target, str(port), str(rate))
-    try:
-        taking.wait_for('"ready"', READY)
-        words = (source, str(first_port), target, str(port), str(flows), str(rate), str(payload), str(limit))
-        giving = sender.spawn(*_SOURCE.on(sender), "send-datagrams", *words)
-    except BaseException:
-        taking.stop(1.0)
-        raise
+    taking, giving = _started(
+        receiver,
+        sender,
+        ("receive-datagrams", target, port, rate),
+        ("send-datagrams", source, first_port, target, port, flows, rate, payload, limit),
+    )
     made = Datagrams(taking, giving, (sender, receiver), flows, rate, first_port)
     try:
         giving.wait_for('"ready"', READY)
@@ -280,14 +280,12 @@ def stream(
     Both ends' sockets are MPTCP's own, without a preloaded library; ``limit`` is seconds.
     """
     protocol = "mptcp" if mptcp else "tcp"
-    taking = receiver.spawn(*_SOURCE.on(receiver), "receive-stream", target, str(port), protocol)
-    try:
-        taking.wait_for('"ready"', READY)
-        words = (target, str(port), protocol, source or "-", str(size), str(limit))
-        giving = sender.spawn(*_SOURCE.on(sender), "send-stream", *words)
-    except BaseException:
-        taking.stop(1.0)
-        raise
+    taking, giving = _started(
+        receiver,
+        sender,
+        ("receive-stream", target, port, protocol),
+        ("send-stream", target, port, protocol, source or "-", size, limit),
+    )
     made = Stream(taking, giving, (sender, receiver))
     try:
         giving.wait_for('"(ready|error)"', READY)

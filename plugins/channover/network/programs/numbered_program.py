@@ -1,6 +1,6 @@
 """The program that sends and receives numbered traffic on a host: datagrams with numbers, and a byte stream with its gaps.
 
-It is run as it stands, ``python3 -I -S -c SOURCE MODE …``, on hosts that have no channover: it needs the standard library of
+It is run as it stands, ``python3 -I -S FILE MODE …``, on hosts that have no channover: it needs the standard library of
 Python 3.9 and nothing else, and prints JSON, a line each. SIGTERM ends it in good order. Times are seconds since its start by
 its own clock, so that the clocks of two hosts need not agree; payload is bytes.
 

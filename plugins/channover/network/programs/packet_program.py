@@ -1,6 +1,6 @@
 """The program that sends and receives IP packets of every protocol as they stand on a device, such as a tunnel's.
 
-It is run as it stands, ``python3 -I -S SOURCE MODE …``, on hosts that have no channover: it needs the standard library of
+It is run as it stands, ``python3 -I -S FILE MODE …``, on hosts that have no channover: it needs the standard library of
 Python 3.9 and root. SIGTERM ends it in good order. It prints JSON, a line each; packets are hexadecimal digits.
 
     receive DEVICE                                     prints {"packets": [...]} at its end: all that came in

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from channover.errors import TestbedError
-from channover.hosts.host import Host, Process
+from channover.hosts.host import Host, Process, python_program
 from channover.network.programs import packet_program
 
 NAMES: Mapping[int, str] = MappingProxyType(
@@ -51,15 +51,11 @@ def exchange(
     ``device`` are the device by which they leave and the one by which they arrive, ``ipv4`` and ``ipv6`` the addresses of
     source and target. Raises TestbedError.
     """
-    paths = {host.name: f"{host.folder}/packets.py" for host in (source, target)}
-    for host in (source, target):
-        host.write(paths[host.name], Path(packet_program.__file__).read_text())
-    taking = target.spawn("python3", "-I", "-S", paths[target.name], "receive", device[1])
+    program = Path(packet_program.__file__)
+    taking = target.spawn(*python_program(target, program), "receive", device[1])
     try:
         taking.wait_for('"ready"', 10.0)
-        done = source.run(
-            "python3", "-I", "-S", paths[source.name], "send", device[0], ipv4[0], ipv4[1], ipv6[0], ipv6[1]
-        )
+        done = source.run(*python_program(source, program), "send", device[0], *ipv4, *ipv6)
         sent = json.loads(done.stdout)["sent"]
         time.sleep(LATE)
         taking.signal(15)

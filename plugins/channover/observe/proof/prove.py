@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Iterable, Mapping
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from channover.errors import TestbedError
-from channover.hosts.host import Host, each
+from channover.hosts import prober
+from channover.hosts.host import Host, each, python_program
 from channover.hosts.lab import Lab
 from channover.model.topology import Cable, Port
 from channover.observe.proof import schedule as plans
@@ -30,7 +31,6 @@ CERTAIN = ("refused", "carrier", "crossed", "size")
 """What chance does not do: one try is enough."""
 QUEUED = 16
 """Full frames that the ends may have under way when they have met."""
-PROGRAM = "prober.py"
 
 
 def prove(lab: Lab, cables: Iterable[Cable] | None = None, rates: Mapping[Cable, float] | None = None) -> list[Finding]:
@@ -171,9 +171,8 @@ def _every(seconds: float, frames_per_second: float) -> float:
 
 def _run(host: Host, wanted: dict[str, Any]) -> dict[str, Any]:
     """Have a host of its own probe its NICs. Raises TestbedError."""
-    path = f"{host.folder}/{PROGRAM}"
-    host.write(path, resources.files("channover.hosts").joinpath(PROGRAM).read_text())
-    done = host.run("python3", "-I", "-S", path, json.dumps(wanted), timeout=120.0, quiet=True)
+    command = python_program(host, Path(prober.__file__))
+    done = host.run(*command, json.dumps(wanted), timeout=120.0, quiet=True)
     try:
         found = json.loads(done.stdout)
     except ValueError:
