@@ -3,8 +3,6 @@ SHELL := /bin/bash
 ARGS ?=
 KERNEL ?= 6.1
 BIN := .venv/bin
-# Tests of labs that measure nothing, or nothing that a busy machine changes.
-BESIDE := causes discover facts files gate guardian hosts isolation logins observe physical privileges remote ssh_reach
 
 .PHONY: help lab lab-vm test test-unit faults soak wheel-check bench clean setup
 .DEFAULT_GOAL := help
@@ -61,8 +59,7 @@ test:
 		echo "== pytest $$*"; $(BIN)/pytest "$$@" $(ARGS); code=$$?; \
 		case $$code in 0) ran=yes;; 5) ;; *) ran=yes; status=$$code;; esac; \
 	}; \
-	ran=; run tests/unit tests/plugin $(BESIDE:%=tests/lab/test_%.py) -n 2; \
-	run tests/lab tests/vm $(BESIDE:%=--ignore=tests/lab/test_%.py); \
+	ran=; run tests -m 'not alone' -n 2; run tests -m alone; \
 	[ -n "$$ran" ] || status=5; \
 	exit $$status
 

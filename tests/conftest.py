@@ -27,8 +27,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run also what takes minutes and would make CI too long")
 
 
+BESIDE = "causes discover facts gate guardian hosts isolation logins observe physical privileges remote ssh_reach"
+"""Modules of tests/lab that measure nothing, or nothing that a busy machine changes."""
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.import_plugin("tests.support.timed")
+    config.addinivalue_line("markers", "alone: wants the machine for itself; all others may run beside each other")
     config.addinivalue_line("markers", "slow: takes minutes; skipped without --slow")
     config.addinivalue_line("markers", "lab: needs network namespaces; skipped, with the remedy, where there are none")
     config.addinivalue_line(
@@ -63,6 +68,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if _layer(item) == 0 and any(item.get_closest_marker(name) for name in ("lab", "vm")):
             raise pytest.UsageError(f"{item.nodeid} takes a lab: its place is tests/lab, tests/plugin or tests/vm")
+        if item.get_closest_marker("timed") or (_layer(item) > 1 and item.path.stem[5:] not in BESIDE.split()):
+            item.add_marker("alone")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

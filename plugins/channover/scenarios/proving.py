@@ -19,6 +19,8 @@ from channover.verdict.shortage import Shortage, suggested
 
 OF_TCP = 0.25
 """What share of bare frames a machine carries as TCP, whose segments are acknowledged and go through two programs."""
+FILLED = 0.5
+"""From which share of its time on a processor, of which a proof takes two thirds, is what limited it."""
 SHOWN = 4
 """Findings that an error names."""
 
@@ -55,9 +57,12 @@ def _with_reason(lab: Lab, finding: Finding, busy: Shortage) -> Finding:
     rate = lab.rate(finding.cable)
     if busy.by_others:
         return replace(finding, statement=f"{finding}; {busy.reason(finding.share * rate * OF_TCP, 1, rate)}")
-    full = f"processor {busy.strain.core} was {busy.strain.full:.0%} busy"
+    core, full = busy.strain.core, busy.strain.full
+    filled = (
+        f"processor {core} was {full:.0%} busy" if full > FILLED else f"no processor was full, {core} {full:.0%} busy"
+    )
     less = suggested(rate, finding.share * rate * OF_TCP)
-    return replace(finding, statement=f"{finding}; {full}{f': --link-rate {less} works' if less else ''}")
+    return replace(finding, statement=f"{finding}; {filled}{f': --link-rate {less} works' if less else ''}")
 
 
 def after_a_verdict(lab: Lab) -> str:
