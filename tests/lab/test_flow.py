@@ -94,7 +94,7 @@ def test_a_flow_in_the_background(multipath, tcp):
 HOLDER = """
 import sys
 from channover.measure.cpu_lock import cpu_lock
-with cpu_lock():
+with cpu_lock(processors=float(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -329,27 +329,22 @@ def test_a_real_fallback_fails_with_its_words(multipath: Multipath, how: str, mo
 
 
 @contextmanager
-def holder() -> Iterator[subprocess.Popen[str]]:
-    """Another process that measures: as many as there are slots."""
+def holder(processors: float = 1000.0) -> Iterator[subprocess.Popen[str]]:
+    """Another process that measures what takes so many processors: all that there are."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "plugins")}
-    made = [
-        subprocess.Popen(
-            [sys.executable, "-c", HOLDER, "a-suite"],
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(max(1, (os.cpu_count() or 2) // 2))
-    ]
-    try:
-        for one in made:
-            assert one.stdout is not None
-            assert one.stdout.readline() == "held\n"
-        yield made[0]
-    finally:
-        for one in made:
-            one.communicate("")
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(processors)],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as made:
+        try:
+            assert made.stdout is not None
+            assert made.stdout.readline() == "held\n"
+            yield made
+        finally:
+            made.communicate("")
 
 
 @pytest.fixture
@@ -387,6 +382,43 @@ def test_who_waits_to_measure_is_told_whom_for(monkeypatch: pytest.MonkeyPatch) 
         assert waited < 1 and again == 0
         assert f"process {os.getpid()} " in slot.holders()
     assert slot.holders() == "a measurement that does not tell its name"
+
+
+@pytest.mark.usefixtures("no_other_measures")
+def test_what_takes_little_is_measured_beside_what_takes_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    share = slot.available() * slot.SLOT
+    for other, own, together in ((0.4, 0.5, True), (0.6, 0.5, False), (1.0, 0.1, False), (0.1, 1.0, False)):
+        monkeypatch.setattr(slot, "_held", slot._Held())
+        takes = measuring(processors_taken=own * share)
+        with holder(other * share):
+            if together:
+                with takes.turn() as waited:
+                    assert waited < 0.1
+            else:
+                with (
+                    pytest.raises(TestbedError, match=r"^waited 0\.3 s for a turn to measure"),
+                    takes.turn(timeout=0.3),
+                ):
+                    pass
+        with takes.turn(timeout=0.3):
+            pass
+
+
+@pytest.mark.usefixtures("no_other_measures")
+def test_who_needs_much_is_not_overtaken_by_who_needs_little() -> None:
+    waiting = [sys.executable, "-c", HOLDER, "1000"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "plugins")}
+    with (
+        holder(slot.SLOT),
+        subprocess.Popen(waiting, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other,
+    ):
+        try:
+            name = f"@{slot.NAME}/next"
+            until(lambda: name in Path("/proc/net/unix").read_text(), "one who waits", 5)
+            with pytest.raises(TestbedError, match=r"^waited 0\.3 s for a turn"), cpu_lock(timeout=0.3, processors=0.1):
+                pass
+        finally:
+            other.kill()
 
 
 @pytest.mark.lab

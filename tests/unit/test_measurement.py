@@ -22,6 +22,7 @@ class Tape:
     ends_after: int = 1 << 30
     disturbed_for: float = 0.0
     hopeless: bool = False
+    overloaded: bool = False
     taken: list[float] = field(default_factory=list)
     finished: int = 0
 
@@ -67,6 +68,7 @@ def test_its_time_is_the_limit_longer_for_what_disturbed_it_and_once_for_a_verdi
     assert measured.extend() and measured.limit == EXTENSION * 5.0 + 2.0
     assert not measured.extend(), "once only"
     assert not measurement(Tape(repeat(90.0), hopeless=True)).extend(), "more time would change nothing"
+    assert not measurement(Tape(repeat(90.0), overloaded=True)).extend(), "nor would it make the machine faster"
     assert measurement(tape, duration=3.0).limit == 3.0, "the whole duration, and no longer"
 
 

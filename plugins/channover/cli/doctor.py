@@ -15,6 +15,7 @@ from channover.cli.doctor_text import render
 from channover.cli.stated import STATED, asked_for
 from channover.errors import ChannoverError, TestbedError, UsageError
 from channover.hosts.host import Host, Journal
+from channover.measure.cpu_lock import SLOT, available
 from channover.model.catalogue import CATALOGUE, Behaviour
 from channover.model.topology import Topology, pair
 from channover.observe.processors import Glance
@@ -189,8 +190,7 @@ def _nic_rows(name: str, host: HostEntry, sight: Sight) -> Iterator[tuple[str, .
 
 def _cores() -> str:
     cores = len(os.sched_getaffinity(0))
-    slots = max(1, (os.cpu_count() or 2) // 2)
-    return f"{cores}: {slots} measurement{'s' if slots > 1 else ''} at a time"
+    return f"{cores}: what is measured at once may take {available() * SLOT:g} of them"
 
 
 def _of_host(environment: Environment) -> dict[str, str]:

@@ -1,24 +1,29 @@
-"""One measurement at a time for every two cores of this machine, whatever runs, and how many.
+"""As many measurements at a time as this machine's processors are wires for, whatever runs, and how many.
 
-Traffic between namespaces is made by the processors that the namespaces share. Two measurements at once on two cores
-would measure each other, whichever installation they are of. A slot is a name in the abstract namespace of unix sockets
-(``unix(7)``): one process can bind it at a time, and the kernel frees it when its holder ends, however it ends; no file is
-made for it. Such names are those of a network namespace, so a container does not see the slots of its host.
+Traffic between namespaces is made by the processors that the namespaces share. Measurements that take more than these have
+would measure each other, whichever installation they are of. So the machine has a budget, half a processor of each, and
+what is measured takes its share of it, in slots of a :data:`SLOT`; what takes more than there is has the machine for itself.
 
-What one test measures at once shares one slot: a process holds one, however often it asks. A second name, beside the
-slot's, says who holds it; whoever waits reads it in ``/proc/net/unix``, which every user may.
+A slot is a name in the abstract namespace of unix sockets (``unix(7)``): one process can bind it at a time, and the kernel
+frees it when its holder ends, however it ends; no file is made for it. Such names are those of a network namespace, so a
+container does not see the slots of its host. Who waits for several holds the name of the next one, so that no small one
+that comes later is served before.
+
+What one test measures at once shares its slots: a process asks once, however often it measures. A second name, beside the
+slots', says who holds them; whoever waits reads it in ``/proc/net/unix``, which every user may.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,13 +34,21 @@ Progress = Callable[[UnderWay], None]
 PATIENCE = 3600.0
 """How long (seconds) is waited for a slot: three times the long run that the article's LAG was given, 1200 s."""
 NAME = "channover/measuring"
+BUDGET = 0.5
+"""The share of its processors that a machine has for what is measured: labs are made and unmade beside it."""
+CARRIED = 1e9
+"""What a processor carries of TCP (bit/s) between namespaces, from program to program."""
+PROGRAMS = 0.05
+"""What programs that look on take of a processor, whatever the rate."""
+SLOT = 0.125
+"""What one slot is, in processors."""
 LONGEST = 107
 """Bytes of a name (``unix(7)``, sun_path), the leading null left out."""
 
 
 @dataclass
 class _Held:
-    """The slot that this process holds, if it does, and how many measurements share it."""
+    """The slots that this process holds, if it does, and how many measurements share them."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     sockets: list[socket.socket] = field(default_factory=list)
@@ -46,13 +59,16 @@ _held = _Held()
 
 
 @contextmanager
-def cpu_lock(progress: Progress = lambda _: None, timeout: float = PATIENCE) -> Iterator[float]:
-    """Hold one of the machine's slots for the length of a block; yields how long (seconds) it was waited for.
+def cpu_lock(
+    progress: Progress = lambda _: None, timeout: float = PATIENCE, processors: float = math.inf
+) -> Iterator[float]:
+    """Hold what is measured's share of the machine for the length of a block; yields how long (seconds) it was waited for.
 
-    Who is waited for is told as progress. Raises TestbedError after ``timeout`` seconds.
+    ``processors`` is how many of them the traffic takes; all that there are, where it is not said. Who is waited for is told
+    as progress. Raises TestbedError after ``timeout`` seconds.
     """
     with _held.lock:
-        waited = 0.0 if _held.users else _wait(progress, timeout)
+        waited = 0.0 if _held.users else _wait(progress, timeout, slots(processors))
         _held.users += 1
     try:
         yield waited
@@ -65,11 +81,37 @@ def cpu_lock(progress: Progress = lambda _: None, timeout: float = PATIENCE) -> 
                 _held.sockets.clear()
 
 
-def _wait(progress: Progress, timeout: float) -> float:
-    """Take a slot as soon as one is free; return how long (seconds) that took."""
+def taken(rates: Iterable[float]) -> float:
+    """Return how many processors it takes to fill links of these rates (bit/s) at once, and to look on."""
+    return PROGRAMS + sum(rates) / CARRIED
+
+
+def available() -> int:
+    """Return how many slots this machine has."""
+    return max(1, int((os.cpu_count() or 2) * BUDGET / SLOT))
+
+
+def slots(processors: float) -> int:
+    """Return how many of the machine's slots traffic takes that takes so many processors: one at least, all at most."""
+    return available() if processors >= available() * SLOT else max(1, math.ceil(processors / SLOT))
+
+
+def _wait(progress: Progress, timeout: float, wanted: int) -> float:
+    """Take so many slots as soon as they are free; return how long (seconds) that took."""
+    with ExitStack() as turn:
+        return _served(progress, timeout, wanted, turn)
+
+
+def _served(progress: Progress, timeout: float, wanted: int, turn: ExitStack) -> float:
     waiting = Waiting("turn to measure", timeout)
     asked = 0.0
-    while not _take():
+    first = False
+    while True:
+        if not first and (next_one := _bound(f"{NAME}/next")):
+            turn.callback(next_one.close)
+            first = True
+        if first and _take(wanted):
+            break
         if waiting.elapsed - asked > 1.0 or not asked:
             asked = waiting.elapsed
             waiting.name = f"turn to measure, after {holders()}"
@@ -86,15 +128,20 @@ def _wait(progress: Progress, timeout: float) -> float:
     return waited
 
 
-def _take() -> bool:
-    """Take a free slot, and say by whom it is taken; False where none is free."""
-    for number in range(max(1, (os.cpu_count() or 2) // 2)):
+def _take(wanted: int) -> bool:
+    """Take so many free slots, and say by whom they are taken; False where there are fewer."""
+    found = []
+    for number in range(available()):
         if held := _bound(f"{NAME}/{number}"):
-            _held.sockets.append(held)
+            found.append(held)
+        if len(found) == wanted:
+            _held.sockets += found
             label = f"{NAME}/{number}/{os.getpid()}/{time.time():.0f}/{_command()}"
             if said := _bound(label.encode()[:LONGEST].decode(errors="ignore")):
                 _held.sockets.append(said)
             return True
+    for one in found:
+        one.close()
     return False
 
 

@@ -54,6 +54,11 @@ class DeviceRate:
     @property
     def hopeless(self) -> bool:
         """Whether more time changes nothing: the lab's own work is more than the processors can do."""
+        return self.overloaded
+
+    @property
+    def overloaded(self) -> bool:
+        """Whether the lab's own work fills the processors: that does not pass, and what has not settled will not."""
         return self.shortage.full and not self.shortage.by_others
 
     def take(self) -> bool:

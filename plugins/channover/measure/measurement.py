@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -48,7 +49,9 @@ class Measuring:
     rehearsed: bool = False
     """Whether nothing is done, as in a dry run: then nothing is waited for."""
     on_this_machine: bool = True
-    """Whether this machine's processors are the wires: then one test measures at a time."""
+    """Whether this machine's processors are the wires: then what is measured takes its share of them."""
+    processors_taken: float = math.inf
+    """How many processors the lab's traffic takes at most, without what encrypts or packs it."""
     ready: Callable[[], None] = field(default=lambda: None, repr=False)
     """Reads back what was asked of the lab. Raises TestbedError where it is not in force."""
     ports: Iterator[int] = field(default_factory=ports, repr=False)
@@ -62,13 +65,15 @@ class Measuring:
         return self.link.rate if self.on_this_machine else 0.0
 
     @contextmanager
-    def turn(self, timeout: float = PATIENCE) -> Iterator[float]:
+    def turn(self, timeout: float = PATIENCE, times: float = 1.0) -> Iterator[float]:
         """Wait for this machine's processors, and have them for the length of a block: :func:`cpu_lock`.
 
-        A test whose wires are not this machine's processors does not wait. Then see to it that the lab is as it was asked
-        for: whatever is measured begins here. Raises TestbedError, after ``timeout`` seconds for one.
+        ``times`` says how many times as much of them the traffic takes as plain TCP. A test whose wires are not this
+        machine's processors does not wait. Then see to it that the lab is as it was asked for: whatever is measured begins
+        here. Raises TestbedError, after ``timeout`` seconds for one.
         """
-        with cpu_lock(self.progress, timeout) if self.on_this_machine else nullcontext(0.0) as waited:
+        taken = self.processors_taken * times
+        with cpu_lock(self.progress, timeout, taken) if self.on_this_machine else nullcontext(0.0) as waited:
             self.ready()
             yield waited
 
@@ -92,6 +97,11 @@ class Rates(Protocol):
     @property
     def hopeless(self) -> bool:
         """Whether more time changes nothing, once its limit is over."""
+        ...
+
+    @property
+    def overloaded(self) -> bool:
+        """Whether the lab's own work fills the processors: that does not pass, and what has not settled will not."""
         ...
 
     def take(self) -> bool:
@@ -168,7 +178,7 @@ class Measurement:
 
     def extend(self) -> bool:
         """Allow the time of an unsettled verdict, once; False where it was allowed, or would change nothing."""
-        if self._extended or not self.is_open or self.rates.hopeless or not self.rates.runs():
+        if self._extended or not self.is_open or self.rates.hopeless or self.rates.overloaded or not self.rates.runs():
             return False
         self._extended = True
         return True

@@ -43,9 +43,14 @@ def processors(host: Host) -> Processors:
 
 
 class OwnMachine:
-    """Reads the processors of this machine, as often as wanted. The run's own programs are this process and all below it."""
+    """Reads the processors of this machine, as often as wanted.
 
-    def __init__(self) -> None:
+    A lab's programs are this process and all below it; what they waited is told. Where this is one of a run's workers
+    (``run``: the process that they are of), the other workers' programs are the run's own, and no other work.
+    """
+
+    def __init__(self, run: int | None = None) -> None:
+        self._run = run if run is not None else _run()
         self._threads: list[tuple[Name, str]] = []
         self._used: dict[Name, float] = {}
         self._scanned = 0.0
@@ -69,7 +74,8 @@ class OwnMachine:
                 found[int(name), title] = used
         own = {pid for pid in parents if os.getpid() in _line(pid, parents)}
         kernel = {pid for pid, parent in parents.items() if parent == _KERNEL or pid == _KERNEL}
-        self._used = {name: used for name, used in found.items() if name[0] not in own | kernel}
+        run = {pid for pid in parents if self._run in _line(pid, parents)}
+        self._used = {name: used for name, used in found.items() if name[0] not in run | own | kernel}
         watched = [name for name in found if name[0] in own - {os.getpid()} and not _BESIDE.fullmatch(name[1])]
         softirqs = [name for name in found if name[0] in kernel and name[1].startswith("ksoftirqd/")]
         self._threads = [thread for name in (*watched, *softirqs) for thread in _threads(name)]
@@ -88,6 +94,11 @@ class Glance:
         time.sleep(max(self._before.at + GLANCE - time.monotonic(), 0.0))
         self._machine.scan()
         return strain(self._before, self._machine())
+
+
+def _run() -> int:
+    """Return the process that a run is: this one, or its parent where this is one of pytest-xdist's workers."""
+    return os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
 
 
 def _text(path: str) -> str:

@@ -155,6 +155,7 @@ def measuring(
     request: pytest.FixtureRequest, lab: Lab, channover_record: Record, channover_noting: Noting
 ) -> Iterator[Measuring]:
     """How this test measures; flows that a test leaves open are ended with it."""
+    from channover.measure.cpu_lock import taken
     from channover.measure.measurement import Measuring
     from channover.observe.processors import OwnMachine
     from channover.scenarios.diagnosis.asking import Diagnosis
@@ -168,6 +169,7 @@ def measuring(
         native_mptcp=session.native_mptcp,
         processors=OwnMachine() if session.settings.emulated else None,
         rehearsed=session.settings.place.dry_run,
+        processors_taken=taken(rate for rate in map(lab.rate, lab.topology.cables) if rate <= lab.link.rate),
         on_this_machine=session.settings.emulated and not session.settings.place.dry_run,
         on_result=channover_record.readings.append,
         progress=lambda one: live.tell(channover_record, one),

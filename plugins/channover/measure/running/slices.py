@@ -101,6 +101,11 @@ class Slices:
             return False
         return self.shortage.hopeless(fmean(settled_part(self.samples())), self._wanted())
 
+    @property
+    def overloaded(self) -> bool:
+        """Whether the lab's own work fills the processors: that does not pass, and what has not settled will not."""
+        return self._seen >= CALM and self.shortage.full and not self.shortage.by_others
+
     def _wanted(self) -> float:
         """Return what the wires would carry of the flow at least (bit/s)."""
         (level,) = self._levels()

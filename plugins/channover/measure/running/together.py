@@ -72,6 +72,11 @@ class FlowRun:
         """Whether more time changes nothing: the lab's own work is more than the processors can do."""
         return self.slices.hopeless
 
+    @property
+    def overloaded(self) -> bool:
+        """Whether the lab's own work fills the processors: that does not pass, and what has not settled will not."""
+        return self.slices.overloaded
+
     def take(self) -> bool:
         """Take note of new slices; False where there are none. Raises TestbedError where a program of any flow has died."""
         for run in self._company:  # none at its side may die unseen
