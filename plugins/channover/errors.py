@@ -8,9 +8,16 @@ class ChannoverError(Exception):
 
 
 class TestbedError(ChannoverError):
-    """The testbed broke: a process died, a wait ran out, a change was refused. Never a failed behaviour."""
+    """The testbed broke: a process died, a wait ran out, a change was refused. Never a failed behaviour.
+
+    ``kind`` is the id of what was found, as results name it (docs/causes.md); empty where there is none.
+    """
 
     __test__ = False  # pytest would take a class whose name begins so for one of tests
+
+    def __init__(self, words: str = "", kind: str = "") -> None:
+        super().__init__(words)
+        self.kind = kind
 
 
 RigError = TestbedError

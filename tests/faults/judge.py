@@ -11,17 +11,6 @@ from tests.faults.fault import SUITES, Expected, Fault
 
 FOUND = {
     "processors": r"INCONCLUSIVE|waited .*for (a )?processor|this machine could send",
-    "cable-duplex": r"half duplex",
-    "cable-rate": r"carries (at least )?[\d.]+ of [\d.]+ [MGk]?bit/s",
-    "cable-loss": r"loses [\d,]+ of [\d,]+ frames",
-    "cable-delay": r"ms there and back",
-    "cable-size": r"carries no frame of \d+ bytes",
-    "cable-crossed": r"frames of \S+ NIC \S+ arrive at",
-    "cable-dead": r"cable \S+ carries nothing",
-    "cable-duplicates": r"delivers frames twice",
-    "cable-foreign": r"somebody else sends on",
-    "cable-carrier": r"has no carrier at",
-    "not-as-asked": r"not as it was asked for: ",
     "lacp": r"LACP on \S+ has not converged",
     "program-ended": r"ended with code|died with|has ended",
 }

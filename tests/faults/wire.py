@@ -432,7 +432,7 @@ SHAPE = (
         "cable b lets nothing through, and its carrier stays",
         _rules("  counter drop"),
         When.BUILT,
-        {"MP-1": unfit("cable-dead", "cable-loss"), "LAG-4": caught("cable-dead", "cable-loss")},
+        {"MP-1": unfit("cable-unheard", "cable-loss"), "LAG-4": caught("cable-unheard", "cable-loss")},
     ),
     Fault(
         "silent-b-one-way",
@@ -440,7 +440,7 @@ SHAPE = (
         "cable b lets nothing through towards the server from the first traffic on",
         _rules("  counter drop", "b", ("right",)),
         When.TRAFFIC,
-        {"MP-1": caught("cable-dead", "cable-loss"), "TUN-2": caught("cable-dead", "cable-loss")},
+        {"MP-1": caught("cable-unheard", "cable-loss"), "TUN-2": caught("cable-unheard", "cable-loss")},
     ),
     Fault(
         "pulled",

@@ -7,10 +7,12 @@ import json
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
+from channover.hosts.readback import NOT_AS_ASKED
+from channover.observe.proof.findings import Kind
 from channover.report.signoff.detection_limits import size
 from channover.verdict.causes.catalogue import CAUSES
 from tests.faults import limits, page, run
@@ -40,7 +42,7 @@ def log(**void: str) -> list[dict[str, str]]:
 
 GOOD = [
     result("LAG-1", "failed", reason="1 link", causes=[{"id": "no-carrier"}, {"id": "nic-down"}]),
-    result("LAG-2", "error", reason="cable b carries 90.0 of 100 Mbit/s, left to right"),
+    result("LAG-2", "error", reason="cable b carries 90.0 of 100 Mbit/s, left to right", causes=[{"id": "cable-rate"}]),
     result("MP-1", "passed", notes=[{"id": "mtu"}]),
     result("MP-4", "passed"),
 ]
@@ -77,7 +79,8 @@ def test_rows_say_what_they_must_and_there_are_enough() -> None:
 
 def test_a_row_expects_no_cause_that_there_is_not() -> None:
     noted = {"retransmissions", "mtu", "hash", "slow-lacp", "changed", "unasked"}
-    known = {*CAUSES, *FOUND, *noted}
+    kinds = {NOT_AS_ASKED, *(f"cable-{kind}" for kind in get_args(Kind))}
+    known = {*CAUSES, *FOUND, *kinds, *noted}
     for row in ROWS:
         for expected in row.breaks.values():
             assert set(expected.first) <= known, row.id
@@ -95,8 +98,8 @@ def test_a_row_whose_tests_come_to_what_they_must_is_good() -> None:
     [
         (changed(0, outcome="passed", causes=[]), {}, "NOT CAUGHT"),
         (changed(0, causes=[{"id": "nic-down"}, {"id": "no-carrier"}]), {}, "NOT NAMED"),
-        (changed(1, reason="cable b loses 3 of 900 frames (0.33%)"), {}, "NOT NAMED"),
-        (changed(1, reason="INCONCLUSIVE: one processor was full"), {}, "no verdict"),
+        (changed(1, reason="cable b loses 3 of 900 frames (0.33%)", causes=[{"id": "cable-loss"}]), {}, "NOT NAMED"),
+        (changed(1, reason="INCONCLUSIVE: one processor was full", causes=[]), {}, "no verdict"),
         (changed(2, notes=[]), {}, "NOT CAUGHT"),
         (changed(2, notes=[{"id": "offloads"}]), {}, "NOT NAMED"),
         (changed(3, outcome="failed", reason="x"), {}, "NOT SPARED"),

@@ -47,6 +47,7 @@ def end(port: Port, **seen: Any) -> dict[str, Any]:
         "refused": "",
         "duplicates": 0,
         "trip": 0.0001,
+        "typical": 0.0001,
         "foreign": {},
         "before": (0, 10, 0, 10),
         "after": (0, 2110, 0, 2110),
@@ -79,6 +80,11 @@ def test_nothing_speaks_against_a_sound_cable() -> None:
         ({}, {"samples": samples(112e6)}, "cable b carries at least 112.0 of 100 Mbit/s, left to right"),
         ({}, {"after": (0, 2108, 0, 2110)}, "cable b loses 2 of 2,100 frames (0.10%), left to right"),
         ({"trip": 0.1002}, {"trip": 0.1001}, "cable b takes 100 ms there and back while it is idle, of 5 ms at most"),
+        (
+            {"typical": 0.0052},
+            {"typical": 0.0043, "trip": 0.0003},
+            "cable b takes between 0.1 and more than 4.3 ms there and back while it is idle, of 5 ms at most",
+        ),
         (
             {"refused": "1514 bytes: Message too long"},
             {"largest": 1414},

@@ -332,6 +332,7 @@ class Port:
             "refused": self.refused,
             "duplicates": sum(times - 1 for times in self.seen.values()),
             "trip": min(self.trips) / 1e9 if self.trips else None,
+            "typical": sorted(self.trips)[len(self.trips) // 2] / 1e9 if self.trips else None,
             "foreign": self.foreign,
             "before": self.before,
             "after": self.after,

@@ -19,6 +19,8 @@ from channover.model.asked import Asked
 from channover.model.state import State
 from channover.model.topology import Port
 
+NOT_AS_ASKED = "not-as-asked"
+"""The kind of the error."""
 MOST = 6
 """Settings that one error names: the rest is counted."""
 
@@ -55,7 +57,7 @@ def told(unmet: Sequence[str]) -> str:
 def require(unmet: Sequence[str]) -> None:
     """Raise TestbedError that names the settings which are not in force, if there are any."""
     if words := told(unmet):
-        raise TestbedError(words)
+        raise TestbedError(words, NOT_AS_ASKED)
 
 
 def read_back(lab: Lab) -> Readback:

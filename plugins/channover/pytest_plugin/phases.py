@@ -83,6 +83,10 @@ def judge(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestRep
     else:
         said = explained if whole else outcomes.reason_of(report)
     notes = [note for note in getattr(error, "__notes__", ()) if note not in said]
+    if isinstance(error, TestbedError) and error.kind:
+        from channover.verdict.causes.cause import Cause
+
+        record.other_causes.insert(0, Cause(error.kind, str(error), certainty="shown"))
     asked = () if report.when == "teardown" else _asked(item, record, error, said)
     said = "\n".join([said, *notes, *asked])
     masker(item.config).learn()  # what the test itself has set is forgotten when it ends

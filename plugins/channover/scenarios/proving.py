@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from channover.errors import TestbedError
 from channover.hosts.lab import Lab
-from channover.measure.cpu_lock import Progress, cpu_lock
+from channover.measure.cpu_lock import Progress, cpu_lock, taken
 from channover.model.processors import strain
 from channover.observe.processors import OwnMachine
 from channover.observe.proof.account import Account, account, lost
@@ -33,13 +33,18 @@ def require(lab: Lab, progress: Progress = lambda _: None) -> float:
     cables = [cable for cable in lab.topology.cables if cable not in lab.proved]
     if not cables:
         return 0.0
-    with cpu_lock(progress) as waited, lab.journal.step("panel", f"prove {len(cables)} cables"):
+    with cpu_lock(progress, processors=_taken(lab)) as waited, lab.journal.step("panel", f"prove {len(cables)} cables"):
         found = prove(lab, cables)
         if any(one.kind == "machine" for one in found):
             found = _explained(lab, found)
     if found:
-        raise TestbedError(words(found))
+        raise unfit(found)
     return waited
+
+
+def _taken(lab: Lab) -> float:
+    """Return how many processors a proof takes: every cable both ways at once."""
+    return taken(2 * lab.rate(cable) for cable in lab.topology.cables)
 
 
 def _explained(lab: Lab, found: Sequence[Finding]) -> list[Finding]:
@@ -65,15 +70,15 @@ def _with_reason(lab: Lab, finding: Finding, busy: Shortage) -> Finding:
     return replace(finding, statement=f"{finding}; {filled}{f': --link-rate {less} works' if less else ''}")
 
 
-def after_a_verdict(lab: Lab) -> str:
+def after_a_verdict(lab: Lab) -> list[Finding]:
     """Prove all cables again, and return what speaks against them.
 
     A cable that is pulled is none: a test may do that. Nor is one that this machine is too busy to prove.
     """
     cables = lab.topology.cables if lab.probe is not None else [one for one in lab.topology.cables if one in lab.proved]
-    held = cpu_lock() if lab.probe is not None else nullcontext()
+    held = cpu_lock(processors=_taken(lab)) if lab.probe is not None else nullcontext()
     with held, lab.journal.step("panel", f"prove {len(cables)} cables again"):
-        return words([one for one in prove(lab, cables) if one.kind not in ("carrier", "machine")])
+        return [one for one in prove(lab, cables) if one.kind not in ("carrier", "machine")]
 
 
 @contextmanager
@@ -88,9 +93,11 @@ def accounted(lab: Lab, notes: Callable[[Note], None]) -> Iterator[None]:
         return
     done = [step.title for step in lab.journal.steps if "cable" in step.title or "vanish" in step.title]
     whole = [one for one in lab.topology.cables if not any(str(port) in title for title in done for port in one.ports)]
+    dropped = after.dropped - before.dropped
+    why = f"; meanwhile this machine's processors dropped {dropped:,} that came too fast for them" if dropped else ""
     for one in lost(whole, before, after):
-        figures = {"frames": one.frames, "sent": one.sent, "share": one.frames / one.sent}
-        notes(Note("lost-frames", one.text(lab.topology), figures))
+        figures = {"frames": one.frames, "sent": one.sent, "share": one.frames / one.sent, "dropped": dropped}
+        notes(Note("lost-frames", one.text(lab.topology) + why, figures))
 
 
 def _account(lab: Lab) -> Account | None:
@@ -99,6 +106,12 @@ def _account(lab: Lab) -> Account | None:
         return account(lab)
     except TestbedError:
         return None
+
+
+def unfit(found: Sequence[Finding]) -> TestbedError:
+    """Return findings as an error of the testbed, of the first one's kind."""
+    kind = found[0].kind
+    return TestbedError(words(found), "processors" if kind in ("machine", "overrun") else f"cable-{kind}")
 
 
 def words(found: Sequence[Finding]) -> str:

@@ -128,7 +128,7 @@ class Measured:
         self.last = self._explained(found) if found.missed else found
         self.on_result(self.last)
         if undecided:
-            raise TestbedError(undecided)
+            raise TestbedError(undecided, "processors")
         if self.last.inconclusive:
             raise Inconclusive(self.last.inconclusive)
         return self.last

@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 
 from channover.hosts.host import each
 from channover.hosts.lab import Lab
+from channover.hosts.prober import dropped
 from channover.model.topology import Cable, Port, Topology
 from channover.observe.nics import NicCounters, nic_counters
 from channover.observe.proof.findings import name
@@ -33,6 +34,8 @@ class Account:
 
     counted: Mapping[Port, NicCounters]
     refused: Mapping[Port, int]
+    dropped: int = 0
+    """Frames that this machine's processors dropped, whosever they were, where they are the wires: they came too fast."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ def account(lab: Lab) -> Account | None:
     found = dict(zip(names, each(lambda one: nic_counters(lab.hosts[one]), names), strict=True))
     ports = [port for cable in lab.topology.cables for port in cable.ports]
     counted = {port: found[port.node][lab.hosts[port.node].nic(port.nic).device] for port in ports}
-    return Account(counted, lab.cabling.refused())
+    return Account(counted, lab.cabling.refused(), dropped() if lab.probe is not None else 0)
 
 
 def lost(cables: Collection[Cable], before: Account, after: Account) -> Iterator[Lost]:

@@ -28,6 +28,8 @@ Kind = Literal[
 ]
 TOLERANCE = 0.01
 """How much (share of the rate) a cable may carry less, or more, than is stated of it."""
+WANDERS = 0.5
+"""The share of the longest round trip that every other one may take at most on a machine at leisure."""
 SETTLED = 0.15
 """The share of a load after which queues on the way are full, and what arrives is what the cable carries."""
 WINDOWS = 6
@@ -128,10 +130,25 @@ def _reasons(stated: Stated, cable: Cable, reports: Reports, spans: Sequence[Spa
 
 def _delay(stated: Stated, cable: Cable, title: str, ends: Sequence[Mapping[str, Any]]) -> list[Finding]:
     trips = [end["trip"] for end in ends if end["trip"] is not None]
-    if not trips or min(trips) <= stated.trip:
+    if not trips:
         return []
+    if min(trips) <= stated.trip:
+        return _wandering(stated, cable, title, ends)
     words = (
         f"{title} takes {min(trips) * 1e3:.3g} ms there and back while it is idle, of {stated.trip * 1e3:g} ms at most"
+    )
+    return [Finding(cable, "delay", "", words)]
+
+
+def _wandering(stated: Stated, cable: Cable, title: str, ends: Sequence[Mapping[str, Any]]) -> list[Finding]:
+    """Return that every other round trip takes much longer than the shortest: frames wait for each other, or overtake."""
+    typical = min(end["typical"] for end in ends if end["typical"] is not None)
+    if stated.busy or typical <= WANDERS * stated.trip:
+        return []
+    shortest = min(end["trip"] for end in ends if end["trip"] is not None)
+    words = (
+        f"{title} takes between {shortest * 1e3:.3g} and more than {typical * 1e3:.3g} ms there and back while it is idle, of "
+        f"{stated.trip * 1e3:g} ms at most"
     )
     return [Finding(cable, "delay", "", words)]
 

@@ -43,7 +43,7 @@ def page_of(item: pytest.Item, record: Record) -> str:
             list(_subflows(record.flows)),
             list(_members(lab, record)) if lab is not None else (),
             reason,
-            () if verdict == "passed" else record.causes,
+            () if verdict == "passed" else [one for one in record.causes if one.explains],
             verdict,
             () if record.plots or record.flows or lab is None else (_QUIET,),
             once(record.notes),

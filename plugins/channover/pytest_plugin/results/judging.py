@@ -61,18 +61,21 @@ def _require_lab(item: pytest.Item, record: Record) -> None:
     lab = item.stash.get(LAB, None)
     if lab is None:
         return
-    from channover.hosts.readback import read_back, told
+    from channover.hosts.readback import NOT_AS_ASKED, read_back, told
     from channover.scenarios import proving
 
-    words = ""
+    found: TestbedError | None = None
     with suppress(TestbedError):  # a host that does not answer is what the test has failed of
-        words = told(read_back(lab).unmet)
-    if words or (lab.probe is not None and (words := proving.after_a_verdict(lab))):
-        undecided = f"no verdict: {words}"
+        if words := told(read_back(lab).unmet):
+            found = TestbedError(words, NOT_AS_ASKED)
+    if found is None and lab.probe is not None and (cables := proving.after_a_verdict(lab)):
+        found = proving.unfit(cables)
+    if found is not None:
+        undecided = f"no verdict: {found}"
         record.readings[:] = [
             one if one.met else replace(one, undecided=undecided, inconclusive="") for one in record.readings
         ]
-        raise Instead(words) from None
+        raise Instead(str(found), found.kind) from None
 
 
 def judge_teardown(item: pytest.Item) -> None:
@@ -91,7 +94,7 @@ def missed(record: Record) -> bool:
 def _require_held(readings: Sequence[Reading]) -> None:
     for reading in readings:
         if reading.undecided:
-            raise TestbedError(reading.undecided)
+            raise TestbedError(reading.undecided, "processors")
     if not readings:
         return
     from channover.verdict.measured import explanation

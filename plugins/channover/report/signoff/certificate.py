@@ -277,7 +277,7 @@ def _groups(decision: Decision) -> Iterator[_Group]:
 
 
 def _likeliest(test: Ended) -> Cause | None:
-    return next(iter(test.result.causes), None) if test.result else None
+    return next((one for one in test.result.causes if one.explains), None) if test.result else None
 
 
 def _items(behaviour: str, tests: Sequence[Ended]) -> Iterator[_Item]:

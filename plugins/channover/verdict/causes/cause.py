@@ -32,6 +32,11 @@ class Cause:
     remedy: str = ""
     certainty: Certainty = "likely"
 
+    @property
+    def explains(self) -> bool:
+        """Whether it says more than what was found: an error of the testbed names itself."""
+        return bool(self.evidence or self.remedy)
+
     def lines(self, heading: str) -> Iterator[str]:
         """Yield it as text: the statement behind a heading, and what belongs to it, indented."""
         yield f"{heading}: {self.statement} [{self.id}, {self.certainty}]"

@@ -21,6 +21,11 @@ page comes first. The causes of a
 failure are in its text, in `results.json` (`tests[].causes`), on the test's page and in the certificate. `{UNEXPLAINED}` is
 the last resort; it lists what was ruled out.
 
+What the proof of a lab and the reading back of what was asked find is an error of the testbed, and stands there too, as
+*shown*: `cable-rate`, `cable-loss`, `cable-delay`, `cable-duplex`, `cable-size`, `cable-crossed`, `cable-unheard`,
+`cable-carrier`, `cable-duplicates`, `cable-foreign`, `cable-refused`; `processors`, where this machine had too little time;
+`not-as-asked`, a setting that is not in force.
+
 This page is made from `plugins/channover/verdict/causes/` by `python -m channover.verdict.causes.reference`. A new cause is a
 function there; of another package: [Extending channover](extending.md).
 
