@@ -6,7 +6,7 @@ Everything is a plan of ``ip link`` and ``ip address`` steps, so its inverse giv
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from channover.errors import TestbedError
@@ -15,7 +15,8 @@ from channover.model.operations.devices import AddressAdd, LinkAdd, LinkSet
 from channover.model.operations.operation import Operation
 from channover.model.plan import Plan
 from channover.model.state import State
-from channover.network import lag
+from channover.network import flow_hash, lag
+from channover.network.flow_hash import Conversation
 from channover.network.lag import HashPolicy, LacpRate
 from channover.observe.bond import LagStatus
 from channover.observe.bond_parsers import parse_proc_bonding
@@ -26,6 +27,13 @@ MIIMON = 100
 """How often (milliseconds) the driver looks at a NIC's carrier."""
 DELAY = 200
 """How long (milliseconds) a carrier must have been there, or away, before it counts (``updelay``, ``downdelay``)."""
+
+HASHES: Mapping[HashPolicy, Callable[[Conversation], int]] = {
+    HashPolicy.LAYER2: flow_hash.layer2,
+    HashPolicy.LAYER23: flow_hash.layer23,
+    HashPolicy.LAYER34: flow_hash.layer34,
+}
+"""What each policy makes of a flow; a port of the active aggregator takes it by this number (``bond_3ad_xor_xmit``)."""
 
 DEFAULTS = {
     "min_links": "0",
@@ -88,6 +96,7 @@ class Bond:
     device: str
     members: tuple[str, ...]
     undo: Plan
+    policy: HashPolicy = HashPolicy.LAYER2
 
     def status(self) -> LagStatus:
         """Read ``/proc/net/bonding``."""
@@ -95,6 +104,14 @@ class Bond:
             return parse_proc_bonding(self.host.read(f"/proc/net/bonding/{self.device}"))
         except ValueError as error:
             raise TestbedError(f"{self.host.name}: {error}") from None
+
+    def choices(self, flows: Sequence[Conversation]) -> Sequence[str] | str:
+        """Return the member by which each flow leaves: the ports of the active aggregator, in the driver's order, by hash."""
+        status = self.status()
+        ports = [one.device for one in status.members if one.mii_up and one.aggregator == status.aggregator]
+        if status.aggregator is None or not ports:
+            return f"{self.host.name}: no aggregator of {self.device} is active"
+        return [ports[HASHES[self.policy](flow) % len(ports)] for flow in flows]
 
     def losses(self) -> Mapping[str, int]:
         """Read what ``/proc/net/bonding`` counts of each member: failures of its link, and churns at either end."""
@@ -136,7 +153,7 @@ class BondingDriver:
     ) -> Bond:
         """Make the members one bond."""
         plan = host_plan(device, members, address, policy, rate, host.state())
-        return Bond(host, device, tuple(members), host.apply(plan))
+        return Bond(host, device, tuple(members), host.apply(plan), policy)
 
     def create_switch(
         self,
@@ -148,4 +165,4 @@ class BondingDriver:
     ) -> Bond:
         """Make the members one bond, and bridge it with the access ports."""
         plan = switch_plan(lag.DEVICE, members, ports, policy, rate, host.state())
-        return Bond(host, lag.DEVICE, tuple(members), host.apply(plan))
+        return Bond(host, lag.DEVICE, tuple(members), host.apply(plan), policy)

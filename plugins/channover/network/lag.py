@@ -22,6 +22,7 @@ from channover.hosts.host import Host, until
 from channover.model.link import Link
 from channover.model.state import State
 from channover.model.topology import Cable
+from channover.network.flow_hash import Conversation
 from channover.observe.bond import LagId, LagStatus, lag_id, working_state
 
 DEVICE = "bond0"
@@ -104,6 +105,15 @@ class CountsLosses(Protocol):
 
     def losses(self) -> Mapping[str, int]:
         """Return that by member. Raises TestbedError."""
+        ...
+
+
+@runtime_checkable
+class TellsChoices(Protocol):
+    """An end of a LAG whose driver's choice of a member for a flow can be computed."""
+
+    def choices(self, flows: Sequence[Conversation]) -> Sequence[str] | str:
+        """Return the member by which each flow leaves, or in words why nobody can tell. Raises TestbedError."""
         ...
 
 
@@ -213,6 +223,15 @@ class LagEnd:
         losses = self.handle.losses() if isinstance(self.handle, CountsLosses) else {}
         carriers = {device: links[device].carrier_changes for device in self.members if device in links}
         return {device: losses.get(device, 0) + carriers.get(device, 0) for device in self.members}
+
+    def choices(self, flows: Sequence[Conversation]) -> Sequence[str] | str:
+        """Return the member by which each flow leaves this end, by its driver's own hash, or why nobody can tell.
+
+        It is best asked for while the flows run: a build whose hash is another one shows that then. Raises TestbedError.
+        """
+        if isinstance(self.handle, TellsChoices):
+            return self.handle.choices(flows)
+        return f"{self.host.name}: the driver of its LAG does not tell by which member a flow leaves"
 
     def unmet(self, now: State = _UNSEEN, mtu: int = 0) -> Iterator[str]:
         """Yield, in words, what was asked of it and is not in force: members, hash policy, LACP rate, MTU, its driver's own.

@@ -1,7 +1,7 @@
 """LAGs by Open vSwitch in its userspace datapath: real LACP on any kernel, without a module.
 
-Each host runs daemons of its own (:mod:`channover.network.ovs_daemons`). Sources: ``ovs-vswitchd.conf.db(5)``; the Open
-vSwitch documentation, "Open vSwitch without Kernel Support".
+Each host runs daemons of its own (:mod:`channover.network.programs.ovs_daemons`). Sources: ``ovs-vswitchd.conf.db(5)``;
+the Open vSwitch documentation, "Open vSwitch without Kernel Support".
 
 What it takes on a host beside the daemons:
 
@@ -30,10 +30,17 @@ from channover.model.operations.operation import Operation
 from channover.model.plan import Plan
 from channover.model.state import State
 from channover.network import lag
+from channover.network.flow_hash import Conversation, dp_hash
 from channover.network.lag import HashPolicy, LacpRate
-from channover.network.ovs_daemons import Switch
+from channover.network.programs.ovs_daemons import Switch
 from channover.observe.bond import LagStatus
-from channover.observe.bond_parsers import OVS_POLICIES, parse_losses, parse_ovs, parse_placement
+from channover.observe.bond_parsers import (
+    OVS_POLICIES,
+    parse_hashes,
+    parse_losses,
+    parse_ovs,
+    parse_placement,
+)
 
 BRIDGE = "br0"
 """The bridge of a switch."""
@@ -112,6 +119,27 @@ class OvsBond:
     def placement(self) -> Mapping[int, str]:
         """Return which member each of the 256 hash buckets is on; with ``layer2`` the daemon does not tell."""
         return parse_placement(self.switch.show("bridge/dump-flows", self.bridge), self.members)
+
+    def choices(self, flows: Sequence[Conversation]) -> Sequence[str] | str:
+        """Return the member of each flow's hash bucket, or why nobody can tell: another mode, or a build that hashes otherwise.
+
+        What the datapath shows of those that run must be what is computed: builds differ (:func:`.flow_hash.dp_hash`).
+        """
+        if self.policy is HashPolicy.LAYER2:
+            return f"{self.host.name}: Open vSwitch does not tell which member balance-slb has given a MAC address"
+        shown = parse_hashes(self.switch.show("dpctl/dump-flows", "-m"))
+        computed = [dp_hash(flow, self.deals) for flow in flows]
+        for flow, value in zip(flows, computed, strict=True):
+            seen = shown.get((flow.source, flow.source_port, flow.target, flow.target_port), value)
+            if seen != value:
+                return (
+                    f"{self.host.name}: this build of Open vSwitch hashes otherwise than Debian's of amd64: {seen:#x} of a "
+                    f"flow from {flow.source} port {flow.source_port}, where {value:#x} was computed"
+                )
+        buckets = self.placement()
+        if len(buckets) <= 0xFF:
+            return f"{self.host.name}: Open vSwitch has dealt {len(buckets)} of 256 hash buckets"
+        return [buckets[value & 0xFF] for value in computed]
 
     def deal(self) -> None:
         """Deal the hash buckets out anew: flows may change their link."""

@@ -175,3 +175,18 @@ def parse_placement(flows: str, members: Sequence[str]) -> Mapping[int, str]:
     """
     rows = re.finditer(r"dp_hash=(0x[0-9a-f]+|0)/0xff,actions=output:(\d+)", flows)
     return {int(row[1], 16): members[int(row[2]) - 1] for row in rows if 1 <= int(row[2]) <= len(members)}
+
+
+_HASHED = re.compile(
+    r"dp_hash\((0x[0-9a-f]+)/0xff\).*?ipv[46]\(src=([^/,]+)[^,]*,dst=([^/,]+)"
+    r".*?(?:tcp|udp)\(src=(\d+)[^,]*,dst=(\d+)"
+)
+
+
+def parse_hashes(flows: str) -> Mapping[tuple[str, int, str, int], int]:
+    """Return the hash of each TCP and UDP flow of a ``balance-tcp`` bond that ``dpctl/dump-flows -m`` shows.
+
+    A flow is told by source, source port, destination and its port. Of flows in one bucket only the first one is shown.
+    """
+    rows = filter(None, map(_HASHED.search, flows.splitlines()))
+    return {(row[2], int(row[4]), row[3], int(row[5])): int(row[1], 16) for row in rows}
