@@ -92,7 +92,8 @@ class TestResult:
     the test was lost, so that there is no verdict; the outcome is ``error`` then. ``repeated`` says that a machine died in
     the first try, and that this is the second one. ``unrun`` says that it was only set up and torn down: its body did not
     run. ``outcomes`` are those of all its reports where it had more than one; the result is that of the worst. ``causes``
-    are why it most likely did not pass, the likeliest first.
+    are why it most likely did not pass, the likeliest first. ``spent`` says on what it spent how long (seconds): its set-up and
+    its teardown, and within its body on traffic, on what had to converge, and on waiting for its turn to measure.
     Raises ValueError where the duration is negative or not finite.
     """
 
@@ -112,6 +113,7 @@ class TestResult:
     outcomes: tuple[Outcome, ...] = ()
     notes: tuple[Note, ...] = ()
     causes: tuple[Cause, ...] = ()
+    spent: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.duration) and self.duration >= 0):

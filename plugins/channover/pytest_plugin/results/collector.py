@@ -169,6 +169,7 @@ class Collected:
             lost=lost,
             unrun=unrun,
             notes=tuple(Note(**one) for one in left.get("notes", [])),
+            spent=_spent(reports, left.get("spent", {})),
         )
         self.tests[nodeid] = _worse(self.tests[nodeid], result) if nodeid in self.tests else result
         if time.monotonic() >= self._next_write:
@@ -242,6 +243,13 @@ class Collected:
         if wanted.duration is not None:
             return {"each flow": wanted.duration}
         return {"each flow at most": wanted.limit}
+
+
+def _spent(reports: Sequence[pytest.TestReport], told: Mapping[str, float]) -> dict[str, float]:
+    """Return on what a test spent how long (seconds), to a millisecond; what took none is left out."""
+    phases = {"setup": "set-up", "teardown": "teardown"}
+    found = {phases[one.when]: max(one.duration, 0.0) for one in reports if one.when in phases}
+    return {name: round(seconds, 3) for name, seconds in {**found, **told}.items() if seconds >= 0.001}
 
 
 def _worker(report: pytest.TestReport) -> str:
