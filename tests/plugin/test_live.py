@@ -168,13 +168,31 @@ def test_it_is_seen_however_pytest_captures_and_never_captured(folder: Path, cap
     assert "\x1b" not in text and "s more" not in text and ("of the test itself" in text) == (capture != "no")
 
 
-@pytest.mark.parametrize("options", [("-q",), ("-p", "no:terminal"), ("-n", "1")], ids=" ".join)
+@pytest.mark.parametrize("options", [("-q",), ("-p", "no:terminal"), ("-q", "-n", "1")], ids=" ".join)
 def test_there_is_none_where_it_is_not_wanted(folder: Path, options: tuple[str, ...]) -> None:
     with running(folder, *options) as terminal:
         shown = ended(terminal)
     assert terminal.run.returncode == 0, shown
     assert (folder / "ended").exists() and "copy by nobody" not in shown
     assert ("left is taken" in shown) == (options != ("-p", "no:terminal"))
+
+
+def test_each_of_xdist_s_workers_has_a_line_below_what_pytest_writes(folder: Path) -> None:
+    text = (folder / "test_it.py").read_text()
+    first, head, body = text.partition("@behaviour")
+    (folder / "test_it.py").write_text(
+        f'{first}import pytest\n\n@pytest.mark.parametrize("number", [1, 2])\n{head}'
+        + body.replace("counted):", "counted, number):")
+    )
+    told = r"MP-8  copy by nobody  \d\.\d s, at most \d+\.\d s more"
+    both = re.compile(rf"\x1b\[J\r\n{told}\r\n{told}\x1b\[2A\x1b\[\d+G")
+    with running(folder, "-n", "2", "-rA") as terminal:
+        terminal.read(lambda: both.search(terminal.shown))
+        assert both.search(terminal.shown), terminal.shown
+        shown = ended(terminal)
+    assert terminal.run.returncode == 0, shown
+    assert "copy by nobody" not in shown[shown.rindex("\x1b[J") :], "they are gone before the summary"
+    assert "2 passed" in shown and "s more" not in kept(folder)
 
 
 def test_there_is_none_where_there_is_no_terminal(folder: Path) -> None:

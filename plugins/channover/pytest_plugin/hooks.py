@@ -129,6 +129,7 @@ class Hooks:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> None:
         self.beginning.begin(session)
+        self.live.start_of_workers()
 
     # A test is run.
 
@@ -212,6 +213,7 @@ class Hooks:
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
         self.beginning.tell_folder(node)
+        self.live.tell_worker(node)
         self.testbed.hand_out(node)
 
     @pytest.hookimpl(optionalhook=True)

@@ -267,8 +267,14 @@ class LiveLine:
         self._lock = threading.Lock()
         self._painted: float | None = None
         self._visible = False
+        self._below = False
         self._columns = 0
         self._enabled = is_terminal(file)
+
+    @property
+    def enabled(self) -> bool:
+        """Whether there is a terminal."""
+        return self._enabled
 
     def update(self, text: str) -> None:
         """Show a text (its first line, cut to the terminal's width), unless the last paint is too recent."""
@@ -285,13 +291,28 @@ class LiveLine:
                 self._visible = True
                 self._write(f"{rest}{line}\x1b[K\x1b[{cells}D")
 
-    def clear(self) -> None:
-        """Take the line away, so that something else can be written there."""
+    def show_below(self, texts: Sequence[str]) -> None:
+        """Show texts on lines of their own below that of the cursor, each cut to the terminal's width; none takes them away.
+
+        The cursor stays where it stands. Unlike :meth:`update`, it paints whenever it is asked to.
+        """
+        if not self._enabled or not (texts or self._below):
+            return
         with self._lock:
-            if self._enabled and self._visible:
-                self._visible = False
+            self._rest()
+            self._below = bool(texts)
+            lines = "".join(f"\n{self._cut(text, self._columns - 1)}" for text in texts)
+            back = f"\x1b[{len(texts)}A\x1b[{self._column() % self._columns + 1}G" if texts else ""
+            self._write(f"\x1b[J{lines}{back}")
+
+    def clear(self) -> None:
+        """Take the line away, and those below, so that something else can be written there."""
+        with self._lock:
+            if self._enabled and (self._visible or self._below):
+                words = "\x1b[J" if self._below else self._rest() or "\x1b[K"
+                self._visible = self._below = False
                 self._painted = None
-                self._write(self._rest() or "\x1b[K")
+                self._write(words)
 
     def __enter__(self) -> LiveLine:
         return self
@@ -310,15 +331,22 @@ class LiveLine:
 
     def _fitting(self, text: str) -> tuple[str, int]:
         """Return what fits the rest of the line, and how many columns that takes."""
-        from rich.cells import cell_len, set_cell_size
+        from rich.cells import cell_len
 
-        line = printable(text.partition("\n")[0].replace("\t", " "))
         # What stands before may be longer than a line; the last column stays free: some terminals wrap on it.
         room = self._columns - 1 - self._column() % self._columns
         if room < NARROW_LINE:
             return "", 0
-        fitting = line if cell_len(line) <= room else set_cell_size(line, room - 1) + "…"
+        fitting = self._cut(text, room)
         return fitting, cell_len(fitting)
+
+    @staticmethod
+    def _cut(text: str, room: int) -> str:
+        """Return a text's first line, as much of it as fits into so many columns."""
+        from rich.cells import cell_len, set_cell_size
+
+        line = printable(text.partition("\n")[0].replace("\t", " "))
+        return line if cell_len(line) <= room else set_cell_size(line, max(room - 1, 0)) + "…"
 
     def _write(self, text: str) -> None:
         try:
