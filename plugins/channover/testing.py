@@ -38,7 +38,7 @@ from channover.scenarios.loop_guards import Guarded
 from channover.scenarios.loop_lab import LoopLab, LoopLabs
 from channover.scenarios.tunnels import LoopSigns, Tunnels
 from channover.verdict.expectation import Expectation, anything_but, at_least, at_most, between, exactly, near
-from channover.verdict.loop import Form
+from channover.verdict.loop.signs import Form
 from channover.verdict.measured import Measured
 from channover.verdict.settling import Source
 

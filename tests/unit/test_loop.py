@@ -20,10 +20,10 @@ from channover.model.state import Endpoint
 from channover.network.loop_guard import BOTH, SOURCE, both_guard, hits, matches_mptcp, source_guard
 from channover.network.tunnel import Tunnel, TunnelEnd, through, way_back
 from channover.observe.sockets import Subflow
-from channover.verdict.loop import PENDING, SENDING, Form, LoopFinding, loops
+from channover.verdict.loop.signs import PENDING, SENDING, Form, LoopFinding, loops
 
-SSH = Inner("tun0", IPv4Network("10.91.91.0/30"), 2222)
-OPENVPN = Inner("ptp", IPv4Network("10.96.96.0/30"), 1200)
+SSH = Inner("tun0", (IPv4Network("10.91.91.0/30"),), 2222)
+OPENVPN = Inner("ptp", (IPv4Network("10.96.96.0/30"),), 1200)
 
 
 def flow(
@@ -84,10 +84,10 @@ def test_a_device_alone_is_enough() -> None:
 
 def test_a_route_alone_is_enough_where_routes_are_given() -> None:
     assert loops([flow()], (), [OPENVPN]) == ()
-    assert forms(loops([flow()], (), [OPENVPN], routed={"10.93.93.2": "ptp"})) == ["device"]
-    assert loops([flow()], (), [OPENVPN], routed={"10.93.93.2": "eth1"}) == ()
+    assert forms(loops([flow()], (), [OPENVPN], routed={("10.93.93.1", "10.93.93.2"): "ptp"})) == ["device"]
+    assert loops([flow()], (), [OPENVPN], routed={("10.93.93.1", "10.93.93.2"): "eth1"}) == ()
     bound = flow(device="eth1")  # a bound socket does not follow the route
-    assert loops([bound], (), [OPENVPN], routed={"10.93.93.2": "ptp"}) == ()
+    assert loops([bound], (), [OPENVPN], routed={("10.93.93.1", "10.93.93.2"): "ptp"}) == ()
 
 
 def test_every_reason_stands_in_the_one_sentence_of_a_subflow() -> None:
@@ -183,7 +183,7 @@ def test_the_article_listing_has_five_subflows_in_the_tunnel_and_the_guard_leave
     assert forms(loops(guarded, (), [OPENVPN])) == ["destination"] * 2
 
 
-OUTSIDE = st.ip_addresses(v=4).filter(lambda address: address not in OPENVPN.network).map(str)
+OUTSIDE = st.ip_addresses(v=4).filter(lambda address: address not in OPENVPN.networks[0]).map(str)
 DEVICES = st.sampled_from([None, "eth1", "eth2", "tun0", "ptp1"])
 STATES = st.sampled_from([*sorted(SENDING | PENDING), "FIN-WAIT-1", "TIME-WAIT", "LISTEN"])
 PORTS = st.integers(1, 65535)

@@ -1,4 +1,4 @@
-"""The commands that go to a lab's hosts: ``shell``, ``restore``, and what ``inventory discover`` needs to reach one."""
+"""The commands that go to a lab's hosts: ``shell``, ``restore``, and what commands need to reach one."""
 
 from __future__ import annotations
 
@@ -80,8 +80,8 @@ def _restore(arguments: argparse.Namespace) -> int:
     return status
 
 
-def reach() -> Callable[[str, Ssh], AbstractContextManager[tuple[Host, str]]]:
-    """Return what connects to a host that no inventory names yet, for ``inventory discover``."""
+def reach(sudo: bool = False) -> Callable[[str, Ssh], AbstractContextManager[tuple[Host, str]]]:
+    """Return what connects to a host that is only looked at, for ``inventory discover`` and ``loopcheck``."""
     from channover.hosts.change_policy import ChangePolicy, Management
     from channover.hosts.host import Journal
     from channover.hosts.ssh.connection import SshLink
@@ -92,7 +92,7 @@ def reach() -> Callable[[str, Ssh], AbstractContextManager[tuple[Host, str]]]:
 
     @contextmanager
     def connected(name: str, ssh: Ssh) -> Iterator[tuple[Host, str]]:
-        entry = HostEntry.model_construct(ssh=ssh, sudo=False, management="", nics={})
+        entry = HostEntry.model_construct(ssh=ssh, sudo=sudo, management="", nics={})
         link = SshLink(name, login_of(entry))
         link.open()
         try:

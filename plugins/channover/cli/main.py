@@ -81,12 +81,14 @@ def _parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
     from channover.cli import kernel as cli_kernel
     from channover.cli import lab as cli_lab
     from channover.cli import report as cli_report
+    from channover.cli.loopcheck import command as cli_loopcheck
 
     cli_allure.add_parser(commands)
     cli_report.add_parsers(commands)
     cli_inventory.add_parser(commands, cli_lab.reach)
     cli_kernel.add_parser(commands)
     cli_lab.add_parsers(commands)
+    cli_loopcheck.add_parser(commands, cli_lab.reach)
     return parser
 
 

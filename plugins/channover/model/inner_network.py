@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Network
 
 
 @dataclass(frozen=True)
 class Inner:
-    """What there is to know of a tunnel at one host: its device there, the network inside, the carrier's TCP port."""
+    """What there is to know of a tunnel at one host: its device there, the networks inside, the carrier's TCP port."""
 
     device: str
-    network: IPv4Network
+    networks: tuple[IPv4Network | IPv6Network, ...]
     port: int
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from channover.errors import TestbedError
 from channover.hosts.host import Host
+from channover.model.inner_network import Inner
 from channover.model.operations.kernel import TableAdd
 from channover.model.plan import Plan
 from channover.network.tunnel import Tunnel
@@ -52,7 +53,7 @@ class Hits:
 def source_guard(tunnel: Tunnel, host: Host) -> Guard:
     """Return the article's guard for one end: it rejects the carrier's packets *from* the tunnel's own address only."""
     own = tunnel.end(host).address.ip
-    rules = {"by_source": f"ip saddr {own} tcp dport {tunnel.port}"}
+    rules = {"by_source": [f"ip saddr {own} tcp dport {tunnel.port}"]}
     return _guard(SOURCE, f"keep the carrier from leaving with {own} (the article's guard)", rules, "reject")
 
 
@@ -63,28 +64,50 @@ def both_guard(tunnel: Tunnel, host: Host, *, option: bool = True) -> Guard:
     enters the tunnel, an application's neither. Without it the carrier's port must do. It resets: an ICMP error does
     not end a subflow that is established already, a reset does, and the kernel resends its data on the others.
     """
-    end, network = tunnel.end(host), tunnel.network
-    side = "dport" if end is tunnel.client else "sport"
-    match = "tcp option mptcp exists" if option else f"tcp {side} {tunnel.port}"
+    inner = tunnel.inner(host)
+    rules = _both_rules(inner, tunnel.end(host) is tunnel.server, option)
+    return _guard(BOTH, f"keep the carrier out of {inner.device}, on both sides", rules, "reject with tcp reset")
+
+
+def both_ruleset(inner: Inner, *, serving: bool, option: bool) -> str:
+    """Return the guard of :func:`both_guard` as ``nft -f`` takes it, for an end of which no more is known than this.
+
+    ``serving`` says that the host is the server of the carrier's connection.
+    """
+    return _table(BOTH, _both_rules(inner, serving, option), "reject with tcp reset").ruleset
+
+
+def _both_rules(inner: Inner, serving: bool, option: bool) -> dict[str, list[str]]:
+    match = "tcp option mptcp exists" if option else f"tcp {'sport' if serving else 'dport'} {inner.port}"
+    sides = {"by_source": "saddr", "by_destination": "daddr"}
     rules = {
-        "by_source": f"ip saddr {network} {match}",
-        "by_destination": f"ip daddr {network} {match}",
-        "by_device": f'oifname "{end.device}" {match}',
+        name: [f"{'ip' if network.version == 4 else 'ip6'} {side} {network} {match}" for network in inner.networks]
+        for name, side in sides.items()
+        if inner.networks
     }
-    return _guard(BOTH, f"keep the carrier out of {end.device}, on both sides", rules, "reject with tcp reset")
+    return {**rules, "by_device": [f'oifname "{inner.device}" {match}']}
 
 
-def _guard(name: str, purpose: str, rules: dict[str, str], verdict: str) -> Guard:
+def _guard(name: str, purpose: str, rules: dict[str, list[str]], verdict: str) -> Guard:
+    return Guard(name, tuple(rules), Plan(purpose, (_table(name, rules, verdict),)))
+
+
+def _table(name: str, rules: dict[str, list[str]], verdict: str) -> TableAdd:
     counters = [f"  counter {counter} {{ }}" for counter in rules]
-    chain = [f"    {match} counter name {counter} {verdict}" for counter, match in rules.items()]
+    chain = [f"    {match} counter name {counter} {verdict}" for counter, matches in rules.items() for match in matches]
     # A reset that a rule here makes leaves by this very chain, towards the socket that it is to end.
     head = [
         "  chain output {",
         "    type filter hook output priority filter; policy accept;",
         "    tcp flags & rst == rst accept",
     ]
-    text = "\n".join([*counters, *head, *chain, "  }"])
-    return Guard(name, tuple(rules), Plan(purpose, (TableAdd(name, text),)))
+    return TableAdd(name, "\n".join([*counters, *head, *chain, "  }"]))
+
+
+MATCHES_MPTCP = TableAdd(
+    "channover_probe", "chain c { type filter hook output priority 0; tcp option mptcp exists counter; }"
+)
+"""What nft and kernel take where they can match MPTCP's option; never loaded."""
 
 
 def matches_mptcp(host: Host) -> bool:
@@ -92,10 +115,8 @@ def matches_mptcp(host: Host) -> bool:
 
     The kernel is asked as well: ``nft --check`` prepares the rule there and then drops it.
     """
-    probe = TableAdd(
-        "channover_probe", "chain c { type filter hook output priority 0; tcp option mptcp exists counter; }"
-    )
-    return host.run("nft", "--check", "-f", "-", input=probe.ruleset, check=False, quiet=True).returncode == 0
+    done = host.run("nft", "--check", "-f", "-", input=MATCHES_MPTCP.ruleset, check=False, quiet=True)
+    return done.returncode == 0
 
 
 def hits(host: Host, guard: Guard) -> Hits:

@@ -65,7 +65,7 @@ class Tunnel:
 
     def inner(self, host: Host) -> Inner:
         """Return what the loop detector needs to know of the tunnel at a host. Raises KeyError."""
-        return Inner(self.end(host).device, self.network, self.port)
+        return Inner(self.end(host).device, (self.network,), self.port)
 
     def check(self) -> None:
         """Raise TestbedError where a program that holds the tunnel has ended."""

@@ -26,7 +26,7 @@ from channover.network.tunnel import Tunnel, TunnelEnd
 from channover.observe.sockets import subflows
 from channover.scenarios.loop_guards import Guarded, guarded
 from channover.scenarios.tunnels import LoopSigns, Tunnels
-from channover.verdict.loop import Form
+from channover.verdict.loop.signs import Form
 from channover.verdict.measured import Measured
 
 LOOP_ENDPOINT = 40

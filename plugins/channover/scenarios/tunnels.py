@@ -29,7 +29,7 @@ from channover.observe.sockets import subflows
 from channover.scenarios.labs import HostEnd, Multipath
 from channover.scenarios.tunnel_output import TunnelOutput
 from channover.verdict.causes.cause import Explanation, said
-from channover.verdict.loop import Form, LoopFinding, loops
+from channover.verdict.loop.signs import Form, LoopFinding, loops
 from channover.verdict.measured import Measured, Reading, count
 from channover.verdict.notes import unlike_mtus
 

@@ -9,7 +9,7 @@ from channover.network.tunnel import Tunnel
 from channover.observe.sockets import subflows
 from channover.scenarios.loop_guards import Guarded
 from channover.verdict.causes.case import GuardView, ProgramView, TunnelView
-from channover.verdict.loop import loops
+from channover.verdict.loop.signs import loops
 
 
 def view(tunnel: Tunnel, guarded: Guarded | None) -> TunnelView:

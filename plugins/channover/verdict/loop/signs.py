@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Protocol
 
 from channover.model.inner_network import Inner
@@ -90,13 +90,14 @@ def loops(
     subflows: Iterable[SubflowLike],
     endpoints: Iterable[Endpoint],
     tunnels: Iterable[Inner],
-    routed: Mapping[str, str] | None = None,
+    routed: Mapping[tuple[str, str], str] | None = None,
 ) -> tuple[LoopFinding, ...]:
     """Return every sign, on one host, that a tunnel's carrier rides within that tunnel. None: an empty tuple.
 
     Subflows of other connections than a tunnel's carrier are left alone: an application may use the tunnel as it likes.
     Of those given, the carrier's are the ones with the tunnel's port at either end. ``routed`` is optional: the device
-    by which the host reaches a destination address (``ip route get``), for carriers that a plain route leads inside.
+    by which the host sends from a source address to a destination (``ip route get``), for carriers that a route leads
+    inside.
     ValueError where an address is none.
     """
     found = []
@@ -107,7 +108,7 @@ def loops(
     return tuple(found)
 
 
-def _flow(flow: SubflowLike, tunnel: Inner, routed: Mapping[str, str]) -> Iterator[LoopFinding]:
+def _flow(flow: SubflowLike, tunnel: Inner, routed: Mapping[tuple[str, str], str]) -> Iterator[LoopFinding]:
     if tunnel.port not in (flow.source_port, flow.destination_port) or flow.state not in SENDING | PENDING:
         return
     reasons = list(_reasons(flow, tunnel, routed))
@@ -123,24 +124,24 @@ def _flow(flow: SubflowLike, tunnel: Inner, routed: Mapping[str, str]) -> Iterat
         yield LoopFinding(form, tunnel, f"subflow {name} carries the tunnel within itself: {because}")
 
 
-def _reasons(flow: SubflowLike, tunnel: Inner, routed: Mapping[str, str]) -> Iterator[tuple[Form, str]]:
-    if _inside(flow.source, tunnel):
-        yield Form.SOURCE, f"its source lies in the tunnel's network {tunnel.network}"
-    if _inside(flow.destination, tunnel):
-        yield Form.DESTINATION, f"its destination lies in the tunnel's network {tunnel.network}"
+def _reasons(flow: SubflowLike, tunnel: Inner, routed: Mapping[tuple[str, str], str]) -> Iterator[tuple[Form, str]]:
+    if network := within(flow.source, tunnel):
+        yield Form.SOURCE, f"its source lies in the tunnel's network {network}"
+    if network := within(flow.destination, tunnel):
+        yield Form.DESTINATION, f"its destination lies in the tunnel's network {network}"
     if flow.device == tunnel.device:
         yield Form.DEVICE, f"it is bound to the tunnel's device {tunnel.device}"
-    elif flow.device is None and routed.get(flow.destination) == tunnel.device:
+    elif flow.device is None and routed.get((flow.source, flow.destination)) == tunnel.device:
         yield Form.DEVICE, f"its destination is routed to the tunnel's device {tunnel.device}"
 
 
 def _endpoint(endpoint: Endpoint, tunnel: Inner) -> Iterator[LoopFinding]:
-    inside = _inside(endpoint.address, tunnel)
-    if not inside and endpoint.device != tunnel.device:
+    network = within(endpoint.address, tunnel)
+    if not network and endpoint.device != tunnel.device:
         return
     because = (
-        f"its address lies in the tunnel's network {tunnel.network}"
-        if inside
+        f"its address lies in the tunnel's network {network}"
+        if network
         else f"it belongs to the tunnel's device {tunnel.device}"
     )
     flags = " ".join(endpoint.flags) or "no flags"
@@ -148,11 +149,15 @@ def _endpoint(endpoint: Endpoint, tunnel: Inner) -> Iterator[LoopFinding]:
     yield LoopFinding(Form.ENDPOINT, tunnel, sentence)
 
 
-def _inside(address: str, tunnel: Inner) -> bool:
-    return address not in ("", "*") and _plain(address) in tunnel.network
+def within(address: str, tunnel: Inner) -> IPv4Network | IPv6Network | None:
+    """Return the network of a tunnel that an address lies in, if any. ValueError where it is no address."""
+    if address in ("", "*"):
+        return None
+    found = plain(address)
+    return next((network for network in tunnel.networks if found in network), None)
 
 
-def _plain(text: str) -> IPv4Address | IPv6Address:
+def plain(text: str) -> IPv4Address | IPv6Address:
     """Return an address without zone, brackets, or the IPv6 wrapping that a dual-stack socket gives an IPv4 one."""
     address = ip_address(text.strip("[]").partition("%")[0])
     return getattr(address, "ipv4_mapped", None) or address
