@@ -147,7 +147,7 @@ COMMIT
 )
 def test_rules_of_iptables_are_read_as_well(rules: str, refused: bool) -> None:
     found = Filters()
-    found.add_iptables(IPTABLES.format(rules=rules), "ip")
+    found.add_iptables(IPTABLES.format(rules=rules), "ip", "iptables-save")
     assert bool(found.refuses(join())) == refused
 
 
@@ -252,7 +252,9 @@ def test_a_default_route_into_the_tunnel_leads_the_carrier_in() -> None:
 
 def test_the_articles_guard_leaves_the_way_to_the_far_address_open() -> None:
     article = Filters()
-    article.add_iptables(IPTABLES.format(rules="-A OUTPUT -s 10.96.96.1/32 -p tcp -m tcp --dport 1200 -j REJECT"), "ip")
+    article.add_iptables(
+        IPTABLES.format(rules="-A OUTPUT -s 10.96.96.1/32 -p tcp -m tcp --dport 1200 -j REJECT"), "ip", "iptables-save"
+    )
     found = judged(seen(), filters=article)
     assert found.verdict is Verdict.COULD
     (gap,) = [one for one in found.reasons if one.startswith("nothing keeps")]
@@ -336,7 +338,7 @@ def parts(**changes: str) -> dict[str, str]:
     known = {
         "user": "0", "state": state, "tcp": SOCKETS, "mptcp": CONNECTIONS, "here": "net:[1]", "held": "13 net:[1] ptp",
         "processes": PROCESSES,
-        "manager": "0", "nft": "", "ip": "", "ip6": "", "option": "yes",
+        "manager": "0", "nft": "", "option": "yes", **dict.fromkeys(reading._SAVERS, ""),
     }  # fmt: skip
     return {**known, **changes}
 

@@ -27,6 +27,8 @@ Ask = Callable[[str, str], str]
 _MARK = "@channover"
 _QUERY = "address show\nrule show\nroute show table default\nmptcp endpoint show\nmptcp limits show\n"
 """What :class:`State` is parsed from, but for routes: of those a host may have a million, and none is looked at."""
+_SAVERS = tuple(f"{family}tables-{kind}save" for family in ("ip", "ip6") for kind in ("legacy-", "nft-", ""))
+"""Programs that print the rules of iptables: of both kinds where the host says which is which, else the one that it has."""
 _SCRIPT = f"""\
 LC_ALL=C; export LC_ALL
 say() {{ printf '\\n{_MARK} %s\\n' "$1"; }}
@@ -42,11 +44,8 @@ say held; grep -rsH '^iff:' /proc/[0-9]*/fdinfo 2> /dev/null | while IFS=/ read 
 done
 say manager; cat /proc/sys/net/mptcp/path_manager 2> /dev/null || cat /proc/sys/net/mptcp/pm_type 2> /dev/null
 say nft; if command -v nft > /dev/null; then nft -j list ruleset 2> /dev/null || echo refused; fi
-for family in ip ip6; do
-    say "$family"
-    for program in "${{family}}tables-legacy-save" "${{family}}tables-save"; do
-        if command -v "$program" > /dev/null; then "$program" -c 2> /dev/null; break; fi
-    done
+for program in {" ".join(_SAVERS)}; do
+    say "$program"; if command -v "$program" > /dev/null; then "$program" -c 2> /dev/null; fi
 done
 say option; nft --check -f - > /dev/null 2>&1 <<'END' && echo yes
 {MATCHES_MPTCP.ruleset}END
@@ -81,7 +80,7 @@ def read(host: str, ask: Ask) -> Reading:
 
 def _parts(text: str) -> dict[str, str]:
     """Return the script's answer by its titles."""
-    found = re.split(rf"^{_MARK} (\w+)\n", text, flags=re.MULTILINE)
+    found = re.split(rf"^{_MARK} (\S+)\n", text, flags=re.MULTILINE)
     return dict(zip(found[1::2], (part.removesuffix("\n") for part in found[2::2]), strict=True))
 
 
@@ -108,8 +107,8 @@ def _filters(parts: Mapping[str, str], privileged: bool) -> Filters | None:
     found = Filters()
     if parts["nft"].strip():
         found.add_nft(parts["nft"])
-    for family in ("ip", "ip6"):
-        found.add_iptables(parts[family], family)
+    for program in _SAVERS:
+        found.add_iptables(parts[program], "ip6" if program.startswith("ip6") else "ip", program)
     return found
 
 

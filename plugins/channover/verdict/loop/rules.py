@@ -88,12 +88,12 @@ class Filters:
         elif kind == "counter":
             self._counters[table, one["name"]] = int(one["packets"])
 
-    def add_iptables(self, text: str, family: str) -> None:
-        """Add what ``iptables-save`` (family ``ip``) or ``ip6tables-save`` (``ip6``) printed."""
+    def add_iptables(self, text: str, family: str, program: str) -> None:
+        """Add what a program such as ``iptables-save`` (family ``ip``) or ``ip6tables-save`` (``ip6``) printed."""
         table = ""
         for line in text.splitlines():
             if line.startswith("*"):
-                table = f"{family} {line[1:].strip()}"
+                table = f"{family} {line[1:].strip()} ({program})"
             elif line.startswith(":"):
                 name, policy, *_ = line[1:].split()
                 hook = name.lower() if name in ("INPUT", "OUTPUT") else ""
