@@ -7,6 +7,7 @@ unchanged.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -111,11 +112,12 @@ class VmTarget:
                 whole.remove(fitting)
                 (found[node.name],) = fitting.hosts
         homeless = within[len(spaces) :]
+        self._retire({host.machine.name for host in found.values()}, len(missing) + math.ceil(len(homeless) / SPACES))
+        # Only now: a machine's number is the lowest that is free as it is booted, and its name says it.
         numbers = iter(vm_pool.free_numbers(len(missing) + len(homeless)))
         specs = [VmSpec(f"vm{next(numbers)}", max(NICS, len(node.nics)), standard(speed)) for node in missing]
         for _ in range(0, len(homeless), SPACES):
             specs.append(VmSpec(f"vm{next(numbers)}", SPACES, standard(speed), MEMORY, SPACES))
-        self._retire({host.machine.name for host in found.values()}, len(specs))
         if specs:
             self.say(f"booting {len(specs)} machine{'s' if len(specs) > 1 else ''} with Linux {vm_pool.kernel.release}")
             booted = self._booted(specs)
