@@ -332,6 +332,26 @@ def test_the_likeliest_cause_comes_first(make: Callable[[], Case], first: str) -
     assert found[0].id == first, Explanation(found).lines
 
 
+def _addressed(device: str, address: str) -> Case:
+    """Return a case in which both hosts have an address on a device of this name."""
+    seen = case()
+    one, other = (
+        replace(
+            each,
+            state=replace(
+                each.state, links={**each.state.links, device: LinkState(device, True, 1500, "", (f"{address}/24",))}
+            ),
+        )
+        for each in seen.ends
+    )
+    return replace(seen, client=one, server=other)
+
+
+def test_an_address_that_both_have_is_one_too_many_where_traffic_goes_and_not_on_management_networks() -> None:
+    assert explain(_addressed("tun5", f"{NETS[0]}.1"))[0].id == "address-duplicate"
+    assert "address-duplicate" not in {one.id for one in explain(_addressed("mgmt0", "10.0.2.15"))}
+
+
 def test_every_cause_that_is_told_apart_by_few_words_has_a_case() -> None:
     elsewhere = {
         "receiver-slow",

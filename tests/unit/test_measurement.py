@@ -5,12 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import count as counted
 from itertools import repeat
+from types import SimpleNamespace
+from typing import Any
 
+import pytest
+
+from channover.errors import TestbedError
 from channover.measure.activity import UnderWay
 from channover.measure.measurement import EXTENSION, Measurement, Measuring
+from channover.measure.running.phased import Phased
 from channover.model.link import Link
-from channover.verdict.expectation import at_least
+from channover.model.processors import Core, Processors
+from channover.verdict.expectation import at_least, at_most
 from channover.verdict.measured import Measured
 
 
@@ -92,3 +100,28 @@ def test_once_it_is_over_its_time_stands_still() -> None:
     assert 2.0 <= took < 3.0
     time.sleep(0.01)
     assert measured.over() == measured.seconds == measured.elapsed == took
+
+
+@pytest.mark.parametrize("waited", [0.05, 0.9], ids=["at leisure", "busy"])
+def test_a_phase_in_which_the_traffic_s_programs_waited_for_a_processor_shows_nothing_against(waited: float) -> None:
+    """The processors are made up: how busy a real machine is cannot be chosen to a tenth."""
+    reads = counted()
+
+    def read() -> Processors:
+        number = next(reads)
+        core = Core(10 * number, 2 * number, 0, 0)
+        return Processors((core, core), at=0.1 * number, waited={(7, "numbered"): 0.1 * number * waited})
+
+    measuring = Measuring(Link(), None, 5.0, processors=read)
+    made: Any = SimpleNamespace(now=0.0), [], [], measuring, SimpleNamespace(by_host={})
+    moving = Phased("a stream", *made)
+    moving.phase("fault: path lost", 0.5)
+    gap = moving._value("longest gap", 3.0, "s", ["fault: path lost"])
+    if waited > 0.2:
+        with pytest.raises(
+            TestbedError, match=r"^longest gap of 3 s, .*: no verdict: fault: path lost: .*waited 90% of"
+        ):
+            assert gap == at_most(1.0)
+    else:
+        assert not gap.compare(at_most(1.0)).held
+    assert moving._value("streams that arrived whole", 0, phases=[]) != at_least(1), "no shortage makes bytes of others"

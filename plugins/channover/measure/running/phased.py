@@ -10,17 +10,22 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from statistics import fmean
 
 from channover.errors import UsageError
 from channover.hosts.host import Host
 from channover.measure.activity import End, Waiting
 from channover.measure.measurement import Measuring
+from channover.measure.running.watch import ProcessorWatch
+from channover.model.processors import Strain
 from channover.network.programs import numbered
 from channover.network.programs.numbered import Datagrams, FlowSeen, Stream, StreamSeen
 from channover.observe.nics import NicCounters, NicSeries, Samplers
+from channover.observe.processors import processors
 from channover.verdict.causes.cause import Explanation, said
 from channover.verdict.measured import Measured, Reading, count
+from channover.verdict.shortage import Shortage
 
 DATAGRAM_PORT, STREAM_PORT = 5900, 5901
 """Of the receivers of numbered traffic: between those of display servers and of X, which no lab's host runs."""
@@ -41,6 +46,8 @@ class Span:
     name: str
     begin: Moment
     end: Moment
+    short: Shortage = field(default=Shortage(Strain(0.0, 1.0, 0.0)), repr=False)
+    """How the processors were meanwhile that make the wires."""
 
 
 @dataclass(eq=False)
@@ -66,13 +73,20 @@ class Phased:
     def phase(self, name: str, seconds: float) -> Span:
         """Let traffic run for so many seconds, as a phase of that name."""
         seconds = 0.0 if self.measuring.rehearsed else seconds
+        shared = self.measuring.processors
+        watch = ProcessorWatch(shared or (lambda: processors(self.ends[0])))
         begin, waiting = self.now(), Waiting(f"{self.name}, {name}", seconds)
+        watch.begin()
         while waiting.elapsed < seconds:
             self.measuring.progress(waiting)
             time.sleep(min(0.1, max(seconds - waiting.elapsed, 0.0)))
+            if shared is not None:
+                watch.look(0, 0)
+        if shared is None:  # a host of its own is asked twice, and no more
+            watch.look(0, 0)
         waiting.seconds = waiting.elapsed
         self.measuring.progress(waiting)
-        self.spans.append(Span(name, begin, self.now()))
+        self.spans.append(Span(name, begin, self.now(), watch.shortage))
         return self.spans[-1]
 
     def end(self) -> None:
@@ -91,9 +105,20 @@ class Phased:
             raise UsageError(f"{self.name} has no phase '{name}'; it has: {', '.join(one.name for one in self.spans)}")
         return found
 
-    def _value(self, name: str, number: float, unit: str = "1") -> Measured:
+    def _value(self, name: str, number: float, unit: str = "1", phases: Sequence[str] | None = None) -> Measured:
+        """Return a value, of all phases where it does not say of which: a machine that was busy in them may have made it."""
         made = count(name, number, self.measuring.on_result, unit)
-        return replace(made, explain=self.explain, about=self)
+        spans = self.spans if phases is None else [self.span(phase) for phase in phases]
+        return replace(made, explain=self.explain, about=self, doubt=partial(self._doubt, spans))
+
+    def _doubt(self, spans: Sequence[Span], found: Reading) -> str:
+        """Say what was short of processor time in phases, so that a value that is not as expected shows nothing; or nothing."""
+        rate = found.estimate.mean if found.unit == "bit/s" else 0.0
+        for span in spans:
+            where = "this machine" if self.measuring.processors is not None else self.ends[0].name
+            if why := span.short.reason(rate, 1, self.measuring.chosen_rate, found.expectation.low, where):
+                return f"{span.name}: {why}"
+        return ""
 
     # What a stream tells
 
@@ -113,7 +138,7 @@ class Phased:
         span = self.span(phase)
         rates = self.stream.rates(span.begin.receiver + after, span.end.receiver)
         name = f"goodput {phase}" + (f", from {after:g} s on" if after else "")
-        return self._value(name, fmean(rates) if rates else 0.0, "bit/s")
+        return self._value(name, fmean(rates) if rates else 0.0, "bit/s", [phase])
 
     def longest_gap(self, since: str) -> Measured:
         """Return the longest time (s) in which the receiving application got nothing, from the begin of a phase on."""
@@ -122,7 +147,7 @@ class Phased:
     @property
     def whole(self) -> Measured:
         """Return 1 where all that was sent arrived as it was sent, by SHA-256 at both ends, else 0."""
-        return self._value("streams that arrived whole", int(self.stream.intact))
+        return self._value("streams that arrived whole", int(self.stream.intact), phases=[])
 
     # What datagrams tell
 
@@ -156,7 +181,9 @@ class Phased:
 
     def carried(self, host: Host, nic: str, phase: str) -> Measured:
         """Return the bytes that a NIC carried in a phase, both directions together."""
-        return self._value(f"bytes of {host.name}.{nic} {phase}", self.moved(host, nic, phase).total_bytes)
+        return self._value(
+            f"bytes of {host.name}.{nic} {phase}", self.moved(host, nic, phase).total_bytes, phases=[phase]
+        )
 
     @property
     def bands(self) -> list[tuple[str, float, float]]:

@@ -58,13 +58,16 @@ def _missing(case: Case) -> Iterator[Found]:
 )
 def _duplicate(case: Case) -> Iterator[Found]:
     places: dict[str, list[str]] = {}
+    meant = {address for path in case.paths for address in (path.near, path.far)}
     for host in case.hosts:
         for link in host.state.links.values():
             for address in map(_bare, link.addresses):
                 if not address.startswith("127.") and address != "::1":
                     places.setdefault(address, []).append(f"{host.name}'s {_nic(host, link.device)}")
+                    if any(nic.device == link.device for nic in host.nics):
+                        meant.add(address)
     for address, where in places.items():
-        if len(where) > 1:
+        if len(where) > 1 and address in meant:  # management networks may have the same one on each host
             yield Found(f"{address} is the address of {' and of '.join(where)}", (), "shown")
 
 
