@@ -3,6 +3,7 @@ SHELL := /bin/bash
 ARGS ?=
 KERNEL ?= 6.1
 BIN := .venv/bin
+ONE_BY_ONE := -n% --numprocesses% --dist% -p --pdb --trace -s --capture=no --keep-lab% --dry-run --collect-only --co
 
 .PHONY: help lab lab-vm test test-unit faults soak wheel-check bench clean setup
 .DEFAULT_GOAL := help
@@ -36,8 +37,10 @@ fi; \
 exit $$status
 endef
 
+# Tests run side by side, as far as the processors allow, but where ARGS wants something that they cannot do so.
+WORKERS := $(shell expr $$(nproc) + 1)
 lab: setup
-	@$(call run_suites,--target=netns)
+	@$(call run_suites,--target=netns $(if $(filter $(ONE_BY_ONE),$(ARGS)),,-n $(WORKERS) --dist worksteal))
 
 # A kernel by its path is not fetched.
 lab-vm:

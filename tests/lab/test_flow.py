@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -389,7 +390,7 @@ def test_what_takes_little_is_measured_beside_what_takes_little(monkeypatch: pyt
     share = slot.available() * slot.SLOT
     for other, own, together in ((0.4, 0.5, True), (0.6, 0.5, False), (1.0, 0.1, False), (0.1, 1.0, False)):
         monkeypatch.setattr(slot, "_held", slot._Held())
-        takes = measuring(processors_taken=own * share)
+        takes = measuring(processors_taken=partial(float, own * share))
         with holder(other * share):
             if together:
                 with takes.turn() as waited:

@@ -40,6 +40,10 @@ CARRIED = 1e9
 """What a processor carries of TCP (bit/s) between namespaces, from program to program."""
 PROGRAMS = 0.05
 """What programs that look on take of a processor, whatever the rate."""
+PACKED = 2.5
+"""How many times as many what goes through a tunnel takes: two more programs have it in their hands."""
+BUILDING = 0.5
+"""What it takes of a processor to make a lab and its LAGs."""
 SLOT = 0.125
 """What one slot is, in processors."""
 LONGEST = 107

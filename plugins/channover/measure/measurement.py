@@ -50,8 +50,8 @@ class Measuring:
     """Whether nothing is done, as in a dry run: then nothing is waited for."""
     on_this_machine: bool = True
     """Whether this machine's processors are the wires: then what is measured takes its share of them."""
-    processors_taken: float = math.inf
-    """How many processors the lab's traffic takes at most, without what encrypts or packs it."""
+    processors_taken: Callable[[], float] = field(default=lambda: math.inf, repr=False)
+    """Says how many of them the traffic of the lab as it now stands takes."""
     ready: Callable[[], None] = field(default=lambda: None, repr=False)
     """Reads back what was asked of the lab. Raises TestbedError where it is not in force."""
     ports: Iterator[int] = field(default_factory=ports, repr=False)
@@ -65,15 +65,14 @@ class Measuring:
         return self.link.rate if self.on_this_machine else 0.0
 
     @contextmanager
-    def turn(self, timeout: float = PATIENCE, times: float = 1.0) -> Iterator[float]:
+    def turn(self, timeout: float = PATIENCE) -> Iterator[float]:
         """Wait for this machine's processors, and have them for the length of a block: :func:`cpu_lock`.
 
-        ``times`` says how many times as much of them the traffic takes as plain TCP. A test whose wires are not this
-        machine's processors does not wait. Then see to it that the lab is as it was asked for: whatever is measured begins
-        here. Raises TestbedError, after ``timeout`` seconds for one.
+        A test whose wires are not this machine's processors does not wait. Then see to it that the lab is as it was asked
+        for: whatever is measured begins here. Raises TestbedError, after ``timeout`` seconds for one.
         """
-        taken = self.processors_taken * times
-        with cpu_lock(self.progress, timeout, taken) if self.on_this_machine else nullcontext(0.0) as waited:
+        own = self.on_this_machine
+        with cpu_lock(self.progress, timeout, self.processors_taken()) if own else nullcontext(0.0) as waited:
             self.ready()
             yield waited
 

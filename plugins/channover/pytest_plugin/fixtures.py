@@ -6,6 +6,7 @@ Every run of pytest loads this, also one without a test of channover's. So what 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -49,9 +50,12 @@ def lab(request: pytest.FixtureRequest, channover_record: Record) -> Iterator[La
     session = request.config.stash[TESTBED].session
     topology = topology_of(request.node)
     live = request.config.stash[LIVE]
-    with session.target.lab(topology, session.settings.link_for(topology), channover_record.journal) as made:
-        if made.probe is not None:
-            channover_record.waiting += proving.require(made, lambda one: live.tell(channover_record, one))
+    with ExitStack() as stack:
+        with _building(request, channover_record):
+            place = session.target.lab(topology, session.settings.link_for(topology), channover_record.journal)
+            made = stack.enter_context(place)
+            if made.probe is not None:
+                channover_record.waiting += proving.require(made, lambda one: live.tell(channover_record, one))
         if session.settings.place.dry_run:
             yield made
             return
@@ -59,6 +63,20 @@ def lab(request: pytest.FixtureRequest, channover_record: Record) -> Iterator[La
             yield made
         if channover_record.failed and not channover_record.flows:
             evidence.of_lab(made)
+
+
+@contextmanager
+def _building(request: pytest.FixtureRequest, record: Record) -> Iterator[None]:
+    """Make something of a lab of namespaces beside what other tests measure, where the processors have room for both."""
+    from channover.measure.cpu_lock import BUILDING, cpu_lock
+
+    settings, live = request.config.stash[TESTBED].session.settings, request.config.stash[LIVE]
+    if not settings.emulated or settings.place.dry_run:
+        yield
+        return
+    with cpu_lock(lambda one: live.tell(record, one), processors=BUILDING) as waited:
+        record.waiting += waited
+        yield
 
 
 @pytest.fixture
@@ -78,11 +96,12 @@ def bond(request: pytest.FixtureRequest, lab: Lab, channover_record: Record) -> 
 
 
 @pytest.fixture
-def forming_lag(request: pytest.FixtureRequest, bond: Bonds) -> Lag:
+def forming_lag(request: pytest.FixtureRequest, bond: Bonds, channover_record: Record) -> Lag:
     """Make the cables from client to server, or between two switches, one LAG; LACP may still be at work."""
     from channover.network.lag import HashPolicy
 
-    return bond.of_topology(marked(request.node, "hash_policy", HashPolicy) or HashPolicy.LAYER2)
+    with _building(request, channover_record):
+        return bond.of_topology(marked(request.node, "hash_policy", HashPolicy) or HashPolicy.LAYER2)
 
 
 @pytest.fixture
@@ -155,9 +174,9 @@ def measuring(
     request: pytest.FixtureRequest, lab: Lab, channover_record: Record, channover_noting: Noting
 ) -> Iterator[Measuring]:
     """How this test measures; flows that a test leaves open are ended with it."""
-    from channover.measure.cpu_lock import taken
     from channover.measure.measurement import Measuring
     from channover.observe.processors import OwnMachine
+    from channover.scenarios import loads
     from channover.scenarios.diagnosis.asking import Diagnosis
 
     session = request.config.stash[TESTBED].session
@@ -169,7 +188,7 @@ def measuring(
         native_mptcp=session.native_mptcp,
         processors=OwnMachine() if session.settings.emulated else None,
         rehearsed=session.settings.place.dry_run,
-        processors_taken=taken(rate for rate in map(lab.rate, lab.topology.cables) if rate <= lab.link.rate),
+        processors_taken=lambda: loads.taken(lab, channover_record),
         on_this_machine=session.settings.emulated and not session.settings.place.dry_run,
         on_result=channover_record.readings.append,
         progress=lambda one: live.tell(channover_record, one),

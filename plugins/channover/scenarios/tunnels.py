@@ -35,8 +35,6 @@ from channover.verdict.notes import unlike_mtus
 
 LOAD_PORT = PORTS[-1]
 """TCP and UDP port of a background load."""
-PACKED = 2.5
-"""How many times as many processors what goes through a tunnel takes: two more programs have it in their hands."""
 LOAD = 1.5
 """Links' worth of datagrams that a background load offers: more than one link carries, less than two."""
 
@@ -193,7 +191,7 @@ class Tunnels:
         with ExitStack() as stack:
             stack.callback(server.stop, 1.0)
             server.wait_for("Server listening", 5.0)
-            self.record.waiting += stack.enter_context(self.measuring.turn(times=PACKED))
+            self.record.waiting += stack.enter_context(self.measuring.turn())
             stack.enter_context(self._watched(tunnel))
             client = tunnel.client.host.spawn(*words)
             stack.callback(client.stop, 1.0)
