@@ -34,6 +34,8 @@ from channover.observe.captures import Listening
 from channover.scenarios.bonds import Bonds
 from channover.scenarios.full_ip import FullIP
 from channover.scenarios.labs import HostEnd, Multipath, Switched
+from channover.scenarios.lags.failover import FlowsOfLinks, SpreadFlows
+from channover.scenarios.lags.long_run import LongRun, LongRuns
 from channover.scenarios.loop_guards import Guarded
 from channover.scenarios.loop_lab import LoopLab, LoopLabs
 from channover.scenarios.tunnels import LoopSigns, Tunnels
@@ -52,6 +54,7 @@ __all__ = [
     "FileProtocol",
     "FileTransfer",
     "Flow",
+    "FlowsOfLinks",
     "Form",
     "FullIP",
     "Guarded",
@@ -65,6 +68,8 @@ __all__ = [
     "Link",
     "Listening",
     "Listing",
+    "LongRun",
+    "LongRuns",
     "LoopLab",
     "LoopLabs",
     "LoopSigns",
@@ -76,6 +81,7 @@ __all__ = [
     "Phased",
     "Polled",
     "Source",
+    "SpreadFlows",
     "Switched",
     "TestbedError",
     "Topology",

@@ -9,15 +9,22 @@ from typing import Any, Literal
 
 from tests.faults.bench import Bench
 
+_FAILOVER = "suites/lacp/test_failover.py::test_a_lost_links_flows_move_over_and_the_link_is_used_again"
 SUITES = {
     "LAG-1": "suites/lacp/test_lag.py::test_one_tcp_flow_rides_one_link",
     "LAG-2": "suites/lacp/test_lag.py::test_one_udp_flow_rides_one_link_however_much_is_offered",
     "LAG-3": "suites/lacp/test_lag.py::test_one_nic_carries_the_flow_and_the_other_only_lacp",
     "LAG-4": "suites/lacp/test_lag.py::test_lacp_has_converged",
+    "LAG-5": "suites/lacp/test_lag.py::test_a_flow_keeps_its_rate_over_a_long_run",
     "LAG-6 HTTP": "suites/lacp/test_switches.py::test_one_file_copy_stays_within_one_link[HTTP]",
     "LAG-6 FTP": "suites/lacp/test_switches.py::test_one_file_copy_stays_within_one_link[FTP]",
     "LAG-6 SFTP": "suites/lacp/test_switches.py::test_one_file_copy_stays_within_one_link[SFTP]",
     "LAG-7": "suites/lacp/test_switches.py::test_many_hosts_fill_the_lag",
+    "LAG-8": f"{_FAILOVER}[carrier]",
+    "LAG-8 silent": f"{_FAILOVER}[silent]",
+    "LAG-8 needed": "suites/lacp/test_failover.py::"
+    "test_a_lag_is_down_without_a_link_that_it_needs_and_needs_one_unless_told_more",
+    "LAG-8 one way": "suites/lacp/test_failover.py::test_a_link_that_loses_one_way_only_is_done_without_later_if_at_all",
     "MP-1": "suites/mptcp/test_multipath.py::test_one_connection_passes_one_link_over_two_paths",
     "MP-1 three": "suites/mptcp/test_multipath.py::test_one_connection_nears_three_links_over_three_paths",
     "MP-2": "suites/mptcp/test_multipath.py::test_the_full_mesh_of_three_nics_is_nine_subflows",
@@ -54,6 +61,8 @@ class When(Enum):
     READY = "the lab is ready, before the test begins"
     TRAFFIC = "the first traffic is about to begin"
     MID = "the first traffic has run for half a second"
+    LATE = "the first traffic has run for five seconds"
+    LOST = "a link is about to be lost"
     IN_PLACE = "from the start: a scenario's own act is replaced"
 
 

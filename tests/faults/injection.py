@@ -35,8 +35,8 @@ from tests.faults.bench import Bench, NotInForce
 from tests.faults.fault import Evidence, Fault, When
 from tests.faults.table import FAULTS
 
-MID = 0.5
-"""Seconds into the first traffic after which a fault of :attr:`When.MID` is done."""
+INTO = {When.MID: 0.5, When.LATE: 5.0}
+"""Seconds into the first traffic after which a fault of these moments is done."""
 
 
 @dataclass
@@ -64,8 +64,8 @@ class Case:
     def traffic(self) -> None:
         """Do what is to be done as the first traffic begins, or soon after."""
         self.at(When.TRAFFIC)
-        if self.fault.when is When.MID and self._timer is None:
-            self._timer = threading.Timer(MID, self.at, [When.MID])
+        if self.fault.when in INTO and self._timer is None:
+            self._timer = threading.Timer(INTO[self.fault.when], self.at, [self.fault.when])
             self._timer.daemon = True
             self._timer.start()
 
@@ -126,6 +126,7 @@ class Injection:
             (NumberedTraffic, "stream", self._traffic(NumberedTraffic.stream)),
             (NumberedTraffic, "datagrams", self._traffic(NumberedTraffic.datagrams)),
         ]
+        put.append((Lab, "lost", self._lost(Lab.lost)))
         if self.fault.blind:
             put += [
                 (proving, "prove", lambda *_: []),
@@ -196,6 +197,14 @@ class Injection:
             return begin(*words, **named)
 
         return begun
+
+    def _lost(self, lose: Callable[..., Any]) -> Callable[..., Any]:
+        def lost(*words: Any, **named: Any) -> Any:
+            if self.case is not None:
+                self.case.at(When.LOST)
+            return lose(*words, **named)
+
+        return lost
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logstart(self, nodeid: str) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
+from channover.hosts.lab import Lab
+from channover.model.topology import Cable
 from channover.network.lag import LacpRate
 from channover.network.openvswitch import OpenVSwitchDriver
 from tests.faults.bench import Bench, require
@@ -103,6 +107,53 @@ def _chatter(bench: Bench, size: int = 40, pause: float = 0.05) -> Evidence:
     )
 
 
+def _flap(bench: Bench) -> Evidence:
+    """Pull each cable for a moment, one after the other, and plug it in again."""
+    for cable in bench.cables:
+        with bench.lab.lost(cable):
+            time.sleep(0.3)
+        time.sleep(1.5)
+    return lambda: "; ".join(
+        f"{host.name} {device}: its carrier changed {link.carrier_changes} times"
+        for host in (bench.left, bench.right)
+        for device, link in host.state().links.items()
+        if require(link.carrier_changes is not None, "carrier changes are told") and device in ("eth1", "eth2")
+    )
+
+
+def _all_lost(lost: Callable[..., Any], used: Callable[[], None]) -> Callable[..., Any]:
+    @contextmanager
+    def every(lab: Lab, cable: Cable, **how: Any) -> Iterator[None]:  # noqa: ARG001
+        used()
+        with ExitStack() as stack:
+            for one in lab.topology.cables:
+                stack.enter_context(lost(lab, one, **how))
+            yield
+
+    return every
+
+
+_SLOWER = """
+rate=${1%%.*}
+for step in $(seq 40); do
+    for device in eth1 eth2; do
+        tc qdisc replace dev $device root tbf rate $((rate * (400 - step) / 400)) burst 16k latency 50ms overhead 24
+    done
+    sleep 0.5
+done
+sleep 60
+"""
+
+
+def _slower(bench: Bench) -> Evidence:
+    """Have the client's NICs carry a little less every half second."""
+    process = bench.left.spawn("sh", "-c", _SLOWER, "slower", str(bench.lab.link.rate))
+    return lambda: require(
+        process.poll() is None and "tbf" in (text := bench.left.run("tc", "qdisc", "show", quiet=True).stdout),
+        " ".join(text.split()),
+    )
+
+
 def chatter(size: int, pause: float) -> Callable[[Bench], Evidence]:
     """Return what sends such frames out of every NIC of the client."""
     return partial(_chatter, size=size, pause=pause)
@@ -151,6 +202,72 @@ FAULTS = (
             "LAG-4": unfit("not-as-asked", words=r"right: the LAG bond0: its LACP rate is slow, and fast was asked"),
             "LAG-1": unfit("not-as-asked", words=r"right: the LAG bond0: its LACP rate is slow, and fast was asked"),
         },
+    ),
+    Fault(
+        "link-flaps-late",
+        "long run",
+        "each cable in turn loses its carrier for a moment, five seconds into the traffic",
+        _flap,
+        When.LATE,
+        {"LAG-5": fails("lag-member-lost", words=r"expected")},
+        ("LAG-1", "LAG-3"),
+    ),
+    Fault(
+        "lacp-frames-lost-late",
+        "long run",
+        "cable b loses LACP frames, both ways, from five seconds into the traffic on",
+        lambda bench: bench.rules("b", LACP_FRAMES),
+        When.LATE,
+        {"LAG-5": fails("lacp-unheard", words=r"expected")},
+        ("LAG-1", "LAG-3"),
+    ),
+    Fault(
+        "nic-slows",
+        "long run",
+        "the client's NICs slow down little by little, by a tenth within twenty seconds",
+        _slower,
+        When.MID,
+        {"LAG-5": fails("qdisc", words=r"goodput of 9\d.*expected 9[35]|drift")},
+        ("LAG-1",),
+    ),
+    Fault(
+        "lag-down-delay",
+        "failover",
+        "the sender's switch waits 2 s before a lost link counts",
+        _set("bond_downdelay=2000", ends="left"),
+        When.MID,
+        {
+            "LAG-8": fails("lag-delay", words=r"outage, the lost link's flows of .*expected at most 0\.2 s"),
+            "LAG-8 silent": fails("lag-delay", words=r"outage, the lost link's flows of .*expected 1\.8 s to 3\.2 s"),
+        },
+        ("LAG-1",),
+    ),
+    Fault(
+        "lag-no-link-left",
+        "failover",
+        "whenever one cable is lost the other is lost with it",
+        None,
+        When.IN_PLACE,
+        {
+            "LAG-8 needed": fails(
+                "lag-member-lost", words=r"outage, the other link's flows of .*expected at most 0\.2 s"
+            )
+        },
+        (),
+        ((Lab, "lost", _all_lost),),
+    ),
+    Fault(
+        "lag-up-delay",
+        "failover",
+        "the receiver's switch waits half a minute before it uses a link that is back",
+        _set("bond_updelay=30000"),
+        When.MID,
+        {
+            "LAG-8": fails("lag-delay", words=r"link at work again after of .*expected at most"),
+            "LAG-8 silent": fails("lag-delay", words=r"link at work again after of .*expected at most"),
+            "LAG-8 one way": fails("lag-delay", words=r"link at work again after of .*expected at most"),
+        },
+        ("LAG-1",),
     ),
     Fault(
         "lacp-passive-one-end",

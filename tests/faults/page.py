@@ -20,7 +20,7 @@ from tests.faults.table import ROWS
 DOCS = Path(__file__).parents[2] / "docs"
 GROUPS = {
     "The wire": ("rate", "loss", "delay", "duplex", "size", "crossing", "duplicates", "strangers", "carrier"),
-    "Link aggregation": ("LACP configuration", "LACP timers", "LACP frames", "hash"),
+    "Link aggregation": ("LACP configuration", "LACP timers", "LACP frames", "hash", "failover", "long run"),
     "Multipath TCP": ("MPTCP signalling", "MPTCP limits", "MPTCP flags", "MPTCP middleboxes"),
     "Hosts": ("addresses", "routes", "rules", "neighbours", "filters"),
     "Machines": ("buffers", "offloads", "processors", "programs"),

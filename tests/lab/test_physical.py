@@ -773,7 +773,7 @@ def test_the_doctor_tells_what_a_lab_of_two_cables_is_good_for(bench: Bench, mon
     assert told["MP-1"].able and "trio" in str(told["MP-1"].in_part)
     assert not told["MP-2"].able and "trio" in str(told["MP-2"].missing)
     assert not told["TUN-6"].able and "the topology gateway needs" in str(told["TUN-6"].missing)
-    assert not told["LAG-5"].stated and not told["LAG-5"].able
+    assert told["LAG-5"].stated and told["LAG-5"].able
 
 
 def test_the_doctor_names_the_package_of_ping(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,6 +81,7 @@ def outcomes(user: pytest.Pytester) -> dict[str, tuple[str, str]]:
         (["--link-rate", "900gbit"], "--link-rate: '900gbit' is not a rate that a lab can run: from 1mbit to 800gbit"),
         (["--duration", "soon"], "--duration: 'soon' is no number of seconds from 1 to 86400"),
         (["--duration", "0"], "--duration: '0' is no number of seconds from 1 to 86400"),
+        (["--soak", "0"], "--soak: '0' is no number of seconds from 1 to 86400"),
         (["--measure-limit=-3"], "--measure-limit: '-3' is no number of seconds from 1 to 86400"),
         (["--lag-driver", "team"], "--lag-driver: there is no driver 'team'; there are: auto, bonding, openvswitch"),
     ],
@@ -96,6 +97,25 @@ def test_an_impossible_option_is_a_usage_error_in_one_line(
     assert len(lines) == 1
     assert lines[0].startswith(f"ERROR: {expected}")
     assert not (user.path / "reports").exists()
+
+
+RATES = """
+from channover.testing import LacpRate, behaviour
+
+@behaviour("LAG-8")
+def test_rate(lacp_rate: LacpRate, counted):
+    assert counted("seconds", lacp_rate.timeout) == 3
+"""
+
+
+def test_a_test_runs_with_both_rates_of_lacp_where_there_is_time_for_the_slow_one(user: pytest.Pytester) -> None:
+    user.makepyfile(RATES)
+    run(user)
+    assert {name: outcome for name, (outcome, _) in outcomes(user).items()} == {"test_rate": "passed"}
+    run(user, "--soak", "60")
+    assert outcomes(user)["test_rate[fast]"][0] == "passed"
+    outcome, reason = outcomes(user)["test_rate[slow]"]
+    assert outcome == "failed" and "seconds of 90, expected exactly 3" in reason
 
 
 @pytest.mark.lab

@@ -319,9 +319,11 @@ CASES: dict[str, tuple[Callable[[], Case], str]] = {
         "lacp-unheard",
     ),
     "rate": (lambda: lags(lag(rate="slow")), "lacp-rate"),
+    "delay": (lambda: lags(lag(text="updelay: 0 ms\ndowndelay: 2000 ms\n")), "lag-delay"),
     "least links": (lambda: lags(lag(text="Min links: 3\n")), "lag-min-links"),
     "hash": (lambda: lags(lag(policy="layer3+4")), "hash-policy"),
     "buckets": (lambda: replace(lags(lag(buckets={"eth1": 256})), several=True), "buckets-not-dealt"),
+    "lost for a while": (lambda: lags(lag(lost=["eth2"])), "lag-member-lost"),
     "pending": (lambda: lags(lag(pending="eth2: the actor is not collecting")), "lag-member-idle"),
 }
 

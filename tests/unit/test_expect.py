@@ -157,6 +157,7 @@ def test_at_least_and_at_most_meet_in_between(one: float, other: float) -> None:
         (exactly(2), "1", "exactly 2"),
         (exactly(0), "bytes", "exactly 0 bytes"),
         (between(0, 3), "1", "at most 3"),
+        (between(-1, 3, "a drift"), "%", "-1 % to 3 % (a drift)"),
     ],
 )
 def test_expectations_in_words(expectation: Expectation, unit: str, words: str) -> None:

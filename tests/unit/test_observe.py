@@ -173,6 +173,17 @@ def test_samples_become_a_series_and_a_torn_one_is_left_out() -> None:
         parse_samples("left", ("eth1",), "@100.0\n  eth1: 1 2")
 
 
+def test_a_long_series_is_thinned_and_its_bytes_stay() -> None:
+    counters = tuple(NicCounters(tx_bytes=number * 1000) for number in range(12_001))
+    series = NicSeries("left", tuple(number / 10 for number in range(12_001)), {"eth1": counters})
+    found = series.thinned(3000)
+    assert len(found.times) == len(found.samples["eth1"]) == 2401
+    assert (found.times[0], found.times[-1]) == (0.0, 1200.0)
+    assert found.delta("eth1") == series.delta("eth1")
+    assert found.rate("eth1") == pytest.approx([80_000.0] * 2400)
+    assert series.thinned(20_000) == series
+
+
 def test_the_mean_rate_cuts_both_ends_off() -> None:
     steps = [0, 0, 0, 0, *([1_250_000] * 12), 0, 0, 0, 0]
     samples, total = [NicCounters()], 0

@@ -12,7 +12,7 @@ from channover.model.topology import Topology, gateway, pair, trio, two_switches
 
 STATED: Mapping[str, tuple[Topology, ...]] = MappingProxyType(
     {
-        **{f"LAG-{number}": (pair(),) for number in (1, 2, 3, 4)},
+        **{f"LAG-{number}": (pair(),) for number in (1, 2, 3, 4, 5, 8)},
         "LAG-6": (two_switches(2),),
         "LAG-7": (two_switches(8),),
         "MP-1": (pair(), trio()),

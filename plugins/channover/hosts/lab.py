@@ -113,12 +113,16 @@ class Lab:
         return self.rates.get(cable.speedup, self.link.rate * cable.speedup)
 
     @contextmanager
-    def lost(self, cable: Cable, *, silently: bool = False) -> Iterator[None]:
+    def lost(self, cable: Cable, *, silently: bool = False, sender: Port | None = None) -> Iterator[None]:
         """Lose a cable for the length of a block, with its carrier, or ``silently``: its frames vanish. Raises TestbedError.
 
-        Raises NotAllowed where the lab's hosts, or what lies between them, cannot do that.
+        Those of one ``sender`` vanish silently, and the other's get through. Raises NotAllowed where the lab's hosts, or what
+        lies between them, cannot do that.
         """
-        (self.cabling.mute if silently else self.cabling.cut)(cable)
+        if silently or sender is not None:
+            self.cabling.mute(cable, sender)
+        else:
+            self.cabling.cut(cable)
         try:
             yield
         finally:

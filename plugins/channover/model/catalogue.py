@@ -130,13 +130,14 @@ _ALL = (
     ),
     Behaviour(
         "LAG-5",
-        "a flow over a LAG keeps its rate over a long run (1200 s)",
+        "one flow over a LAG keeps one link's rate over a long run: no drift, no second without it, and the other link carries "
+        "LACP frames alone",
         "IEEE 802.1AX-2014, 6.2.4 (Frame Distributor); article, stage 1",
         94.2e6,
         "94.2 Mbit/s, flat over 1200 s",
         "One flow, one link",
         "Long run",
-        ("iperf3", "lag"),
+        ("iperf3", "tcpdump", "lag"),
     ),
     Behaviour(
         "LAG-6",
@@ -160,13 +161,15 @@ _ALL = (
     ),
     Behaviour(
         "LAG-8",
-        "a link of a LAG lost and restored: traffic moves over and back, and how long it took",
-        "IEEE 802.1AX-2014, 6.4.12 (Receive machine), 6.4.15 (Mux machine); kernel, networking/bonding (miimon)",
+        "a lost link's flows move to a LAG's other link within the timers of carrier and LACP, and it carries flows again when "
+        "it is back, without a loss",
+        "IEEE 802.1AX-2014, 6.4.4 (timers), 6.4.12 (Receive machine), 6.4.15 (Mux machine); kernel, networking/bonding "
+        "(miimon, downdelay)",
         None,
         "",
         "Failover",
         "A link lost and restored",
-        ("iperf3", "lag"),
+        ("python", "tcpdump", "lag"),
     ),
     Behaviour(
         "LAG-9",

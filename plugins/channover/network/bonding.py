@@ -7,6 +7,7 @@ Everything is a plan of ``ip link`` and ``ip address`` steps, so its inverse giv
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from channover.errors import TestbedError
@@ -123,6 +124,22 @@ class Bond:
         for option, default in DEFAULTS.items():
             if options.get(option, default) != default:
                 yield f"its {option} is {options[option]}, and {default} was asked for"
+
+    @contextmanager
+    def least_links(self, number: int) -> Iterator[None]:
+        """Have the bond be down with fewer links than a number for the length of a block (``min_links``)."""
+        path = f"/sys/class/net/{self.device}/bonding/min_links"
+        before = self.host.read(path)
+        self.host.write(path, str(number))
+        try:
+            yield
+        finally:
+            self.host.write(path, before)
+
+    @property
+    def notices_carrier(self) -> float:
+        """Seconds within which a lost carrier counts as a lost link: a look at it, and its delay (``bond_mii_monitor``)."""
+        return (MIIMON + DELAY) / 1000
 
     def wait_converged(self, timeout: float = 10.0) -> float:
         """Wait until LACP has converged."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
@@ -56,7 +57,12 @@ class LacpRate(Enum):
     @property
     def timeout(self) -> float:
         """After how long without a LACP frame (seconds) a partner is lost: three of them."""
-        return 3.0 if self is LacpRate.FAST else 90.0
+        return 3 * self.interval
+
+    @property
+    def interval(self) -> float:
+        """How long (seconds) lies between two LACP frames."""
+        return 1.0 if self is LacpRate.FAST else 30.0
 
 
 class LagHandle(Protocol):
@@ -114,6 +120,34 @@ class TellsChoices(Protocol):
 
     def choices(self, flows: Sequence[Conversation]) -> Sequence[str] | str:
         """Return the member by which each flow leaves, or in words why nobody can tell. Raises TestbedError."""
+        ...
+
+
+@runtime_checkable
+class NoticesCarrier(Protocol):
+    """An end of a LAG whose driver tells how soon (seconds) it takes a lost carrier for a lost link."""
+
+    @property
+    def notices_carrier(self) -> float:
+        """By polling and by its delays, at the latest."""
+        ...
+
+
+@runtime_checkable
+class DealsFlows(Protocol):
+    """An end of a LAG whose driver deals flows out to its members once: none moves back by itself to a link that returns."""
+
+    def deal(self) -> None:
+        """Deal them out anew. Raises TestbedError."""
+        ...
+
+
+@runtime_checkable
+class NeedsLinks(Protocol):
+    """An end of a LAG whose driver can be told to be down with fewer links than a least number (``min_links``)."""
+
+    def least_links(self, number: int) -> AbstractContextManager[None]:
+        """Tell it that number for the length of a block. Raises TestbedError."""
         ...
 
 

@@ -101,6 +101,11 @@ class OvsBond:
                 known, wanted = (f"{one[key]}" if key in one else "not set" for one in (found, asked))
                 yield f"its {key} is {known}, and {wanted} was asked for"
 
+    @property
+    def notices_carrier(self) -> float:
+        """Nothing: the kernel tells the daemon (rtnetlink), and it has no delay (``bond_downdelay``)."""
+        return 0.0
+
     def wait_converged(self, timeout: float = 10.0) -> float:
         """Wait until LACP has converged, then see to it that every member has its share of hash buckets."""
         took = lag.wait_converged(self, timeout)

@@ -104,6 +104,7 @@ and IPv6 multicast: router solicitations, neighbour discovery, reports of listen
 """
 LACP = "ether proto 0x8809"
 _LACP = "Slow Protocols"
+_PORTS = re.compile(r"\.(\d+) > \S+\.(\d+): UDP")
 ENOUGH = 2000
 """Frames after which a NIC is no longer listened to: it is not idle."""
 
@@ -115,17 +116,24 @@ class Frames:
     lacp: int
     data: tuple[str, ...]
 
+    def source_ports(self, target: int) -> frozenset[int]:
+        """Return the source ports of the datagrams to a port."""
+        found = (_PORTS.search(line) for line in self.data)
+        return frozenset(int(ports[1]) for ports in found if ports and int(ports[2]) == target)
+
 
 class Listening:
     """Listens for LACP's frames and for data at the NICs of some hosts, data and acknowledgements ``but_from`` an address.
 
+    At a NIC that has passed ``enough`` of them it listens no longer.
     It is a context manager, and has :attr:`heard` after its block, by host and NIC. Raises TestbedError where tcpdump is
     missing, or is refused.
     """
 
-    def __init__(self, hosts: Iterable[Host], but_from: IPv4Interface) -> None:
+    def __init__(self, hosts: Iterable[Host], but_from: IPv4Interface, enough: int = ENOUGH) -> None:
         self._nics = [(host, nic) for host in hosts for nic in host.nics.values()]
         self._filter = f"{LACP} or not ({CONTROL} or src host {but_from.ip})"
+        self._enough = enough
         self._running: list[Process] = []
         self.heard: dict[tuple[str, str], Frames] = {}
 
@@ -136,7 +144,7 @@ class Listening:
 
     def _listen(self, host: Host, nic: Nic) -> Process:
         words = ["tcpdump", "--immediate-mode", "-i", nic.device, "-e", "-n", "-q", "-t", "-l", "-s", "64"]
-        process = host.spawn(*words, "-c", str(ENOUGH), "-Z", "root", self._filter)
+        process = host.spawn(*words, "-c", str(self._enough), "-Z", "root", self._filter)
         process.wait_for("listening on", 5.0)
         return process
 

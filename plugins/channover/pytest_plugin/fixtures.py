@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     from channover.measure.record import Record
     from channover.measure.running.phased import NumberedTraffic
     from channover.measure.traffic import TrafficGenerator
-    from channover.network.lag import Lag
+    from channover.network.lag import LacpRate, Lag
     from channover.scenarios.bonds import Bonds
     from channover.scenarios.full_ip import FullIP
     from channover.scenarios.labs import Multipath, Switched
+    from channover.scenarios.lags.failover import SpreadFlows
+    from channover.scenarios.lags.long_run import LongRuns
     from channover.scenarios.loop_lab import LoopLabs
     from channover.scenarios.noting import Noting
     from channover.scenarios.tunnels import Tunnels
@@ -245,6 +247,30 @@ def numbered(measuring: Measuring, channover_record: Record) -> NumberedTraffic:
     from channover.pytest_plugin.allure import evidence
 
     return NumberedTraffic(measuring, lambda moving: evidence.of_phased(channover_record, moving), evidence.told_phases)
+
+
+@pytest.fixture
+def lacp_rate(request: pytest.FixtureRequest) -> LacpRate:
+    """How often LACP frames are asked for: every second; with ``--soak`` a test that takes this runs with both rates."""
+    from channover.network.lag import LacpRate
+
+    return getattr(request, "param", LacpRate.FAST)
+
+
+@pytest.fixture
+def long_run(request: pytest.FixtureRequest, tcp: TrafficGenerator) -> LongRuns:
+    """Have a TCP flow run for ``--soak`` seconds, or 20, from one end to another, to judge its whole series."""
+    from channover.scenarios.lags.long_run import LongRuns
+
+    return LongRuns(tcp, request.config.stash[TESTBED].settings.soak)
+
+
+@pytest.fixture
+def spread(lab: Lab, numbered: NumberedTraffic) -> SpreadFlows:
+    """Send flows of which each link of a LAG carries some, so that one can be lost under them: ``flows.lose(…)``."""
+    from channover.scenarios.lags.failover import SpreadFlows
+
+    return SpreadFlows(lab, numbered)
 
 
 @pytest.fixture

@@ -89,6 +89,12 @@ class Hooks:
     def pytest_pycollect_makemodule(self, module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
         return self.planning.named(module_path, parent)
 
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        if "lacp_rate" in metafunc.fixturenames and self.testbed.settings.soak:
+            from channover.network.lag import LacpRate
+
+            metafunc.parametrize("lacp_rate", list(LacpRate)[::-1], indirect=True, ids=lambda one: one.value)
+
     def pytest_itemcollected(self, item: pytest.Item) -> None:
         self.planning.note_test(item)
 

@@ -28,6 +28,7 @@ class Settings:
     limit: float
     strict: bool
     reports: Path
+    soak: float | None = None
     pcap: str = "never"
     pcap_size: int = PACKET_HEAD
     asked: bool = True

@@ -74,7 +74,7 @@ class Expectation:
             return f"exactly {quantity(self.low, unit)}{reason}"
         if math.isinf(self.high):
             return f"at least {quantity(self.low, unit)}{reason}"
-        if self.low <= 0:
+        if self.low == 0 or math.isinf(self.low):
             return f"at most {quantity(self.high, unit)}{reason}"
         return f"{quantity(self.low, unit)} to {quantity(self.high, unit)}{reason}"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from statistics import fmean
@@ -20,6 +20,7 @@ from channover.measure.measurement import Measuring
 from channover.measure.running.watch import ProcessorWatch
 from channover.model.processors import Strain
 from channover.network.programs import numbered
+from channover.network.programs.iperf import Transport
 from channover.network.programs.numbered import Datagrams, FlowSeen, Stream, StreamSeen
 from channover.observe.nics import NicCounters, NicSeries, Samplers
 from channover.observe.processors import processors
@@ -60,9 +61,14 @@ class Phased:
     ends: Sequence[Host]
     measuring: Measuring
     samplers: Samplers
+    transport: Transport
+    addresses: tuple[str | None, str]
+    """From which it is sent (None: the kernel chooses), and to which."""
     spans: list[Span] = field(default_factory=list)
     series: Mapping[str, NicSeries] = field(default_factory=dict)
     explain: Callable[[Reading], Explanation] = field(default=lambda _: said(), repr=False)
+    turn: ExitStack = field(default_factory=ExitStack, repr=False)
+    """Its turn to measure: whoever closes it early lets others measure on this machine beside it."""
     _stream: StreamSeen | None = None
     _flows: Sequence[FlowSeen] | None = None
 
@@ -70,16 +76,26 @@ class Phased:
         """Return the moment."""
         return Moment(self.traffic.now, {name: one.taken for name, one in self.samplers.by_host.items()})
 
+    @property
+    def port(self) -> int:
+        """The receiver's port."""
+        return STREAM_PORT if isinstance(self.traffic, Stream) else DATAGRAM_PORT
+
     def phase(self, name: str, seconds: float) -> Span:
         """Let traffic run for so many seconds, as a phase of that name."""
-        seconds = 0.0 if self.measuring.rehearsed else seconds
+        self.phase_until(name, lambda: False, seconds)
+        return self.spans[-1]
+
+    def phase_until(self, name: str, over: Callable[[], bool], limit: float) -> float:
+        """Let traffic run until something is so, or for ``limit`` seconds, as a phase; return how long (seconds) that was."""
+        limit = 0.0 if self.measuring.rehearsed else limit
         shared = self.measuring.processors
         watch = ProcessorWatch(shared or (lambda: processors(self.ends[0])))
-        begin, waiting = self.now(), Waiting(f"{self.name}, {name}", seconds)
+        begin, waiting = self.now(), Waiting(f"{self.name}, {name}", limit)
         watch.begin()
-        while waiting.elapsed < seconds:
+        while waiting.elapsed < limit and not over():
             self.measuring.progress(waiting)
-            time.sleep(min(0.1, max(seconds - waiting.elapsed, 0.0)))
+            time.sleep(min(0.1, max(limit - waiting.elapsed, 0.0)))
             if shared is not None:
                 watch.look(0, 0)
         if shared is None:  # a host of its own is asked twice, and no more
@@ -87,7 +103,7 @@ class Phased:
         waiting.seconds = waiting.elapsed
         self.measuring.progress(waiting)
         self.spans.append(Span(name, begin, self.now(), watch.shortage))
-        return self.spans[-1]
+        return waiting.seconds
 
     def end(self) -> None:
         """End the traffic, and take what its programs and the NICs say. Raises TestbedError."""
@@ -105,8 +121,11 @@ class Phased:
             raise UsageError(f"{self.name} has no phase '{name}'; it has: {', '.join(one.name for one in self.spans)}")
         return found
 
-    def _value(self, name: str, number: float, unit: str = "1", phases: Sequence[str] | None = None) -> Measured:
-        """Return a value, of all phases where it does not say of which: a machine that was busy in them may have made it."""
+    def value(self, name: str, number: float, unit: str = "1", phases: Sequence[str] | None = None) -> Measured:
+        """Return a value that is known exactly, of all phases where it does not say of which.
+
+        What was seen of the traffic explains one that is not as expected, and a machine that was busy in them may have made it.
+        """
         made = count(name, number, self.measuring.on_result, unit)
         spans = self.spans if phases is None else [self.span(phase) for phase in phases]
         return replace(made, explain=self.explain, about=self, doubt=partial(self._doubt, spans))
@@ -138,16 +157,16 @@ class Phased:
         span = self.span(phase)
         rates = self.stream.rates(span.begin.receiver + after, span.end.receiver)
         name = f"goodput {phase}" + (f", from {after:g} s on" if after else "")
-        return self._value(name, fmean(rates) if rates else 0.0, "bit/s", [phase])
+        return self.value(name, fmean(rates) if rates else 0.0, "bit/s", [phase])
 
     def longest_gap(self, since: str) -> Measured:
         """Return the longest time (s) in which the receiving application got nothing, from the begin of a phase on."""
-        return self._value("longest gap", self.stream.longest_gap(self.span(since).begin.receiver), "s")
+        return self.value("longest gap", self.stream.longest_gap(self.span(since).begin.receiver), "s")
 
     @property
     def whole(self) -> Measured:
         """Return 1 where all that was sent arrived as it was sent, by SHA-256 at both ends, else 0."""
-        return self._value("streams that arrived whole", int(self.stream.intact), phases=[])
+        return self.value("streams that arrived whole", int(self.stream.intact), phases=[])
 
     # What datagrams tell
 
@@ -161,13 +180,23 @@ class Phased:
 
     def lost(self, among: Collection[FlowSeen], what: str) -> Measured:
         """Return how many datagrams of these flows never arrived."""
-        return self._value(f"datagrams lost, {what}", sum(flow.lost for flow in among))
+        return self.value(f"datagrams lost, {what}", sum(flow.lost for flow in among))
+
+    def lost_each(self, among: Collection[FlowSeen], what: str, beside: Collection[FlowSeen] = ()) -> Measured:
+        """Return how many datagrams any of these flows lost at most, less what any of those ``beside`` did."""
+        most, stalled = (max((flow.lost for flow in flows), default=0) for flows in (among, beside))
+        return self.value(f"datagrams lost, {what}", max(most - stalled, 0))
+
+    def lost_since(self, phase: str, among: Collection[FlowSeen], what: str) -> Measured:
+        """Return how many datagrams of these flows were lost in periods that began with a phase or after it, or never ended."""
+        begin = self.span(phase).begin.receiver - numbered.SLICE  # the moment is known to a slice
+        return self.value(f"datagrams lost, {what}", sum(flow.lost_since(begin) for flow in among))
 
     def outage(self, among: Collection[FlowSeen], what: str, beside: Collection[FlowSeen] = ()) -> Measured:
         """Return the longest outage (s) of these flows, less what flows ``beside`` show: a stall of the machine takes both."""
         longest = max((flow.outage for flow in among), default=0.0)
         stalled = max((flow.outage for flow in beside), default=0.0)
-        return self._value(f"outage, {what}", max(longest - stalled, 0.0), "s")
+        return self.value(f"outage, {what}", max(longest - stalled, 0.0), "s")
 
     # What NICs tell
 
@@ -181,7 +210,7 @@ class Phased:
 
     def carried(self, host: Host, nic: str, phase: str) -> Measured:
         """Return the bytes that a NIC carried in a phase, both directions together."""
-        return self._value(
+        return self.value(
             f"bytes of {host.name}.{nic} {phase}", self.moved(host, nic, phase).total_bytes, phases=[phase]
         )
 
@@ -231,8 +260,9 @@ class NumberedTraffic:
             size=size,
             limit=limit,
         )
-        name = f"{'mptcp' if mptcp else 'tcp'} stream {source.host.name}→{target.host.name}"
-        with self._phased(name, made, source, target, watched) as moving:
+        transport = Transport.MPTCP if mptcp else Transport.TCP
+        name = f"{transport.value} stream {source.host.name}→{target.host.name}"
+        with self._phased(name, made, source, target, watched, transport, bound=bound or not mptcp) as moving:
             yield moving
 
     @contextmanager
@@ -265,7 +295,7 @@ class NumberedTraffic:
             first_port=first_port,
         )
         name = f"{flows} flows of datagrams {source.host.name}→{target.host.name}"
-        with self._phased(name, made, source, target, watched) as moving:
+        with self._phased(name, made, source, target, watched, Transport.UDP, bound=True) as moving:
             yield moving
 
     @contextmanager
@@ -276,11 +306,18 @@ class NumberedTraffic:
         source: End,
         target: End,
         watched: Sequence[Host],
+        transport: Transport,
+        *,
+        bound: bool,
     ) -> Iterator[Phased]:
         hosts = list({host.name: host for host in (source.host, target.host, *watched)}.values())
-        with self.measuring.turn(), self.measuring.step(name), Samplers(hosts) as samplers, made as traffic:
-            moving = Phased(name, traffic, hosts, (source.host, target.host), self.measuring, samplers)
-            moving.explain = lambda missed: self.explain(moving, missed)
-            yield moving
-            moving.end()
+        ends = source.host, target.host
+        addresses = str(source.address.ip) if bound else None, str(target.address.ip)
+        with ExitStack() as turn, self.measuring.step(name):
+            turn.enter_context(self.measuring.turn())
+            with Samplers(hosts) as samplers, made as traffic:
+                moving = Phased(name, traffic, hosts, ends, self.measuring, samplers, transport, addresses, turn=turn)
+                moving.explain = lambda missed: self.explain(moving, missed)
+                yield moving
+                moving.end()
         self.closed(moving)

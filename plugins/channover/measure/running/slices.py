@@ -56,6 +56,8 @@ class Slices:
         if self.silent:
             return [0.0] * CALM
         transfers = self.programs.transfers
+        if len(transfers) == 1:
+            return transfers[0].rates()[self._ahead()[0] :]
         rates = [transfer.rates()[ahead:] for transfer, ahead in zip(transfers, self._ahead(), strict=True)]
         return [sum(row) for row in zip(*rates, strict=False)]
 

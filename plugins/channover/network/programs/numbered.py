@@ -61,9 +61,17 @@ class FlowSeen:
     @property
     def outage(self) -> float:
         """The longest loss period in seconds, by how many datagrams it holds: no clock of a busy receiver counts."""
-        ends = sum(period.lost for period in self.periods)
         longest = max((period.lost for period in self.periods), default=0)
-        return max(longest, self.lost - ends) / self.rate
+        return max(longest, self._at_the_end) / self.rate
+
+    def lost_since(self, moment: float) -> int:
+        """Return how many were lost in periods that began after a moment (seconds of the receiver's clock), or never ended."""
+        return sum(one.lost for one in self.periods if one.start > moment) + max(self._at_the_end, 0)
+
+    @property
+    def _at_the_end(self) -> int:
+        """How many did not arrive after the last one that did: of them no period tells."""
+        return self.lost - sum(period.lost for period in self.periods)
 
 
 @dataclass(eq=False)

@@ -6,7 +6,7 @@ import json
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, fields
+from dataclasses import astuple, fields, replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from channover.report.facts import NicBytes
 from channover.report.signoff.masking import Masker
 from channover.scenarios.loop_lab import LOOP_ENDPOINT
 from channover.scenarios.tunnels import Loaded
-from channover.verdict.causes.cause import Explanation, said
+from channover.verdict.causes.cause import Explanation
 from channover.verdict.measured import Reading
 from channover.verdict.statistics import settled_part
 
@@ -89,14 +89,15 @@ def of_phased(record: Record, moving: Phased) -> None:
         _attach_rates(record, moving.name, moving.hosts, moving.series, moving.measuring.link, moving.bands)
 
 
-def told_phases(moving: Phased, _: Reading) -> Explanation:
-    """Say what each NIC carried in each phase, and what came of the numbered traffic."""
+def told_phases(moving: Phased, missed: Reading) -> Explanation:
+    """Say what most likely made a value of numbered traffic not what was expected, and what each NIC carried in each phase."""
     lines = []
     for span in moving.spans:
         for host in moving.hosts:
             sizes = ", ".join(f"{nic} {moving.moved(host, nic, span.name).total_bytes:,} bytes" for nic in host.nics)
             lines.append(f"{span.name}: {host.name}: {sizes}")
-    return said(lines)
+    found = moving.measuring.explain(moving, missed)
+    return replace(found, seen=(*lines, *found.seen))
 
 
 def of_load(record: Record, loaded: Loaded) -> None:
@@ -116,6 +117,7 @@ def _attach_rates(
 ) -> None:
     """Attach a plot of each NIC's rate, and what it is drawn from, and note bytes; of many NICs, the busiest are drawn."""
     record.nics += _carried(title, hosts, taken)
+    taken = {name: one.thinned(MOST_SAMPLES) for name, one in taken.items()}
     series = _series(hosts, taken)
     busiest = sorted(series, key=lambda one: -sum(one[2]))[:MOST]
     drawn = {
@@ -196,6 +198,10 @@ def plots_into(folder: Path, masker: Masker) -> Plots:
 
 MOST = 8
 """NICs in one plot: its key has no room for many more."""
+
+
+MOST_SAMPLES = 3000
+"""Of each NIC in a report, five minutes of ten a second: twenty minutes would be as large as all else of a run."""
 
 
 def _series(hosts: Sequence[Host], series: Mapping[str, NicSeries]) -> list[Series]:

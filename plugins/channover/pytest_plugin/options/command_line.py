@@ -49,6 +49,14 @@ def add_options(parser: pytest.Parser) -> None:
         help="the longest that a flow is measured when its verdict does not settle (default: %(default)s); three times as "
         "long where it has not settled by then",
     )
+    words.add(
+        group,
+        "--soak",
+        default=None,
+        metavar="SECONDS",
+        help="how long the long run (LAG-5) lasts: 1200 in the article (default: 20); with it LAG-8 also waits for LACP's slow "
+        "timer",
+    )
     words.add(group, "--no-skips", action="store_true", help="what cannot be tried here fails instead of being skipped")
     words.add(
         group,

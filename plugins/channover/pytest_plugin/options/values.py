@@ -36,6 +36,7 @@ def read(config: pytest.Config) -> Settings:
         lag_driver=driver,
         duration=_seconds(config, "--duration"),
         limit=_seconds(config, "--measure-limit") or 10.0,
+        soak=_seconds(config, "--soak"),
         strict=bool(words.value(config, "--no-skips")),
         reports=Path(str(reports)) if reports else config.rootpath / "reports",
         pcap=pcap,

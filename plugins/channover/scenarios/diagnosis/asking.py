@@ -14,6 +14,7 @@ from channover.hosts.lab import Lab
 from channover.measure.file_transfer import Copied
 from channover.measure.flow import Flow
 from channover.measure.record import Record
+from channover.measure.running.phased import Phased
 from channover.model.topology import Port
 from channover.network.lag import Lag
 from channover.network.programs.iperf import Transport
@@ -111,6 +112,8 @@ class Diagnosis:
             return _of_flow(subject)
         if isinstance(subject, Copied):
             return _of_copy(subject)
+        if isinstance(subject, Phased):
+            return _of_phased(subject)
         if isinstance(subject, Tunnel):
             return self._carrier(subject)
         return None
@@ -290,6 +293,21 @@ def _of_copy(copied: Copied) -> Traffic:
         copied.trace.before,
         _fallbacks(copied) if copied.mptcp else (),
         [f"{copied.copy.size:,} bytes in {copied.copy.seconds:.2f} s, after {copied.copy.setup:.2f} s of set-up"],
+    )
+
+
+def _of_phased(moving: Phased) -> Traffic:
+    client, server = moving.ends
+    return Traffic(
+        client,
+        server,
+        *moving.addresses,
+        frozenset({moving.port}),
+        moving.transport.value,
+        True,
+        moving.hosts,
+        moving.series,
+        seconds=moving.series[client.name].duration,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Protocol, runtime_checkable
 
 from channover.errors import TestbedError
@@ -37,6 +38,9 @@ def _view(lag: Lag, end: LagEnd, series: NicSeries | None) -> LagView:
             buckets = Counter(end.handle.placement().values())
         except TestbedError:
             buckets = {}
+    lost: tuple[str, ...] = ()
+    with suppress(TestbedError):
+        lost = end.lost()
     return LagView(
         end.host.name,
         end.device,
@@ -51,6 +55,7 @@ def _view(lag: Lag, end: LagEnd, series: NicSeries | None) -> LagView:
         status.ports,
         status.text,
         buckets,
+        lost,
     )
 
 

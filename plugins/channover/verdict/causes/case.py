@@ -240,6 +240,8 @@ class LagView:
     active_ports: int = 0
     text: str = ""
     buckets: Mapping[str, int] = field(default_factory=dict)
+    lost: Sequence[str] = ()
+    """The members that have lost their link or their partner since LACP converged, if only for a moment."""
 
 
 @dataclass(frozen=True)

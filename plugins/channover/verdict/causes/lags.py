@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from channover.verdict.causes.case import Case, LagView, MemberView
 from channover.verdict.causes.kind import Found, cause
 
 _STATUS = "`/proc/net/bonding/DEVICE`, or `ovs-appctl lacp/show` and `bond/show`, at both ends"
+
+LONG_DELAY = 500
+"""Milliseconds from which on a driver's delay is what a failover takes its time for; channover sets 200 at most."""
+_DELAY = re.compile(r"^\s*(Up|Down) ?delay(?: \(ms\))?: (\d+)", re.MULTILINE | re.IGNORECASE)
 
 
 def _any(case: Case) -> bool:
@@ -211,6 +216,21 @@ def _rate(case: Case) -> Iterator[Found]:
 
 
 @cause(
+    "lag-delay",
+    "An end of a LAG takes the loss of a link, or its return, for real only after a delay.",
+    shows="`/proc/net/bonding/DEVICE` (Up Delay, Down Delay), or `ovs-appctl bond/show` (updelay, downdelay)",
+    remedy="`ip link set BOND type bond downdelay MS updelay MS`, or `ovs-vsctl set port BOND bond_downdelay=MS`",
+    applies=_any,
+)
+def _delay(case: Case) -> Iterator[Found]:
+    for end, _ in _pairs(case):
+        for way, milliseconds in _DELAY.findall(end.text):
+            if int(milliseconds) >= LONG_DELAY:
+                what = "loss" if way.lower() == "down" else "return"
+                yield Found(f"{_end(end)} waits {milliseconds} ms before the {what} of a link counts", (), "shown")
+
+
+@cause(
     "lag-min-links",
     "A LAG is down, or short of links, for its least number of them.",
     shows="`/sys/class/net/BOND/bonding/min_links`, `/proc/net/bonding/BOND`",
@@ -256,6 +276,23 @@ def _buckets(case: Case) -> Iterator[Found]:
         if used and least < 0.25 * max(used.values()) and case.several:
             told = ", ".join(f"{one.device} {end.buckets.get(one.device, 0)}" for one in end.members)
             yield Found(f"{_end(end)}: its hash buckets are on {told}", (), "shown")
+
+
+@cause(
+    "lag-member-lost",
+    "A member of a LAG lost its link or its partner for a while, and has it again.",
+    shows="how often each member lost its link (`/proc/net/bonding/DEVICE`, `ovs-appctl lacp/show-stats`; `carrier_changes` of "
+    "its NIC)",
+    remedy="look for what took the link away: a loose plug, a port that is set down, LACP frames that are lost",
+    applies=_any,
+    follows=True,
+)
+def _lost(case: Case) -> Iterator[Found]:
+    for end, _ in _pairs(case):
+        linked = [one.device for one in end.members if one.device in end.lost and one.linked and one.used]
+        if linked:
+            words = "was lost for a while" if len(linked) == 1 else "were lost for a while"
+            yield Found(f"{_end(end)}: {' and '.join(linked)} {words} since LACP had converged", _shown(end), "shown")
 
 
 @cause(
