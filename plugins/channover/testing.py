@@ -25,7 +25,7 @@ from channover.measure.running.phased import NumberedTraffic, Phased
 from channover.measure.steps import step
 from channover.measure.traffic import TrafficGenerator, require_multipath
 from channover.model.link import Link
-from channover.model.topology import Node, Topology, gateway, node, pair, parallel, trio, two_switches
+from channover.model.topology import Node, Topology, gateway, node, pair, parallel, trio, two_switches, unequal
 from channover.network.lag import HashPolicy, LacpRate, Lag
 from channover.network.programs.file_servers import FileProtocol
 from channover.network.tunnel import Tunnel, TunnelEnd
@@ -38,6 +38,7 @@ from channover.scenarios.lags.failover import FlowsOfLinks, SpreadFlows
 from channover.scenarios.lags.long_run import LongRun, LongRuns
 from channover.scenarios.loop_guards import Guarded
 from channover.scenarios.loop_lab import LoopLab, LoopLabs
+from channover.scenarios.middlebox import Middlebox, Takes
 from channover.scenarios.tunnels import LoopSigns, Tunnels
 from channover.verdict.expectation import Expectation, anything_but, at_least, at_most, between, exactly, near
 from channover.verdict.loop.signs import Form
@@ -74,6 +75,7 @@ __all__ = [
     "LoopLabs",
     "LoopSigns",
     "Measured",
+    "Middlebox",
     "Multipath",
     "Node",
     "NumberedTraffic",
@@ -83,6 +85,7 @@ __all__ = [
     "Source",
     "SpreadFlows",
     "Switched",
+    "Takes",
     "TestbedError",
     "Topology",
     "TrafficGenerator",
@@ -107,6 +110,7 @@ __all__ = [
     "step",
     "trio",
     "two_switches",
+    "unequal",
 ]
 
 _Test = TypeVar("_Test", bound=Callable[..., object])

@@ -21,7 +21,14 @@ DOCS = Path(__file__).parents[2] / "docs"
 GROUPS = {
     "The wire": ("rate", "loss", "delay", "duplex", "size", "crossing", "duplicates", "strangers", "carrier"),
     "Link aggregation": ("LACP configuration", "LACP timers", "LACP frames", "hash", "failover", "long run"),
-    "Multipath TCP": ("MPTCP signalling", "MPTCP limits", "MPTCP flags", "MPTCP middleboxes"),
+    "Multipath TCP": (
+        "MPTCP signalling",
+        "MPTCP limits",
+        "MPTCP flags",
+        "MPTCP middleboxes",
+        "families",
+        "unlike paths",
+    ),
     "Hosts": ("addresses", "routes", "rules", "neighbours", "filters"),
     "Machines": ("buffers", "offloads", "processors", "programs"),
     "Tunnels": ("tunnels", "loops", "guards"),

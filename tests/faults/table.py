@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tests.faults import hosts, lacp, machines, multipath, programs, tunnels, wire
+from tests.faults import hosts, lacp, machines, multipath, paths, programs, tunnels, wire
 from tests.faults.fault import Fault
 
 ROWS: tuple[Fault, ...] = (
     *wire.FAULTS,
     *lacp.FAULTS,
     *multipath.FAULTS,
+    *paths.FAULTS,
     *hosts.FAULTS,
     *programs.FAULTS,
     *tunnels.FAULTS,

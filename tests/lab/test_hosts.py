@@ -256,6 +256,34 @@ def test_a_port_of_another_cable_cannot_be_muted(two_hosts: Lab) -> None:
         two_hosts.cabling.mute(one, other.a)
 
 
+def trips(host: Host, address: str) -> list[float]:
+    """Return round trips in milliseconds, of ten echo requests."""
+    done = host.run("ping", "-n", "-c", "10", "-i", "0.02", address)
+    return [float(line.partition("time=")[2].split()[0]) for line in done.stdout.splitlines() if "time=" in line]
+
+
+def test_frames_of_a_delayed_cable_take_so_long_each_way_and_none_is_lost(two_hosts: Lab) -> None:
+    cable = two_hosts.topology.cables[0]
+    for number, host in enumerate((two_hosts.left, two_hosts.right), start=1):
+        host.apply(Plan("an address", (AddressAdd("eth1", f"192.0.2.{number}/24"), LinkSet("eth1", up=True))))
+    assert sorted(trips(two_hosts.left, "192.0.2.2"))[5] < 5
+    with two_hosts.delayed(cable, 0.02):
+        found = trips(two_hosts.left, "192.0.2.2")
+        assert len(found) == 10
+        assert 40 < sorted(found)[5] < 45
+    found = trips(two_hosts.left, "192.0.2.2")
+    assert len(found) == 10
+    assert sorted(found)[5] < 5
+
+
+def test_an_ipv6_address_can_be_used_at_once(two_hosts: Lab) -> None:
+    for number, host in enumerate((two_hosts.left, two_hosts.right), start=1):
+        address = AddressAdd("eth1", f"2001:db8::{number}/64")
+        host.apply(Plan("an address", (LinkSet("eth1", up=True), address)))
+    assert "tentative" not in two_hosts.left.run("ip", "-6", "address", "show", "dev", "eth1", "scope", "global").stdout
+    two_hosts.left.run("ping", "-n", "-c", "1", "-W", "1", "2001:db8::2")
+
+
 def test_the_journal_holds_what_was_done_and_no_mere_observation(netns: NetnsTarget) -> None:
     journal = Journal()
     with netns.lab(pair(), Link(), journal) as lab:

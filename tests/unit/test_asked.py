@@ -204,3 +204,15 @@ def test_what_nobody_asked_for_and_may_defeat_what_was_is_worth_a_note(now: Stat
     assert list(found.unasked(now, NICS)) == ([words] if words else [])
     assert said(found, now) == [], "it is no error: a test may have wanted it"
     assert list(Asked().unasked(now, NICS)) == [], "of a host that no plan has changed nothing is known"
+
+
+def test_a_queue_that_a_lab_was_given_is_asked_for_and_no_stranger() -> None:
+    found = asked()
+    found.queued("eth1", "netem")
+    held = with_link("eth1", qdisc="netem")
+    assert said(found, held) == []
+    assert list(found.unasked(held, NICS)) == []
+    assert said(found, STATE) == ["the queue of NIC a (eth1) is , and netem was asked for"]
+    found.queued("eth1", "")
+    assert said(found, STATE) == []
+    assert list(found.unasked(held, NICS)) == ["a queue netem at NIC a (eth1)"]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -182,6 +183,27 @@ def guards(**met: int) -> list[GuardView]:
     return [GuardView("left", "guard", {"by_source": 5}), GuardView("right", "guard", met or None)]
 
 
+SIX = ("fd00:93:1::1", "fd00:93:1::2")
+
+
+def six(server: Mapping[str, Any] = MappingProxyType({}), **changes: Any) -> Case:
+    """Return a case whose second path goes by IPv6, its ends otherwise than they should be: nothing comes back by that path."""
+    silent = [
+        replace(way, source=source, destination=far, small=0, full=0)
+        for way, source, far in zip(ways(NETS[1]), SIX, SIX[::-1], strict=True)
+    ]
+    ends = []
+    for view, address in zip((LEFT, RIGHT), SIX, strict=True):
+        links = {**view.state.links, "eth2": replace(view.state.links["eth2"], addresses=(f"{address}/64",))}
+        nics = [view.nics[0], replace(view.nics[1], address=address, carried=558)]
+        ends.append(replace(view, nics=nics, state=state_of(view, links=links)))
+    return case(
+        client=replace(ends[0], **{"sockets": only_a(LEFT), **changes}),
+        server=replace(ends[1], **server),
+        paths=[case().paths[0], replace(case().paths[1], near=SIX[0], far=SIX[1], ways=silent)],
+    )
+
+
 SYSCTLS = {"net/mptcp/enabled": "1"}
 DROP = FilterView("inet x", "c", "ip saddr 10.94.94.1 drop", "drop", 12)
 LOSSY = [socket(near, far, bytes_retransmitted=900_000) for near in NETS for far in NETS]
@@ -205,6 +227,16 @@ CASES: dict[str, tuple[Callable[[], Case], str]] = {
         lambda: case(client=link_b(carrier=False)),
         "no-carrier",
     ),
+    "IPv6 off": (
+        lambda: six(sysctls={"net/ipv6/conf/eth2/disable_ipv6": "1"}),
+        "ipv6-off",
+    ),
+    "too small for IPv6": (
+        lambda: six(nics=[LEFT.nics[0], replace(LEFT.nics[1], address=SIX[0], mtu=1279)]),
+        "ipv6-off",
+    ),
+    "no neighbour of IPv6": (lambda: six(neighbours=[NeighbourView(SIX[1], "eth2", "", "FAILED")]), "neighbour"),
+    "IPv6 alone": (lambda: six({"sysctls": {"net/ipv6/bindv6only": "1"}}), "ipv6-only"),
     "shaped": (lambda: case(client=replace(LEFT, qdiscs=[QdiscView("eth2", "tbf", "tbf rate 8Mbit", 99)])), "qdisc"),
     "mtu": (lambda: case(server=replace(RIGHT, nics=[RIGHT.nics[0], replace(RIGHT.nics[1], mtu=1400)])), "mtu"),
     "black hole": (lambda: case(paths=at(1, full=0)), "mtu-blackhole"),
@@ -253,6 +285,7 @@ CASES: dict[str, tuple[Callable[[], Case], str]] = {
         ),
         "mptcp-fallback",
     ),
+    "box that takes nothing": (lambda: case(client=replace(LEFT, middlebox=True), missed="too much"), "option-intact"),
     "checksum": (lambda: case(client=counted(LEFT, DataCsumErr=4)), "mptcp-checksum"),
     "no endpoint": (
         lambda: case(client=one_idle(state=state_of(LEFT, endpoints={1: ENDPOINT[1]}), sockets=only_a(LEFT))),

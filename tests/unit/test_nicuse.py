@@ -67,6 +67,13 @@ def test_a_frame_that_is_dropped_on_its_way_does_not_count_where_it_would_arrive
     assert found.least(host, "rx", ["a", "b"]) == near(Link().rate / 2, 0.001)
 
 
+def test_a_nic_s_share_is_of_what_all_carried_that_way() -> None:
+    found = use(Named("right", "ab"), {"a": [(0, 7), (900, 5)], "b": [(50, 0), (100, 95)]})
+    (host,) = found.ends
+    assert found.share(host, "b", "rx") == near(0.1)
+    assert found.share(host, "b", "tx") == near(0.95)
+
+
 def test_what_runs_the_other_way_at_once_uses_no_nic_of_the_flow_and_is_told() -> None:
     """The flow leaves by a; b receives another, whose acknowledgements are 3 % of what a sends."""
     moved = {"a": [(FULL // 33, FULL)] * 9, "b": [(FULL, FULL // 33)] * 9}

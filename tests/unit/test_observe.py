@@ -10,6 +10,7 @@ from channover.observe import evidence
 from channover.observe.counters import Counters, fallback_reasons, parse_netstat, refusal_reasons
 from channover.observe.nics import NicCounters, NicSeries, parse_dev, parse_samples
 from channover.observe.sockets import Subflow, parse_mptcp, parse_tcp
+from channover.verdict.causes.options import options_lost
 
 DATA = Path(__file__).parents[1] / "data" / "observe"
 VERSIONS = ("6.1", "6.15")
@@ -137,6 +138,35 @@ def test_a_fallback_is_said_with_its_reason() -> None:
     assert fallback_reasons(after, after) == ()
     assert refusal_reasons(before, after) == ()
     assert "limit" in refusal_reasons(Counters(), Counters({"MPTcpExtMPJoinRejected": 1}))[0]
+
+
+CLIENT = {"MPCapableSYNTX": 2, "MPJoinSynTx": 3, "MPJoinSynAckRx": 3}
+SERVER = {"MPCapableSYNRX": 2, "MPJoinSynRx": 3, "MPJoinAckRx": 3}
+
+
+@pytest.mark.parametrize(
+    ("client", "server", "lost"),
+    [
+        ({}, {}, ()),
+        ({"MPCapableFallbackSYNACK": 2, "MPJoinSynTx": 0}, {"MPCapableSYNRX": 0}, ("MP_CAPABLE of SYNs",)),
+        ({"MPCapableFallbackSYNACK": 2}, {}, ("MP_CAPABLE of SYN-ACKs",)),
+        ({}, {"MPCapableFallbackACK": 1}, ("MP_CAPABLE or DSS behind SYNs",)),
+        ({"DssFallback": 1}, {}, ("MP_CAPABLE or DSS behind SYNs",)),
+        ({"DssFallback": 1}, {"DataCsumErr": 1, "DssFallback": 2}, ("checksums of data",)),
+        ({}, {"MPJoinSynRx": 2}, ("MP_JOIN of SYNs",)),
+        ({"MPJoinSynAckRx": 2}, {}, ("MP_JOIN of SYN-ACKs",)),
+        ({}, {"MPJoinAckRx": 2}, ("MP_JOIN or DSS behind SYNs",)),
+        ({"MPCapableSYNTX": 0}, {"MPCapableSYNRX": 0}, ()),
+    ],
+)
+def test_what_was_lost_of_mptcp_is_told_by_what_both_ends_counted(
+    client: dict[str, int], server: dict[str, int], lost: tuple[str, ...]
+) -> None:
+    ends = [
+        Counters({f"MPTcpExt{name}": value for name, value in {**usual, **changed}.items()})
+        for usual, changed in ((CLIENT, client), (SERVER, server))
+    ]
+    assert options_lost(*ends) == lost
 
 
 @pytest.mark.parametrize("text", ["Tcp: A B\nTcp: 1\n", "Tcp: A\nUdp: 1\n", "Tcp: A\n"])

@@ -30,6 +30,7 @@ OPERATIONS: list[tuple[Operation, str]] = [
     (LinkSet("eth1", master=""), "ip link set dev eth1 nomaster"),
     (LinkSet("eth1", up=True, mtu=1400, master="br0"), "ip link set dev eth1 mtu 1400 master br0 up"),
     (AddressAdd("eth1", "10.93.93.1/30"), "ip address add 10.93.93.1/30 dev eth1"),
+    (AddressAdd("eth1", "fd00:93::1/64"), "ip address add fd00:93::1/64 dev eth1 nodad"),
     (AddressDelete("eth1", "10.93.93.1/30"), "ip address delete 10.93.93.1/30 dev eth1"),
     (RouteAdd("10.9.0.0/16", "eth1", via="10.93.93.2"), "ip route add 10.9.0.0/16 via 10.93.93.2 dev eth1"),
     (RouteAdd("default", "eth1", table=101), "ip route add default dev eth1 table 101"),

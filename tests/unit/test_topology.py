@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from channover.errors import UsageError
-from channover.hosts.lab import subnet
+from channover.hosts.host import Journal
+from channover.hosts.lab import Lab, subnet, subnet_of_ipv6
+from channover.model.link import Link
 from channover.model.topology import (
     Cable,
     Node,
@@ -22,6 +24,7 @@ from channover.model.topology import (
     parallel,
     trio,
     two_switches,
+    unequal,
 )
 
 
@@ -107,6 +110,24 @@ def test_networks_are_the_article_s_and_never_overlap() -> None:
     ]
     networks = [subnet(number) for number in range(66)]  # the largest lab: 2 + 64 cables
     assert not any(one.overlaps(other) for at, one in enumerate(networks) for other in networks[:at])
+
+
+def test_a_port_is_known_by_its_ipv6_address_while_its_cable_goes_by_ipv6() -> None:
+    topology = pair()
+    first, second = topology.cables
+    lab = Lab(topology, {}, Link(), cabling=None, journal=Journal())  # type: ignore[arg-type]
+    lab.over_ipv6.add(second)
+    assert [str(lab.address(port)) for port in first.ports] == ["10.93.93.1/30", "10.93.93.2/30"]
+    assert [str(lab.address(port)) for port in second.ports] == ["fd00:93:1::1/64", "fd00:93:1::2/64"]
+    networks = {subnet_of_ipv6(number) for number in range(66)}
+    assert len(networks) == 66
+    assert all(network.is_private for network in networks)
+
+
+def test_the_second_of_unequal_cables_is_a_share_as_fast() -> None:
+    made = unequal(0.25)
+    assert [cable.speedup for cable in made.cables] == [1, 0.25]
+    assert [node.name for node in made.nodes] == ["left", "right"]
 
 
 def test_a_topology_in_words() -> None:

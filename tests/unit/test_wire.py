@@ -104,3 +104,10 @@ def test_a_rate_comes_back(rate: int) -> None:
 def test_a_tunnel_takes_its_framing_and_its_inner_headers_of_what_its_carrier_gets() -> None:
     link = Link()
     assert link.tunnelled_tcp_goodput(2) == pytest.approx(2 * 100e6 * 1424 / 1538 * 1448 / 1502)
+
+
+def test_a_packet_of_ipv6_has_twenty_bytes_less_of_data() -> None:
+    four, six = Link(), Link(ipv6=True)
+    assert (six.tcp_goodput / six.rate, six.mptcp_goodput / six.rate) == (1428 / 1538, 1404 / 1538)
+    assert four.mptcp_goodput / four.rate == 1424 / 1538
+    assert six.udp_goodput(1450) / six.rate == pytest.approx(1450 / 1536)

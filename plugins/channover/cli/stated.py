@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from channover.model.topology import Topology, gateway, pair, trio, two_switches
+from channover.model.topology import Topology, gateway, pair, trio, two_switches, unequal
 
 STATED: Mapping[str, tuple[Topology, ...]] = MappingProxyType(
     {
@@ -16,8 +16,9 @@ STATED: Mapping[str, tuple[Topology, ...]] = MappingProxyType(
         "LAG-6": (two_switches(2),),
         "LAG-7": (two_switches(8),),
         "MP-1": (pair(), trio()),
-        "MP-2": (trio(),),
-        **{f"MP-{number}": (pair(),) for number in (3, 4, 5, 6, 7, 9)},
+        "MP-2": (trio(), pair()),
+        **{f"MP-{number}": (pair(),) for number in (3, 4, 5, 6, 7, 8, 9, 11)},
+        "MP-10": (unequal(),),
         **{f"TUN-{number}": (pair(),) for number in (1, 2, 3, 4, 5, 7)},
         "TUN-6": (gateway(),),
     }

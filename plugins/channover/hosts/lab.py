@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from ipaddress import IPv4Interface, IPv4Network
+from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
 from typing import Any, Protocol, runtime_checkable
 
 from channover.errors import UsageError
@@ -13,6 +13,9 @@ from channover.hosts.host import Host, Journal
 from channover.model.link import Link
 from channover.model.state import State
 from channover.model.topology import Cable, Port, Topology
+
+CableEnd = tuple[Host, str]
+"""A host at an end of a cable, and its device there."""
 
 
 class Cabling(Protocol):
@@ -29,8 +32,15 @@ class Cabling(Protocol):
         """
         ...
 
+    def delay(self, cable: Cable, seconds: float, ends: Sequence[CableEnd]) -> None:
+        """Have the frames of a cable take so long, each way; ``ends`` are who may hold them back. Raises TestbedError.
+
+        Raises NotAllowed where nothing can do that.
+        """
+        ...
+
     def restore(self, cable: Cable) -> None:
-        """Plug it in again, and let frames through again. Raises TestbedError."""
+        """Plug it in again, and let frames through again, without delay. Raises TestbedError."""
         ...
 
 
@@ -57,6 +67,15 @@ SUBNETS = ("10.93.93.0/30", "10.94.94.0/30", "10.10.0.0/24")
 def subnet(number: int) -> IPv4Network:
     """Return the network of the lab's cable with that number: the article's three, then 10.101.1.0/30 and so on."""
     return IPv4Network(SUBNETS[number] if number < len(SUBNETS) else f"10.101.{number}.0/30")
+
+
+def subnet_of_ipv6(number: int) -> IPv6Network:
+    """Return the IPv6 network of the lab's cable with that number: of a prefix of local use (RFC 4193)."""
+    return IPv6Network(f"fd00:93:{number:x}::/64")
+
+
+Interface = IPv4Interface | IPv6Interface
+"""An address of a NIC with its network, of either family."""
 
 
 @runtime_checkable
@@ -87,6 +106,8 @@ class Lab:
     """The cables that the target has proved already (:mod:`channover.observe.proof`)."""
     asked: list[Asking] = field(default_factory=list, compare=False)
     """What is asked of it beside its hosts' plans, and is to be read back with these (:mod:`channover.hosts.readback`)."""
+    over_ipv6: set[Cable] = field(default_factory=set, compare=False)
+    """The cables whose ends the lab knows by their IPv6 addresses now."""
 
     @property
     def left(self) -> Host:
@@ -128,11 +149,25 @@ class Lab:
         finally:
             self.cabling.restore(cable)
 
-    def address(self, port: Port) -> IPv4Interface:
+    @contextmanager
+    def delayed(self, cable: Cable, seconds: float) -> Iterator[None]:
+        """Have the frames of a cable take so long (seconds), each way, for the length of a block. Raises TestbedError.
+
+        Raises NotAllowed where neither the lab's hosts, nor what lies between them, can do that.
+        """
+        ends = [(self.hosts[port.node], self.hosts[port.node].nic(port.nic).device) for port in cable.ports]
+        self.cabling.delay(cable, seconds, ends)
+        try:
+            yield
+        finally:
+            self.cabling.restore(cable)
+
+    def address(self, port: Port) -> Interface:
         """Return the address that the lab plans for a port: the cable's network, first host for its first end."""
         for number, cable in enumerate(self.topology.cables):
             if port in cable.ports:
-                network = subnet(number)
                 offset = 1 + cable.ports.index(port)
-                return IPv4Interface(f"{network[offset]}/{network.prefixlen}")
+                if cable in self.over_ipv6:
+                    return IPv6Interface((subnet_of_ipv6(number)[offset], subnet_of_ipv6(number).prefixlen))
+                return IPv4Interface((subnet(number)[offset], subnet(number).prefixlen))
         raise KeyError(str(port))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from ipaddress import IPv4Interface
 from typing import Protocol
 
 from channover.hosts.host import Host
+from channover.hosts.lab import Interface
 
 
 class End(Protocol):
@@ -19,7 +19,7 @@ class End(Protocol):
         ...
 
     @property
-    def address(self) -> IPv4Interface:
+    def address(self) -> Interface:
         """The address."""
         ...
 

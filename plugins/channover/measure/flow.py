@@ -15,6 +15,7 @@ from channover.observe.counters import Counters
 from channover.observe.sockets import Subflow
 from channover.observe.trace import Pair
 from channover.verdict.causes.cause import Explanation
+from channover.verdict.causes.options import options_lost
 from channover.verdict.measured import Measured, Reading, count
 from channover.verdict.several import Each
 
@@ -134,13 +135,18 @@ class Flow:
         """Return how many of these pairs of addresses, a host's own and another, have an established subflow there."""
         missing = sorted(set(mesh) - self.pairs(host))
         value = self._count(f"address pairs of the mesh at {host.name}", len(set(mesh)) - len(missing))
-        words = [f"{host.name}: no subflow from {near} to {far}" for near, far in missing]
+        return self._with_words(value, [f"{host.name}: no subflow from {near} to {far}" for near, far in missing])
 
+    def _with_words(self, value: Measured, words: Sequence[str]) -> Measured:
         def explain(missed: Reading) -> Explanation:
             found = self.explain(missed)
             return replace(found, seen=(*words, *found.seen))
 
         return replace(value, explain=explain)
+
+    def announced(self, host: Host) -> Measured:
+        """Return how many addresses the other end announced to a host during the flow (ADD_ADDR, RFC 8684, 3.4.1)."""
+        return self._count(f"addresses announced to {host.name}", self.counted(host)["MPTcpExtAddAddr"])
 
     def subflows(self, host: Host) -> tuple[Subflow, ...]:
         """Return the subflows that a host had just before the traffic was ended, listening sockets left out."""
@@ -171,6 +177,30 @@ class Flow:
     def fallen_back(self) -> Measured:
         """How many of the flow's own connections are MPTCP no more, or never were, by their sockets at either end."""
         return self._count("connections that fell back to TCP", len(self.fallbacks()))
+
+    @property
+    def options_lost(self) -> tuple[str, ...]:
+        """What of MPTCP was lost on the way, by both hosts' counters, such as ``MP_CAPABLE of SYNs``. Raises TestbedError."""
+        self.run.close()
+        first = self.programs.transfers[0]
+        return options_lost(self.counted(first.source), self.counted(first.target))
+
+    def lost_of_mptcp(self, what: str) -> Measured:
+        """Return 1 where this, and nothing else, was lost of MPTCP on the way (:attr:`options_lost`), else 0."""
+        found = self.options_lost
+        value = self._count(f"lost on the way: {what}", int(found == (what,)))
+        return self._with_words(value, [f"lost on the way, by the counters: {', '.join(found) or 'nothing'}"])
+
+    def to_port(self, host: Host, port: int) -> Measured:
+        """Return how many subflows a host had established to a port of the other end."""
+        return self._count(
+            f"subflows to port {port}", sum(one.destination_port == port for one in self._established(host))
+        )
+
+    def round_trip(self, host: Host, address: str) -> Measured:
+        """Return the round trip (s) of the flow's subflow from an address of a host, smoothed, just before it was ended."""
+        trips = [one.rtt for one in self._established(host) if one.source == address]
+        return self._count(f"round trip from {address}", max(trips, default=0.0), "s")
 
     def fallbacks(self) -> tuple[str, ...]:
         """Say which MPTCP connections of the flow fell back to TCP, and why, if any did. Raises TestbedError."""

@@ -90,6 +90,17 @@ class NicUse:
         """Return on how many of these NICs of a host, a switch's trunk, data travelled."""
         return self._value(f"links used at {host.name}", len(self.used(host, nics)), "1")
 
+    def share(self, host: Host, nic: str, direction: str) -> Measured:
+        """Return the share (0 to 1) of a host's bytes in a direction (``tx``, ``rx``) that one of its NICs carried.
+
+        It is of the second half of the time: by then each path has found its rate.
+        """
+        series, sizes = self.series[host.name], {}
+        for name in self._sampled(host):
+            samples = series.samples[host.nic(name).device]
+            sizes[name] = int(getattr(samples[-1] - samples[len(samples) // 2], f"{direction}_bytes"))
+        return self._value(f"share of {host.name}.{nic} of {direction} bytes", sizes[nic] / max(sum(sizes.values()), 1))
+
     def lesser_share(self, host: Host, nics: Sequence[str]) -> Measured:
         """Return the share (0 to 0.5) of these NICs' bytes, in the data's direction, that the least loaded of two carried."""
         moved = [self._moved(host, name) for name in nics]

@@ -64,6 +64,12 @@ class Asked:
         """Note that offloads of a device were switched."""
         self.offloads.setdefault(device, {}).update(dict.fromkeys(features, on))
 
+    def queued(self, device: str, kind: str) -> None:
+        """Note that a device was given a queue of a kind; empty: that it was taken away again."""
+        self.settings.pop(("qdisc", device), None)
+        if kind:
+            self.settings["qdisc", device] = kind
+
     def unmet(self, now: State, nics: Mapping[str, str]) -> Iterator[str]:
         """Yield, in words, the settings that are not in force ``now``; ``nics`` are a host's NICs: how to call each device.
 
@@ -116,7 +122,8 @@ class Asked:
         for address in link.addresses:
             if ":" not in address and _alike(address) not in known:
                 yield f"an address {address} of {name}"
-        if link.qdisc not in PLAIN and (former is None or link.qdisc != former.qdisc):
+        expected = (*PLAIN, self.settings.get(("qdisc", link.device)), former.qdisc if former else "")
+        if link.qdisc not in expected:
             yield f"a queue {link.qdisc} at {name}"
 
     def _of_kind(self, kind: str) -> list[Any]:
@@ -246,7 +253,7 @@ def _(operation: kernel.TableDelete, settings: dict[Setting, Any]) -> None:
 
 # ------------------------------------------------------------------------------------------------------------- comparing
 
-_OF_DEVICES = ("kind", "option", "up", "mtu", "master", "address")
+_OF_DEVICES = ("kind", "option", "up", "mtu", "master", "address", "qdisc")
 
 
 def _device_of(setting: Setting) -> str:
@@ -289,6 +296,11 @@ def _master(now: State, rest: list[Any], asked: str) -> str | None:
 
 def _member(master: str) -> str:
     return f"a member of {master}" if master else "a NIC by itself"
+
+
+def _qdisc(now: State, rest: list[Any], asked: str) -> str | None:
+    found = now.links[rest[0]].qdisc
+    return _differs("the queue of {name}", found, asked) if found != asked else None
 
 
 def _address(now: State, rest: list[Any], asked: bool) -> str | None:
@@ -379,6 +391,7 @@ _COMPARE: Mapping[str, Callable[[State, list[Any], Any], str | None]] = {
     "up": _up,
     "mtu": _mtu,
     "master": _master,
+    "qdisc": _qdisc,
     "address": _address,
     "route": _route,
     "rule": _rule,

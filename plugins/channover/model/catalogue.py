@@ -207,7 +207,7 @@ _ALL = (
     ),
     Behaviour(
         "MP-2",
-        "the full mesh of three NICs is nine subflows",
+        "the full mesh of three NICs is nine subflows, fewer where a limit says so; a port that is announced is joined too",
         "RFC 8684, 3.2 (MP_JOIN) and 3.4.1 (ADD_ADDR); ip-mptcp(8), fullmesh; article, stage 2",
         None,
         "9 subflows",
@@ -257,7 +257,7 @@ _ALL = (
     ),
     Behaviour(
         "MP-7",
-        "one MPTCP connection fills all NICs at once, on both hosts",
+        "one MPTCP connection fills all NICs at once, on both hosts, with checksums of its own too",
         "RFC 8684, 3.3 (data over all subflows); article, stage 2",
         None,
         "all three NICs full (bmon)",
@@ -267,7 +267,7 @@ _ALL = (
     ),
     Behaviour(
         "MP-8",
-        "a middlebox that strips MPTCP makes it fall back to TCP, at one link, and this is said",
+        "a middlebox that strips or spoils MPTCP makes a connection fall back to TCP, or do without its path, and this is said",
         "RFC 8684, 3.7 (Fallback) and 6 (Interactions with Middleboxes)",
         None,
         "",
@@ -297,14 +297,14 @@ _ALL = (
     ),
     Behaviour(
         "MP-11",
-        "MPTCP over IPv6 gives the sum of the paths, and a connection may mix families as its socket allows",
+        "MPTCP over IPv6 gives the sum of the paths; an IPv6 connection takes an IPv4 path as well, an IPv4 one no IPv6 path",
         "RFC 8684, 3.2 and 3.4.1 (addresses of either family); kernel, net/mptcp/pm_netlink.c (an IPv4 socket uses no IPv6 "
         "endpoint)",
         None,
         "",
         "Subflows",
         "IPv6 and mixed families",
-        _PATHS,
+        (*_PATHS, "ipv6"),
     ),
     Behaviour(
         "TUN-1",

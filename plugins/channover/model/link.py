@@ -51,6 +51,13 @@ class Link:
 
     rate: int = 100_000_000
     mtu: int = 1500
+    ipv6: bool = False
+    """Whether its packets are of IPv6, whose header is 20 bytes longer."""
+
+    @property
+    def ip_header(self) -> int:
+        """Bytes of the IP header of each packet."""
+        return IPV6_HEADER if self.ipv6 else IPV4_HEADER
 
     def goodput(self, payload: int, packet: int) -> float:
         """Goodput (bit/s) of back-to-back packets of ``packet`` bytes (IP header included), ``payload`` of them data."""
@@ -58,17 +65,17 @@ class Link:
 
     @property
     def tcp_goodput(self) -> float:
-        """Goodput (bit/s) of one TCP flow over IPv4 with timestamps: 1448/1538 of the rate at MTU 1500."""
-        return self.goodput(self.mtu - IPV4_HEADER - TCP_HEADER - TCP_TIMESTAMPS, self.mtu)
+        """Goodput (bit/s) of one TCP flow with timestamps: 1448/1538 of the rate at MTU 1500, 1428/1538 over IPv6."""
+        return self.goodput(self.mtu - self.ip_header - TCP_HEADER - TCP_TIMESTAMPS, self.mtu)
 
     @property
     def mptcp_goodput(self) -> float:
         """Goodput (bit/s) that one path adds to an MPTCP connection: 1424/1538 of the rate at MTU 1500.
 
-        The DSS option rides in every segment (RFC 8684, 3.3) beside the timestamps, 24 bytes as Linux writes it without
-        checksums (``net/mptcp/options.c``).
+        It is 1404/1538 over IPv6. The DSS option rides in every segment (RFC 8684, 3.3) beside the timestamps: 24 bytes as
+        Linux writes it, with a checksum or padding in its place (``net/mptcp/options.c``).
         """
-        payload = self.mtu - IPV4_HEADER - TCP_HEADER - TCP_TIMESTAMPS - MPTCP_DSS
+        payload = self.mtu - self.ip_header - TCP_HEADER - TCP_TIMESTAMPS - MPTCP_DSS
         return self.goodput(payload, self.mtu)
 
     def tunnelled_tcp_goodput(self, paths: int) -> float:
@@ -76,15 +83,15 @@ class Link:
 
         The flow's packets have the MTU's size inside too, and each has the tunnel's framing before it.
         """
-        inside = self.mtu - IPV4_HEADER - TCP_HEADER - TCP_TIMESTAMPS
+        inside = self.mtu - self.ip_header - TCP_HEADER - TCP_TIMESTAMPS
         return paths * self.mptcp_goodput * inside / (self.mtu + OPENVPN_FRAMING)
 
     def udp_goodput(self, datagram: int = 1470) -> float:
-        """Goodput (bit/s) of UDP datagrams of ``datagram`` payload bytes over IPv4: 1470/1536 of the rate for 1470.
+        """Goodput (bit/s) of UDP datagrams of ``datagram`` payload bytes: 1470/1536 of the rate for 1470 over IPv4.
 
         Raises ValueError where the datagram does not fit the MTU (it would be fragmented).
         """
-        packet = datagram + UDP_HEADER + IPV4_HEADER
+        packet = datagram + UDP_HEADER + self.ip_header
         if packet > self.mtu:
             raise ValueError(f"a datagram of {datagram} bytes makes a packet of {packet}, above the MTU of {self.mtu}")
         return self.goodput(datagram, packet)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from channover.errors import UsageError
@@ -191,6 +191,13 @@ def pair() -> Topology:
 def trio() -> Topology:
     """Two hosts, three cables: three NICs a host."""
     return parallel(3, "trio")
+
+
+def unequal(share: float = 0.1) -> Topology:
+    """Two hosts, two cables: the second is of a ``share`` of the first one's rate."""
+    base = pair()
+    fast, slow = base.cables
+    return Topology("unequal", base.nodes, (fast, replace(slow, speedup=share)))
 
 
 def gateway() -> Topology:

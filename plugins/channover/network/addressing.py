@@ -7,7 +7,7 @@ leaves by the NIC whose address it carries, each NIC gets a routing table of its
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from channover.hosts.host import Host
 from channover.hosts.lab import Lab
@@ -16,7 +16,7 @@ from channover.model.operations.kernel import SysctlSet
 from channover.model.operations.operation import Operation
 from channover.model.operations.routing import RouteAdd, RuleAdd, RuleDelete
 from channover.model.plan import Plan
-from channover.model.topology import Port
+from channover.model.topology import Cable, Port
 
 FIRST_TABLE = 101
 FIRST_PRIORITY = 101
@@ -53,6 +53,25 @@ def source_rules(lab: Lab, host: Host) -> Plan:
         operations.append(RouteAdd("default", device, table=table))
         operations.append(RuleAdd(str(lab.address(port).ip), table, FIRST_PRIORITY + number))
     return Plan.of("a packet leaves by the NIC whose address it carries", operations)
+
+
+def over_ipv6(lab: Lab, host: Host, cables: Collection[Cable]) -> Plan:
+    """Return the plan of the IPv6 addresses of a host's NICs on some cables, by which the lab knows these now.
+
+    Each has a table and a rule of its own, as :func:`source_rules` has for IPv4, and the far end of its cable is the way to
+    all others: neighbour discovery answers for the addresses of the NIC that is asked alone (RFC 4861, 7.2.3).
+    """
+    operations: list[Operation] = []
+    for number, port in enumerate(cabled(lab, host)):
+        cable = next(one for one in lab.topology.cables if port in one.ports)
+        if cable not in cables:
+            continue
+        device, table = host.nic(port.nic).device, FIRST_TABLE + number
+        far = next(one for one in cable.ports if one != port)
+        operations.append(AddressAdd(device, str(lab.address(port))))
+        operations.append(RouteAdd("default", device, str(lab.address(far).ip), table))
+        operations.append(RuleAdd(str(lab.address(port).ip), table, FIRST_PRIORITY + number))
+    return Plan.of("IPv6 addresses, each packet by the NIC whose address it carries", operations)
 
 
 def no_source_rules(lab: Lab, host: Host) -> Plan:

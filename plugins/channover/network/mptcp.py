@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 
 from channover.hosts.host import Host
 from channover.hosts.lab import Lab
@@ -11,6 +12,7 @@ from channover.model.operations.mptcp import EndpointAdd, EndpointDelete, Limits
 from channover.model.operations.operation import Operation
 from channover.model.plan import Plan
 from channover.model.state import Endpoint
+from channover.model.topology import Port
 from channover.network.addressing import cabled
 
 MAX_EXTRA_SUBFLOWS = 8
@@ -54,6 +56,17 @@ def server_endpoints(lab: Lab, host: Host, *, without: Collection[str] = ()) -> 
         if port.nic not in without
     ]
     return Plan.of("announce each NIC's address", operations)
+
+
+def readdressed(lab: Lab, host: Host, former: Mapping[str, str]) -> Plan:
+    """Return the plan that gives a host's endpoints the addresses of their NICs of now: ``former`` ones, by NIC, go."""
+    operations: list[Operation] = []
+    for number, known in host.state().endpoints.items():
+        nic = next((name for name, address in former.items() if address == known.address), None)
+        if nic is not None:
+            operations.append(EndpointDelete(number))
+            operations.append(replace(EndpointAdd.of(known), address=str(lab.address(Port(host.name, nic)).ip)))
+    return Plan.of("endpoints of the other family", operations)
 
 
 def without(endpoints: Iterable[Endpoint]) -> Plan:

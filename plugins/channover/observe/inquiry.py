@@ -40,7 +40,8 @@ done
 mark sysctls; cd /proc/sys && grep -s . net/mptcp/* net/ipv4/conf/*/rp_filter net/ipv4/conf/*/arp_ignore \
     net/ipv4/conf/*/arp_filter net/ipv4/ip_forward net/ipv4/tcp_[rw]mem net/ipv4/tcp_mem net/core/[rw]mem_max \
     net/ipv4/tcp_congestion_control net/ipv4/tcp_window_scaling net/ipv4/tcp_sack net/ipv4/tcp_timestamps \
-    net/ipv4/tcp_mtu_probing net/ipv4/tcp_moderate_rcvbuf net/ipv4/tcp_base_mss net/ipv4/icmp_echo_ignore_all
+    net/ipv4/tcp_mtu_probing net/ipv4/tcp_moderate_rcvbuf net/ipv4/tcp_base_mss net/ipv4/icmp_echo_ignore_all \
+    net/ipv6/conf/*/disable_ipv6 net/ipv6/bindv6only
 mark links; ip -j -d -s link show
 for device in $devices; do
     mark "filters $device"; tc -s filter show dev "$device" ingress; tc -s filter show dev "$device"
@@ -67,6 +68,11 @@ class Asked:
     mtu: int = 1500
     probed: bool = True
     """Whether something is sent; else only the kernel's choice is asked for."""
+
+    @property
+    def payload(self) -> int:
+        """Bytes of an echo request that fills the MTU, less the headers of IP and ICMP (RFC 791, RFC 8200, RFC 4443)."""
+        return self.mtu - (48 if ":" in self.destination else 28)
 
 
 @dataclass(frozen=True)
@@ -99,7 +105,7 @@ class Inquiry:
 
 def inquire(host: Host, ways: Sequence[Asked] = (), devices: Collection[str] = (), timeout: float = 15.0) -> Inquiry:
     """Ask a host, about its devices and ways too. Raises TestbedError where it does not answer."""
-    words = [f"{way.source},{way.destination},{way.mtu - 28 if way.probed else ''}" for way in ways]
+    words = [f"{way.source},{way.destination},{way.payload if way.probed else ''}" for way in ways]
     done = host.run("sh", "-c", _SCRIPT, "inquiry", " ".join(devices), *words, check=False, quiet=True, timeout=timeout)
     return parse(done.stdout, ways)
 

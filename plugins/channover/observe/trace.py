@@ -46,7 +46,8 @@ class Trace:
         """Return the subflows of the busiest connection of some ports that were established, one that was reset included."""
         seen = (*self.joined.get(host, ()), *self.subflows(host))
         ready = {one.pair: one for one in seen if one.state == "ESTAB"}.values()  # the later look has all the bytes
-        data = [one for one in ready if ports & {one.source_port, one.destination_port}]
+        known = {one.token for one in ready if ports & {one.source_port, one.destination_port}}
+        data = [one for one in ready if one.token in known]  # a path may lead to another port, which was announced
         # iperf3 has a second connection, which controls the first: it carries no data and so never joins a path.
         moved: dict[str | None, int] = {}
         for one in data:

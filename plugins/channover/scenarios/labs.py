@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Interface
 
-from channover.errors import TestbedError, UsageError
+from channover.errors import NotAllowed, TestbedError, UsageError
 from channover.hosts.host import Host
-from channover.hosts.lab import Lab
+from channover.hosts.lab import Interface, Lab
 from channover.model.link import Link
 from channover.model.operations.devices import AddressAdd
-from channover.model.operations.mptcp import EndpointChange
+from channover.model.operations.kernel import SysctlSet
+from channover.model.operations.mptcp import EndpointAdd, EndpointChange, EndpointDelete, LimitsSet
 from channover.model.operations.operation import Operation
 from channover.model.plan import Plan
 from channover.model.state import Endpoint
 from channover.model.topology import Cable, Port
 from channover.network import addressing, mptcp
 from channover.network.lag import Lag
+from channover.scenarios.middlebox import Middlebox, Takes, standing
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class HostEnd:
     """A host, and the one address by which the other end asks for it."""
 
     host: Host
-    address: IPv4Interface
+    address: Interface
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,16 @@ class Multipath:
         return [port.nic for cable in self._cables for port in cable.ports if port.node == client]
 
     @property
+    def goodput(self) -> float:
+        """The goodput (bit/s) that the wire allows a connection over all paths: what each of them adds."""
+        return sum(self.added(nic) for nic in self.nics)
+
+    def added(self, nic: str) -> float:
+        """Return the goodput (bit/s) that one path adds to a connection, by the client's NIC: as fast as its cable is."""
+        cable = self.cable(nic)
+        return replace(self.link, rate=round(self.lab.rate(cable)), ipv6=cable in self.lab.over_ipv6).mptcp_goodput
+
+    @property
     def _cables(self) -> list[Cable]:
         return list(self.lab.topology.between(self.left.host.name, self.right.host.name))
 
@@ -59,12 +71,15 @@ class Multipath:
         return str(self.lab.address(Port(host, nic)).ip)
 
     def mesh(self, host: Host) -> set[tuple[str, str]]:
-        """Return the pairs of addresses of the full mesh as a host sees them: each of its own with each of the other's."""
-        own: dict[Port, str] = {}
-        others: dict[Port, str] = {}
+        """Return the pairs of addresses of the full mesh as a host sees them: each of its own with each of the other's.
+
+        Those of a pair are of one family.
+        """
+        own: list[Interface] = []
+        others: list[Interface] = []
         for port in (port for cable in self._cables for port in cable.ports):
-            (own if port.node == host.name else others)[port] = str(self.lab.address(port).ip)
-        return {(near, far) for near in own.values() for far in others.values()}
+            (own if port.node == host.name else others).append(self.lab.address(port))
+        return {(str(near.ip), str(far.ip)) for near in own for far in others if near.version == far.version}
 
     @contextmanager
     def off(self, nics: Collection[str]) -> Iterator[None]:
@@ -94,12 +109,13 @@ class Multipath:
             raise UsageError(f"{self.left.host.name} has no path by a NIC '{nic}'; it has: {', '.join(self.nics)}")
         return found
 
-    def _endpoint(self, nic: str) -> Endpoint:
-        """Return the client's endpoint on a NIC. Raises TestbedError where it has none."""
-        address = self.address(self.left.host.name, nic)
-        found = [one for one in self.left.host.state().endpoints.values() if one.address == address]
+    def _endpoint(self, nic: str, end: HostEnd | None = None) -> Endpoint:
+        """Return an end's endpoint, the client's else, on the path of a NIC. Raises TestbedError where it has none."""
+        end = end or self.left
+        address = str(self.lab.address(self._port(nic, end)).ip)
+        found = [one for one in end.host.state().endpoints.values() if one.address == address]
         if not found:
-            raise TestbedError(f"{self.left.host.name} has no MPTCP endpoint {address}")
+            raise TestbedError(f"{end.host.name} has no MPTCP endpoint {address}")
         return found[0]
 
     @contextmanager
@@ -131,6 +147,80 @@ class Multipath:
         """Take a path's address out of the connection for the length of a block (REMOVE_ADDR, RFC 8684, 3.4.2)."""
         with self.left.host.applied(mptcp.without([self._endpoint(nic)])):
             yield
+
+    @property
+    def by_rate(self) -> list[str]:
+        """The NICs of the paths, the fastest first. Raises NotAllowed where the lab's cables are all of one rate."""
+        rates = {nic: self.lab.rate(self.cable(nic)) for nic in self.nics}
+        if len(set(rates.values())) == 1:
+            raise NotAllowed("the cables of this lab are all of one rate: name cables of unlike rates in the inventory")
+        return sorted(rates, key=lambda nic: -rates[nic])
+
+    @contextmanager
+    def delayed(self, nic: str, seconds: float) -> Iterator[None]:
+        """Have the frames of a path take so long (seconds) each way for the length of a block; 0 leaves it as it is.
+
+        Raises TestbedError, and NotAllowed where nothing can do that.
+        """
+        with self.lab.delayed(self.cable(nic), seconds) if seconds else nullcontext():
+            yield
+
+    @contextmanager
+    def middlebox(self, nic: str, takes: Takes) -> Iterator[Middlebox]:
+        """Have a middlebox stand on a path for the length of a block, which takes something of MPTCP. Raises TestbedError."""
+        ends = [(end.host, end.host.nic(self._port(nic, end).nic).device) for end in (self.left, self.right)]
+        with standing(ends, takes) as made:
+            yield made
+
+    def _port(self, nic: str, end: HostEnd) -> Port:
+        return next(port for port in self.cable(nic).ports if port.node == end.host.name)
+
+    @contextmanager
+    def limited(self, subflows: int, *ends: HostEnd) -> Iterator[None]:
+        """Have these ends, or both, allow no more extra subflows than so many for the length of a block."""
+        limit = Plan.of(f"at most {subflows} extra subflows", [LimitsSet(subflows, mptcp.MAX_EXTRA_SUBFLOWS)])
+        with ExitStack() as stack:
+            for end in ends or (self.left, self.right):
+                stack.enter_context(end.host.applied(limit))
+            yield
+
+    @contextmanager
+    def listening_on(self, nic: str, port: int) -> Iterator[None]:
+        """Have the server announce a NIC's address with a port, on which its kernel listens, for the length of a block."""
+        known = self._endpoint(nic, self.right)
+        plan = Plan.of("an address with a port", [EndpointDelete(known.id), replace(EndpointAdd.of(known), port=port)])
+        with self.right.host.applied(plan):
+            yield
+
+    @contextmanager
+    def checksums(self) -> Iterator[None]:
+        """Have both ends protect each mapping by a checksum for the length of a block (RFC 8684, 3.3.1)."""
+        plan = Plan.of("checksums of MPTCP's own", [SysctlSet("net/mptcp/checksum_enabled", "1")])
+        with self.left.host.applied(plan), self.right.host.applied(plan):
+            yield
+
+    @contextmanager
+    def ipv6(self, *nics: str) -> Iterator[Multipath]:
+        """Have these paths, or all, go by IPv6 instead of IPv4 for the length of a block: yields both hosts as they are then.
+
+        A connection is of the first path's family, since its address is asked for. Raises TestbedError.
+        """
+        chosen = [self.cable(nic) for nic in nics or self.nics]
+        ends = (self.left.host, self.right.host)
+        former = {
+            port: str(self.lab.address(port).ip) for cable in chosen for port in cable.ports
+        }  # of IPv4, before the lab knows them by the others
+        with ExitStack() as stack:
+            self.lab.over_ipv6.update(chosen)
+            stack.callback(self.lab.over_ipv6.difference_update, chosen)
+            for host in ends:
+                stack.enter_context(host.applied(addressing.over_ipv6(self.lab, host, chosen)))
+                own = {port.nic: address for port, address in former.items() if port.node == host.name}
+                stack.enter_context(host.applied(mptcp.readdressed(self.lab, host, own)))
+            first = {
+                port.node: HostEnd(self.lab.hosts[port.node], self.lab.address(port)) for port in self._cables[0].ports
+            }
+            yield replace(self, left=first[ends[0].name], right=first[ends[1].name])
 
     @contextmanager
     def without_source_rules(self) -> Iterator[None]:

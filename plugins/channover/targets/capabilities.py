@@ -76,6 +76,14 @@ def _mptcp(host: Host) -> str | None:
     return None
 
 
+def _ipv6(host: Host) -> str | None:
+    try:
+        off = host.read("/proc/sys/net/ipv6/conf/all/disable_ipv6").strip() != "0"
+    except TestbedError:
+        return f"{host.name}'s kernel has no IPv6: boot one built with CONFIG_IPV6, and without ipv6.disable=1"
+    return f"{host.name} has IPv6 switched off: sysctl net.ipv6.conf.all.disable_ipv6=0" if off else None
+
+
 def _tun(host: Host) -> str | None:
     found = host.run("ip", "tuntap", "add", "dev", "chanprobe", "mode", "tun", check=False, quiet=True)
     if found.returncode == 0:
@@ -166,6 +174,7 @@ CAPABILITIES: Register[Capability] = Register(
         "mptcp": Capability("Multipath TCP", {"ip": "iproute2", "ss": "iproute2"}, _mptcp),
         "mptcpize": Capability("MPTCP for unchanged applications", {"mptcpize": "mptcpize"}),
         "mptcp-iperf3": Capability("iperf3 over MPTCP", {"iperf3": "iperf3"}, _mptcp_iperf3),
+        "ipv6": Capability("IPv6", {"ip": "iproute2"}, _ipv6),
         "policy-routing": Capability(
             "policy routing",
             {"ip": "iproute2"},

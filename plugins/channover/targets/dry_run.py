@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from re import Match
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from channover.errors import ChannoverError, TestbedError
 from channover.hosts.host import Completed, Host, Journal, Nic, shown
-from channover.hosts.lab import Lab, mutes
+from channover.hosts.lab import CableEnd, Lab, mutes
 from channover.model.link import Link
 from channover.model.plan import Plan
 from channover.model.state import Limits, LinkState, State
@@ -181,6 +181,10 @@ class DryCabling:
     def mute(self, cable: Cable, sender: Port | None = None) -> None:
         """Note it."""
         self.said.append(f"panel: let frames from {' and '.join(map(str, mutes(cable, sender)))} vanish")
+
+    def delay(self, cable: Cable, seconds: float, ends: Sequence[CableEnd]) -> None:  # noqa: ARG002
+        """Note it."""
+        self.said.append(f"panel: let frames of {cable} take {seconds * 1e3:g} ms each way")
 
     def restore(self, cable: Cable) -> None:
         """Note it."""

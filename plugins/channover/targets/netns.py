@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,7 +19,8 @@ from typing import Any
 from channover.errors import ChannoverError, TestbedError
 from channover.hosts import privileges
 from channover.hosts.host import Journal, Nic, finished
-from channover.hosts.lab import Lab, mutes
+from channover.hosts.lab import CableEnd, Lab, mutes
+from channover.hosts.netns import delay_line
 from channover.hosts.netns.client import ForkServer, LabProcess
 from channover.hosts.netns.host import NamespaceHost
 from channover.hosts.netns.process import NamespaceProcess
@@ -29,6 +31,10 @@ from channover.model.topology import Cable, Port, Topology
 
 FIRST_INDEX = 10
 """Interface index of a host's first NIC; those below are left to the kernel (loopback, tunnels)."""
+
+
+READY = 10.0
+"""Seconds that a program of the panel may take to begin."""
 
 
 def device_name(position: int) -> str:
@@ -47,6 +53,7 @@ class Panel:
     """What each cable was to carry, in bit/s."""
     muted: set[Cable] = field(default_factory=set)
     pulled: set[Cable] = field(default_factory=set)
+    delayed: dict[Cable, list[NamespaceProcess]] = field(default_factory=dict)
 
     def cut(self, cable: Cable) -> None:
         """Set both ports of a cable down."""
@@ -61,11 +68,24 @@ class Panel:
                 self.process.call("cross", self.ports[cable][cable.ports.index(end)], None)
             self.muted.add(cable)
 
+    def delay(self, cable: Cable, seconds: float, ends: Sequence[CableEnd]) -> None:  # noqa: ARG002 - the panel does it
+        """Lead what each port of a cable receives to a program that sends it out of the other one after so long."""
+        with self.journal.step("panel", f"let frames of the cable {cable} take {seconds * 1e3:g} ms each way"):
+            lines = self.delayed.setdefault(cable, [])
+            for into, out in (self.ports[cable], self.ports[cable][::-1]):
+                self.process.call("cross", into, None)
+                words = (sys.executable, "-I", "-S", delay_line.__file__, f"port{into}", f"port{out}", repr(seconds))
+                lines.append(NamespaceProcess(self.process, None, words, {}))
+            for line in lines:
+                line.wait_for("ready", READY)
+
     def restore(self, cable: Cable) -> None:
-        """Set both ports of a cable up, and lead each one's frames to the other."""
-        if cable in self.muted:
+        """Set both ports of a cable up, and lead each one's frames to the other at once."""
+        if cable in self.muted or cable in self.delayed:
             a, b = self.ports[cable]
             with self.journal.step("panel", f"let frames through the cable {cable} again"):
+                for line in self.delayed.pop(cable, []):
+                    line.stop(1.0)
                 self.process.call("cross", a, b)
                 self.process.call("cross", b, a)
                 self.muted.discard(cable)

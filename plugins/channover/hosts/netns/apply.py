@@ -43,6 +43,8 @@ from channover.model.state import ENDPOINT_FLAGS
 
 _UNICAST, _STATIC, _LINK_SCOPE, _NOWHERE = 1, 4, 253, 255
 _TO_TABLE = 1
+_NO_DETECTION = 0x02
+"""``IFA_F_NODAD`` of ``linux/if_addr.h``."""
 _GENERIC = 16
 _CONTROL = 16
 _GET_FAMILY = 3
@@ -158,7 +160,10 @@ def _addressed(operation: devices.AddressAdd | devices.AddressDelete, session: S
 
 @told.register
 def _(operation: devices.AddressAdd, session: Session) -> bytearray:
-    return encoded(_addressed(operation, session), RTM_NEWADDR, CREATE)
+    message = _addressed(operation, session)
+    if message["family"] == socket.AF_INET6:
+        message["attrs"].append(["IFA_FLAGS", _NO_DETECTION])
+    return encoded(message, RTM_NEWADDR, CREATE)
 
 
 @told.register

@@ -28,9 +28,10 @@ from types import TracebackType
 from channover import isolated
 from channover.errors import ChannoverError, TestbedError
 from channover.hosts import privileges
-from channover.hosts.lab import mutes
+from channover.hosts.lab import CableEnd, mutes
 from channover.hosts.netns.client import ForkServer, LabProcess
 from channover.hosts.netns.protocol import ENVIRONMENT
+from channover.hosts.readback import Accountable
 from channover.hosts.vm import accelerators
 from channover.hosts.vm import initramfs as bootfiles
 from channover.hosts.vm.initramfs import BootFiles
@@ -43,6 +44,9 @@ __all__ = ["PatchCable", "Patching", "Vm", "VmPool", "VmSpec", "unmet"]
 
 BOOT = 60.0
 """How long (seconds) a machine may take to boot; with several, a third of it more for each one beyond the processors."""
+
+HELD_BACK = 10_000
+"""Frames that a kernel may hold back at once: a gigabit's of 120 ms."""
 
 Progress = Callable[[str], None]
 
@@ -86,6 +90,7 @@ class Patching:
     cables: Mapping[Cable, PatchCable]
     muted: set[Cable] = field(default_factory=set)
     pulled: set[Cable] = field(default_factory=set)
+    delayed: dict[Cable, list[CableEnd]] = field(default_factory=dict)
 
     def cut(self, cable: Cable) -> None:
         """Pull a cable: both ends lose their carrier. Raises TestbedError."""
@@ -99,8 +104,21 @@ class Patching:
             self.vm_pool.lab.call("cross", taps[cable.ports.index(end)], None)
         self.muted.add(cable)
 
+    def delay(self, cable: Cable, seconds: float, ends: Sequence[CableEnd]) -> None:
+        """Have the kernels at both ends hold back what they send (``tc-netem(8)``). Raises TestbedError."""
+        for host, device in ends:
+            words = f"tc qdisc add dev {device} root netem delay {seconds * 1e3:g}ms limit {HELD_BACK}"
+            host.run(*words.split())
+            self.delayed.setdefault(cable, []).append((host, device))
+            if isinstance(host, Accountable):
+                host.asked.queued(device, "netem")
+
     def restore(self, cable: Cable) -> None:
-        """Plug it in again, and let frames through again. Raises TestbedError."""
+        """Plug it in again, and let frames through again, without delay. Raises TestbedError."""
+        for host, device in self.delayed.pop(cable, ()):
+            host.run("tc", "qdisc", "delete", "dev", device, "root")
+            if isinstance(host, Accountable):
+                host.asked.queued(device, "")
         if cable in self.muted:
             a, b = self._taps(cable)
             self.vm_pool.lab.call("cross", a, b)

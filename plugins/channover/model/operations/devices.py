@@ -97,14 +97,17 @@ class LinkSet:
 
 @dataclass(frozen=True)
 class AddressAdd:
-    """Give a device an address in prefix notation, such as ``10.93.93.1/30`` or ``10.5.0.1 peer 10.5.0.2/32``."""
+    """Give a device an address in prefix notation, such as ``10.93.93.1/30`` or ``10.5.0.1 peer 10.5.0.2/32``.
+
+    One of IPv6 can be used at once: nobody is asked whether they have it (``nodad``; RFC 4862, 5.4 takes a second or two).
+    """
 
     device: str
     address: str
 
     @property
     def command(self) -> str:
-        return f"ip address add {self.address} dev {self.device}"
+        return f"ip address add {self.address} dev {self.device}{' nodad' if ':' in self.address else ''}"
 
     def inverse(self, before: State) -> tuple[Operation, ...]:
         link = before.links.get(self.device)

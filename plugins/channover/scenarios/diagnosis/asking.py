@@ -15,6 +15,7 @@ from channover.measure.file_transfer import Copied
 from channover.measure.flow import Flow
 from channover.measure.record import Record
 from channover.measure.running.phased import Phased
+from channover.model.link import Link
 from channover.model.topology import Port
 from channover.network.lag import Lag
 from channover.network.programs.iperf import Transport
@@ -30,6 +31,8 @@ from channover.verdict.causes.catalogue import explain
 from channover.verdict.causes.cause import Explanation
 from channover.verdict.measured import Reading
 
+MORE = 1.03
+"""How much more than one path gives a connection, at the least, takes another one."""
 _Standing = TypeVar("_Standing")
 
 
@@ -73,7 +76,7 @@ class Diagnosis:
         if known is None:
             known = self._asked[id(subject)] = (subject, *self._ask(subject))
         _, case, notes = known
-        several = _several(missed, self.lab.link.rate)
+        several = _several(missed, self.lab.link, case.mptcp)
         here = replace(
             case,
             missed=missed.way,
@@ -94,7 +97,7 @@ class Diagnosis:
         case, _ = self._ask(flow)
         missed = next((one for one in reversed(self.record.readings) if one.missed), None)
         if missed is not None and verdict:
-            about, several = missed.name, _several(missed, self.lab.link.rate)
+            about, several = missed.name, _several(missed, self.lab.link, case.mptcp)
             case = replace(case, missed=missed.way, several=several, about=about)
         else:
             case = replace(case, missed="otherwise", several=False)
@@ -155,7 +158,7 @@ class Diagnosis:
         asked = {traffic.client.name: traffic.client, traffic.server.name: traffic.server}
         asked |= {host.name: host for host in traffic.watched}
         forth = [(one.near, one.far) for one in paths]
-        across = [(one.near, other.far) for one in paths for other in paths if one is not other]
+        across = [(one.near, other.far) for one in paths for other in paths if one is not other and _alike(one, other)]
         ways: dict[str, list[Asked]] = {name: [] for name in asked}
         for name, turned in ((traffic.client.name, False), (traffic.server.name, True)):
             pairs = [(far, near) if turned else (near, far) for near, far in (*forth, *across)]
@@ -244,6 +247,11 @@ class Diagnosis:
         if traffic.far in [path.far for path in own]:
             return own if traffic.mptcp else [path for path in own if path.far == traffic.far]
         return [PathView("", "", traffic.near, traffic.far)] if traffic.near else []
+
+
+def _alike(one: PathView, other: PathView) -> bool:
+    """Whether two paths are of one family: no packet goes from an address of one to one of the other."""
+    return ip_address(one.near).version == ip_address(other.far).version
 
 
 def _within(address: str, tunnel: Tunnel) -> bool:
@@ -359,9 +367,10 @@ def _way(host: str, one: Told, expected: str) -> WayView:
     )
 
 
-def _several(missed: Reading, link: float) -> bool:
+def _several(missed: Reading, link: Link, mptcp: bool) -> bool:
     """Say whether a value was expected to need more than one path."""
     low = missed.expectation.low
     if missed.unit == "bit/s":
-        return low > 1.1 * link or missed.name.startswith("lesser")
-    return low >= 2
+        one = MORE * link.mptcp_goodput if mptcp else 1.1 * link.rate
+        return low > one or missed.name.startswith("lesser")
+    return low >= 2 or missed.name.startswith("share of")

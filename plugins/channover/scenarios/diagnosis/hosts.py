@@ -11,6 +11,7 @@ from channover.observe.filters import FilterRule, parse_nft, parse_tc
 from channover.observe.inquiry import Inquiry
 from channover.observe.nics import NicSeries
 from channover.observe.sockets import parse_tcp
+from channover.scenarios.middlebox import TABLE
 from channover.verdict.causes.case import FilterView, HostView, NeighbourView, NicView, QdiscView
 
 OWN_TABLE = re.compile(r"\S+ channover")
@@ -76,6 +77,7 @@ def view(seen: Seen) -> HostView:
         ],
         [match[0].strip() for text in refusing for match in _REFUSING.finditer(text)],
         seen.inquiry.features,
+        f"table inet {TABLE} " in sections.get("ruleset", ""),
     )
 
 

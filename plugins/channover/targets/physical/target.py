@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_interface
@@ -11,7 +11,7 @@ from ipaddress import ip_interface
 from channover.errors import ChannoverError, NotAllowed, TestbedError
 from channover.hosts.guardian.lease import ROOT, HostLease
 from channover.hosts.host import Host, Journal, Nic, until
-from channover.hosts.lab import Cabling, Lab, mutes
+from channover.hosts.lab import CableEnd, Cabling, Lab, mutes
 from channover.hosts.ssh.host import RemoteHost
 from channover.model.link import Link
 from channover.model.operations.devices import AddressDelete, LinkSet
@@ -55,6 +55,13 @@ class HostCabling:
         ends = " and ".join(map(str, mutes(cable, sender)))
         raise NotAllowed(
             f"frames from {ends} cannot be made to vanish while the carrier stays: nothing between real hosts is this "
+            "run's; --target=netns and --target=vm can do it"
+        )
+
+    def delay(self, cable: Cable, seconds: float, ends: Sequence[CableEnd]) -> None:  # noqa: ARG002
+        """Raise NotAllowed: nobody but the hosts' own kernels could, and their queues are not this run's."""
+        raise NotAllowed(
+            f"frames of the cable {cable} cannot be made to take {seconds * 1e3:g} ms: nothing between real hosts is this "
             "run's; --target=netns and --target=vm can do it"
         )
 

@@ -193,7 +193,7 @@ def _sysctl(host: HostView, device: str, name: str) -> str:
     "neighbour",
     "A host has a wrong MAC address for the far end, or none: what it sends there nobody takes, or it sends nothing.",
     shows="`ip neigh show` after an echo request, beside the MAC of the NIC at the other end",
-    remedy="`ip neigh del ADDRESS dev DEVICE`; look for a filter of ARP, `arp_ignore`, NOARP",
+    remedy="`ip neigh del ADDRESS dev DEVICE`; look for a filter of ARP or of ICMPv6, `arp_ignore`, NOARP",
 )
 def _neighbour(case: Case) -> Iterator[Found]:
     for path in case.paths:
@@ -223,10 +223,14 @@ def _neighbours(host: HostView, other: HostView, address: str, label: str, path:
                 if "arp_ig" in name and value != "0"
             ]
             yield Found(
-                f"{host.name} gets no answer to ARP for {address} at {_nic(host, one.device)}",
+                f"{host.name} gets no answer to {_asking(address)} for {address} at {_nic(host, one.device)}",
                 (line, *ignored),
                 "shown",
             )
+
+
+def _asking(address: str) -> str:
+    return "neighbour discovery (ICMPv6)" if ":" in address else "ARP"
 
 
 @cause(

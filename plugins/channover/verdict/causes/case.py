@@ -159,6 +159,8 @@ class HostView:
     neighbours: Sequence[NeighbourView] = ()
     refusals: Sequence[str] = ()
     features: Mapping[str, str] = field(default_factory=dict)
+    middlebox: bool = False
+    """Whether the test itself has a middlebox stand before its NICs."""
 
     @property
     def total(self) -> int:

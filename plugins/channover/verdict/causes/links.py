@@ -12,6 +12,8 @@ _SHAPING = frozenset(
 )
 """Queueing disciplines that no host of a lab has of itself, and that hold, lose or delay packets."""
 _MANY_DROPS = 20
+LEAST_OF_IPV6 = 1280
+"""Bytes: a device with a smaller MTU has no IPv6 (RFC 8200, 5; ``IPV6_MIN_MTU``)."""
 
 
 @cause(
@@ -44,6 +46,33 @@ def _no_carrier(case: Case) -> Iterator[Found]:
             link = host.state.links.get(nic.device)
             if link is not None and link.up and not link.carrier:
                 yield Found(f"{host.name}'s {nic} has no carrier: its cable is pulled", (str(host),), "shown")
+
+
+@cause(
+    "ipv6-off",
+    "A NIC whose path goes by IPv6 has IPv6 switched off, and with it its addresses are gone.",
+    shows="`net.ipv6.conf.DEVICE.disable_ipv6` of each NIC, and the MTU, below whose 1280 bytes there is no IPv6 (RFC 8200, 5)",
+    remedy="`sysctl net.ipv6.conf.DEVICE.disable_ipv6=0`, and give the NIC its address back",
+)
+def _ipv6_off(case: Case) -> Iterator[Found]:
+    for host in case.hosts:
+        for nic in host.nics:
+            if ":" not in nic.address:
+                continue
+            if host.sysctls.get(f"net/ipv6/conf/{nic.device}/disable_ipv6") == "1":
+                yield Found(
+                    f"{host.name}'s {nic} has IPv6 switched off, and was to have {nic.address}",
+                    (f"net.ipv6.conf.{nic.device}.disable_ipv6 = 1", str(host)),
+                    "shown",
+                    f"sysctl net.ipv6.conf.{nic.device}.disable_ipv6=0",
+                )
+            elif 0 < nic.mtu < LEAST_OF_IPV6:
+                yield Found(
+                    f"{host.name}'s {nic} has an MTU of {nic.mtu} bytes, and IPv6 takes {LEAST_OF_IPV6}",
+                    (str(host),),
+                    "shown",
+                    f"ip link set {nic.device} mtu 1500",
+                )
 
 
 @cause(

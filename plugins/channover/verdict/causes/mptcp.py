@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from channover.verdict.causes.case import Case
 from channover.verdict.causes.kind import Found, cause, over_mptcp
+from channover.verdict.causes.options import options_lost
 
 _COUNTERS = "MPTCP's counters at both ends, as differences over the traffic (`nstat`)"
 _MIDDLEBOX = "find what strips or mangles TCP option 30 between the hosts: a firewall, a proxy, a load balancer"
@@ -47,6 +48,25 @@ def _not_asked(case: Case) -> Iterator[Found]:
 
 
 @cause(
+    "ipv6-only",
+    "A server's sockets take IPv6 alone, so that no IPv4 path can join its connections.",
+    shows="`sysctl net.ipv6.bindv6only` at the server, and the families of the paths",
+    remedy="`sysctl net.ipv6.bindv6only=0`, or have the program clear IPV6_V6ONLY",
+    applies=over_mptcp,
+)
+def _ipv6_only(case: Case) -> Iterator[Found]:
+    server, families = case.server, {":" in path.far for path in case.paths}
+    if len(families) == 2 and server.sysctls.get("net/ipv6/bindv6only") == "1":
+        pairs = ", ".join(f"{path.near} to {path.far}" for path in case.paths if ":" not in path.far)
+        yield Found(
+            f"{server.name}'s sockets take IPv6 alone, and a path is of IPv4: {pairs}",
+            ("net.ipv6.bindv6only = 1", server.told("MPJoinSynRx")),
+            "shown",
+            "sysctl net.ipv6.bindv6only=0",
+        )
+
+
+@cause(
     "mptcp-checksum",
     "MPTCP's data checksum fails, or its mapping is corrupt: something on the way rewrites the data.",
     shows=_COUNTERS,
@@ -60,6 +80,33 @@ def _checksum(case: Case) -> Iterator[Found]:
             yield Found(
                 f"{host.name} found corrupt mappings or checksums", (host.told(*names), *case.fallbacks), "shown"
             )
+
+
+def _behind_middlebox(case: Case) -> bool:
+    return case.mptcp and any(host.middlebox for host in case.ends)
+
+
+@cause(
+    "option-intact",
+    "Nothing of MPTCP was lost on the way where a middlebox was to take it.",
+    shows=f"{_COUNTERS}; `net.mptcp.checksum_enabled` of both, without which a spoilt checksum is none",
+    remedy="look at what was to take it: its rules, the interface that they are for, and what their counters have met",
+    applies=_behind_middlebox,
+)
+def _intact(case: Case) -> Iterator[Found]:
+    client, server = case.ends
+    if options_lost(client.counters, server.counters) or case.fallbacks:
+        return
+    unchecked = not any(host.sysctls.get("net/mptcp/checksum_enabled") == "1" for host in case.ends)
+    yield Found(
+        f"nothing of MPTCP was lost between {client.name} and {server.name}"
+        + (", and no end has its mappings checked" if unchecked else ""),
+        (
+            client.told("MPCapableSYNTX", "MPCapableFallbackSYNACK", "MPJoinSynTx", "MPJoinSynAckRx"),
+            server.told("MPCapableSYNRX", "MPCapableFallbackACK", "MPJoinSynRx", "MPJoinAckRx", "DataCsumErr"),
+        ),
+        "shown",
+    )
 
 
 @cause(

@@ -1,0 +1,194 @@
+"""Faults of Multipath TCP's paths that are unlike each other: of another family, of another rate, with a box on one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from typing import Any
+
+from channover.model.operations.kernel import TableAdd
+from channover.model.operations.mptcp import EndpointAdd, EndpointChange
+from channover.model.plan import Plan
+from channover.scenarios import labs, middlebox
+from channover.scenarios.middlebox import Takes
+from tests.faults.bench import Bench, require
+from tests.faults.fault import Evidence, Fault, When, fails, unfit
+from tests.faults.multipath import changed, endpoints, parameter
+
+DISCOVERY = "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } counter drop"
+
+
+def _ipv6_off(bench: Bench) -> Evidence:
+    """Switch IPv6 off at the client's second NIC, as somebody else would: its addresses go, and do not come back."""
+    return parameter("left", f"net/ipv6/conf/{bench.device('b')}/disable_ipv6", "1")(bench)
+
+
+def _an_ipv4_endpoint_more(bench: Bench) -> Evidence:
+    """Have both ends keep IPv4 endpoints on the second path, beside those of IPv6."""
+    for host, last, flags in ((bench.left, 1, ("subflow", "fullmesh")), (bench.right, 2, ("signal",))):
+        bench.ask(host, EndpointAdd(7, f"10.94.94.{last}", flags))
+    found = f"left: {endpoints(bench.left)}; right: {endpoints(bench.right)}"
+    return require(found.count("10.94.94.") == 2, found)
+
+
+def _harmless_box(plan: Callable[[str, Takes], Plan], used: Callable[[], None]) -> Callable[[str, Takes], Plan]:
+    """Have a middlebox count what it meets, and take nothing of it."""
+
+    def made(device: str, takes: Takes) -> Plan:
+        used()
+        found = plan(device, takes)
+        (table,) = found
+        assert isinstance(table, TableAdd)
+        return Plan.of(found.purpose, [replace(table, text=table.text.replace(takes.act, ""))])
+
+    return made
+
+
+def left_out(_: object, used: Callable[[], None]) -> Callable[..., AbstractContextManager[None]]:
+    """Have an act for the length of a block be none."""
+
+    def nothing(*_: object, **__: object) -> AbstractContextManager[None]:
+        used()
+        return nullcontext()
+
+    return nothing
+
+
+FAULTS = (
+    Fault(
+        "box-takes-nothing",
+        "comparisons",
+        "a middlebox that is to take MPTCP's option lets it through",
+        None,
+        When.IN_PLACE,
+        {"MP-8 first": fails("option-intact"), "MP-8 other": fails("option-intact")},
+        (),
+        ((middlebox, "_plan", _harmless_box),),
+    ),
+    Fault(
+        "checksums-left-out",
+        "comparisons",
+        "checksums are not switched on where one is to be spoilt",
+        None,
+        When.IN_PLACE,
+        {"MP-8 other, checksum": fails("option-intact", words="no end has its mappings checked")},
+        (),
+        ((labs.Multipath, "checksums", left_out),),
+    ),
+    Fault(
+        "box-on-both-paths",
+        "MPTCP middleboxes",
+        "another middlebox, on the first path, takes MPTCP's option out of SYN-ACKs",
+        lambda bench: bench.rules(
+            "a",
+            "  tcp flags & (syn | ack) == syn | ack tcp option mptcp exists counter reset tcp option mptcp",
+            ("left",),
+        ),
+        When.BUILT,
+        {"MP-8 other": fails("mptcp-fallback", words="connection fell back to TCP")},
+        ("MP-8 first",),
+    ),
+    Fault(
+        "checksums-spoilt",
+        "MPTCP middleboxes",
+        "a middlebox on cable b spoils the checksums of MPTCP's mappings",
+        lambda bench: bench.rules("b", "  tcp option mptcp subtype 2 counter tcp option @30,176,16 set 0", ("right",)),
+        When.BUILT,
+        {"MP-7 checksums": fails("mptcp-checksum")},
+        ("MP-7",),
+    ),
+    Fault(
+        "port-blocked",
+        "MPTCP middleboxes",
+        "a firewall on both cables lets no TCP but iperf3's ports through",
+        lambda bench: _all(*(bench.rules(label, "  tcp dport 10100 counter drop", ("right",)) for label in "ab")),
+        When.BUILT,
+        {"MP-2 port": fails("join-unanswered")},
+        ("MP-1",),
+    ),
+    Fault(
+        "limit-left-out",
+        "comparisons",
+        "the limit of subflows is not set where it is to be below the paths",
+        None,
+        When.IN_PLACE,
+        {"MP-2 limit": fails(words=r"goodput of 2[6-9]\d|subflows at left of 3, expected exactly 2")},
+        (),
+        ((labs.Multipath, "limited", left_out),),
+    ),
+    Fault(
+        "slow-path-a-backup",
+        "unlike paths",
+        "the slower path becomes a backup as the traffic begins",
+        changed(("left", EndpointChange(2, ("backup",)))),
+        When.TRAFFIC,
+        {"MP-10": fails("endpoint-backup"), "MP-10 delays": fails("endpoint-backup")},
+    ),
+    Fault(
+        "slow-path-slower",
+        "unlike paths",
+        "the slower cable carries half of its rate",
+        lambda bench: bench.slow("b", 0.5),
+        When.BUILT,
+        {"MP-10": unfit("cable-rate")},
+    ),
+    Fault(
+        "slow-path-slower-unproved",
+        "comparisons",
+        "the slower cable carries half of its rate, and nobody proves it",
+        lambda bench: bench.slow("b", 0.5),
+        When.BUILT,
+        {"MP-10": fails(words=r"share of right\.b of rx bytes")},
+        blind=True,
+    ),
+    Fault(
+        "delay-left-out",
+        "comparisons",
+        "the delay of a path is left out",
+        None,
+        When.IN_PLACE,
+        {"MP-10 delays": fails(words=r"round trip from 10\.94\.94\.1")},
+        ("MP-10",),
+        ((labs.Multipath, "delayed", left_out),),
+    ),
+    Fault(
+        "ipv6-off-b",
+        "families",
+        "IPv6 is switched off at the client's second NIC soon after the traffic began",
+        _ipv6_off,
+        When.MID,
+        {"MP-11": fails("ipv6-off")},
+        ("MP-11 joined",),
+    ),
+    Fault(
+        "neighbour-discovery-lost",
+        "families",
+        "a filter on cable b drops ICMPv6's neighbour discovery",
+        lambda bench: bench.rules("b", f"  {DISCOVERY}"),
+        When.BUILT,
+        {"MP-11": fails("neighbour")},
+        ("MP-1",),
+    ),
+    Fault(
+        "ipv6-only-server",
+        "families",
+        "the server's sockets take IPv6 alone",
+        parameter("right", "net/ipv6/bindv6only", "1"),
+        When.READY,
+        {"MP-11 joined": fails("ipv6-only")},
+        ("MP-11", "MP-1"),
+    ),
+    Fault(
+        "ipv4-endpoint-more",
+        "families",
+        "the second path has IPv4 endpoints beside those of IPv6",
+        _an_ipv4_endpoint_more,
+        When.TRAFFIC,
+        {"MP-11 not joined": fails("endpoint-left")},
+    ),
+)
+
+
+def _all(*shown: Any) -> Evidence:
+    return lambda: "; ".join(one() for one in shown)
