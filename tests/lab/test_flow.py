@@ -7,9 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -385,12 +384,17 @@ def test_who_waits_to_measure_is_told_whom_for(monkeypatch: pytest.MonkeyPatch) 
     assert slot.holders() == "a measurement that does not tell its name"
 
 
+def taking(processors: float) -> Callable[[float], float]:
+    """Return what says of any traffic that it takes so many processors."""
+    return lambda _: processors
+
+
 @pytest.mark.usefixtures("no_other_measures")
 def test_what_takes_little_is_measured_beside_what_takes_little(monkeypatch: pytest.MonkeyPatch) -> None:
     share = slot.available() * slot.SLOT
     for other, own, together in ((0.4, 0.5, True), (0.6, 0.5, False), (1.0, 0.1, False), (0.1, 1.0, False)):
         monkeypatch.setattr(slot, "_held", slot._Held())
-        takes = measuring(processors_taken=partial(float, own * share))
+        takes = measuring(processors_taken=taking(own * share))
         with holder(other * share):
             if together:
                 with takes.turn() as waited:

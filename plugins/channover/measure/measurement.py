@@ -50,8 +50,8 @@ class Measuring:
     """Whether nothing is done, as in a dry run: then nothing is waited for."""
     on_this_machine: bool = True
     """Whether this machine's processors are the wires: then what is measured takes its share of them."""
-    processors_taken: Callable[[], float] = field(default=lambda: math.inf, repr=False)
-    """Says how many of them the traffic of the lab as it now stands takes."""
+    processors_taken: Callable[[float], float] = field(default=lambda _: math.inf, repr=False)
+    """Says how many of them traffic takes, in the lab as it now stands, of which so much is offered (bit/s)."""
     ready: Callable[[], None] = field(default=lambda: None, repr=False)
     """Reads back what was asked of the lab. Raises TestbedError where it is not in force."""
     ports: Iterator[int] = field(default_factory=ports, repr=False)
@@ -65,14 +65,15 @@ class Measuring:
         return self.link.rate if self.on_this_machine else 0.0
 
     @contextmanager
-    def turn(self, timeout: float = PATIENCE) -> Iterator[float]:
+    def turn(self, timeout: float = PATIENCE, offered: float = math.inf) -> Iterator[float]:
         """Wait for this machine's processors, and have them for the length of a block: :func:`cpu_lock`.
 
-        A test whose wires are not this machine's processors does not wait. Then see to it that the lab is as it was asked
-        for: whatever is measured begins here. Raises TestbedError, after ``timeout`` seconds for one.
+        ``offered`` is what is sent at most (bit/s), infinite where it is all that the links carry. A test whose wires are not
+        this machine's processors does not wait. Then see to it that the lab is as it was asked for: whatever is measured
+        begins here. Raises TestbedError, after ``timeout`` seconds for one.
         """
         own = self.on_this_machine
-        with cpu_lock(self.progress, timeout, self.processors_taken()) if own else nullcontext(0.0) as waited:
+        with cpu_lock(self.progress, timeout, self.processors_taken(offered)) if own else nullcontext(0.0) as waited:
             self.ready()
             yield waited
 

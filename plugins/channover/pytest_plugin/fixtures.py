@@ -190,7 +190,7 @@ def measuring(
         native_mptcp=session.native_mptcp,
         processors=OwnMachine() if session.settings.emulated else None,
         rehearsed=session.settings.place.dry_run,
-        processors_taken=lambda: loads.taken(lab, channover_record),
+        processors_taken=partial(loads.taken, lab, channover_record),
         on_this_machine=session.settings.emulated and not session.settings.place.dry_run,
         on_result=channover_record.readings.append,
         progress=lambda one: live.tell(channover_record, one),

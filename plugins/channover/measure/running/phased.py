@@ -6,6 +6,7 @@ phase began and ended: slices of the receiver, samples of the NICs.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -295,7 +296,8 @@ class NumberedTraffic:
             first_port=first_port,
         )
         name = f"{flows} flows of datagrams {source.host.name}→{target.host.name}"
-        with self._phased(name, made, source, target, watched, Transport.UDP, bound=True) as moving:
+        offered = 8.0 * flows * rate * payload
+        with self._phased(name, made, source, target, watched, Transport.UDP, bound=True, offered=offered) as moving:
             yield moving
 
     @contextmanager
@@ -309,12 +311,13 @@ class NumberedTraffic:
         transport: Transport,
         *,
         bound: bool,
+        offered: float = math.inf,
     ) -> Iterator[Phased]:
         hosts = list({host.name: host for host in (source.host, target.host, *watched)}.values())
         ends = source.host, target.host
         addresses = str(source.address.ip) if bound else None, str(target.address.ip)
         with ExitStack() as turn, self.measuring.step(name):
-            turn.enter_context(self.measuring.turn())
+            turn.enter_context(self.measuring.turn(offered=offered))
             with Samplers(hosts) as samplers, made as traffic:
                 moving = Phased(name, traffic, hosts, ends, self.measuring, samplers, transport, addresses, turn=turn)
                 moving.explain = lambda missed: self.explain(moving, missed)

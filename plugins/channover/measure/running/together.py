@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -11,7 +12,7 @@ from channover.hosts.host import Host, each
 from channover.measure.measurement import EXTENSION, Measurement, Rates
 from channover.measure.running.programs import Loads, Programs
 from channover.measure.running.slices import MOST_WAITING, Slices
-from channover.network.programs.iperf import GaveUp
+from channover.network.programs.iperf import GaveUp, Transport
 from channover.observe import evidence
 
 ENDING = 60.0
@@ -119,7 +120,9 @@ class FlowRun:
         measuring = self.programs.measuring
         hosts = {host.name: host for source, target, _ in loads for host in (source, target)}
         hosts |= {host.name: host for host in watched}
-        self.waited = self._held.enter_context(measuring.turn())
+        datagrams = self.programs.protocol is Transport.UDP
+        offered = sum(load.offered * load.streams for _, _, load in loads) if datagrams else math.inf
+        self.waited = self._held.enter_context(measuring.turn(offered=offered))
         try:
             self.programs.watch(list(hosts.values()))
             self.measurement.started = time.monotonic()
