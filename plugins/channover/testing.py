@@ -25,16 +25,28 @@ from channover.measure.running.phased import NumberedTraffic, Phased
 from channover.measure.steps import step
 from channover.measure.traffic import TrafficGenerator, require_multipath
 from channover.model.link import Link
-from channover.model.topology import Node, Topology, gateway, node, pair, parallel, trio, two_switches, unequal
-from channover.network.lag import HashPolicy, LacpRate, Lag
+from channover.model.topology import (
+    Node,
+    Topology,
+    gateway,
+    node,
+    pair,
+    parallel,
+    trio,
+    two_switches,
+    unequal,
+    unstacked,
+)
+from channover.network.lag import HashPolicy, LacpRate, Lag, LagEnd, Manner
 from channover.network.programs.file_servers import FileProtocol
 from channover.network.tunnel import Tunnel, TunnelEnd
 from channover.observe.bond import LagStatus
-from channover.observe.captures import Listening
-from channover.scenarios.bonds import Bonds
+from channover.observe.captures import LacpFrames, Listening
+from channover.scenarios.bonds import Apart, Bonds
 from channover.scenarios.full_ip import FullIP
 from channover.scenarios.labs import HostEnd, Multipath, Switched
 from channover.scenarios.lags.failover import FlowsOfLinks, SpreadFlows
+from channover.scenarios.lags.hashed import HashedFlows, Placed
 from channover.scenarios.lags.long_run import LongRun, LongRuns
 from channover.scenarios.loop_guards import Guarded
 from channover.scenarios.loop_lab import LoopLab, LoopLabs
@@ -46,6 +58,7 @@ from channover.verdict.measured import Measured
 from channover.verdict.settling import Source
 
 __all__ = [
+    "Apart",
     "BehaviourFailed",
     "Bonds",
     "ChannoverError",
@@ -60,11 +73,14 @@ __all__ = [
     "FullIP",
     "Guarded",
     "HashPolicy",
+    "HashedFlows",
     "Host",
     "HostEnd",
     "Lab",
+    "LacpFrames",
     "LacpRate",
     "Lag",
+    "LagEnd",
     "LagStatus",
     "Link",
     "Listening",
@@ -74,6 +90,7 @@ __all__ = [
     "LoopLab",
     "LoopLabs",
     "LoopSigns",
+    "Manner",
     "Measured",
     "Middlebox",
     "Multipath",
@@ -81,6 +98,7 @@ __all__ = [
     "NumberedTraffic",
     "Observing",
     "Phased",
+    "Placed",
     "Polled",
     "Source",
     "SpreadFlows",
@@ -111,6 +129,7 @@ __all__ = [
     "trio",
     "two_switches",
     "unequal",
+    "unstacked",
 ]
 
 _Test = TypeVar("_Test", bound=Callable[..., object])

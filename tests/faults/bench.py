@@ -144,7 +144,7 @@ class Bench:
             self.hub(f"slow{into}", bits, f'  counter fwd to "port{out}"')
             self.wire(into, f'  counter fwd to "slow{into}i"')
         return lambda: (
-            f"a bottleneck of {bits} bit/s; {self._met([f'fault{self.ports(label, way)[0]}' for way in ways])}"
+            f"a bottleneck of {bits} bit/s; {self.met([f'fault{self.ports(label, way)[0]}' for way in ways])}"
         )
 
     def hub(self, name: str, bits: int, rules: str) -> None:
@@ -182,9 +182,10 @@ class Bench:
             lines = rules.replace("OUT", f'"port{out}"')
             self.wire(into, f'{lines}\n  fwd to "port{out}"')
             tables.append(f"fault{into}")
-        return lambda: self._met(tables)
+        return lambda: self.met(tables)
 
-    def _met(self, tables: list[str]) -> str:
+    def met(self, tables: list[str]) -> str:
+        """Return the rules of these tables that met frames. Raises NotInForce where none did."""
         text = "".join(self.panel("nft", "list", "table", "netdev", name).stdout for name in tables)
         met = [line.strip() for line in text.splitlines() if re.search(r"counter packets [1-9]", line)]
         return require(met, "; ".join(met) or f"no frame met a rule: {' '.join(text.split())}")

@@ -118,7 +118,8 @@ class Injection:
         """Put it around the product's own acts."""
         put: list[tuple[Any, str, Any]] = [(one, "lab", self._lab(one.lab)) for one in (NetnsTarget, VmTarget)]
         for driver in (OpenVSwitchDriver, BondingDriver):
-            put += [(driver, name, self._made(getattr(driver, name))) for name in ("create", "create_switch")]
+            names = ("create", "create_passive", "create_switch")
+            put += [(driver, name, self._made(getattr(driver, name))) for name in names if hasattr(driver, name)]
         put += [
             (flow.Flow, "start", staticmethod(self._traffic(flow.Flow.start))),
             (FileTransfer, "__call__", self._traffic(FileTransfer.__call__)),

@@ -18,7 +18,7 @@ from tests.faults.fault import Evidence, Fault, When, caught, fails, unfit
 LACP_FRAMES = "  ether type 0x8809 counter drop"
 
 
-def _set(*words: str, ends: str = "right", unset: tuple[str, ...] = ()) -> Callable[[Bench], Evidence]:
+def configured(*words: str, ends: str = "right", unset: tuple[str, ...] = ()) -> Callable[[Bench], Evidence]:
     """Have ends of the LAG configured otherwise, in the words of ``ovs-vsctl set Port``; it is read back at once."""
 
     def do(bench: Bench) -> Evidence:
@@ -196,7 +196,7 @@ FAULTS = (
         "lacp-slow-one-end",
         "LACP timers",
         "one end asks for LACP frames every 30 s",
-        _set("other_config:lacp-time=slow"),
+        configured("other_config:lacp-time=slow"),
         When.BONDED,
         {
             "LAG-4": unfit("not-as-asked", words=r"right: the LAG bond0: its LACP rate is slow, and fast was asked"),
@@ -234,7 +234,7 @@ FAULTS = (
         "lag-down-delay",
         "failover",
         "the sender's switch waits 2 s before a lost link counts",
-        _set("bond_downdelay=2000", ends="left"),
+        configured("bond_downdelay=2000", ends="left"),
         When.MID,
         {
             "LAG-8": fails("lag-delay", words=r"outage, the lost link's flows of .*expected at most 0\.2 s"),
@@ -260,7 +260,7 @@ FAULTS = (
         "lag-up-delay",
         "failover",
         "the receiver's switch waits half a minute before it uses a link that is back",
-        _set("bond_updelay=30000"),
+        configured("bond_updelay=30000"),
         When.MID,
         {
             "LAG-8": fails("lag-delay", words=r"link at work again after of .*expected at most"),
@@ -273,7 +273,7 @@ FAULTS = (
         "lacp-passive-one-end",
         "LACP configuration",
         "LACP is passive at one end",
-        _set("lacp=passive"),
+        configured("lacp=passive"),
         When.BONDED,
         {"LAG-4": caught("lacp-passive", "not-as-asked", words="activity|passive")},
         ("LAG-1",),
@@ -282,7 +282,7 @@ FAULTS = (
         "lacp-passive",
         "LACP configuration",
         "LACP is passive at both ends: none begins",
-        _set("lacp=passive", ends="left right"),
+        configured("lacp=passive", ends="left right"),
         When.BONDED,
         {
             "LAG-4": caught("lacp-passive", "not-as-asked", words="passive"),
@@ -293,7 +293,7 @@ FAULTS = (
         "lacp-off",
         "LACP configuration",
         "one end's bond is static: it speaks no LACP",
-        _set("lacp=off"),
+        configured("lacp=off"),
         When.BONDED,
         {
             "LAG-4": caught("lacp-unheard", "lag-mode", "not-as-asked", words="LACP|lacp"),
@@ -358,7 +358,7 @@ FAULTS = (
         "hash-layer2",
         "hash",
         "both switches hash MAC addresses instead of ports",
-        _set("bond_mode=balance-slb", ends="left right"),
+        configured("bond_mode=balance-slb", ends="left right"),
         When.BONDED,
         {"LAG-6 HTTP": caught("hash-policy", "not-as-asked"), "LAG-6 SFTP": caught("hash-policy", "not-as-asked")},
         ("LAG-1",),
@@ -367,7 +367,7 @@ FAULTS = (
         "hash-one-end-later",
         "hash",
         "one switch hashes MAC addresses from the first traffic on",
-        _set("bond_mode=balance-slb", ends="left"),
+        configured("bond_mode=balance-slb", ends="left"),
         When.TRAFFIC,
         {"LAG-7": caught("hash-policy", "not-as-asked")},
     ),
@@ -383,7 +383,7 @@ FAULTS = (
         "hash-more",
         "hash",
         "a LAG that was asked for layer2 hashes ports too",
-        _set("bond_mode=balance-tcp", ends="left right"),
+        configured("bond_mode=balance-tcp", ends="left right"),
         When.BONDED,
         {"LAG-1": unfit("not-as-asked", words="layer3\\+4, and layer2 was asked")},
     ),
@@ -408,7 +408,7 @@ FAULTS = (
         "lacp-rebalance",
         "hash",
         "the switches may move flows to other links, once an hour",
-        _set("other_config:bond-rebalance-interval=3600000", ends="left right"),
+        configured("other_config:bond-rebalance-interval=3600000", ends="left right"),
         When.BONDED,
         {"LAG-2": unfit("not-as-asked", words="bond-rebalance-interval is 3600000, and 0 was asked")},
     ),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tests.faults import hosts, lacp, machines, multipath, paths, programs, tunnels, wire
+from tests.faults import hashing, hosts, lacp, machines, multipath, paths, programs, tunnels, wire
 from tests.faults.fault import Fault
 
 ROWS: tuple[Fault, ...] = (
     *wire.FAULTS,
     *lacp.FAULTS,
+    *hashing.FAULTS,
     *multipath.FAULTS,
     *paths.FAULTS,
     *hosts.FAULTS,

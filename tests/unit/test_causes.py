@@ -18,6 +18,7 @@ from channover.verdict.causes.case import (
     Case,
     FilterView,
     GuardView,
+    HashedView,
     HostView,
     LagView,
     MemberView,
@@ -177,6 +178,11 @@ def lag(name: str = "left", *members: MemberView, **changes: Any) -> LagView:
 
 def lags(one: LagView, other: LagView | None = None) -> Case:
     return case(mptcp=False, paths=[], several=False, transport="tcp", lags=[one, other or lag("right")])
+
+
+def hashed(**seen: Any) -> Case:
+    """Return a case of a LAG that is as it should be, over which flows went otherwise."""
+    return replace(lags(lag()), hashed=[HashedView("IPv4 left→right", "left", **seen)])
 
 
 def guards(**met: int) -> list[GuardView]:
@@ -357,6 +363,14 @@ CASES: dict[str, tuple[Callable[[], Case], str]] = {
     "hash": (lambda: lags(lag(policy="layer3+4")), "hash-policy"),
     "buckets": (lambda: replace(lags(lag(buckets={"eth1": 256})), several=True), "buckets-not-dealt"),
     "lost for a while": (lambda: lags(lag(lost=["eth2"])), "lag-member-lost"),
+    "astray": (lambda: hashed(astray=["port 6001 sent by a, arrived by b"]), "flows-astray"),
+    "moved": (lambda: hashed(moved=["port 6000 by a and b"]), "flows-moved"),
+    "elsewhere": (lambda: hashed(elsewhere=["port 6000 by b, where its hash says a"]), "flows-elsewhere"),
+    "active": (lambda: lags(lag("right", asked_passive=True), lag("left", asked_passive=True)), "lacp-active"),
+    "altered": (
+        lambda: lags(lag("left", member("eth1"), member("eth2", actor_system="02:00", actor_key=2))),
+        "lacp-altered",
+    ),
     "pending": (lambda: lags(lag(pending="eth2: the actor is not collecting")), "lag-member-idle"),
 }
 

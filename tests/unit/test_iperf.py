@@ -188,6 +188,10 @@ def test_any_text_has_slices_or_none(text: str) -> None:
             "-c 10.0.0.2 -p 5202 -t 3 -P 2 -B 10.0.0.1 -u -l 1390 -b 1000000000",
         ),
         (Load(Transport.MPTCP, "10.0.0.2"), "-c 10.0.0.2 -p 5201 -t 10 -P 1 -l 16K"),
+        (
+            Load(Transport.TCP, "10.0.0.2", "10.0.0.1", streams=2, first_port=20000),
+            "-c 10.0.0.2 -p 5201 -t 10 -P 2 -B 10.0.0.1 --cport 20000 -l 16K",
+        ),
     ],
 )
 def test_the_client_s_options(load: Load, words: str) -> None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from channover.model.topology import Topology, gateway, pair, trio, two_switches, unequal
+from channover.model.topology import Topology, gateway, pair, trio, two_switches, unequal, unstacked
 
 STATED: Mapping[str, tuple[Topology, ...]] = MappingProxyType(
     {
-        **{f"LAG-{number}": (pair(),) for number in (1, 2, 3, 4, 5, 8)},
+        **{f"LAG-{number}": (pair(),) for number in (1, 2, 3, 4, 5, 8, 9)},
+        "LAG-10": (pair(), unstacked()),
         "LAG-6": (two_switches(2),),
         "LAG-7": (two_switches(8),),
         "MP-1": (pair(), trio()),

@@ -6,11 +6,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from channover.errors import UsageError
 from channover.hosts.host import Host
 from channover.measure.measurement import Measuring
 from channover.measure.nic_usage import NicUse
 from channover.measure.running.programs import Loads, Programs
 from channover.measure.running.together import FlowRun
+from channover.network.flow_hash import TCP, UDP, Conversation
+from channover.network.programs.iperf import Transport
 from channover.observe.counters import Counters
 from channover.observe.sockets import Subflow
 from channover.observe.trace import Pair
@@ -113,6 +116,19 @@ class Flow:
     def _short(self, found: Reading, *, more_is_one_too: bool) -> str:
         """Say what the flow was short of where that may have made a value so; a NIC too many it never makes."""
         return self.run.slices.doubt() if more_is_one_too or found.estimate.mean < found.expectation.low else ""
+
+    @property
+    def conversations(self) -> list[Conversation]:
+        """Its streams as the hash of a LAG sees them, where their source ports were given. Raises UsageError."""
+        loads = [transfer.load for transfer in self.programs.transfers]
+        if not all(load.source and load.first_port for load in loads):
+            raise UsageError(f"{self.name}: give first_port=…, or nobody knows the source ports of its streams")
+        protocol = UDP if self.programs.protocol is Transport.UDP else TCP
+        return [
+            Conversation(load.source or "", load.target, load.first_port + number, load.port, protocol)
+            for load in loads
+            for number in range(load.streams)
+        ]
 
     @property
     def nics_used(self) -> Each:

@@ -54,8 +54,12 @@ class TrafficGenerator:
         payload: int = 1470,
         watched: Sequence[Host] = (),
         incompressible: bool = False,
+        first_port: int = 0,
     ) -> Flow:
-        """Start flows between several pairs at once, measured as one."""
+        """Start flows between several pairs at once, measured as one.
+
+        Stream n of each pair has the source port ``first_port`` + n where one is given, so that a hash can be predicted.
+        """
         make = partial(
             Load,
             self.protocol,
@@ -63,6 +67,7 @@ class TrafficGenerator:
             offered=offered / streams,
             payload=payload,
             incompressible=incompressible,
+            first_port=first_port,
         )
         loads = [
             (

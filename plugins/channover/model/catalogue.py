@@ -173,14 +173,14 @@ _ALL = (
     ),
     Behaviour(
         "LAG-9",
-        "the transmit hash policy decides: layer2 keeps two hosts on one link, layer3+4 spreads, "
+        "the transmit hash policy decides: layer2 keeps two hosts on one link (for each version of IP), layer3+4 spreads, "
         "each flow where the hash says",
         "kernel, networking/bonding (xmit_hash_policy); IEEE 802.1AX-2014, 6.2.4 (Frame Distributor)",
         None,
         "",
         "Distribution",
         "Transmit hash policy",
-        ("iperf3", "lag"),
+        ("python", "tcpdump", "lag"),
     ),
     Behaviour(
         "LAG-10",
@@ -192,7 +192,7 @@ _ALL = (
         "",
         "Negotiation",
         "Unlike partners",
-        ("iperf3", "lag"),
+        ("python", "tcpdump", "lag"),
     ),
     Behaviour(
         "MP-1",

@@ -211,6 +211,17 @@ def gateway() -> Topology:
     )
 
 
+def unstacked() -> Topology:
+    """Four cables from one host, two each to two others, ``right`` and ``stray``: as to two switches that are not stacked."""
+    return Topology.of(
+        "unstacked",
+        node("left", "abcd", role="client"),
+        node("right", "ab", role="server"),
+        node("stray", "ab", role="stray"),
+        cables="left.a-right.a left.b-right.b left.c-stray.a left.d-stray.b",
+    )
+
+
 def two_switches(hosts_per_side: int = 1) -> Topology:
     """Hosts ``left1``… and ``right1``… behind two switches, ``west`` and ``east``, with two cables between them.
 

@@ -6,11 +6,12 @@ Everything is a plan of ``ip link`` and ``ip address`` steps, so its inverse giv
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from channover.errors import TestbedError
+from channover.errors import NotAllowed, TestbedError
 from channover.hosts.host import Host
 from channover.model.operations.devices import AddressAdd, LinkAdd, LinkSet
 from channover.model.operations.operation import Operation
@@ -105,6 +106,30 @@ class Bond:
             return parse_proc_bonding(self.host.read(f"/proc/net/bonding/{self.device}"))
         except ValueError as error:
             raise TestbedError(f"{self.host.name}: {error}") from None
+
+    @contextlib.contextmanager
+    def apart(self, member: str) -> Iterator[None]:
+        """Have a member run at another speed than the others for a block's length: its key is made of it.
+
+        The driver reads it as the NIC goes up. Source: ``__get_link_speed`` and ``bond_netdev_event``. Raises NotAllowed for a
+        NIC that is no virtual one.
+        """
+        if next((one.driver for one in self.host.nics.values() if one.device == member), "") != "virtio_net":
+            raise NotAllowed(
+                f"{self.host.name}: {member} is no virtual NIC: it is not this run's to give it another speed"
+            )
+        speed = int(self.host.read(f"/sys/class/net/{member}/speed"))
+        self._run_at(member, 10 * speed)
+        try:
+            yield
+        finally:
+            self._run_at(member, speed)
+
+    def _run_at(self, member: str, speed: int) -> None:
+        """Have a member run at a speed (Mbit/s)."""
+        self.host.run("ip", "link", "set", "dev", member, "down")
+        self.host.run("ethtool", "-s", member, "speed", str(speed), "duplex", "full")
+        self.host.run("ip", "link", "set", "dev", member, "up")
 
     def choices(self, flows: Sequence[Conversation]) -> Sequence[str] | str:
         """Return the member by which each flow leaves: the ports of the active aggregator, in the driver's order, by hash."""

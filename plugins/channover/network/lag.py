@@ -17,7 +17,7 @@ from ipaddress import IPv4Interface
 from types import MappingProxyType
 from typing import Protocol, runtime_checkable
 
-from channover.errors import TestbedError
+from channover.errors import NotAllowed, TestbedError
 from channover.hosts import readback
 from channover.hosts.host import Host, until
 from channover.model.link import Link
@@ -63,6 +63,18 @@ class LacpRate(Enum):
     def interval(self) -> float:
         """How long (seconds) lies between two LACP frames."""
         return 1.0 if self is LacpRate.FAST else 30.0
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How one end of a LAG speaks LACP: how often it asks for frames, whether it only answers, and by which driver.
+
+    ``driver`` is the name of one of :mod:`channover.network.drivers`, empty for the run's own.
+    """
+
+    rate: LacpRate = LacpRate.FAST
+    passive: bool = False
+    driver: str = ""
 
 
 class LagHandle(Protocol):
@@ -151,6 +163,15 @@ class NeedsLinks(Protocol):
         ...
 
 
+@runtime_checkable
+class SetsApart(Protocol):
+    """An end of a LAG whose driver can make a member one that does not belong with the others."""
+
+    def apart(self, member: str) -> AbstractContextManager[None]:
+        """Give a member another key than the others have, for the length of a block. Raises TestbedError, NotAllowed."""
+        ...
+
+
 class LagDriver(Protocol):
     """Something that makes LAGs. ``needs`` are its programs, ``policies`` the hash policies it has.
 
@@ -187,6 +208,23 @@ class LagDriver(Protocol):
         ...
 
 
+@runtime_checkable
+class ActsPassive(Protocol):
+    """A LAG driver that can make an end which sends no LACP frame before it has heard one (IEEE 802.1AX-2014, 6.4.1)."""
+
+    def create_passive(
+        self,
+        host: Host,
+        device: str,
+        members: Sequence[str],
+        address: str | None = None,
+        policy: HashPolicy = HashPolicy.LAYER2,
+        rate: LacpRate = LacpRate.FAST,
+    ) -> LagHandle:
+        """Make the members one device whose LACP is passive, as :meth:`LagDriver.create` does."""
+        ...
+
+
 def wait_converged(handle: LagHandle, timeout: float) -> float:
     """Wait until LACP has converged on one end; return how long (seconds) that took. Raises TestbedError with why not."""
     try:
@@ -208,6 +246,7 @@ class LagEnd:
     policy: HashPolicy
     rate: LacpRate
     _address: IPv4Interface | None = None
+    passive: bool = False
     _losses: dict[str, int] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -241,6 +280,11 @@ class LagEnd:
         """Read what it says of itself. Raises TestbedError."""
         return self.handle.status()
 
+    def wait_links(self, number: int, timeout: float = 10.0) -> None:
+        """Give LACP some time (seconds) until so many links are at work here; how many are then, the caller may compare."""
+        with contextlib.suppress(TestbedError):
+            until(lambda: len(self.status().working) == number, "links at work", timeout, 0.05)
+
     def converged(self) -> None:
         """Have :meth:`lost` count from now on. Raises TestbedError."""
         self._losses.update(self._counted())
@@ -257,6 +301,15 @@ class LagEnd:
         losses = self.handle.losses() if isinstance(self.handle, CountsLosses) else {}
         carriers = {device: links[device].carrier_changes for device in self.members if device in links}
         return {device: losses.get(device, 0) + carriers.get(device, 0) for device in self.members}
+
+    def apart(self, member: str) -> AbstractContextManager[None]:
+        """Have a member not belong with the others for the length of a block. Raises TestbedError, NotAllowed."""
+        if isinstance(self.handle, SetsApart):
+            return self.handle.apart(member)
+        raise NotAllowed(
+            f"{self.host.name}: its LAG's driver gives all members one key, whatever their rate; the kernel's bonding has one "
+            "for each rate: --target vm"
+        )
 
     def choices(self, flows: Sequence[Conversation]) -> Sequence[str] | str:
         """Return the member by which each flow leaves this end, by its driver's own hash, or why nobody can tell.
@@ -295,7 +348,7 @@ class LagEnd:
 
 @dataclass(frozen=True)
 class Lag:
-    """A LAG from end to end: ``link`` is one of its links."""
+    """A LAG from end to end: ``link`` is one of its links. What its ends do not share, each of them tells."""
 
     left: LagEnd
     right: LagEnd
@@ -320,7 +373,7 @@ class Lag:
 
     def states(self, end: LagEnd) -> frozenset[str]:
         """Return each member of an end with each state bit that it must have set, as :attr:`LagStatus.states` does."""
-        bits = working_state(self.rate is LacpRate.FAST)
+        bits = working_state(end.rate is LacpRate.FAST, not end.passive)
         return frozenset(f"{device} {bit}" for device in end.members for bit in bits)
 
     def unconverged(self, timeout: float = 10.0) -> str | None:
@@ -374,29 +427,55 @@ def _both(makers: Sequence[Callable[[], LagEnd]]) -> Iterator[list[LagEnd]]:
 
 @contextlib.contextmanager
 def between_hosts(
-    driver: LagDriver,
+    drivers: LagDriver | tuple[LagDriver, LagDriver],
     left: Host,
     right: Host,
     cables: Sequence[Cable],
     link: Link,
     policy: HashPolicy = HashPolicy.LAYER2,
-    rate: LacpRate = LacpRate.FAST,
+    manners: tuple[Manner, Manner] = (Manner(), Manner()),
     number: int = 0,
 ) -> Iterator[Lag]:
     """Make cables between two hosts one LAG for the length of a block; LACP may still be at work. Raises TestbedError.
 
-    ``number`` tells the LAGs of a lab apart: each has a device and addresses of its own.
+    ``drivers`` and ``manners`` are those of each end; ``number`` tells the LAGs of a lab apart: each has a device and
+    addresses of its own. Raises NotAllowed where a driver cannot do what a manner asks for.
     """
     device = (DEVICE, *MORE)[number]
 
-    def make(host: Host, address: IPv4Interface) -> LagEnd:
+    def make(host: Host, address: IPv4Interface, driver: LagDriver, manner: Manner) -> LagEnd:
         labels = [port.nic for cable in cables for port in cable.ports if port.node == host.name]
         members = [host.nic(label).device for label in labels]
-        return LagEnd(driver.create(host, device, members, str(address), policy, rate), policy, rate, address)
+        create = _passive(driver) if manner.passive else driver.create
+        handle = create(host, device, members, str(address), policy, manner.rate)
+        return LagEnd(handle, policy, manner.rate, address, manner.passive)
 
-    makers = [partial(make, host, address) for host, address in zip((left, right), addresses(number), strict=True)]
+    each = drivers if isinstance(drivers, tuple) else (drivers, drivers)
+    makers = [partial(make, *one) for one in zip((left, right), addresses(number), each, manners, strict=True)]
     with _both(makers) as (one, other):
-        yield Lag(one, other, link, policy, rate)
+        yield Lag(one, other, link, policy, manners[0].rate)
+
+
+def _passive(driver: LagDriver) -> Callable[..., LagHandle]:
+    if isinstance(driver, ActsPassive):
+        return driver.create_passive
+    raise NotAllowed(f"the LAG driver {driver.name} has no end whose LACP is passive")
+
+
+@contextlib.contextmanager
+def unstacked(driver: LagDriver, host: Host, others: Sequence[Host]) -> Iterator[list[LagEnd]]:
+    """Make all NICs of a host one end of a LAG, and those of each of the others one of their own, for a block's length.
+
+    Returns the ends, the host's first. Raises TestbedError.
+    """
+
+    def make(number: int, at: Host) -> LagEnd:
+        address = addresses(number)[0]
+        devices = [nic.device for nic in at.nics.values()]
+        return LagEnd(driver.create(at, DEVICE, devices, str(address)), HashPolicy.LAYER2, LacpRate.FAST, address)
+
+    with _both([partial(make, number, at) for number, at in enumerate((host, *others))]) as ends:
+        yield ends
 
 
 @contextlib.contextmanager

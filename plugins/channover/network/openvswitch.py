@@ -183,14 +183,20 @@ def members_plan(host: Host, devices: Sequence[str]) -> Plan:
 
 
 def _words(
-    bridge: str, port: str, members: Sequence[str], ports: Sequence[str], mode: str, rate: LacpRate, rebalance: int
+    bridge: str,
+    port: str,
+    members: Sequence[str],
+    ports: Sequence[str],
+    mode: str,
+    lacp: tuple[str, LacpRate],
+    rebalance: int,
 ) -> list[str]:
     """Return the whole configuration as one transaction of ``ovs-vsctl``."""
     words = ["init", "--", "set", "Open_vSwitch", ".", "other_config:n-handler-threads=1"]
     words += ["other_config:n-revalidator-threads=1"]
     words += ["--", "add-br", bridge, "--", "set", "Bridge", bridge, "datapath_type=netdev"]
-    words += ["--", "add-bond", bridge, port, *members, "lacp=active", f"bond_mode={mode}"]
-    words += [f"other_config:lacp-time={rate.value}", f"other_config:bond-rebalance-interval={rebalance}"]
+    words += ["--", "add-bond", bridge, port, *members, f"lacp={lacp[0]}", f"bond_mode={mode}"]
+    words += [f"other_config:lacp-time={lacp[1].value}", f"other_config:bond-rebalance-interval={rebalance}"]
     for number, member in enumerate(members, start=1):
         words += ["--", "set", "Interface", member, f"ofport_request={number}", f"other_config:lacp-port-id={number}"]
         words += [f"other_config:lacp-aggregation-key={KEY}"]
@@ -221,7 +227,30 @@ class OpenVSwitchDriver:
         rate: LacpRate = LacpRate.FAST,
     ) -> OvsBond:
         """Make the members one bond; the bridge's own port is the LAG's device."""
-        bond = self._bridge(host, device, device, members, (), policy, rate)
+        return self._on_host(host, device, members, address, policy, ("active", rate))
+
+    def create_passive(
+        self,
+        host: Host,
+        device: str,
+        members: Sequence[str],
+        address: str | None = None,
+        policy: HashPolicy = HashPolicy.LAYER2,
+        rate: LacpRate = LacpRate.FAST,
+    ) -> OvsBond:
+        """Make the members one bond that sends no LACP frame before it has heard one."""
+        return self._on_host(host, device, members, address, policy, ("passive", rate))
+
+    def _on_host(
+        self,
+        host: Host,
+        device: str,
+        members: Sequence[str],
+        address: str | None,
+        policy: HashPolicy,
+        lacp: tuple[str, LacpRate],
+    ) -> OvsBond:
+        bond = self._bridge(host, device, device, members, (), policy, lacp)
         try:
             host.offloads(device, ("tx", "tso", "gso"), on=False)
             steps: list[Operation] = [AddressAdd(device, address)] if address else []
@@ -240,7 +269,7 @@ class OpenVSwitchDriver:
         rate: LacpRate = LacpRate.FAST,
     ) -> OvsBond:
         """Make the members one bond in a learning bridge without spanning tree, with the access ports."""
-        return self._bridge(host, BRIDGE, lag.DEVICE, members, ports, policy, rate)
+        return self._bridge(host, BRIDGE, lag.DEVICE, members, ports, policy, ("active", rate))
 
     def _bridge(
         self,
@@ -250,7 +279,7 @@ class OpenVSwitchDriver:
         members: Sequence[str],
         ports: Sequence[str],
         policy: HashPolicy,
-        rate: LacpRate,
+        lacp: tuple[str, LacpRate],
     ) -> OvsBond:
         if policy not in MODES:
             known = ", ".join(sorted(policy.value for policy in MODES))
@@ -266,7 +295,7 @@ class OpenVSwitchDriver:
         try:
             if switch.process is None:
                 switch.start()
-            switch.configure(*_words(bridge, port, members, ports, MODES[policy], rate, self.rebalance))
+            switch.configure(*_words(bridge, port, members, ports, MODES[policy], lacp, self.rebalance))
             switch.ports += len(members) + len(ports)
             switch.widen(switch.ports)
         except BaseException:

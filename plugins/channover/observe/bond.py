@@ -25,13 +25,13 @@ LagId = tuple[str, str]
 """Both ends of a LAG, each by its system and its key: the same seen from either of them (IEEE 802.1AX-2014, 6.3.6)."""
 
 
-def working_state(fast: bool) -> frozenset[str]:
-    """Return the state bits of a port that carries frames, active, with a partner that it hears; ``fast`` is its timeout.
+def working_state(fast: bool, active: bool = True) -> frozenset[str]:
+    """Return the state bits of a port that carries frames, with a partner that it hears; ``fast`` is its timeout.
 
     Each has a meaning (IEEE 802.1AX-2014, 6.4.2.3): what is not here, *defaulted* and *expired*, must not be set.
     """
-    bits = {"activity", "aggregation", "synchronized", "collecting", "distributing"}
-    return frozenset(bits | {"timeout"} if fast else bits)
+    bits = {"aggregation", "synchronized", "collecting", "distributing"}
+    return frozenset(bits | ({"timeout"} if fast else set()) | ({"activity"} if active else set()))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Packets as they passed a host's NICs, for the report: ``tcpdump`` on each, sliced and bounded.
+"""Packets as they passed a host's NICs, for the report and for a test: ``tcpdump`` on each, sliced and bounded.
 
 A capture keeps what comes first: handshakes, joins and LACP's negotiation are at the start. It ends by itself at
 ``LIMIT`` bytes, and in any case with the lab.
@@ -11,6 +11,7 @@ import re
 import signal
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from ipaddress import IPv4Interface
 
@@ -154,3 +155,67 @@ class Listening:
             lines = list(filter(None, process.stdout.splitlines()))
             data = tuple(line for line in lines if _LACP not in line)
             self.heard[host.name, nic.name] = Frames(len(lines) - len(data), data)
+
+
+class Passing:
+    """What passes the NICs of a host one way (``in``, ``out``) and a filter (``pcap-filter(7)``), in tcpdump's words.
+
+    It is a context manager, and has :attr:`lines` by NIC after its block. Raises TestbedError where tcpdump is missing, or is
+    refused.
+    """
+
+    def __init__(self, host: Host, way: str, wanted: str) -> None:
+        self._host, self._way, self._filter = host, way, wanted
+        self._running: dict[str, Process] = {}
+        self.lines: dict[str, list[str]] = {}
+
+    def __enter__(self) -> Passing:
+        nics = list(self._host.nics.values())
+        with ThreadPoolExecutor(max(len(nics), 1)) as pool:
+            self._running = dict(zip([nic.name for nic in nics], pool.map(self._listen, nics), strict=True))
+        return self
+
+    def _listen(self, nic: Nic) -> Process:
+        words = ["tcpdump", "--immediate-mode", "-i", nic.device, "-Q", self._way, "-n", "-q", "-t", "-l", "-s", "96"]
+        process = self._host.spawn(*words, "-Z", "root", self._filter)
+        process.wait_for("listening on", 5.0)
+        return process
+
+    def __exit__(self, *_: object) -> None:
+        for nic, process in self._running.items():
+            process.stop()
+            self.lines[nic] = list(filter(None, process.lines))
+
+
+_DATAGRAM = re.compile(r"IP6? \S+\.(\d+) > \S+\.\d+: UDP")
+
+
+def source_ports(passing: Passing) -> dict[int, frozenset[str]]:
+    """Return the NICs by which UDP datagrams passed, by their source port."""
+    found: dict[int, frozenset[str]] = {}
+    for nic, lines in passing.lines.items():
+        for port in {int(one[1]) for one in map(_DATAGRAM.match, lines) if one}:
+            found[port] = found.get(port, frozenset()) | {nic}
+    return found
+
+
+class LacpFrames:
+    """Counts the LACP frames that hosts send by their NICs. It is a context manager; :meth:`sent` tells after its block."""
+
+    def __init__(self, hosts: Iterable[Host]) -> None:
+        self._passing = {host.name: Passing(host, "out", LACP) for host in hosts}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> LacpFrames:
+        with ExitStack() as begun:
+            for passing in self._passing.values():
+                begun.enter_context(passing)
+            self._stack = begun.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def sent(self, host: Host, nic: str) -> int:
+        """Return how many LACP frames a host has sent by a NIC."""
+        return len(self._passing[host.name].lines[nic])

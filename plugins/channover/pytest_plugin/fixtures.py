@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from channover.scenarios.full_ip import FullIP
     from channover.scenarios.labs import Multipath, Switched
     from channover.scenarios.lags.failover import SpreadFlows
+    from channover.scenarios.lags.hashed import HashedFlows
     from channover.scenarios.lags.long_run import LongRuns
     from channover.scenarios.loop_lab import LoopLabs
     from channover.scenarios.noting import Noting
@@ -153,6 +154,16 @@ def full_ip(counted: Counted, listed: Listing) -> FullIP:
     from channover.scenarios.full_ip import FullIP
 
     return FullIP(counted, listed)
+
+
+@pytest.fixture
+def hashed(
+    lab: Lab, channover_record: Record, numbered: NumberedTraffic, counted: Counted, listed: Listing
+) -> HashedFlows:
+    """Send flows over a LAG, and look for each on the link on which the hash puts it: ``hashed(lag, 4)``."""
+    from channover.scenarios.lags.hashed import HashedFlows
+
+    return HashedFlows(lab, channover_record, numbered, counted, listed)
 
 
 @pytest.fixture

@@ -11,11 +11,13 @@ import pytest
 from channover.errors import ChannoverError, UsageError
 from channover.pytest_plugin.beginning import refuse
 from channover.pytest_plugin.results import marks
-from channover.pytest_plugin.stash import UNMET, is_worker, shows_fixtures, topology_of
+from channover.pytest_plugin.stash import UNMET, is_worker, marked, shows_fixtures, topology_of
 from channover.pytest_plugin.testbed import TESTBED
 
 if TYPE_CHECKING:
+    from channover.model.catalogue import Behaviour
     from channover.observe.processors import Glance
+    from channover.run.environment import Environment
 
 _GLANCE: pytest.StashKey[Glance] = pytest.StashKey()
 """How busy this machine was with other work as the run began."""
@@ -51,14 +53,28 @@ def find_out(config: pytest.Config, items: list[pytest.Item]) -> None:
         if not config.option.collectonly:
             session.ready()
         for item, behaviour in stated:
-            topology = topology_of(item)
-            reason = session.lacks(topology) or (None if _unasked(config) else session.unmet(behaviour, topology))
-            if reason:
+            if reason := _unmet(item, behaviour, session):
                 item.stash[UNMET] = reason
                 if not session.settings.strict:
                     item.add_marker(pytest.mark.skip(reason=reason))
     except ChannoverError as error:
         refuse(config, items, error)
+
+
+def _unmet(item: pytest.Item, behaviour: Behaviour, session: Environment) -> str | None:
+    """Say why a test cannot be tried here: its topology, what its behaviour needs, its hash policy; or None."""
+    from channover.network.lag import HashPolicy
+
+    topology = topology_of(item)
+    if (reason := session.lacks(topology)) or _unasked(item.config):
+        return reason
+    if reason := session.unmet(behaviour, topology):
+        return reason
+    policy = marked(item, "hash_policy", HashPolicy)
+    if policy is None or "lag" not in behaviour.needs or policy in session.driver.policies:
+        return None
+    words = f"the LAG driver {session.driver.name} has no hash policy {policy.value}"
+    return f"{words}: boot a kernel that has the bonding driver (CONFIG_BONDING), or --target vm"
 
 
 def headline(config: pytest.Config, items: Sequence[pytest.Item]) -> list[str]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from enum import Enum
 
-from channover.errors import UsageError
-from channover.hosts.host import Host
+from channover.errors import NotAllowed, TestbedError, UsageError
+from channover.hosts.host import Host, until
 from channover.hosts.lab import Lab
 from channover.measure.record import Record
 from channover.network import lag as lags
-from channover.network.lag import HashPolicy, LacpRate, Lag, LagDriver, LagEnd
+from channover.network.drivers import DRIVERS
+from channover.network.lag import HashPolicy, LacpRate, Lag, LagDriver, LagEnd, Manner
 from channover.observe.bond import LagStatus
+from channover.targets.capabilities import lag_driver
 from channover.verdict.notes import Note
 
 
@@ -36,6 +39,17 @@ def of_lag(end: LagEnd, status: LagStatus, speeds: Mapping[str, int]) -> Iterato
         yield Note("hash", f"{where}: its driver does not tell its hash; {end.policy.value} was asked for")
     elif status.driver == "openvswitch" and end.policy is HashPolicy.LAYER2 and end.is_switch:
         yield Note("hash", f"{where} hashes sources only (balance-slb), where layer2 tells destinations apart as well")
+
+
+class Apart(Enum):
+    """Why links do not belong to a LAG: they lead to another system, or have another rate than the others."""
+
+    SYSTEM = "system"
+    RATE = "rate"
+
+
+def _working(ends: Sequence[LagEnd]) -> int:
+    return sum(len(end.status().working) for end in ends)
 
 
 @dataclass
@@ -69,10 +83,21 @@ class Bonds:
         return made
 
     def between(
-        self, one: Host, other: Host, *, policy: HashPolicy | str = HashPolicy.LAYER2, rate: LacpRate = LacpRate.FAST
+        self,
+        one: Host,
+        other: Host,
+        *,
+        policy: HashPolicy | str = HashPolicy.LAYER2,
+        rate: LacpRate = LacpRate.FAST,
+        manners: tuple[Manner, Manner] | None = None,
     ) -> Lag:
-        """Make the same LAG; LACP may still be at work on it."""
-        driver, chosen = self._driver(policy)
+        """Make the same LAG; LACP may still be at work on it. ``manners`` are how each end speaks LACP, where they differ.
+
+        Raises NotAllowed where a host, or its driver, has not what a manner asks for.
+        """
+        near, far = manners or (Manner(rate), Manner(rate))
+        drivers = self._named(one, near), self._named(other, far)
+        chosen = self._driver(policy)[1]
         topology = self.lab.topology
         cables = list(topology.between(one.name, other.name))
         if not cables:
@@ -83,12 +108,39 @@ class Bonds:
         if len(self.made) > len(lags.MORE):
             raise UsageError(f"a lab has at most {len(lags.MORE) + 1} LAGs")
         number = len(self.made)
-        making = lags.between_hosts(driver, one, other, cables, self.lab.link, chosen, rate, number)
+        making = lags.between_hosts(drivers, one, other, cables, self.lab.link, chosen, (near, far), number)
         with self.record.converges():
-            self._keep(making)
-        return self.made[-1]
+            return self._keep(making)
 
-    def _keep(self, making: AbstractContextManager[Lag]) -> None:
+    @contextmanager
+    def parted(self, by: Apart) -> Iterator[list[LagEnd]]:
+        """Make all of the client's NICs one end of a LAG to which half of its links do not belong, for the length of a block.
+
+        Returns the client's end and those opposite, once half of its links are at work or had the time for it. Raises
+        TestbedError, and NotAllowed where a driver, or the owner of a NIC, does not allow it.
+        """
+        client = self.lab.left
+        with ExitStack() as stack:
+            if by is Apart.SYSTEM:
+                driver, _ = self._driver(HashPolicy.LAYER2)
+                others = [host for host in self.lab.hosts.values() if host is not client]
+                ends = stack.enter_context(lags.unstacked(driver, client, others))
+            else:
+                lag = self(client, self.lab.right)
+                ends = list(lag.ends)
+                for end in ends:
+                    for member in end.members[len(end.members) // 2 :]:
+                        stack.enter_context(end.apart(member))
+            if self.real:
+                with self.record.converges():
+                    near = ends[0]
+                    until(lambda: all(one.heard for one in near.status().members), "partners by all NICs", 10.0, 0.05)
+                    near.wait_links(half := len(near.members) // 2)
+                    with suppress(TestbedError):  # what it comes to is for the test to compare
+                        until(lambda: _working(ends[1:]) == half, "links at work opposite", 5.0, 0.05)
+            yield ends
+
+    def _keep(self, making: AbstractContextManager[Lag]) -> Lag:
         """Make a LAG that lasts as long as the test; what was asked of it is read back before traffic."""
         made = self._stack.enter_context(making)
         self.made.append(made)
@@ -96,6 +148,7 @@ class Bonds:
         if self.real:
             self.lab.asked.append(made)
             self._stack.callback(self.lab.asked.remove, made)
+        return made
 
     def of_topology(self, policy: HashPolicy = HashPolicy.LAYER2) -> Lag:
         """Make the LAG that the topology is for: between its two switches where it has two, else from client to server."""
@@ -113,8 +166,7 @@ class Bonds:
         left, right = self.lab.hosts[west.name], self.lab.hosts[east.name]
         making = lags.between_switches(driver, left, right, self.lab.link, trunk=trunk, policy=policy)
         with self.record.converges():
-            self._keep(making)
-        return self.made[-1]
+            return self._keep(making)
 
     def tell(self) -> None:
         """Note what each end says of itself."""
@@ -128,6 +180,15 @@ class Bonds:
         """Take the LAGs apart, the last one first."""
         with self.record.converges():
             self._stack.close()
+
+    def _named(self, host: Host, manner: Manner) -> LagDriver:
+        """Return the driver of a manner. Raises NotAllowed where the host has it not."""
+        if not manner.driver:
+            return self.driver()
+        reason = lag_driver(host, manner.driver)[1] if self.real else None
+        if reason is not None:
+            raise NotAllowed(reason)
+        return DRIVERS[manner.driver]
 
     def _driver(self, policy: HashPolicy | str) -> tuple[LagDriver, HashPolicy]:
         driver = self.driver()

@@ -50,7 +50,7 @@ class Load:
     """What is sent: ``offered`` is bit/s for each stream (0: as much as goes), ``payload`` the datagram's bytes (UDP).
 
     ``limit`` is the longest that it may last, in seconds. ``target`` is the address to connect to, ``source`` the one to
-    bind (None: the kernel's choice).
+    bind (None: the kernel's choice). Stream n has the source port ``first_port`` + n (0: the kernel's choice).
     """
 
     protocol: Transport
@@ -62,6 +62,7 @@ class Load:
     limit: float = 10.0
     port: int = 5201
     incompressible: bool = False
+    first_port: int = 0
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -69,6 +70,8 @@ class Load:
         words = ["-c", self.target, "-p", str(self.port), "-t", f"{self.limit:.0f}", "-P", str(self.streams)]
         if self.source:
             words += ["-B", self.source]
+        if self.first_port:
+            words += ["--cport", str(self.first_port)]
         if self.protocol is Transport.UDP:
             words += ["-u", "-l", str(self.payload), "-b", f"{self.offered:.0f}"]
         else:

@@ -25,6 +25,7 @@ from channover.observe.counters import Counters, parse_nstat
 from channover.observe.inquiry import Asked, Inquiry, Told, inquire
 from channover.observe.nics import NicSeries
 from channover.scenarios.diagnosis import hosts, lags, tunnels
+from channover.scenarios.lags.hashed import Placed
 from channover.scenarios.loop_guards import Guarded
 from channover.verdict.causes.case import Case, HostView, PathView, ProgramView, WayView
 from channover.verdict.causes.catalogue import explain
@@ -179,6 +180,7 @@ class Diagnosis:
             paths=[_with_ways(path, told, client, server) for path in paths],
             crossing=[way for one in (client, server) for way in _across(one, told[one.name])],
             lags=[view for lag in self._standing(Lag) for view in lags.views(lag, traffic.series)],
+            hashed=list(map(lags.hashed, self._standing(Placed))),
             programs=traffic.programs,
             tunnel=tunnels.view(tunnel, next(iter(self._standing(Guarded)), None)) if tunnel else None,
             link=self.lab.link.rate,
@@ -214,7 +216,9 @@ class Diagnosis:
 
         client, server, *others = each(seen, asked)
         found = [view for lag in self._standing(Lag) for view in lags.views(lag, {})]
-        return Case(client, server, others=others, several=False, lags=found, link=self.lab.link.rate)
+        flows = list(map(lags.hashed, self._standing(Placed)))
+        rate = self.lab.link.rate
+        return Case(client, server, others=others, several=False, lags=found, hashed=flows, link=rate)
 
     def _standing(self, kind: type[_Standing]) -> Iterator[_Standing]:
         return (one for one in self.record.standing if isinstance(one, kind))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Protocol, runtime_checkable
 
@@ -11,7 +11,8 @@ from channover.errors import TestbedError
 from channover.network.lag import Lag, LagEnd
 from channover.observe.bond import MemberStatus
 from channover.observe.nics import NicSeries
-from channover.verdict.causes.case import LagView, MemberView
+from channover.scenarios.lags.hashed import Placed
+from channover.verdict.causes.case import HashedView, LagView, MemberView
 
 
 @runtime_checkable
@@ -27,7 +28,7 @@ def views(lag: Lag, series: Mapping[str, NicSeries]) -> list[LagView]:
 
 
 def _view(lag: Lag, end: LagEnd, series: NicSeries | None) -> LagView:
-    blank = LagView(end.host.name, end.device, lag.policy.value, "", lag.rate.value, "", lag.links)
+    blank = LagView(end.host.name, end.device, end.policy.value, "", end.rate.value, "", lag.links)
     try:
         status = end.status()
     except (TestbedError, ValueError) as error:
@@ -44,9 +45,9 @@ def _view(lag: Lag, end: LagEnd, series: NicSeries | None) -> LagView:
     return LagView(
         end.host.name,
         end.device,
-        lag.policy.value,
+        end.policy.value,
         status.policy,
-        lag.rate.value,
+        end.rate.value,
         status.lacp_rate,
         lag.links,
         [_member(one, series) for one in status.members],
@@ -56,6 +57,7 @@ def _view(lag: Lag, end: LagEnd, series: NicSeries | None) -> LagView:
         status.text,
         buckets,
         lost,
+        end.passive,
     )
 
 
@@ -74,4 +76,24 @@ def _member(one: MemberStatus, series: NicSeries | None) -> MemberView:
         one.note,
         one.heard,
         moved,
+        one.actor.system,
     )
+
+
+def hashed(placed: Placed) -> HashedView:
+    """Return flows over a LAG as the diagnosis sees them."""
+    said: Mapping[int, str] = {} if isinstance(placed.said, str) else placed.said
+    moved, elsewhere, astray = [], [], []
+    for port, nics in sorted(placed.sent.items()):
+        by, came = _named(nics), _named(placed.arrived.get(port, frozenset()))
+        if len(nics) > 1:
+            moved.append(f"port {port} by {by}")
+        elif port in said and nics != {said[port]}:
+            elsewhere.append(f"port {port} by {by}, where its hash says {said[port]}")
+        if came and came != by:
+            astray.append(f"port {port} sent by {by}, arrived by {came}")
+    return HashedView(placed.name, placed.host, moved, elsewhere, astray)
+
+
+def _named(nics: Iterable[str]) -> str:
+    return " and ".join(sorted(nics))

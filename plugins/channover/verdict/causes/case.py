@@ -220,6 +220,7 @@ class MemberView:
     note: str
     heard: bool
     carried: int = 0
+    actor_system: str = ""
 
 
 @dataclass(frozen=True)
@@ -244,6 +245,21 @@ class LagView:
     buckets: Mapping[str, int] = field(default_factory=dict)
     lost: Sequence[str] = ()
     """The members that have lost their link or their partner since LACP converged, if only for a moment."""
+    asked_passive: bool = False
+
+
+@dataclass(frozen=True)
+class HashedView:
+    """Flows over a LAG from one of its hosts, in words: those sent by several links, and by others than the hash said.
+
+    ``astray`` are those that arrived by another cable than that by which they were sent.
+    """
+
+    name: str
+    host: str
+    moved: Sequence[str] = ()
+    elsewhere: Sequence[str] = ()
+    astray: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -301,6 +317,7 @@ class Case:
     crossing: Sequence[WayView] = ()
     """What the kernels chose for the other pairs of addresses; nothing was sent there."""
     lags: Sequence[LagView] = ()
+    hashed: Sequence[HashedView] = ()
     programs: Sequence[ProgramView] = ()
     tunnel: TunnelView | None = None
     link: float = 0.0

@@ -108,7 +108,8 @@ def _speed(case: Case) -> Iterator[Found]:
     applies=_any,
 )
 def _passive(case: Case) -> Iterator[Found]:
-    quiet = [end for end, _ in _pairs(case) if any(one.actor and "activity" not in one.actor for one in end.members)]
+    unasked = [end for end, _ in _pairs(case) if not end.asked_passive]
+    quiet = [end for end in unasked if any(one.actor and "activity" not in one.actor for one in end.members)]
     if quiet:
         both = len(quiet) > 1
         named = " and ".join(map(_end, quiet))

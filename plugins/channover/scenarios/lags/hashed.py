@@ -1,0 +1,156 @@
+"""Flows over a LAG, each looked for on the link on which the hash of its sender puts it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from ipaddress import IPv4Interface, IPv6Interface
+from typing import Literal
+
+from channover.hosts.host import Host, until
+from channover.hosts.lab import Lab
+from channover.measure.own_values import Counted, Listing
+from channover.measure.record import Record
+from channover.measure.running.phased import DATAGRAM_PORT, NumberedTraffic
+from channover.model.operations.devices import AddressAdd
+from channover.model.plan import Plan
+from channover.network.flow_hash import UDP, Conversation
+from channover.network.lag import Lag, LagEnd
+from channover.network.programs.numbered import FIRST_PORT
+from channover.observe.captures import Passing, source_ports
+from channover.verdict.notes import Note
+
+FLOWS = 64
+"""So many that the hash of ports has some on each link: all on one of two once in 2 to the 63rd."""
+RATE, PAYLOAD = 10.0, 200
+"""Datagrams a second of each flow, and bytes of a datagram: a megabit a second in all, so that no link is full."""
+SECONDS = 1.0
+INSIDE = "fd00:92::{}/64"
+"""IPv6 addresses of the LAG's devices: a prefix of local use (RFC 4193)."""
+Version = Literal[4, 6]
+"""Of the Internet Protocol."""
+
+
+@dataclass(frozen=True)
+class _End:
+    """One end of the flows, with its address of the family (:class:`channover.measure.activity.End`)."""
+
+    host: Host
+    address: IPv4Interface | IPv6Interface
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Flows from one end of a LAG to the other: by source port the links by which each was sent, and by which it arrived.
+
+    ``host`` is the sender. ``said`` is by which one each leaves by its hash, or why nobody can tell. Links are named by the
+    sender's NICs.
+    """
+
+    name: str
+    host: str
+    sent: Mapping[int, frozenset[str]]
+    arrived: Mapping[int, frozenset[str]]
+    said: Mapping[int, str] | str
+
+    @property
+    def links(self) -> frozenset[str]:
+        """The links that any of them took."""
+        return frozenset(nic for nics in self.sent.values() for nic in nics)
+
+
+@dataclass
+class HashedFlows:
+    """Sends flows over a LAG and looks by which link each goes: ``hashed(lag, 4)``. Made by the fixture ``hashed``."""
+
+    lab: Lab
+    record: Record = field(repr=False)
+    numbered: NumberedTraffic = field(repr=False)
+    counted: Counted = field(repr=False)
+    listed: Listing = field(repr=False)
+    _inside: dict[str, IPv6Interface] = field(default_factory=dict, repr=False)
+
+    def __call__(self, lag: Lag, version: Version) -> list[Placed]:
+        """Send flows of a version of IP each way; compare by which link each went with what its sender's hash says.
+
+        Where nobody can tell that, each flow is only to keep to one link, and a note says why. Raises TestbedError.
+        """
+        return [self._placed(*ends, version) for ends in (lag.ends, lag.ends[::-1])]
+
+    def links(self, sender: LagEnd, flows: Sequence[Conversation]) -> int:
+        """Return how many links the hash of a LAG's end has some of these flows on: all, and a note, where nobody can tell."""
+        chosen = sender.choices(flows)
+        if isinstance(chosen, str):
+            self._observed(chosen)
+            return len(sender.members)
+        return len(set(chosen))
+
+    def _observed(self, why: str) -> None:
+        self.record.notes.append(Note("hash", f"observed, and not computed: {why}"))
+
+    @contextmanager
+    def addressed(self, lag: Lag) -> Iterator[None]:
+        """Give both ends of a LAG an IPv6 address for the length of a block. Raises TestbedError."""
+        with ExitStack() as stack:
+            for number, end in enumerate(lag.ends, start=1):
+                address = self._inside[end.host.name] = IPv6Interface(INSIDE.format(number))
+                plan = Plan.of("IPv6 over the LAG", [AddressAdd(end.device, str(address))])
+                stack.enter_context(end.host.applied(plan))
+            yield
+
+    def _placed(self, sender: LagEnd, receiver: LagEnd, version: Version) -> Placed:
+        ends = sender, receiver
+        if version == 6:
+            for end in ends:
+                until(partial(self._settled, end), f"{end.host.name}: duplicate address detection", 10.0, 0.05)
+        source, target = (_End(end.host, end.address if version == 4 else self._inside[end.host.name]) for end in ends)
+        macs = [links[end.device].mac if (links := end.host.state().links).get(end.device) else "" for end in ends]
+        addresses = str(source.address.ip), str(target.address.ip)
+        flows = [Conversation(*addresses, FIRST_PORT + n, DATAGRAM_PORT, UDP, *macs) for n in range(FLOWS)]
+        wanted = f"udp and dst port {DATAGRAM_PORT}"
+        with (
+            Passing(sender.host, "out", wanted) as out,
+            Passing(receiver.host, "in", wanted) as into,
+            self.numbered.datagrams(source, target, flows=FLOWS, rate=RATE, payload=PAYLOAD) as moving,
+        ):
+            moving.phase("flows", SECONDS)
+            chosen = sender.choices(flows)
+        labels = {nic.device: nic.name for nic in sender.host.nics.values()}
+        ports = [flow.source_port for flow in flows]
+        across = self._across(receiver.host, sender.host)
+        placed = Placed(
+            f"IPv{version} {sender.host.name}→{receiver.host.name}",
+            sender.host.name,
+            source_ports(out),
+            {port: frozenset(across[nic] for nic in nics) for port, nics in source_ports(into).items()},
+            chosen if isinstance(chosen, str) else {port: labels[one] for port, one in zip(ports, chosen, strict=True)},
+        )
+        self.record.standing.append(placed)
+        self._compare(placed)
+        return placed
+
+    def _compare(self, placed: Placed) -> None:
+        if isinstance(placed.said, str):
+            self._observed(placed.said)
+            faithful = sum(len(nics) == 1 for nics in placed.sent.values())
+            assert self.counted(f"flows that kept to one link, {placed.name}", faithful) == FLOWS
+        else:
+            said = {f"port {port} by {nic}" for port, nic in placed.said.items()}
+            assert self.listed(f"flows sent by the link of their hash, {placed.name}", _told(placed.sent)) == said
+        assert self.listed(f"flows that arrived by it, {placed.name}", _told(placed.arrived)) == _told(placed.sent)
+
+    def _settled(self, end: LagEnd) -> bool:
+        """Say whether an address is known to be nobody else's (RFC 4862, 5.4): before that nothing is sent from it."""
+        shown = end.host.run("ip", "-6", "-o", "address", "show", "dev", end.device, "tentative", quiet=True).stdout
+        return str(self._inside[end.host.name].ip) not in shown
+
+    def _across(self, host: Host, far: Host) -> Mapping[str, str]:
+        """Return, by each NIC of a host, the far host's NIC at the other end of its cable."""
+        ends = [cable.ports for cable in self.lab.topology.between(host.name, far.name)]
+        return {one.nic: other.nic for pair in ends for one, other in (pair, pair[::-1]) if one.node == host.name}
+
+
+def _told(found: Mapping[int, frozenset[str]]) -> set[str]:
+    return {f"port {port} by {nic}" for port, nics in found.items() for nic in nics}
