@@ -21,7 +21,11 @@ from channover.hosts.lab import Lab
 from channover.measure.file_transfer import Copied, FileTransfer
 from channover.measure.flow import Flow
 from channover.measure.own_values import Counted, Listing, Observing, Polled
-from channover.measure.running.phased import NumberedTraffic, Phased
+from channover.measure.running.downloads import Downloads
+from channover.measure.running.numbered_traffic import NumberedTraffic
+from channover.measure.running.phased import Phased
+from channover.measure.running.streaming import Played, Streaming
+from channover.measure.running.telephony import Calling, Telephony
 from channover.measure.steps import step
 from channover.measure.traffic import TrafficGenerator, require_multipath
 from channover.model.link import Link
@@ -38,6 +42,7 @@ from channover.model.topology import (
     unstacked,
 )
 from channover.network.lag import HashPolicy, LacpRate, Lag, LagEnd, Manner
+from channover.network.programs.applications.media import Media
 from channover.network.programs.file_servers import FileProtocol
 from channover.network.tunnel import Tunnel, TunnelEnd
 from channover.observe.bond import LagStatus
@@ -61,9 +66,11 @@ __all__ = [
     "Apart",
     "BehaviourFailed",
     "Bonds",
+    "Calling",
     "ChannoverError",
     "Copied",
     "Counted",
+    "Downloads",
     "Expectation",
     "FileProtocol",
     "FileTransfer",
@@ -92,6 +99,7 @@ __all__ = [
     "LoopSigns",
     "Manner",
     "Measured",
+    "Media",
     "Middlebox",
     "Multipath",
     "Node",
@@ -99,11 +107,14 @@ __all__ = [
     "Observing",
     "Phased",
     "Placed",
+    "Played",
     "Polled",
     "Source",
     "SpreadFlows",
+    "Streaming",
     "Switched",
     "Takes",
+    "Telephony",
     "TestbedError",
     "Topology",
     "TrafficGenerator",

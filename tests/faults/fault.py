@@ -62,6 +62,13 @@ SUITES = {
     "TUN-5": "suites/tunnel/test_tunnel.py::test_udp_through_the_tunnel_passes_one_link",
     "TUN-6": "suites/tunnel/test_tunnel.py::test_udp_to_a_host_beyond_the_far_end_passes_one_link",
     "TUN-7": "suites/tunnel/test_full_ip.py::test_any_ip_protocol_crosses_the_tunnel_unchanged[openvpn]",
+    "APP-1": "suites/applications/test_roaming.py::test_a_download_outlives_the_path_that_it_comes_by[silent]",
+    "APP-1 TCP": "suites/applications/test_roaming.py::test_a_download_by_tcp_stands_still_as_long_as_its_path_is_away",
+    "APP-2": "suites/applications/test_telephony.py::test_calls_are_kept_and_placed_while_a_path_dies[TCP-silent]",
+    "APP-2 TLS": "suites/applications/test_telephony.py::test_calls_are_kept_and_placed_while_a_path_dies[TLS-carrier]",
+    "APP-2 plain": "suites/applications/test_telephony.py::test_without_mptcp_most_calls_are_lost_with_their_path[TCP]",
+    "APP-3": "suites/applications/test_streaming.py::"
+    "test_a_stream_above_one_links_rate_plays_over_mptcp_and_stalls_without_it[on-demand]",
 }
 """The tests of the suites by short names: the behaviour, and what tells its tests apart."""
 

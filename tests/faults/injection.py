@@ -22,7 +22,7 @@ from channover.hosts.lab import Lab
 from channover.hosts.netns.host import NamespaceHost
 from channover.measure import flow
 from channover.measure.file_transfer import FileTransfer
-from channover.measure.running.phased import NumberedTraffic
+from channover.measure.running.phased import Phasing
 from channover.model.link import Link
 from channover.model.topology import Topology
 from channover.network.bonding import BondingDriver
@@ -124,8 +124,7 @@ class Injection:
             (flow.Flow, "start", staticmethod(self._traffic(flow.Flow.start))),
             (FileTransfer, "__call__", self._traffic(FileTransfer.__call__)),
             (Tunnels, "load", self._traffic(Tunnels.load)),
-            (NumberedTraffic, "stream", self._traffic(NumberedTraffic.stream)),
-            (NumberedTraffic, "datagrams", self._traffic(NumberedTraffic.datagrams)),
+            (Phasing, "__call__", self._traffic(Phasing.__call__)),
         ]
         put.append((Lab, "lost", self._lost(Lab.lost)))
         if self.fault.blind:

@@ -28,6 +28,7 @@ GROUPS = {
         "MPTCP middleboxes",
         "families",
         "unlike paths",
+        "MPTCP recovery",
     ),
     "Hosts": ("addresses", "routes", "rules", "neighbours", "filters"),
     "Machines": ("buffers", "offloads", "processors", "programs"),

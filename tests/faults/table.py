@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tests.faults import hashing, hosts, lacp, machines, multipath, paths, programs, tunnels, wire
+from tests.faults import applications, hashing, hosts, lacp, machines, multipath, paths, programs, tunnels, wire
 from tests.faults.fault import Fault
 
 ROWS: tuple[Fault, ...] = (
@@ -16,6 +16,7 @@ ROWS: tuple[Fault, ...] = (
     *hosts.FAULTS,
     *programs.FAULTS,
     *tunnels.FAULTS,
+    *applications.FAULTS,
     *machines.FAULTS,
 )
 FAULTS: Mapping[str, Fault] = {each.id: each for each in ROWS}

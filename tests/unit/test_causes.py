@@ -328,6 +328,20 @@ CASES: dict[str, tuple[Callable[[], Case], str]] = {
     ),
     "send buffer": (lambda: case(client=replace(LEFT, sysctls={"net/ipv4/tcp_wmem": "4096 8192 8192"})), "send-buffer"),
     "loss": (lambda: case(client=replace(LEFT, sockets=LOSSY)), "loss"),
+    "stale late": (lambda: case(server=replace(RIGHT, sysctls={"net/mptcp/stale_loss_cnt": "100"})), "stale-late"),
+    "never stale": (lambda: case(server=replace(RIGHT, sysctls={"net/mptcp/stale_loss_cnt": "0"})), "stale-late"),
+    "gives up": (lambda: case(server=replace(RIGHT, sysctls={"net/ipv4/tcp_retries2": "3"})), "gives-up-early"),
+    "control by MPTCP": (lambda: case(mptcp=False, transport="tcp", missed="too much", several=False), "mptcp-unasked"),
+    "control by MPTCP, gone": (
+        lambda: case(
+            client=replace(LEFT, sockets=()),
+            server=replace(RIGHT, sockets=()),
+            mptcp=False,
+            transport="tcp",
+            missed="too much",
+        ),
+        "mptcp-unasked",
+    ),
     "too much": (lambda: case(missed="too much"), "endpoint-left"),
     "rules there": (
         lambda: case(missed="too much", server=replace(RIGHT, state=state_of(RIGHT, endpoints={}))),

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from channover.measure.running.phased import DATAGRAM_PORT
+from channover.measure.running.numbered_traffic import DATAGRAM_PORT
 from channover.network.bonding import Bond
 from channover.network.lag import LacpRate
 from channover.network.programs.numbered import FlowSeen, LossPeriod

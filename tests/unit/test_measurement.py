@@ -18,7 +18,6 @@ from channover.measure.measurement import EXTENSION, Measurement, Measuring
 from channover.measure.running.phased import Phased
 from channover.model.link import Link
 from channover.model.processors import Core, Processors
-from channover.network.programs.iperf import Transport
 from channover.verdict.expectation import at_least, at_most
 from channover.verdict.measured import Measured
 
@@ -114,15 +113,7 @@ def test_a_phase_in_which_the_traffic_s_programs_waited_for_a_processor_shows_no
         return Processors((core, core), at=0.1 * number, waited={(7, "numbered"): 0.1 * number * waited})
 
     measuring = Measuring(Link(), None, 5.0, processors=read)
-    made: Any = (
-        SimpleNamespace(now=0.0),
-        [],
-        [],
-        measuring,
-        SimpleNamespace(by_host={}),
-        Transport.TCP,
-        (None, "10.1.1.2"),
-    )
+    made: Any = SimpleNamespace(now=0.0), [], [], measuring, SimpleNamespace(by_host={})
     moving = Phased("a stream", *made)
     moving.phase("fault: path lost", 0.5)
     gap = moving.value("longest gap", 3.0, "s", ["fault: path lost"])

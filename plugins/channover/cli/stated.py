@@ -22,6 +22,9 @@ STATED: Mapping[str, tuple[Topology, ...]] = MappingProxyType(
         "MP-10": (unequal(),),
         **{f"TUN-{number}": (pair(),) for number in (1, 2, 3, 4, 5, 7)},
         "TUN-6": (gateway(),),
+        "APP-1": (unequal(0.2),),
+        "APP-2": (pair(),),
+        "APP-3": (pair(),),
     }
 )
 """Topologies by the behaviour's id; a behaviour that is not here has no test yet."""

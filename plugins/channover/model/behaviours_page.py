@@ -20,8 +20,8 @@ _TABLE = """
 """
 _TAIL = """
 *needs* are capabilities, found out by trying: `lag` is a driver for LAGs (the kernel's bonding, or Open vSwitch), `tun`
-tun devices, `http` nginx and curl, `ftp` vsftpd and curl, `python` Python 3 for numbered traffic; the others are what their
-names say.
+tun devices, `http` nginx and curl, `ftp` vsftpd and curl, `sip` sipp, `tls` stunnel and
+openssl, `python` Python 3 for numbered traffic; the others are what their names say.
 """
 
 

@@ -378,23 +378,24 @@ _ALL = (
     ),
     Behaviour(
         "APP-1",
-        "roaming: a path dies in mid-transfer, the connection does not, and the gap is measured",
+        "roaming: a download over MPTCP outlives the path that it comes by, whole and after a measured gap; over TCP it "
+        "stands still as long as its path is away",
         "RFC 8684, 3.3.6 (Reliability and Retransmissions); RFC 6182, 2.1 (resilience); article, closing remarks",
         None,
         "3G and WiFi, named as a use",
         "Roaming",
         "A path dies in mid-transfer",
-        _PATHS,
+        ("mptcp", "mptcpize", "policy-routing", "http", "python"),
     ),
     Behaviour(
         "APP-2",
-        "SIP over TCP and over TLS, over MPTCP, keeps its calls through the loss of a path",
+        "SIP over TCP and over TLS, over MPTCP, keeps all its calls through the loss of a path, and loses most without MPTCP",
         "RFC 3261, 18 (Transport) and 26.2.1 (TLS); RFC 8684, 3.3.6; article, closing remarks",
         None,
         "promised as the next experiment",
         "Telephony",
         "SIP through the loss of a path",
-        ("mptcp", "policy-routing"),
+        ("mptcp", "mptcpize", "policy-routing", "sip", "tls"),
     ),
     Behaviour(
         "APP-3",
@@ -405,7 +406,7 @@ _ALL = (
         "asked by a reader",
         "Streaming",
         "No stall above one link's rate",
-        ("mptcp", "mptcpize", "policy-routing", "http"),
+        ("mptcp", "mptcpize", "policy-routing", "http", "ffmpeg", "python"),
     ),
 )
 

@@ -24,7 +24,11 @@ if TYPE_CHECKING:
     from channover.measure.measurement import Measuring
     from channover.measure.own_values import Counted, Listing, Observing
     from channover.measure.record import Record
-    from channover.measure.running.phased import NumberedTraffic
+    from channover.measure.running.downloads import Downloads
+    from channover.measure.running.numbered_traffic import NumberedTraffic
+    from channover.measure.running.phased import Phasing
+    from channover.measure.running.streaming import Streaming
+    from channover.measure.running.telephony import Telephony
     from channover.measure.traffic import TrafficGenerator
     from channover.network.lag import LacpRate, Lag
     from channover.scenarios.bonds import Bonds
@@ -252,12 +256,46 @@ def mptcp(measuring: Measuring, channover_record: Record, channover_noting: Noti
 
 
 @pytest.fixture
-def numbered(measuring: Measuring, channover_record: Record) -> NumberedTraffic:
-    """Send numbered traffic: ``with numbered.stream(left, right, mptcp=True) as moving: moving.phase("before", 2.0)``."""
-    from channover.measure.running.phased import NumberedTraffic
+def channover_phasing(measuring: Measuring, channover_record: Record) -> Phasing:
+    """Give what lets traffic through phases that have names, and attaches what it leaves."""
+    from channover.measure.running.phased import Phasing
     from channover.pytest_plugin.allure import evidence
 
-    return NumberedTraffic(measuring, lambda moving: evidence.of_phased(channover_record, moving), evidence.told_phases)
+    return Phasing(measuring, partial(evidence.of_phased, channover_record), evidence.told_phases)
+
+
+@pytest.fixture
+def numbered(channover_phasing: Phasing) -> NumberedTraffic:
+    """Send numbered traffic: ``with numbered.stream(left, right, mptcp=True) as moving: moving.phase("before", 2.0)``."""
+    from channover.measure.running.numbered_traffic import NumberedTraffic
+
+    return NumberedTraffic(channover_phasing)
+
+
+@pytest.fixture
+def downloads(channover_phasing: Phasing) -> Downloads:
+    """Have a file come by HTTP from one end to another, in phases that have names, for the length of a block."""
+    from channover.measure.running.downloads import Downloads
+
+    return Downloads(channover_phasing)
+
+
+@pytest.fixture
+def calls(channover_phasing: Phasing, channover_record: Record) -> Telephony:
+    """Place telephone calls by SIP from one end to another, in phases that have names, for the length of a block."""
+    from channover.measure.running.telephony import Telephony
+    from channover.pytest_plugin.allure import evidence
+
+    return Telephony(channover_phasing, partial(evidence.of_calls, channover_record))
+
+
+@pytest.fixture
+def streaming(channover_phasing: Phasing, channover_record: Record) -> Streaming:
+    """Play streams from one end to another, as in ``streaming.play(client, server, media, mptcp=True)``."""
+    from channover.measure.running.streaming import Streaming
+    from channover.pytest_plugin.allure import evidence
+
+    return Streaming(channover_phasing, partial(evidence.of_streams, channover_record))
 
 
 @pytest.fixture

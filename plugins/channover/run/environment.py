@@ -37,6 +37,9 @@ _VERSIONS = {
     "openvswitch": ("ovs-vswitchd", "--version"),
     "nginx": ("nginx", "-v"),
     "vsftpd": ("vsftpd", "-v", "0>&1"),
+    "ffmpeg": ("ffmpeg", "-version"),
+    "sipp": ("sipp", "-v"),
+    "stunnel": ("stunnel", "-version"),
     "nftables": ("nft", "--version"),
 }
 

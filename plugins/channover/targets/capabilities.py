@@ -204,6 +204,9 @@ CAPABILITIES: Register[Capability] = Register(
         "tcpdump": Capability("captures", {"tcpdump": "tcpdump"}),
         "http": Capability("HTTP server and client", {"nginx": "nginx-light", "curl": "curl"}),
         "ftp": Capability("FTP server and client", {"vsftpd": "vsftpd", "curl": "curl"}),
+        "ffmpeg": Capability("made-up pictures as a stream", {"ffmpeg": "ffmpeg"}),
+        "sip": Capability("SIP calls", {"sipp": "sip-tester"}),
+        "tls": Capability("TLS before other programs", {"stunnel": "stunnel4", "openssl": "openssl"}),
     },
 )
 """All but ``lag``, which depends on the driver that is asked for: see :func:`lag_driver`."""

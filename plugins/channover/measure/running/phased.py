@@ -1,4 +1,4 @@
-"""Numbered traffic through the phases of a test, such as before a link is lost, while it is, and after: each has its figures.
+"""Traffic through the phases of a test, such as before a link is lost, while it is, and after: each has its figures.
 
 What hosts say of themselves is not told apart by clocks, which differ between machines, but by how much they had said when a
 phase began and ended: slices of the receiver, samples of the NICs.
@@ -13,24 +13,28 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from statistics import fmean
+from typing import Protocol
 
-from channover.errors import UsageError
-from channover.hosts.host import Host
+from channover.errors import TestbedError, UsageError
+from channover.hosts.host import Host, Process, each
 from channover.measure.activity import End, Waiting
 from channover.measure.measurement import Measuring
+from channover.measure.running.alive import program
 from channover.measure.running.watch import ProcessorWatch
 from channover.model.processors import Strain
-from channover.network.programs import numbered
 from channover.network.programs.iperf import Transport
-from channover.network.programs.numbered import Datagrams, FlowSeen, Stream, StreamSeen
+from channover.network.programs.numbered import SLICE, FlowSeen, StreamSeen
+from channover.observe import evidence
 from channover.observe.nics import NicCounters, NicSeries, Samplers
 from channover.observe.processors import processors
+from channover.observe.trace import Trace
+from channover.verdict.causes.case import ProgramView
 from channover.verdict.causes.cause import Explanation, said
 from channover.verdict.measured import Measured, Reading, count
 from channover.verdict.shortage import Shortage
 
-DATAGRAM_PORT, STREAM_PORT = 5900, 5901
-"""Of the receivers of numbered traffic: between those of display servers and of X, which no lab's host runs."""
+LOOK = 0.8
+"""Seconds between two looks at the sockets of traffic that may end by itself."""
 
 
 @dataclass(frozen=True)
@@ -52,47 +56,107 @@ class Span:
     """How the processors were meanwhile that make the wires."""
 
 
+class Traffic(Protocol):
+    """What goes between two hosts while phases pass."""
+
+    @property
+    def now(self) -> float:
+        """The receiver's clock, in seconds since its start: when what is done now happens."""
+        ...
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended by itself."""
+        ...
+
+    @property
+    def programs(self) -> Sequence[tuple[Host, str, Process]]:
+        """The programs that it rests on, each with its host and what it is."""
+        ...
+
+    def end(self) -> object:
+        """End it, and return what came of it. Raises TestbedError."""
+        ...
+
+
+@dataclass(frozen=True)
+class Ends:
+    """Between whom traffic goes: who connects, to whom, over what, and whether the data go from client to server."""
+
+    client: End
+    server: End
+    transport: Transport
+    ports: frozenset[int]
+    upload: bool = True
+
+
 @dataclass(eq=False)
 class Phased:
-    """Numbered traffic under way between two hosts, whose phases have names: ``moving.phase("before", 2.0)``."""
+    """Traffic under way between two hosts, whose phases have names: ``moving.phase("before", 2.0)``."""
 
     name: str
-    traffic: Stream | Datagrams
+    traffic: Traffic
     hosts: Sequence[Host]
-    ends: Sequence[Host]
+    ends: Ends
     measuring: Measuring
     samplers: Samplers
-    transport: Transport
-    addresses: tuple[str | None, str]
-    """From which it is sent (None: the kernel chooses), and to which."""
     spans: list[Span] = field(default_factory=list)
     series: Mapping[str, NicSeries] = field(default_factory=dict)
     explain: Callable[[Reading], Explanation] = field(default=lambda _: said(), repr=False)
     turn: ExitStack = field(default_factory=ExitStack, repr=False)
     """Its turn to measure: whoever closes it early lets others measure on this machine beside it."""
-    _stream: StreamSeen | None = None
-    _flows: Sequence[FlowSeen] | None = None
+    trace: Trace = field(default_factory=Trace, repr=False)
+    """What its hosts showed before it, and while its last phase's traffic still ran."""
+    programs: Sequence[ProgramView] = ()
+    """The programs that it rested on, as they were at its end."""
+    harms: set[str] = field(default_factory=set)
+    """The names of its values of which more is worse, such as gaps: there is more of them where less was carried."""
+    _looked: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
+    _came: object = None
 
     def now(self) -> Moment:
         """Return the moment."""
         return Moment(self.traffic.now, {name: one.taken for name, one in self.samplers.by_host.items()})
-
-    @property
-    def port(self) -> int:
-        """The receiver's port."""
-        return STREAM_PORT if isinstance(self.traffic, Stream) else DATAGRAM_PORT
 
     def phase(self, name: str, seconds: float) -> Span:
         """Let traffic run for so many seconds, as a phase of that name."""
         self.phase_until(name, lambda: False, seconds)
         return self.spans[-1]
 
+    def phase_to_the_end(self, name: str, limit: float) -> float:
+        """Let traffic run until it ends by itself, or for ``limit`` seconds, as a phase; return how long (seconds) that was.
+
+        Its sockets are gone with it, and are looked at meanwhile. Raises TestbedError.
+        """
+        begin = time.monotonic()
+
+        def over() -> bool:
+            nonlocal begin
+            if not self.traffic.over and time.monotonic() > begin + LOOK:
+                begin, self._looked = time.monotonic(), evidence.collect_all(self.hosts)
+            return self.traffic.over
+
+        return self.phase_until(name, over, limit)
+
+    def phase_until_carried(self, name: str, host: Host, nic: str, rate: float, limit: float) -> Measured:
+        """Let traffic run until a NIC carries ``rate`` (bit/s), or for ``limit`` seconds; return how long (s) that took."""
+        sampler, device = self.samplers.by_host[host.name], host.nic(nic).device
+        first = sampler.taken
+
+        def carried() -> bool:
+            seen = sampler.so_far()
+            lately = NicSeries(host.name, seen.times[-3:], {device: seen.samples[device][-3:]})
+            return len(seen.times) > first + 3 and max(lately.mean(device, way) for way in ("rx", "tx")) >= rate
+
+        took = self.phase_until(name, carried, limit)
+        return self.value(f"until {host.name}.{nic} carries data again", took, "s", [name], harmful=True)
+
     def phase_until(self, name: str, over: Callable[[], bool], limit: float) -> float:
         """Let traffic run until something is so, or for ``limit`` seconds, as a phase; return how long (seconds) that was."""
         limit = 0.0 if self.measuring.rehearsed else limit
-        shared = self.measuring.processors
-        watch = ProcessorWatch(shared or (lambda: processors(self.ends[0])))
         begin, waiting = self.now(), Waiting(f"{self.name}, {name}", limit)
+        shared = self.measuring.processors
+        watch = ProcessorWatch(shared or (lambda: processors(self.ends.client.host)))
         watch.begin()
         while waiting.elapsed < limit and not over():
             self.measuring.progress(waiting)
@@ -107,13 +171,42 @@ class Phased:
         return waiting.seconds
 
     def end(self) -> None:
-        """End the traffic, and take what its programs and the NICs say. Raises TestbedError."""
+        """End the traffic, and take what its programs, its hosts and the NICs say. Raises TestbedError."""
         if not self.series:
-            if isinstance(self.traffic, Stream):
-                self._stream = self.traffic.end()
-            else:
-                self._flows = self.traffic.end()
+            self.trace.evidence = self._evidence()
+            seen = [program(*one) for one in self.traffic.programs]
+            self.programs = [one for one in seen if one.state != "ended with code 0"]  # that is as it should be
+            self._came = self.traffic.end()
             self.series = self.samplers.stop()
+
+    def _evidence(self) -> Mapping[str, Mapping[str, str]]:
+        """Return what hosts show now, and of sockets that are gone with the traffic what they showed before."""
+        found = evidence.collect_all(self.hosts)
+        if not (self._looked and self.traffic.over):
+            return found
+        gone = ("sockets", "connections")
+        return {
+            name: {**sections, **{one: self._looked[name].get(one, "") for one in gone}}
+            for name, sections in found.items()
+        }
+
+    @property
+    def came(self) -> object:
+        """What came of the traffic, as its programs tell it. Ends it where it still runs."""
+        self.end()
+        return self._came
+
+    @property
+    def fallbacks(self) -> Sequence[str]:
+        """Which of its connections fell back to TCP, and why; none where it is no MPTCP, or none was left to be looked at."""
+        self.end()
+        if self.ends.transport is not Transport.MPTCP:
+            return ()
+        own = [(end.host.name, port, 1) for end in (self.ends.client, self.ends.server) for port in self.ends.ports]
+        try:
+            return self.trace.fallen(own)
+        except TestbedError:
+            return ()
 
     def span(self, name: str) -> Span:
         """Return the phase of that name. Raises UsageError where there is none."""
@@ -122,11 +215,22 @@ class Phased:
             raise UsageError(f"{self.name} has no phase '{name}'; it has: {', '.join(one.name for one in self.spans)}")
         return found
 
-    def value(self, name: str, number: float, unit: str = "1", phases: Sequence[str] | None = None) -> Measured:
+    def value(
+        self,
+        name: str,
+        number: float,
+        unit: str = "1",
+        phases: Sequence[str] | None = None,
+        *,
+        harmful: bool = False,
+    ) -> Measured:
         """Return a value that is known exactly, of all phases where it does not say of which.
 
         What was seen of the traffic explains one that is not as expected, and a machine that was busy in them may have made it.
+        Of a ``harmful`` one there is more where less was carried.
         """
+        if harmful:
+            self.harms.add(name)
         made = count(name, number, self.measuring.on_result, unit)
         spans = self.spans if phases is None else [self.span(phase) for phase in phases]
         return replace(made, explain=self.explain, about=self, doubt=partial(self._doubt, spans))
@@ -135,7 +239,7 @@ class Phased:
         """Say what was short of processor time in phases, so that a value that is not as expected shows nothing; or nothing."""
         rate = found.estimate.mean if found.unit == "bit/s" else 0.0
         for span in spans:
-            where = "this machine" if self.measuring.processors is not None else self.ends[0].name
+            where = "this machine" if self.measuring.processors is not None else self.ends.client.host.name
             if why := span.short.reason(rate, 1, self.measuring.chosen_rate, found.expectation.low, where):
                 return f"{span.name}: {why}"
         return ""
@@ -145,10 +249,10 @@ class Phased:
     @property
     def stream(self) -> StreamSeen:
         """What came of the stream. Ends it where it still runs. Raises UsageError where there is none."""
-        self.end()
-        if self._stream is None:
+        came = self.came
+        if not isinstance(came, StreamSeen):
             raise UsageError(f"{self.name} is no stream")
-        return self._stream
+        return came
 
     def goodput(self, phase: str, *, after: float = 0.0) -> Measured:
         """Return what the receiving application got in a phase, in bit/s, its first ``after`` seconds left out.
@@ -162,42 +266,48 @@ class Phased:
 
     def longest_gap(self, since: str) -> Measured:
         """Return the longest time (s) in which the receiving application got nothing, from the begin of a phase on."""
-        return self.value("longest gap", self.stream.longest_gap(self.span(since).begin.receiver), "s")
+        gap = self.stream.longest_gap(self.span(since).begin.receiver)
+        return self.value("longest gap", gap, "s", harmful=True)
 
     @property
     def whole(self) -> Measured:
         """Return 1 where all that was sent arrived as it was sent, by SHA-256 at both ends, else 0."""
         return self.value("streams that arrived whole", int(self.stream.intact), phases=[])
 
+    @property
+    def ended(self) -> Measured:
+        """Return 1 where the receiving application got the stream to its end, else 0."""
+        return self.value("streams that ended", int(self.stream.complete))
+
     # What datagrams tell
 
     @property
     def flows(self) -> Sequence[FlowSeen]:
         """What came of each flow of datagrams. Ends them where they still run. Raises UsageError where there are none."""
-        self.end()
-        if self._flows is None:
+        came = self.came
+        if not isinstance(came, list):
             raise UsageError(f"{self.name} has no flows of datagrams")
-        return self._flows
+        return came
 
     def lost(self, among: Collection[FlowSeen], what: str) -> Measured:
         """Return how many datagrams of these flows never arrived."""
-        return self.value(f"datagrams lost, {what}", sum(flow.lost for flow in among))
+        return self.value(f"datagrams lost, {what}", sum(flow.lost for flow in among), harmful=True)
 
     def lost_each(self, among: Collection[FlowSeen], what: str, beside: Collection[FlowSeen] = ()) -> Measured:
         """Return how many datagrams any of these flows lost at most, less what any of those ``beside`` did."""
         most, stalled = (max((flow.lost for flow in flows), default=0) for flows in (among, beside))
-        return self.value(f"datagrams lost, {what}", max(most - stalled, 0))
+        return self.value(f"datagrams lost, {what}", max(most - stalled, 0), harmful=True)
 
     def lost_since(self, phase: str, among: Collection[FlowSeen], what: str) -> Measured:
         """Return how many datagrams of these flows were lost in periods that began with a phase or after it, or never ended."""
-        begin = self.span(phase).begin.receiver - numbered.SLICE  # the moment is known to a slice
-        return self.value(f"datagrams lost, {what}", sum(flow.lost_since(begin) for flow in among))
+        begin = self.span(phase).begin.receiver - SLICE  # the moment is known to a slice
+        return self.value(f"datagrams lost, {what}", sum(flow.lost_since(begin) for flow in among), harmful=True)
 
     def outage(self, among: Collection[FlowSeen], what: str, beside: Collection[FlowSeen] = ()) -> Measured:
         """Return the longest outage (s) of these flows, less what flows ``beside`` show: a stall of the machine takes both."""
         longest = max((flow.outage for flow in among), default=0.0)
         stalled = max((flow.outage for flow in beside), default=0.0)
-        return self.value(f"outage, {what}", max(longest - stalled, 0.0), "s")
+        return self.value(f"outage, {what}", max(longest - stalled, 0.0), "s", harmful=True)
 
     # What NICs tell
 
@@ -228,98 +338,33 @@ class Phased:
 
 
 @dataclass(frozen=True)
-class NumberedTraffic:
-    """What a test calls for numbered traffic: ``with traffic.stream(left, right, mptcp=True) as moving``."""
+class Phasing:
+    """How traffic is let through its phases: what it is measured by, and who is told of it when it is over."""
 
     measuring: Measuring
     closed: Callable[[Phased], None] = field(repr=False)
     explain: Callable[[Phased, Reading], Explanation] = field(default=lambda _, __: said(), repr=False)
 
     @contextmanager
-    def stream(
-        self,
-        source: End,
-        target: End,
-        *,
-        mptcp: bool,
-        size: int = 0,
-        limit: float = 120.0,
-        watched: Sequence[Host] = (),
-        bound: bool = False,
-    ) -> Iterator[Phased]:
-        """Send bytes over one connection for the length of a block: ``size`` of them, or without an end (0).
-
-        ``limit`` is seconds; ``bound`` binds the connection to the source's address. Raises TestbedError.
-        """
-        made = numbered.stream(
-            source.host,
-            target.host,
-            str(target.address.ip),
-            STREAM_PORT,
-            mptcp=mptcp,
-            source=str(source.address.ip) if bound else None,
-            size=size,
-            limit=limit,
-        )
-        transport = Transport.MPTCP if mptcp else Transport.TCP
-        name = f"{transport.value} stream {source.host.name}→{target.host.name}"
-        with self._phased(name, made, source, target, watched, transport, bound=bound or not mptcp) as moving:
-            yield moving
-
-    @contextmanager
-    def datagrams(
-        self,
-        source: End,
-        target: End,
-        *,
-        flows: int = 8,
-        rate: float = 100.0,
-        payload: int = 1000,
-        limit: float = 120.0,
-        watched: Sequence[Host] = (),
-        first_port: int = numbered.FIRST_PORT,
-    ) -> Iterator[Phased]:
-        """Send flows of numbered datagrams for the length of a block, ``rate`` a second in each, of ``payload`` bytes.
-
-        Flow n has the source port ``first_port`` + n; ``limit`` is seconds. Raises TestbedError.
-        """
-        made = numbered.datagrams(
-            source.host,
-            target.host,
-            str(source.address.ip),
-            str(target.address.ip),
-            DATAGRAM_PORT,
-            flows=flows,
-            rate=rate,
-            payload=payload,
-            limit=limit,
-            first_port=first_port,
-        )
-        name = f"{flows} flows of datagrams {source.host.name}→{target.host.name}"
-        offered = 8.0 * flows * rate * payload
-        with self._phased(name, made, source, target, watched, Transport.UDP, bound=True, offered=offered) as moving:
-            yield moving
-
-    @contextmanager
-    def _phased(
+    def __call__(
         self,
         name: str,
-        made: AbstractContextManager[Stream | Datagrams],
-        source: End,
-        target: End,
-        watched: Sequence[Host],
-        transport: Transport,
-        *,
-        bound: bool,
+        made: AbstractContextManager[Traffic],
+        ends: Ends,
+        watched: Sequence[Host] = (),
         offered: float = math.inf,
     ) -> Iterator[Phased]:
-        hosts = list({host.name: host for host in (source.host, target.host, *watched)}.values())
-        ends = source.host, target.host
-        addresses = str(source.address.ip) if bound else None, str(target.address.ip)
+        """Watch the hosts of traffic for the length of a block, which is its turn to measure. Raises TestbedError.
+
+        ``offered`` is what is sent at most (bit/s).
+        """
+        hosts = list({host.name: host for host in (ends.client.host, ends.server.host, *watched)}.values())
+        trace = Trace()
         with ExitStack() as turn, self.measuring.step(name):
             turn.enter_context(self.measuring.turn(offered=offered))
+            each(trace.begin, hosts)
             with Samplers(hosts) as samplers, made as traffic:
-                moving = Phased(name, traffic, hosts, ends, self.measuring, samplers, transport, addresses, turn=turn)
+                moving = Phased(name, traffic, hosts, ends, self.measuring, samplers, trace=trace, turn=turn)
                 moving.explain = lambda missed: self.explain(moving, missed)
                 yield moving
                 moving.end()

@@ -218,7 +218,7 @@ def serve(
         command = ("nginx", *early, "-p", folder, "-c", config)
     process = host.spawn(*(MPTCPIZE if mptcp else ()), *command)
     try:
-        _wait_listening(host, process, port, timeout)
+        wait_listening(host, process, port, timeout)
         yield FileServer(host, protocol, address, port, path, size, process, mptcp, settings=settings)
     finally:
         process.stop()
@@ -246,7 +246,9 @@ def copy(client: Host, server: FileServer, timeout: float = 60.0, *, mptcp: bool
     return start_copy(client, server, mptcp=mptcp).wait(timeout)
 
 
-def _wait_listening(host: Host, process: Process, port: int, timeout: float) -> None:
+def wait_listening(host: Host, process: Process, port: int, timeout: float) -> None:
+    """Wait until a program listens on a TCP port of its host. Raises TestbedError where it ends first, or never does."""
+
     def ready() -> bool:
         return process.poll() is not None or any(one.listening and one.source_port == port for one in subflows(host))
 

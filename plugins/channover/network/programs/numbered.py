@@ -7,7 +7,7 @@ What runs on the hosts is :mod:`channover.network.programs.numbered_program`, se
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from channover.hosts.host import Host, Process, python_program
 from channover.network.programs import numbered_program
 from channover.network.programs.numbered_program import SLICE
 
-__all__ = ["SLICE", "Datagrams", "FlowSeen", "LossPeriod", "Stream", "StreamSeen", "datagrams", "stream"]
+__all__ = ["SLICE", "Datagrams", "FlowSeen", "LossPeriod", "Stream", "StreamSeen", "datagrams", "facts", "stream"]
 
 FIRST_PORT = 6000
 """The source port of the first flow of datagrams; the others follow."""
@@ -83,19 +83,30 @@ class _Pair:
     ends: Sequence[Host]
 
     def _slices(self) -> list[Any]:
-        return [told["slice"] for told in map(_read, self.receiver.lines) if "slice" in told]
+        return [one["slice"] for one in facts(self.receiver.lines) if "slice" in one]
 
     @property
     def now(self) -> float:
         """The receiver's clock, in seconds since its start, to a slice: when what is done now happens."""
         return len(self._slices()) * SLICE
 
+    @property
+    def over(self) -> bool:
+        """Whether the receiver has ended by itself."""
+        return self.receiver.poll() is not None
+
+    @property
+    def programs(self) -> Sequence[tuple[Host, str, Process]]:
+        """The programs that it rests on, each with its host and what it is."""
+        sender, receiver = self.ends
+        return [(receiver, "what receives", self.receiver), (sender, "what sends", self.sender)]
+
     def _last(self, process: Process, host: Host, key: str) -> Mapping[str, Any]:
-        told = [one for one in map(_read, process.lines) if key in one]
-        if not told:
+        found = [one for one in facts(process.lines) if key in one]
+        if not found:
             words = process.stderr.strip()[-300:] or f"it ended with code {process.poll()} and said nothing of '{key}'"
             raise TestbedError(f"{host.name}: the program of numbered traffic: {words}")
-        return told[-1]
+        return found[-1]
 
     def abandon(self) -> None:
         """End both programs, whatever state they are in."""
@@ -104,12 +115,13 @@ class _Pair:
                 process.stop(1.0)
 
 
-def _read(line: str) -> Mapping[str, Any]:
-    try:
-        told = json.loads(line)
-    except ValueError:
-        return {}
-    return told if isinstance(told, dict) else {}
+def facts(lines: Iterable[str]) -> list[Mapping[str, Any]]:
+    """Return what a program has told in lines of JSON, what is no object left out."""
+    found = []
+    for line in lines:
+        with suppress(ValueError):
+            found.append(json.loads(line))
+    return [one for one in found if isinstance(one, dict)]
 
 
 @dataclass(eq=False)
@@ -204,12 +216,9 @@ class Stream(_Pair):
             self.sender.wait(1.0)
         self.sender.stop(1.0)
         got = self._last(self.receiver, self.ends[1], "bytes")
-        gave: Mapping[str, Any] = next((one for one in map(_read, self.sender.lines) if "bytes" in one), {})
+        gave: Mapping[str, Any] = next((one for one in facts(self.sender.lines) if "bytes" in one), {})
         errors = [
-            one["error"]
-            for process in (self.sender, self.receiver)
-            for one in map(_read, process.lines)
-            if one.get("error")
+            one["error"] for process in (self.sender, self.receiver) for one in facts(process.lines) if one.get("error")
         ]
         return StreamSeen(
             int(gave.get("bytes", 0)),

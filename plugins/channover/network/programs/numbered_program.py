@@ -8,6 +8,8 @@ its own clock, so that the clocks of two hosts need not agree; payload is bytes.
     send-datagrams SOURCE PORT ADDRESS PORT FLOWS RATE PAYLOAD SECONDS      prints {"sent": numbers by flow}
     receive-stream ADDRESS PORT PROTOCOL           prints {"slice": bytes} ten times a second, then bytes, SHA-256, gaps
     send-stream ADDRESS PORT PROTOCOL SOURCE BYTES SECONDS                  prints bytes and SHA-256
+    take-output COMMAND…                           prints of what a program writes what receive-stream prints of a connection
+    fill-file PATH                                 numbers the blocks of a file, and prints its SHA-256
 
 Sources: ``socket(7)`` (SO_TIMESTAMPNS), ``include/uapi/linux/in.h`` (IPPROTO_MPTCP), RFC 4737 (reordering by number), RFC 3357
 (loss periods).
@@ -22,6 +24,7 @@ import select
 import signal
 import socket
 import struct
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -32,6 +35,8 @@ HEADER = struct.Struct("!IIQ")
 SLICE = 0.1
 GAP = 0.05
 """Seconds without a byte of a stream from which on it is told as a gap."""
+BLOCK, PAGE = 1 << 16, 1 << 12
+"""Bytes of a file's block, and of what is written of it: the rest takes no memory."""
 SO_TIMESTAMPNS = getattr(socket, "SO_TIMESTAMPNS", 35)
 PROTOCOLS = {"tcp": 0, "mptcp": 262}
 
@@ -177,24 +182,39 @@ def receive_stream(address: str, port: str, protocol: str) -> None:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind((address, int(port)))
     listener.listen(1)
-    start = time.monotonic()
     tell(ready=time.time())
+    take(listener, None)
+
+
+def take_output(*command: str) -> None:
+    """Take what a program writes to its end, or until SIGTERM: what an application gets of it."""
+    program = subprocess.Popen(command, stdout=subprocess.PIPE)
+    tell(ready=time.time())
+    take(None, program.stdout)
+    if ended:
+        program.terminate()
+    tell(code=program.wait())
+
+
+def take(listener: socket.socket | None, source: Any) -> None:
+    """Take bytes from a source, or else from the first who connects, and tell of them slice by slice, and at the end."""
+    start = time.monotonic()
     digest, whole, in_slice, complete, due = hashlib.sha256(), 0, 0, False, start + SLICE
     gaps: list[list[float]] = []
     last: float | None = None
-    connection: socket.socket | None = None
     while not ended and not complete:
-        waited = [connection or listener]
-        readable, _, _ = select.select(waited, [], [], max(min(due - time.monotonic(), SLICE), 0.0))
+        readable, _, _ = select.select(
+            [one for one in (source or listener,) if one], [], [], max(min(due - time.monotonic(), SLICE), 0.0)
+        )
         now = time.monotonic()
-        if readable and connection is None:
-            connection, _ = listener.accept()
-            connection.setblocking(False)
+        if readable and source is None and listener is not None:
+            source, _ = listener.accept()
+            source.setblocking(False)
             tell(connected=now - start)
         elif readable:
             data: bytes | None = None
             try:
-                data = connection.recv(1 << 18) if connection else None
+                data = os.read(source.fileno(), 1 << 18)
             except BlockingIOError:
                 pass
             except OSError as error:
@@ -213,6 +233,20 @@ def receive_stream(address: str, port: str, protocol: str) -> None:
     if not complete and last is not None and time.monotonic() - last > GAP:
         gaps.append([last - start, time.monotonic() - last])
     tell(bytes=whole, sha256=digest.hexdigest(), complete=complete, gaps=gaps[:1000], seconds=time.monotonic() - start)
+
+
+def fill_file(path: str) -> None:
+    """Write a number into each block of a file, with bytes that no other file has; what lies between stays a hole."""
+    base = os.urandom(PAGE - 8)
+    digest = hashlib.sha256()
+    with open(path, "r+b") as file:
+        for number, position in enumerate(range(0, os.path.getsize(path), BLOCK)):
+            file.seek(position)
+            file.write((struct.pack("!Q", number) + base)[: os.path.getsize(path) - position])
+        file.seek(0)
+        while block := file.read(1 << 20):
+            digest.update(block)
+    tell(sha256=digest.hexdigest())
 
 
 def send_stream(address: str, port: str, protocol: str, source: str, number: str, limit: str) -> None:
@@ -261,6 +295,8 @@ MODES: dict[str, Callable[..., None]] = {
     "receive-datagrams": receive_datagrams,
     "send-datagrams": send_datagrams,
     "receive-stream": receive_stream,
+    "take-output": take_output,
+    "fill-file": fill_file,
     "send-stream": send_stream,
 }
 

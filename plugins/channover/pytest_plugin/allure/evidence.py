@@ -20,6 +20,8 @@ from channover.measure.file_transfer import Copied
 from channover.measure.flow import Flow
 from channover.measure.record import Record
 from channover.measure.running.phased import Phased
+from channover.measure.running.streaming import Played
+from channover.measure.running.telephony import Calling
 from channover.measure.running.watch import processor_use
 from channover.model.link import Link
 from channover.network.programs.iperf_output import SLICE
@@ -80,17 +82,55 @@ def of_copy(record: Record, copied: Copied) -> None:
 
 
 def of_phased(record: Record, moving: Phased) -> None:
-    """Attach what numbered traffic left: what hosts show of themselves, a plot of each NIC's rate with its phases."""
+    """Attach what traffic with phases left: what hosts show of themselves, a plot of each NIC's rate with its phases."""
     seconds = moving.series[moving.hosts[0].name].duration
     record.traffic += seconds
     with allure.step(f"{moving.name}: {seconds:.1f} s"):
-        for name, sections in evidence.collect_all(moving.hosts).items():
+        for name, sections in moving.trace.evidence.items():
             _attach_sections(name, sections)
         _attach_rates(record, moving.name, moving.hosts, moving.series, moving.measuring.link, moving.bands)
 
 
+def of_calls(record: Record, calling: Calling) -> None:
+    """Attach what sipp wrote of its calls, and a plot of how many a second were placed, and kept to their end."""
+    seen, moving = calling.seen, calling.moving
+    attach_text(f"sipp, {moving.name}", seen.statistics)
+    if seen.sessions:
+        attach_text(f"TLS, {moving.name}", "\n".join(seen.sessions))
+    times = [one.at for one in seen.intervals]
+    widths = [at - before for before, at in zip([0.0, *times], times, strict=False)]
+    series = [
+        (label, times, [count / max(width, 1e-3) for count, width in zip(counts, widths, strict=True)])
+        for label, counts in (
+            ("placed", [one.placed for one in seen.intervals]),
+            ("kept to their end", [one.kept for one in seen.intervals]),
+        )
+    ]
+    of_course(record, f"calls, {moving.name}", series, "calls a second", moving.bands)
+
+
+def of_streams(record: Record, streams: Sequence[Played]) -> None:
+    """Attach a plot of what players had before them, and what stalled, as text."""
+    series = []
+    for one in streams:
+        points = one.seen.playback.buffer
+        series.append((one.moving.ends.transport.value, [at for at, _ in points], [level for _, level in points]))
+        stalls = [f"{stall.at:.2f} s: {stall.seconds:.2f} s" for stall in one.seen.playback.stalls]
+        attach_text(f"stalls, {one.moving.name}", "\n".join(stalls) or "none")
+    title = " and ".join(one.moving.name for one in streams)
+    of_course(record, f"buffer, {title}", series, "seconds of the stream")
+
+
+def of_course(record: Record, title: str, series: Sequence[Series], axis: str, bands: Sequence[Phase] = ()) -> None:
+    """Attach a plot of values over time, with what is beside its axis, and what it is drawn from."""
+    drawn = {"title": title, "axis": axis, "phases": bands, "series": series}
+    if file := _plots.attach(title, drawn):
+        record.plots.append((title, file))
+    allure.attach(json.dumps(drawn), SAMPLES, allure.attachment_type.JSON)
+
+
 def told_phases(moving: Phased, missed: Reading) -> Explanation:
-    """Say what most likely made a value of numbered traffic not what was expected, and what each NIC carried in each phase."""
+    """Say what most likely made a value of traffic not what was expected, and what each NIC carried in each phase."""
     lines = []
     for span in moving.spans:
         for host in moving.hosts:
@@ -170,7 +210,11 @@ class Plots:
     def attach(self, title: str, drawn: Mapping[str, Any]) -> str | None:
         """Attach a plot to the running test; return the name of its file, None where nothing is kept."""
         self._written = None
-        allure.attach(PLACEHOLDER.format(escape(title)), f"NIC rates, {title}", allure.attachment_type.SVG)
+        allure.attach(
+            PLACEHOLDER.format(escape(title)),
+            f"{'' if 'axis' in drawn else 'NIC rates, '}{title}",
+            allure.attachment_type.SVG,
+        )
         if self._written is not None and self.folder is not None:
             self._plotter.draw(self.folder / self._written, self.masker.of(drawn))
         return self._written

@@ -19,7 +19,7 @@ from typing import Any
 
 from channover import isolated
 from channover import syscalls as kernel
-from channover.report.allure.plots import nic_rates_svg
+from channover.report.allure.plots import course_svg, nic_rates_svg
 from channover.report.store import write_whole
 
 PLACEHOLDER = '<svg xmlns="http://www.w3.org/2000/svg" width="640" height="20"><text y="15">not drawn: {}</text></svg>'
@@ -88,9 +88,14 @@ def main() -> None:
 
 
 def drawn(job: Mapping[str, Any]) -> str:
-    """Return the plot of plain data: ``series``, ``title``, ``link_rate`` (bit/s), ``phases``. Raises KeyError, ValueError."""
+    """Return the plot of plain data: ``series``, ``title``, ``phases``, and ``link_rate`` (bit/s) or what is on its ``axis``.
+
+    Raises KeyError, ValueError.
+    """
     series = [(label, times, rates) for label, times, rates in job["series"]]
     phases = [(label, begin, end) for label, begin, end in job["phases"]]
+    if "axis" in job:
+        return course_svg(series, title=job["title"], axis=job["axis"], phases=phases)
     return nic_rates_svg(series, title=job["title"], link_rate=job["link_rate"], phases=phases)
 
 

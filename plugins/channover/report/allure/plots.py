@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 Series = tuple[str, Sequence[float], Sequence[float]]
 """A label such as ``left.a rx``, times (s) and rates (bit/s), equally many, the times ascending."""
+Line = tuple[str, list[float], list[float]]
+"""A label, times (s) and values that can be drawn."""
 Phase = tuple[str, float, float]
 """A label, and when it begins and ends (s). One whose label begins with ``fault`` is hatched."""
 
@@ -94,9 +96,21 @@ def nic_rates_svg(series: Sequence[Series], *, title: str, link_rate: float, pha
     """
     if not 1 <= link_rate <= _MOST_RATE:
         raise ValueError(f"a link rate of {link_rate} bit/s cannot be drawn")
-    lines = [(label, *_usable(label, times, rates)) for label, times, rates in series]
+    lines = [(label, *_usable(label, times, rates, 1e6)) for label, times, rates in series]
+    return _svg(lines, title, "Mbit/s", phases, (f"link rate {link_rate / 1e6:g}", link_rate / 1e6))
+
+
+def course_svg(series: Sequence[Series], *, title: str, axis: str, phases: Sequence[Phase] = ()) -> str:
+    """Return a plot of values over time, what they are beside the ``axis``, as :func:`nic_rates_svg` does of rates."""
+    return _svg([(label, *_usable(label, times, values)) for label, times, values in series], title, axis, phases)
+
+
+def _svg(
+    lines: Sequence[Line], title: str, axis: str, phases: Sequence[Phase], level: tuple[str, float] | None = None
+) -> str:
+    """Return a plot of lines, and of a level with its name."""
     most = max(2, _POINTS // max(len(lines), 1))
-    lines = [(label, *_thinned(times, rates, most)) for label, times, rates in lines]
+    lines = [(label, *_thinned(times, values, most)) for label, times, values in lines]
     phases = [(label, begin, end) for label, begin, end in phases if begin <= end]
 
     import matplotlib  # here: its import takes longer than most tests
@@ -108,21 +122,23 @@ def nic_rates_svg(series: Sequence[Series], *, title: str, link_rate: float, pha
         figure = Figure(figsize=(WIDTH / 72, HEIGHT / 72), dpi=72)
         FigureCanvasSVG(figure)
         axes = figure.add_axes(_FRAME)
-        _scale(axes, lines, link_rate, phases)
+        _scale(axes, lines, axis, level[1] if level else 1e-3, phases)
         _draw_phases(axes, phases)
-        _draw_rates(axes, lines, link_rate)
+        _draw_lines(axes, lines, level)
         axes.set_title(fitted(title, _TITLE), loc="left", y=1.0, pad=31)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     return _alone(buffer.getvalue(), title)
 
 
-def _usable(label: str, times: Sequence[float], rates: Sequence[float]) -> tuple[list[float], list[float]]:
-    """Return times (s) and rates (Mbit/s) that can be drawn."""
+def _usable(
+    label: str, times: Sequence[float], rates: Sequence[float], unit: float = 1.0
+) -> tuple[list[float], list[float]]:
+    """Return times (s) and values, in so large a unit, that can be drawn."""
     if len(times) != len(rates):
         raise ValueError(f"series {label} has {len(times)} times and {len(rates)} rates")
     pairs = [
-        (time, rate / 1e6)
+        (time, rate / unit)
         for time, rate in zip(times, rates, strict=True)
         if abs(time) < _MOST_TIME and abs(rate) < _MOST_RATE
     ]
@@ -147,21 +163,19 @@ def _thinned(times: list[float], rates: list[float], most: int) -> tuple[list[fl
     return [times[index] for index in kept], [rates[index] for index in kept]
 
 
-def _scale(
-    axes: Axes, lines: Sequence[tuple[str, list[float], list[float]]], link_rate: float, phases: Sequence[Phase]
-) -> None:
-    """Set what the axes span, and their ticks: seconds and Mbit/s in plain figures."""
+def _scale(axes: Axes, lines: Sequence[Line], axis: str, least: float, phases: Sequence[Phase]) -> None:
+    """Set what the axes span, up to ``least`` at least, and their ticks: seconds and values in plain figures."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     moments = [moment for _, times, _ in lines for moment in times]
     edges = [edge for _, begin, end in phases for edge in (begin, end) if abs(edge) < _MOST_TIME]
     begin, end = (min(moments), max(moments)) if moments else (min(edges, default=0.0), max(edges, default=1.0))
-    top = max([link_rate / 1e6, *(rate for _, _, rates in lines for rate in rates)])
+    top = max([least, *(value for _, _, values in lines for value in values)])
     axes.set(xlim=(begin, end if end - begin > 1e-3 else begin + 1.0), ylim=(-0.01 * top, 1.06 * top))
-    axes.set(xlabel="seconds", ylabel="Mbit/s")
-    for axis, about in ((axes.xaxis, 6), (axes.yaxis, 4)):
-        axis.set_major_locator(MaxNLocator(about, steps=[1, 2, 2.5, 5, 10]))
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{round(value, 9):g}"))
+    axes.set(xlabel="seconds", ylabel=axis)
+    for each, about in ((axes.xaxis, 6), (axes.yaxis, 4)):
+        each.set_major_locator(MaxNLocator(about, steps=[1, 2, 2.5, 5, 10]))
+        each.set_major_formatter(FuncFormatter(lambda value, _: f"{round(value, 9):g}"))
 
 
 def _draw_phases(axes: Axes, phases: Sequence[Phase]) -> None:
@@ -182,10 +196,10 @@ def _draw_phases(axes: Axes, phases: Sequence[Phase]) -> None:
         axes.annotate(name, (begin, level), fontsize=9, va="center_baseline", **beside)
 
 
-def _draw_rates(axes: Axes, lines: Sequence[tuple[str, list[float], list[float]]], link_rate: float) -> None:
-    """Draw the link rate and each series, and the key beside them."""
-    drawn = [axes.axhline(link_rate / 1e6, color=_INK, linewidth=1.0, dashes=(4, 3))]
-    labels = [f"link rate {link_rate / 1e6:g}"]
+def _draw_lines(axes: Axes, lines: Sequence[Line], level: tuple[str, float] | None) -> None:
+    """Draw the level and each line, and the key beside them."""
+    drawn = [axes.axhline(level[1], color=_INK, linewidth=1.0, dashes=(4, 3))] if level else []
+    labels = [level[0]] if level else []
     for (label, times, rates), (colour, dashes) in zip(lines, cycle(_STROKES), strict=False):
         # one sample alone has no extent: a marker shows it
         marker = "o" if len(times) == 1 else ""

@@ -1,4 +1,7 @@
-"""Asks a lab, while it is alive, about a comparison that did not hold: of a flow, a copy, a tunnel; and tells the causes."""
+"""Asks a lab, while it is alive, about a comparison that did not hold, and tells the causes.
+
+It is asked about a flow, a copy, traffic in phases, a tunnel.
+"""
 
 from __future__ import annotations
 
@@ -29,12 +32,14 @@ from channover.scenarios.lags.hashed import Placed
 from channover.scenarios.loop_guards import Guarded
 from channover.verdict.causes.case import Case, HostView, PathView, ProgramView, WayView
 from channover.verdict.causes.catalogue import explain
-from channover.verdict.causes.cause import Explanation
+from channover.verdict.causes.cause import Explanation, Missed
 from channover.verdict.measured import Reading
 
 MORE = 1.03
 """How much more than one path gives a connection, at the least, takes another one."""
 _Standing = TypeVar("_Standing")
+_TURNED: Mapping[Missed, Missed] = {"too much": "too little", "too little": "too much", "otherwise": "otherwise"}
+"""How what was carried lay to what was expected, by how a value lay of which more is worse."""
 
 
 @dataclass(frozen=True)
@@ -77,10 +82,11 @@ class Diagnosis:
         if known is None:
             known = self._asked[id(subject)] = (subject, *self._ask(subject))
         _, case, notes = known
-        several = _several(missed, self.lab.link, case.mptcp)
+        harmful = isinstance(subject, Phased) and missed.name in subject.harms
+        several = case.mptcp if harmful else _several(missed, self.lab.link, case.mptcp)
         here = replace(
             case,
-            missed=missed.way,
+            missed=_TURNED[missed.way] if harmful else missed.way,
             several=several,
             measured=missed.estimate.mean,
             unit=missed.unit,
@@ -309,17 +315,23 @@ def _of_copy(copied: Copied) -> Traffic:
 
 
 def _of_phased(moving: Phased) -> Traffic:
-    client, server = moving.ends
+    moving.end()
+    ends = moving.ends
     return Traffic(
-        client,
-        server,
-        *moving.addresses,
-        frozenset({moving.port}),
-        moving.transport.value,
-        True,
+        ends.client.host,
+        ends.server.host,
+        str(ends.client.address.ip),
+        str(ends.server.address.ip),
+        ends.ports,
+        ends.transport.value,
+        ends.upload,
         moving.hosts,
         moving.series,
-        seconds=moving.series[client.name].duration,
+        moving.trace.evidence,
+        moving.trace.before,
+        moving.fallbacks,
+        programs=moving.programs,
+        seconds=moving.series[ends.client.host.name].duration,
     )
 
 

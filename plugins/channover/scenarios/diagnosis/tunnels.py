@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from channover.errors import TestbedError
-from channover.hosts.host import Host, Process
+from channover.hosts.host import Host
+from channover.measure.running.alive import program
 from channover.network.loop_guard import Guard, hits
 from channover.network.tunnel import Tunnel
 from channover.observe.sockets import subflows
@@ -44,15 +45,3 @@ def _guard(host: Host, guard: Guard) -> GuardView:
 def programs(tunnel: Tunnel) -> list[ProgramView]:
     """Return the programs that hold a tunnel."""
     return [program(end.host, f"{tunnel.kind}, the tunnel's program", end.process) for end in tunnel.ends]
-
-
-def program(host: Host, name: str, process: Process) -> ProgramView:
-    """Return a program as it is now: running, stopped (``proc(5)``, stat: T), or ended, with its last words."""
-    words = " ".join((process.stderr or process.stdout).split())[-200:]
-    if (code := process.poll()) is not None:
-        return ProgramView(host.name, name, f"ended with code {code}", words)
-    try:
-        state = host.read(f"/proc/{process.pid}/stat").rpartition(") ")[2].split()[0]
-    except (TestbedError, IndexError):
-        state = "R"
-    return ProgramView(host.name, name, "stopped" if state in ("T", "t") else "running", words)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from channover.errors import TestbedError
 from channover.hosts.lab import Lab
-from channover.measure.running.phased import DATAGRAM_PORT, NumberedTraffic, Phased
+from channover.measure.running.numbered_traffic import DATAGRAM_PORT, NumberedTraffic
+from channover.measure.running.phased import Phased
 from channover.model.operations.kernel import SysctlSet
 from channover.model.plan import Plan
 from channover.model.topology import Cable, Port

@@ -13,7 +13,7 @@ from channover.hosts.host import Host, until
 from channover.hosts.lab import Lab
 from channover.measure.own_values import Counted, Listing
 from channover.measure.record import Record
-from channover.measure.running.phased import DATAGRAM_PORT, NumberedTraffic
+from channover.measure.running.numbered_traffic import DATAGRAM_PORT, NumberedTraffic
 from channover.model.operations.devices import AddressAdd
 from channover.model.plan import Plan
 from channover.network.flow_hash import UDP, Conversation

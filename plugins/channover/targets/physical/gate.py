@@ -23,6 +23,7 @@ from channover.network import bonding, lag, openvpn
 from channover.network import ssh_tunnel as ssh
 from channover.network.programs import file_servers as files
 from channover.network.programs import iperf
+from channover.network.programs.applications import sip
 
 NETWORKS = ("10.93.93.0/30", "10.94.94.0/30", "10.10.0.0/24", "10.101.0.0/16", "10.92.0.0/16")
 """Where the addresses lie that a run gives to test NICs and LAGs (:func:`channover.hosts.lab.subnet`)."""
@@ -34,7 +35,7 @@ MADE = (lag.DEVICE, *lag.MORE, bonding.BRIDGE, openvpn.DEVICE, "tun0", "tun1", "
 
 def ports() -> tuple[str, ...]:
     """Return the ports (TCP and UDP) of the lab's servers, in nft's words."""
-    single = sorted({openvpn.PORT, ssh.PORT, *files.PORTS.values()})
+    single = sorted({openvpn.PORT, ssh.PORT, *files.PORTS.values(), sip.PORT, sip.TLS_PORT})
     return (*map(str, single), f"{iperf.PORTS[0]}-{iperf.PORTS[-1]}")
 
 

@@ -14,6 +14,7 @@ from channover.verdict.causes import (
     links,
     mptcp,
     programs,
+    recovery,
     subflows,
     transport,
     tunnels,
@@ -22,7 +23,7 @@ from channover.verdict.causes.case import Case
 from channover.verdict.causes.cause import CERTAINTIES, UNEXPLAINED, Cause
 from channover.verdict.causes.kind import CauseKind, kinds_of
 
-_MODULES = programs, links, hashing, lags, filters, tunnels, addressing, mptcp, subflows, transport
+_MODULES = programs, links, hashing, lags, filters, tunnels, addressing, mptcp, recovery, subflows, transport
 
 CAUSES: Register[CauseKind] = Register("cause", {kind.id: kind for module in _MODULES for kind in kinds_of(module)})
 """Every kind by its id. Of equally sure causes the one whose kind comes first here is the likelier: what others follow
