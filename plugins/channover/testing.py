@@ -24,7 +24,7 @@ from channover.measure.own_values import Counted, Listing, Observing, Polled
 from channover.measure.running.downloads import Downloads
 from channover.measure.running.numbered_traffic import NumberedTraffic
 from channover.measure.running.phased import Phased
-from channover.measure.running.streaming import Played, Streaming
+from channover.measure.running.streaming import Played, Sent, Streaming
 from channover.measure.running.telephony import Calling, Telephony
 from channover.measure.steps import step
 from channover.measure.traffic import TrafficGenerator, require_multipath
@@ -109,6 +109,7 @@ __all__ = [
     "Placed",
     "Played",
     "Polled",
+    "Sent",
     "Source",
     "SpreadFlows",
     "Streaming",

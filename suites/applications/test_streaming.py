@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from channover.testing import Media, Multipath, Streaming, at_least, at_most, behaviour, between
+from channover.testing import Media, Multipath, Streaming, Tunnels, at_least, at_most, behaviour, between
 
+DELAY = 0.5
+"""Seconds for which a receiver of RTP waits for a packet."""
 LINKS = 1.35
 """How many links' rate a stream needs: more than one carries, and what two carry with some to spare."""
 
@@ -30,3 +32,18 @@ def test_a_stream_above_one_links_rate_plays_over_mptcp_and_stalls_without_it(
     stalls = len(computed.stalls)
     assert over_tcp.stalls == between(stalls, stalls + 1, f"at one link {media.number} segments stall so often")
     assert over_tcp.stalled == between(0.8 * computed.stalled, 1.5 * computed.stalled, "what one link is too slow by")
+
+
+@behaviour("APP-3")
+def test_the_same_stream_by_rtp_crosses_the_tunnel_over_mptcp_and_is_late_over_one_link(
+    multipath: Multipath, tunnels: Tunnels, streaming: Streaming
+) -> None:
+    media = Media(LINKS * multipath.link.rate, 6)
+    with tunnels.openvpn() as tunnel:
+        over_mptcp = streaming.send(tunnel, media, mptcp=True)
+    with tunnels.openvpn(mptcp=False) as tunnel:
+        over_tcp = streaming.send(tunnel, media, mptcp=False)
+    assert over_mptcp.lost == at_most(0.001, "two links carry it")
+    assert over_mptcp.late == at_most(0.05, "the whole stream, in time")
+    one_link = multipath.link.tcp_goodput * (media.seconds + DELAY) / (media.rtp_rate * media.seconds)
+    assert over_tcp.late == between(0.8 * (1 - one_link), 1.6 * (1 - one_link), "what one link cannot carry in time")

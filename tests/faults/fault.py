@@ -69,6 +69,8 @@ SUITES = {
     "APP-2 plain": "suites/applications/test_telephony.py::test_without_mptcp_most_calls_are_lost_with_their_path[TCP]",
     "APP-3": "suites/applications/test_streaming.py::"
     "test_a_stream_above_one_links_rate_plays_over_mptcp_and_stalls_without_it[on-demand]",
+    "APP-3 RTP": "suites/applications/test_streaming.py::"
+    "test_the_same_stream_by_rtp_crosses_the_tunnel_over_mptcp_and_is_late_over_one_link",
 }
 """The tests of the suites by short names: the behaviour, and what tells its tests apart."""
 

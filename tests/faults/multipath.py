@@ -311,6 +311,7 @@ FAULTS = (
         {
             "MP-1": fails("join-unanswered", "no-join"),
             "TUN-5": fails("join-unanswered", "no-join"),
+            "APP-3 RTP": fails("join-unanswered", "no-join"),
             "MP-5": fails(words=r"goodput fault: path lost.* expected at least 83"),
             "MP-5 flag": fails(words=r"goodput no backup.* expected at least 175"),
             "MP-5 removed": fails(words=r"goodput address removed.* expected at least 83"),

@@ -399,14 +399,14 @@ _ALL = (
     ),
     Behaviour(
         "APP-3",
-        "live streaming and video on demand above one link's rate play without a stall over MPTCP, "
-        "and stall without it",
-        "RFC 8216 (HTTP Live Streaming), 6.3; RFC 8684, 3.3; article, a reader's question",
+        "a stream above one link's rate, live or on demand, plays without a stall over MPTCP and crosses a tunnel by RTP "
+        "without loss; without MPTCP it stalls, and comes too late",
+        "RFC 8216 (HTTP Live Streaming), 6.3; RFC 3550, A.3 (packets lost); RFC 8684, 3.3; article, a reader's question",
         None,
         "asked by a reader",
         "Streaming",
         "No stall above one link's rate",
-        ("mptcp", "mptcpize", "policy-routing", "http", "ffmpeg", "python"),
+        ("mptcp", "mptcpize", "policy-routing", "http", "ffmpeg", "python", "tun", "openvpn"),
     ),
 )
 

@@ -8,11 +8,18 @@ from dataclasses import dataclass, field
 from channover.errors import UsageError
 from channover.measure.activity import End
 from channover.measure.running.phased import Ends, Phased, Phasing
+from channover.network.programs.applications import rtp
 from channover.network.programs.applications.media import Media
 from channover.network.programs.applications.player import PORT, StreamPlayed, play, served
+from channover.network.programs.applications.rtp import RtpSeen
 from channover.network.programs.iperf import Transport
+from channover.network.programs.numbered import SLICE
+from channover.network.tunnel import Tunnel
 from channover.verdict.measured import Measured
 
+DELAY = 0.5
+"""Seconds for which a receiver of RTP waits for a packet: what comes later is as good as lost."""
+UNDER_WAY = "what is under way"
 LATE = 4.0
 """How many times as long as it lasts a stream may take to come."""
 
@@ -57,6 +64,36 @@ class Played:
 
 
 @dataclass(frozen=True)
+class Sent:
+    """A stream that was sent by RTP. ``moving`` has what its hosts and their NICs showed, in the phase ``sending``."""
+
+    media: Media
+    moving: Phased
+
+    @property
+    def seen(self) -> RtpSeen:
+        """What came of its packets. Raises UsageError where nothing was sent."""
+        came = self.moving.came
+        if not isinstance(came, RtpSeen):
+            raise UsageError(f"{self.moving.name}: nothing was sent by RTP")
+        return came
+
+    @property
+    def lost(self) -> Measured:
+        """Return the share of its packets that never came."""
+        share = self.seen.lost / max(self.seen.expected, 1)
+        return self.moving.value(f"share of packets lost, {self.moving.name}", share, harmful=True)
+
+    @property
+    def late(self) -> Measured:
+        """Return the share of the stream that had not come when its last packet was DELAY seconds old: lost, or late."""
+        end = self.moving.span(UNDER_WAY).end.receiver
+        came = sum(self.seen.slices[: round(end / SLICE)])
+        share = 1 - came / (self.media.rtp_rate * self.media.seconds / 8)
+        return self.moving.value(f"share that did not come in time, {self.moving.name}", share, harmful=True)
+
+
+@dataclass(frozen=True)
 class Streaming:
     """What a test plays streams with: ``streaming.play(server, client, media, mptcp=True)``."""
 
@@ -75,6 +112,17 @@ class Streaming:
         ):
             moving.phase_to_the_end("playing", LATE * media.seconds + 5.0)
         return Played(media, moving)
+
+    def send(self, tunnel: Tunnel, media: Media, *, mptcp: bool) -> Sent:
+        """Send a stream by RTP through a tunnel, carried by MPTCP or not, from client to server. Raises TestbedError."""
+        client, server = tunnel.ends
+        name = f"RTP through {tunnel.kind} over {'mptcp' if mptcp else 'tcp'}, {client.host.name}→{server.host.name}"
+        ends = Ends(client, server, Transport.UDP, frozenset({rtp.PORT}))
+        sending = rtp.stream(client.host, server.host, str(server.address.ip), media)
+        with self.phasing(name, sending, ends, offered=media.rtp_rate) as moving:
+            moving.phase_to_the_end("sending", LATE * media.seconds + 5.0)
+            moving.phase(UNDER_WAY, DELAY)
+        return Sent(media, moving)
 
     def show(self, *streams: Played) -> None:
         """Attach a plot of the buffers of streams over time to the test's report, all in one."""

@@ -21,6 +21,10 @@ LARGEST = 512_000_000
 WINDOW = 12
 """Segments that a live playlist names; those before are deleted."""
 PLAYLIST = "stream.m3u8"
+RTP_PACKET, RTP_PAYLOAD = 1328, 1316
+"""Bytes of an RTP packet, and of the seven MPEG-TS packets in it (RFC 2250, 2)."""
+PACE = 1.03
+"""How much faster than its rate a stream is sent that is paced: with RTP's headers, and some to spare."""
 _PICTURE_RATE = 2_000_000
 
 
@@ -57,6 +61,11 @@ class Media:
         return evenly(self.number, self.segment, self.segment * self.rate / goodput)
 
     @property
+    def rtp_rate(self) -> float:
+        """The rate of its RTP packets, as UDP's payload."""
+        return self.rate * RTP_PACKET / RTP_PAYLOAD
+
+    @property
     def _source(self) -> list[str]:
         picture = f"testsrc=size=640x360:rate={PICTURES}"
         rate = min(_PICTURE_RATE, self.rate / 4)
@@ -82,3 +91,14 @@ def live(host: Host, folder: str, media: Media) -> Process:
     flags = "temp_file+delete_segments"
     words = media._hls(folder, "-hls_list_size", str(WINDOW), "-hls_flags", flags)
     return host.spawn(*FFMPEG, "-re", *media._source, *words)
+
+
+def by_rtp(host: Host, media: Media, address: str, port: int) -> Process:
+    """Start to send a stream to an address by RTP, as fast as it plays. Raises TestbedError.
+
+    What a picture brings is spread over its time: at once it would be more than a device's queue holds.
+    """
+    pace = f"bitrate={PACE * media.rate:.0f}&burst_bits={8 * RTP_PACKET}"
+    target = f"udp://{address}:{port}?pkt_size={RTP_PACKET}&{pace}"
+    muxed = ["-f", "rtp_mpegts", "-mpegts_muxer_options", f"muxrate={media.rate:.0f}"]
+    return host.spawn(*FFMPEG, "-re", *media._source, *muxed, target)

@@ -10,7 +10,8 @@ the first segment, by its own clock.
     take-rtp ADDRESS PORT    takes RTP until SIGTERM. Prints {"slice": bytes} ten times a second, and
                              {"received": …, "expected": …, "lost": …, "bytes": …}
 
-Sources: RFC 8216 (HTTP Live Streaming), 4.3 and 6.3; RFC 3550, 5.1 (header) and A.3 (packets expected and lost).
+Sources: RFC 8216 (HTTP Live Streaming), 4.3 and 6.3; RFC 3550, 5.1 (header) and A.3 (packets expected and lost); RFC 5761, 4
+(how packets of the control protocol are told apart).
 """
 
 from __future__ import annotations
@@ -170,8 +171,8 @@ def take_rtp(address: str, port: str) -> None:
                     data = receiver.recv(2048)
                 except BlockingIOError:
                     break
-                if len(data) < 12 or data[0] >> 6 != 2:
-                    continue
+                if len(data) < 12 or data[0] >> 6 != 2 or 192 <= data[1] <= 223:
+                    continue  # no RTP, or its control protocol's
                 number = struct.unpack_from("!H", data, 2)[0]
                 if first is None:
                     first = highest = number
