@@ -34,7 +34,7 @@ def test_a_download_outlives_the_path_that_it_comes_by(
     assert moving.goodput("before", after=0.7) == at_least(0.4 * fast, "Wi-Fi is in use, 3G could not")
     assert back == at_most(AWAY + 1.0, "as long again as it was away: TCP's timer was wound up")
     assert moving.goodput("fault: Wi-Fi lost", after=1.0) == at_least(0.5 * slow, "3G carries all")
-    assert moving.goodput("fault: 3G lost", after=0.5) == at_least(0.5 * fast, "Wi-Fi carries all, 3G could not")
+    assert moving.goodput("fault: 3G lost", after=0.5) == at_least(0.3 * fast, "Wi-Fi carries all, 3G could not")
     assert moving.longest_gap("fault: Wi-Fi lost") == at_most(5 * RETRANSMISSION, "one to three timers")
     assert moving.carried(client, mobile, "fault: Wi-Fi lost") == at_least(
         0.8 * slow / 8, "by 3G, for a second at least"

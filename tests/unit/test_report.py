@@ -28,7 +28,8 @@ from channover.model.catalogue import CATALOGUE
 from channover.pytest_plugin.results import collector as collecting
 from channover.report import figures
 from channover.report import results as results_module
-from channover.report.allure.plots import Series, nic_rates_svg
+from channover.report.allure.plot_process import drawn
+from channover.report.allure.plots import Series, course_svg, nic_rates_svg
 from channover.report.facts import CableFacts, NicBytes, moment
 from channover.report.results import Measurement, Results, Run, TestResult, Unit
 from channover.report.store import run_folder
@@ -547,6 +548,16 @@ def test_plot_is_xml_with_its_labels_as_text() -> None:
     assert {"b pulled", "Mbit/s", "seconds", "link rate 100", "0", "50", "100"} <= set(found)
     root = ET.fromstring(svg)
     assert (root.get("width"), root.get("height")) == ("640", "276")
+
+
+def test_what_is_no_rate_is_drawn_with_its_own_axis_and_without_a_link_rate() -> None:
+    series = [("mptcp", [0.0, 1.1, 5.0], [0.0, 1.5, 0.0]), ("tcp", [0.0, 2.1, 7.0], [0.0, 1.5, 0.0])]
+    svg = course_svg(series, title="buffer", axis="seconds of the stream", phases=[("fault: path lost", 1, 2)])
+    found = words(svg)
+    assert {"mptcp", "tcp", "seconds of the stream", "seconds", "buffer", "fault: path lost", "1.5"} <= set(found)
+    assert not [word for word in found if "link rate" in word or "bit/s" in word]
+    job = {"title": "buffer", "axis": "seconds of the stream", "phases": [("fault: path lost", 1, 2)], "series": series}
+    assert drawn(job) == svg, "as the plotter's process draws it"
 
 
 @pytest.mark.parametrize("letter", ["x", "信", "🧪"])
