@@ -72,9 +72,14 @@ class Slices:
 
     def calm(self) -> list[float]:
         """Return the samples in which none of the run's programs waited for a processor, and those that it left no mark on."""
-        samples = self.samples()
-        kept = shortage.plateau(samples, self._levels()) if self.watch.waited else set()
-        return [rate for number, rate in enumerate(samples) if number not in self.watch.waited or number in kept]
+        marked = self.marked()
+        return [rate for number, rate in enumerate(self.samples()) if number not in marked]
+
+    def marked(self) -> set[int]:
+        """Return the numbers of the other samples: a program waited, and it may have made them what they are."""
+        if not self.watch.waited:
+            return set()
+        return self.watch.waited - shortage.plateau(self.samples(), self._levels())
 
     def _levels(self) -> list[float]:
         """Return what one link carries of the flow (bit/s): so exact a rate is no shortage's."""

@@ -47,7 +47,7 @@ class LongRun:
         if self._series is None:
             self.flow.run.close()
             slices = self.flow.run.slices
-            self._series = LongSeries.of(slices.samples(), SLICE, slices.watch.waited)
+            self._series = LongSeries.of(slices.samples(), SLICE, slices.marked())
         return self._series
 
     @property
