@@ -17,7 +17,7 @@ from channover.network import lag as lags
 from channover.network.flow_hash import TCP, Conversation
 from channover.network.lag import HashPolicy, LacpRate, Lag, LagEnd, Manner
 from channover.network.programs.iperf import Load, Transport
-from channover.observe.captures import Passing, source_ports
+from channover.observe.captures import Passing, datagrams_from
 from channover.scenarios.diagnosis.lags import hashed
 from channover.scenarios.lags.hashed import HashedFlows, Placed
 
@@ -102,15 +102,17 @@ def test_without_their_ports_nobody_knows_them() -> None:
 
 
 def test_datagrams_are_told_by_their_source_ports() -> None:
-    passing = Passing(host("right"), "in", "udp")
+    passing = Passing(host("right"), "udp")
     passing.lines = {
         "a": [
             "IP 10.92.92.1.6000 > 10.92.92.2.5900: UDP, length 200",
             "IP6 fd00:92::1.6001 > fd00:92::2.5900: UDP, length 9",
+            "IP 10.92.92.2.6007 > 10.92.92.1.5900: UDP, length 200",
         ],
         "b": ["IP 10.92.92.1.6000 > 10.92.92.2.5900: UDP, length 200", "LACPv1, length 110"],
     }
-    assert source_ports(passing) == {6000: {"a", "b"}, 6001: {"a"}}
+    assert datagrams_from(passing, "10.92.92.1") == {6000: {"a", "b"}}
+    assert datagrams_from(passing, "fd00:92::1") == {6001: {"a"}}
 
 
 def flows_of(chosen: Sequence[str] | str) -> tuple[Any, list[str], Any]:

@@ -35,9 +35,14 @@ class Conversation:
         return ip_address(self.source), ip_address(self.target)
 
     @property
+    def version(self) -> int:
+        """The version of IP."""
+        return self.addresses[0].version
+
+    @property
     def ethertype(self) -> int:
         """What the Ethernet frame says of the packet in it."""
-        return IPV4 if self.addresses[0].version == 4 else IPV6
+        return IPV4 if self.version == 4 else IPV6
 
     @property
     def _ports(self) -> bytes:

@@ -158,14 +158,14 @@ class Listening:
 
 
 class Passing:
-    """What passes the NICs of a host one way (``in``, ``out``) and a filter (``pcap-filter(7)``), in tcpdump's words.
+    """What passes the NICs of a host and a filter (``pcap-filter(7)``), in tcpdump's words.
 
-    It is a context manager, and has :attr:`lines` by NIC after its block. Raises TestbedError where tcpdump is missing, or is
-    refused.
+    ``way`` is ``in``, ``out`` or ``inout``. It is a context manager, and has :attr:`lines` by NIC after its block. Raises
+    TestbedError where tcpdump is missing, or is refused.
     """
 
-    def __init__(self, host: Host, way: str, wanted: str) -> None:
-        self._host, self._way, self._filter = host, way, wanted
+    def __init__(self, host: Host, wanted: str, way: str = "inout") -> None:
+        self._host, self._filter, self._way = host, wanted, way
         self._running: dict[str, Process] = {}
         self.lines: dict[str, list[str]] = {}
 
@@ -187,14 +187,15 @@ class Passing:
             self.lines[nic] = list(filter(None, process.lines))
 
 
-_DATAGRAM = re.compile(r"IP6? \S+\.(\d+) > \S+\.\d+: UDP")
+_DATAGRAM = re.compile(r"IP6? (\S+)\.(\d+) > \S+\.\d+: UDP")
 
 
-def source_ports(passing: Passing) -> dict[int, frozenset[str]]:
-    """Return the NICs by which UDP datagrams passed, by their source port."""
+def datagrams_from(passing: Passing, address: str) -> dict[int, frozenset[str]]:
+    """Return the NICs by which UDP datagrams from an address passed, by their source port."""
     found: dict[int, frozenset[str]] = {}
     for nic, lines in passing.lines.items():
-        for port in {int(one[1]) for one in map(_DATAGRAM.match, lines) if one}:
+        told = filter(None, map(_DATAGRAM.match, lines))
+        for port in {int(one[2]) for one in told if one[1] == address}:
             found[port] = found.get(port, frozenset()) | {nic}
     return found
 
@@ -203,7 +204,7 @@ class LacpFrames:
     """Counts the LACP frames that hosts send by their NICs. It is a context manager; :meth:`sent` tells after its block."""
 
     def __init__(self, hosts: Iterable[Host]) -> None:
-        self._passing = {host.name: Passing(host, "out", LACP) for host in hosts}
+        self._passing = {host.name: Passing(host, LACP, "out") for host in hosts}
         self._stack = ExitStack()
 
     def __enter__(self) -> LacpFrames:

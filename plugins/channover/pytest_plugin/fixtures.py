@@ -164,7 +164,7 @@ def full_ip(counted: Counted, listed: Listing) -> FullIP:
 def hashed(
     lab: Lab, channover_record: Record, numbered: NumberedTraffic, counted: Counted, listed: Listing
 ) -> HashedFlows:
-    """Send flows over a LAG, and look for each on the link on which the hash puts it: ``hashed(lag, 4)``."""
+    """Send flows over a LAG, and look for each on the link on which the hash puts it: ``hashed(lag)``."""
     from channover.scenarios.lags.hashed import HashedFlows
 
     return HashedFlows(lab, channover_record, numbered, counted, listed)

@@ -7,7 +7,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import IPv4Interface, IPv6Interface
-from typing import Literal
 
 from channover.hosts.host import Host, until
 from channover.hosts.lab import Lab
@@ -19,7 +18,7 @@ from channover.model.plan import Plan
 from channover.network.flow_hash import UDP, Conversation
 from channover.network.lag import Lag, LagEnd
 from channover.network.programs.numbered import FIRST_PORT
-from channover.observe.captures import Passing, source_ports
+from channover.observe.captures import Passing, datagrams_from
 from channover.verdict.notes import Note
 
 FLOWS = 64
@@ -29,8 +28,6 @@ RATE, PAYLOAD = 10.0, 200
 SECONDS = 1.0
 INSIDE = "fd00:92::{}/64"
 """IPv6 addresses of the LAG's devices: a prefix of local use (RFC 4193)."""
-Version = Literal[4, 6]
-"""Of the Internet Protocol."""
 
 
 @dataclass(frozen=True)
@@ -61,23 +58,41 @@ class Placed:
         return frozenset(nic for nics in self.sent.values() for nic in nics)
 
 
+@dataclass(frozen=True)
+class _Sent:
+    """Flows that were sent, before it was looked at by which links: both ends, and the member that each is said to take."""
+
+    ends: tuple[LagEnd, LagEnd]
+    flows: Sequence[Conversation]
+    chosen: Sequence[str] | str
+
+
 @dataclass
 class HashedFlows:
-    """Sends flows over a LAG and looks by which link each goes: ``hashed(lag, 4)``. Made by the fixture ``hashed``."""
+    """Sends flows over a LAG and looks by which link each goes: ``hashed(lag)``. Made by the fixture ``hashed``."""
 
     lab: Lab
     record: Record = field(repr=False)
     numbered: NumberedTraffic = field(repr=False)
     counted: Counted = field(repr=False)
     listed: Listing = field(repr=False)
-    _inside: dict[str, IPv6Interface] = field(default_factory=dict, repr=False)
 
-    def __call__(self, lag: Lag, version: Version) -> list[Placed]:
-        """Send flows of a version of IP each way; compare by which link each went with what its sender's hash says.
+    def __call__(self, lag: Lag) -> list[Placed]:
+        """Send flows of IPv4 and IPv6 each way; compare by which link each went with what its sender's hash says.
 
         Where nobody can tell that, each flow is only to keep to one link, and a note says why. Raises TestbedError.
         """
-        return [self._placed(*ends, version) for ends in (lag.ends, lag.ends[::-1])]
+        wanted = f"udp and dst port {DATAGRAM_PORT}"
+        with ExitStack() as stack:
+            inside = stack.enter_context(_addressed(lag))
+            passing = {end.host.name: stack.enter_context(Passing(end.host, wanted)) for end in lag.ends}
+            sent = [self._send(*ends, {}) for ends in (lag.ends, lag.ends[::-1])]
+            sent += [self._send(*ends, inside) for ends in (lag.ends, lag.ends[::-1])]
+        placed = [self._placed(one, passing) for one in sent]
+        self.record.standing += placed
+        for one in placed:
+            self._compare(one)
+        return placed
 
     def links(self, sender: LagEnd, flows: Sequence[Conversation]) -> int:
         """Return how many links the hash of a LAG's end has some of these flows on: all, and a note, where nobody can tell."""
@@ -90,46 +105,37 @@ class HashedFlows:
     def _observed(self, why: str) -> None:
         self.record.notes.append(Note("hash", f"observed, and not computed: {why}"))
 
-    @contextmanager
-    def addressed(self, lag: Lag) -> Iterator[None]:
-        """Give both ends of a LAG an IPv6 address for the length of a block. Raises TestbedError."""
-        with ExitStack() as stack:
-            for number, end in enumerate(lag.ends, start=1):
-                address = self._inside[end.host.name] = IPv6Interface(INSIDE.format(number))
-                plan = Plan.of("IPv6 over the LAG", [AddressAdd(end.device, str(address))])
-                stack.enter_context(end.host.applied(plan))
-            yield
-
-    def _placed(self, sender: LagEnd, receiver: LagEnd, version: Version) -> Placed:
+    def _send(self, sender: LagEnd, receiver: LagEnd, inside: Mapping[str, IPv6Interface]) -> _Sent:
+        """Send flows of IPv6 between these addresses, of IPv4 without any; ask by which member each is to leave."""
         ends = sender, receiver
-        if version == 6:
-            for end in ends:
-                until(partial(self._settled, end), f"{end.host.name}: duplicate address detection", 10.0, 0.05)
-        source, target = (_End(end.host, end.address if version == 4 else self._inside[end.host.name]) for end in ends)
+        for end in ends if inside else ():
+            until(partial(_settled, end, inside), f"{end.host.name}: duplicate address detection", 10.0, 0.05)
+        source, target = (_End(end.host, inside[end.host.name] if inside else end.address) for end in ends)
         macs = [links[end.device].mac if (links := end.host.state().links).get(end.device) else "" for end in ends]
         addresses = str(source.address.ip), str(target.address.ip)
         flows = [Conversation(*addresses, FIRST_PORT + n, DATAGRAM_PORT, UDP, *macs) for n in range(FLOWS)]
-        wanted = f"udp and dst port {DATAGRAM_PORT}"
-        with (
-            Passing(sender.host, "out", wanted) as out,
-            Passing(receiver.host, "in", wanted) as into,
-            self.numbered.datagrams(source, target, flows=FLOWS, rate=RATE, payload=PAYLOAD) as moving,
-        ):
+        with self.numbered.datagrams(source, target, flows=FLOWS, rate=RATE, payload=PAYLOAD) as moving:
             moving.phase("flows", SECONDS)
-            chosen = sender.choices(flows)
-        labels = {nic.device: nic.name for nic in sender.host.nics.values()}
-        ports = [flow.source_port for flow in flows]
-        across = self._across(receiver.host, sender.host)
-        placed = Placed(
-            f"IPv{version} {sender.host.name}→{receiver.host.name}",
-            sender.host.name,
-            source_ports(out),
-            {port: frozenset(across[nic] for nic in nics) for port, nics in source_ports(into).items()},
-            chosen if isinstance(chosen, str) else {port: labels[one] for port, one in zip(ports, chosen, strict=True)},
+            return _Sent(ends, flows, sender.choices(flows))
+
+    def _placed(self, sent: _Sent, passing: Mapping[str, Passing]) -> Placed:
+        sender, receiver = (end.host for end in sent.ends)
+        first = sent.flows[0]
+        labels = {nic.device: nic.name for nic in sender.nics.values()}
+        across = self._across(receiver, sender)
+        arrived = datagrams_from(passing[receiver.name], first.source)
+        said: Mapping[int, str] | str = ""
+        if isinstance(sent.chosen, str):
+            said = sent.chosen
+        else:
+            said = {flow.source_port: labels[one] for flow, one in zip(sent.flows, sent.chosen, strict=True)}
+        return Placed(
+            f"IPv{first.version} {sender.name}→{receiver.name}",
+            sender.name,
+            datagrams_from(passing[sender.name], first.source),
+            {port: frozenset(across[nic] for nic in nics) for port, nics in arrived.items()},
+            said,
         )
-        self.record.standing.append(placed)
-        self._compare(placed)
-        return placed
 
     def _compare(self, placed: Placed) -> None:
         if isinstance(placed.said, str):
@@ -141,15 +147,27 @@ class HashedFlows:
             assert self.listed(f"flows sent by the link of their hash, {placed.name}", _told(placed.sent)) == said
         assert self.listed(f"flows that arrived by it, {placed.name}", _told(placed.arrived)) == _told(placed.sent)
 
-    def _settled(self, end: LagEnd) -> bool:
-        """Say whether an address is known to be nobody else's (RFC 4862, 5.4): before that nothing is sent from it."""
-        shown = end.host.run("ip", "-6", "-o", "address", "show", "dev", end.device, "tentative", quiet=True).stdout
-        return str(self._inside[end.host.name].ip) not in shown
-
     def _across(self, host: Host, far: Host) -> Mapping[str, str]:
         """Return, by each NIC of a host, the far host's NIC at the other end of its cable."""
         ends = [cable.ports for cable in self.lab.topology.between(host.name, far.name)]
         return {one.nic: other.nic for pair in ends for one, other in (pair, pair[::-1]) if one.node == host.name}
+
+
+@contextmanager
+def _addressed(lag: Lag) -> Iterator[Mapping[str, IPv6Interface]]:
+    """Give both ends of a LAG an IPv6 address for the length of a block; return it by host. Raises TestbedError."""
+    inside = {end.host.name: IPv6Interface(INSIDE.format(number)) for number, end in enumerate(lag.ends, start=1)}
+    with ExitStack() as stack:
+        for end in lag.ends:
+            plan = Plan.of("IPv6 over the LAG", [AddressAdd(end.device, str(inside[end.host.name]))])
+            stack.enter_context(end.host.applied(plan))
+        yield inside
+
+
+def _settled(end: LagEnd, inside: Mapping[str, IPv6Interface]) -> bool:
+    """Say whether an address is known to be nobody else's (RFC 4862, 5.4): before that nothing is sent from it."""
+    shown = end.host.run("ip", "-6", "-o", "address", "show", "dev", end.device, "tentative", quiet=True).stdout
+    return str(inside[end.host.name].ip) not in shown
 
 
 def _told(found: Mapping[int, frozenset[str]]) -> set[str]:
