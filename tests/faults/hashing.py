@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
+from channover.hosts.host import until
 from tests.faults.bench import BOTH, Bench, Way
 from tests.faults.fault import Evidence, Fault, When, fails
 from tests.faults.lacp import LACP_FRAMES, configured
@@ -14,6 +15,13 @@ def _mixed(bench: Bench) -> Evidence:
     """Have what lies between the ends put every datagram from an odd port onto the other cable, as a switch there would."""
     out = bench.ports("b", "right")[1]
     return bench.rules("a", f'  meta l4proto udp @th,15,1 1 counter fwd to "port{out}"', ("right",))
+
+
+def _dealt_anew(bench: Bench) -> Evidence:
+    """Have the client deal its hash buckets anew once flows run: the first may wait for its turn to be measured."""
+    bond = bench.bond(bench.left)
+    until(lambda: "udp(src=" in bond.switch.show("dpctl/dump-flows", "-m"), "flows", 60.0, 0.05)
+    return configured("other_config:bond-hash-basis=77", ends="left")(bench)
 
 
 STATE = "@ll,256,8"
@@ -50,6 +58,15 @@ FAULTS = (
         When.BUILT,
         {"LAG-9": fails("flows-astray", words="flows that arrived by it")},
         quick=True,
+    ),
+    Fault(
+        "hash-moved-unproved",
+        "comparisons",
+        "one end deals its hash buckets anew while flows run, and nothing is read back",
+        _dealt_anew,
+        When.MID,
+        {"LAG-9": fails("flows-moved", words="flows that kept to one link|flows sent by the link of their hash")},
+        blind=True,
     ),
     Fault(
         "hash-layer2-unproved",

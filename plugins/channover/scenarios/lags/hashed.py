@@ -25,7 +25,7 @@ FLOWS = 64
 """So many that the hash of ports has some on each link: all on one of two once in 2 to the 63rd."""
 RATE, PAYLOAD = 10.0, 200
 """Datagrams a second of each flow, and bytes of a datagram: a megabit a second in all, so that no link is full."""
-SECONDS = 1.0
+SECONDS = 0.6
 INSIDE = "fd00:92::{}/64"
 """IPv6 addresses of the LAG's devices: a prefix of local use (RFC 4193)."""
 
