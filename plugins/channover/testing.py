@@ -53,8 +53,9 @@ from channover.scenarios.labs import HostEnd, Multipath, Switched
 from channover.scenarios.lags.failover import FlowsOfLinks, SpreadFlows
 from channover.scenarios.lags.hashed import HashedFlows, Placed
 from channover.scenarios.lags.long_run import LongRun, LongRuns
-from channover.scenarios.loop_guards import Guarded
-from channover.scenarios.loop_lab import LoopLab, LoopLabs
+from channover.scenarios.loop.guards import Guarded
+from channover.scenarios.loop.lab import LoopLab, LoopLabs
+from channover.scenarios.loop.ways import Vector
 from channover.scenarios.middlebox import Middlebox, Takes
 from channover.scenarios.tunnels import LoopSigns, Tunnels
 from channover.verdict.expectation import Expectation, anything_but, at_least, at_most, between, exactly, near
@@ -123,6 +124,7 @@ __all__ = [
     "TunnelEnd",
     "Tunnels",
     "UsageError",
+    "Vector",
     "anything_but",
     "at_least",
     "at_most",
@@ -142,6 +144,7 @@ __all__ = [
     "two_switches",
     "unequal",
     "unstacked",
+    "variant",
 ]
 
 _Test = TypeVar("_Test", bound=Callable[..., object])
@@ -175,6 +178,17 @@ def hash_policy(policy: HashPolicy) -> Callable[[_Test], _Test]:
     ...     assert counted("links", lag.links) == 2
     """
     return _marked(pytest.mark.hash_policy(policy))
+
+
+def variant(test: _Test) -> _Test:
+    """Mark a test of a behaviour as one more variant of it, which is run with ``--variants`` only.
+
+    >>> @behaviour("MP-1")
+    ... @variant
+    ... def test_it_does_so_with_another_setting(multipath: Multipath, counted: Counted) -> None:
+    ...     assert counted("paths", multipath.paths) == 2
+    """
+    return _marked(pytest.mark.variant)(test)
 
 
 def _marked(mark: pytest.MarkDecorator) -> Callable[[_Test], _Test]:

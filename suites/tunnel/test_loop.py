@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from channover.testing import Form, LoopLab, LoopLabs, Multipath, at_least, at_most, behaviour
+import pytest
+
+from channover.testing import (
+    Counted,
+    Form,
+    LoopLab,
+    LoopLabs,
+    Multipath,
+    Vector,
+    at_least,
+    at_most,
+    behaviour,
+    variant,
+)
 
 LOAD = 1.5
 """Links' worth of datagrams that a loop lab's load offers."""
@@ -50,6 +63,18 @@ def test_a_loop_that_is_still_pending_is_named_too(loop_lab: LoopLabs) -> None:
             assert signs.carrying == 0
 
 
+@behaviour("TUN-3")
+@pytest.mark.parametrize(
+    "vector", [one for one in Vector if one is not Vector.BACKUP], ids=lambda one: one.name.lower()
+)
+def test_each_way_into_the_loop_shows_in_its_form(loop_lab: LoopLabs, vector: Vector) -> None:
+    with loop_lab() as loop:
+        assert loop.signs().all == 0
+        with loop.closed_by(vector):
+            for form in vector.shows:
+                assert loop.wait_for(form).of(form) == at_least(1, "the loop shows so")
+
+
 @behaviour("TUN-4")
 def test_the_guard_for_both_directions_ends_a_loop(multipath: Multipath, loop_lab: LoopLabs) -> None:
     with loop_lab() as loop:
@@ -83,3 +108,56 @@ def test_the_articles_guard_keeps_the_source_side_out(multipath: Multipath, loop
         left = loop.signs(loop.tunnel.client)
         assert left.of(Form.SOURCE) == 0
         assert left.of(Form.DESTINATION) == at_least(1, "the far end's address is still a path")
+
+
+@behaviour("TUN-4")
+def test_a_loop_ends_without_its_endpoints_and_a_guard_of_the_device_keeps_it_out(loop_lab: LoopLabs) -> None:
+    with loop_lab() as loop:
+        with loop.routed_into_tunnel():
+            assert loop.within() == at_least(1, "the loop is closed with its endpoints")
+        left = loop.wait_clear()
+        assert left.carrying == 0
+        assert loop.within() == 0
+        with loop.guarded_by_the_device() as guard, loop.offered():
+            (refused,) = guard.refused
+            assert refused == at_least(1, "the guard meets the carrier")
+            assert loop.within() == 0
+
+
+@behaviour("TUN-4")
+def test_a_device_in_a_namespace_of_its_own_is_no_path(loop_lab: LoopLabs, counted: Counted) -> None:
+    with loop_lab() as loop:
+        with loop.closed_by(Vector.OWN_ADDRESS):
+            assert loop.wait_for(Form.SOURCE).of(Form.SOURCE) == at_least(1, "it is one without")
+        loop.wait_clear()
+        with loop.apart() as apart, loop.closed_by(Vector.OWN_ADDRESS):
+            assert counted("echo requests answered through the tunnel", apart.answered()) == 3
+            signs = loop.signs(loop.tunnel.client)
+            assert signs.carrying == 0
+            assert signs.of(Form.PENDING) == 0
+
+
+@behaviour("TUN-4")
+@variant
+def test_the_tunnel_as_a_backup_path_is_latent(multipath: Multipath, loop_lab: LoopLabs) -> None:
+    with loop_lab() as loop, loop.closed_by(Vector.BACKUP):
+        assert loop.wait_for(Form.SOURCE).of(Form.SOURCE) == at_least(1, "the subflow is there")
+        with loop.load():
+            rate = loop.rate("rate beside the latent loop")
+            assert rate == at_least(
+                1.3 * multipath.link.rate, "the other paths carry the load", theory=LOAD * multipath.link.rate
+            )
+
+
+@behaviour("TUN-4")
+@variant
+def test_a_limit_of_one_subflow_a_path_keeps_out_the_tunnel_only_if_it_comes_last(loop_lab: LoopLabs) -> None:
+    with loop_lab() as loop, loop.no_more_subflows_than_paths():
+        with loop.closed_by(Vector.OWN_ADDRESS):
+            signs = loop.wait_for(Form.SOURCE, 2.0)
+            assert signs.carrying == 0
+            assert signs.of(Form.ENDPOINT) == 1
+            assert loop.subflows_from("b") == 1
+        with loop.before("b"):
+            assert loop.wait_for(Form.SOURCE).of(Form.SOURCE) == at_least(1, "it takes the place of a path")
+            assert loop.subflows_from("b") == 0

@@ -7,6 +7,8 @@ from channover.testing import Multipath, TrafficGenerator, Tunnels, at_least, at
 
 DATAGRAM = 1390
 """Payload bytes of a datagram that fits the tunnel's MTU with room for its own framing."""
+AGAIN = 15.0
+"""Seconds that a tunnel may take to connect again: OpenVPN pauses for one, and the carrier's paths join within five."""
 LEAST_SHARE = 1.3 / 1.5
 """Of 1.5 links' rate offered, what passes one link for certain."""
 
@@ -82,3 +84,31 @@ def test_udp_to_a_host_beyond_the_far_end_passes_one_link(
         assert flow.lost == at_most(1 - LEAST_SHARE, "less is offered than both links carry")
         for host in (multipath.left.host, multipath.right.host):
             assert flow.nics.trunk_count(host, multipath.nics) == 2
+
+
+@behaviour("TUN-2")
+def test_a_tunnel_that_connects_again_has_every_path_again(
+    multipath: Multipath, tunnels: Tunnels, udp: TrafficGenerator
+) -> None:
+    offered = 1.5 * multipath.link.rate
+    with tunnels.openvpn() as tunnel:
+        assert tunnels.connected_again(tunnel) == at_most(AGAIN, "both ends wait a second before they try")
+        for end in tunnel.ends:
+            assert tunnels.carrier_subflows(tunnel, end) == at_least(multipath.paths, "the carrier is multipath again")
+        assert tunnels.signs(tunnel).all == 0
+        flow = udp(tunnel.client, tunnel.server, offered=offered, payload=DATAGRAM)
+        assert flow.goodput == at_least(LEAST_SHARE * offered, "the carrier has two paths", theory=offered)
+        assert flow.nics_used == multipath.paths
+
+
+@behaviour("TUN-6")
+@on(gateway())
+def test_a_default_route_through_the_tunnel_leads_beyond_it(
+    multipath: Multipath, tunnels: Tunnels, udp: TrafficGenerator
+) -> None:
+    offered = 0.2 * multipath.link.rate
+    with tunnels.openvpn() as tunnel, tunnels.by_default(tunnel) as beyond:
+        assert tunnels.answered(tunnel, beyond) == 3
+        flow = udp(tunnel.client, beyond, offered=offered, payload=DATAGRAM)
+        assert flow.goodput == near(offered, 0.05, "as offered")
+        assert tunnels.signs(tunnel).all == 0

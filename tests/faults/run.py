@@ -45,6 +45,7 @@ def run_row(fault: Fault) -> Row:
         command = [sys.executable, "-m", "pytest", "-p", "tests.faults.injection", "--fault", fault.id]
         command += ["--fault-log", str(log), "-p", "no:cacheprovider", "-q", "--no-report", "--target", fault.target]
         command += ["--measure-limit", "4", "--reports", str(folder / "reports")]
+        command += ["--variants"]
         command += [SUITES[each] for each in fault.tests]
         environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'plugins'}:{ROOT}"}
         words = _run(command, environment, BOUND * len(fault.tests) + 30.0)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 from channover.hosts.host import Host
 from channover.model.operations.kernel import TableAdd
-from channover.model.operations.mptcp import EndpointAdd
+from channover.model.operations.mptcp import EndpointAdd, EndpointDelete
 from channover.model.plan import Plan
 from channover.network.loop_guard import Guard
 from channover.network.openvpn import join_listener
-from channover.scenarios import loop_lab as loops
+from channover.scenarios import tunnels
+from channover.scenarios.loop import lab as loops
 from tests.faults.bench import Bench, require
 from tests.faults.fault import Evidence, Fault, When, caught, fails, noted
 from tests.faults.hosts import ip
@@ -125,7 +127,128 @@ def _tun_mtu(bench: Bench) -> Evidence:
     return require("mtu 1300" in text, " ".join(text.split())[-300:])
 
 
+def _other_device(make: Any, used: Used) -> Any:
+    """Guard another device than the tunnel's: the rule is there, and meets nothing."""
+
+    def made(*words: Any, **named: Any) -> Guard:
+        used()
+        guard = make(*words, **named)
+        (table_add,) = guard.plan.operations
+        text = re.sub(r'oifname "\w+"', 'oifname "tun9"', table_add.text)
+        return Guard(guard.name, guard.counters, Plan(guard.plan.purpose, (TableAdd(guard.name, text),)))
+
+    return made
+
+
+def _on_one_path(restart: Any, used: Used) -> Any:
+    """Have the client lose the endpoint of its second path before the tunnel connects again."""
+
+    def connected(tunnel: Any, *words: Any, **named: Any) -> Any:
+        used()
+        tunnel.client.host.apply(Plan("one path less", (EndpointDelete(2),)))
+        return restart(tunnel, *words, **named)
+
+    return connected
+
+
+def _not_apart(_: Any, used: Used) -> Any:
+    """Leave the device where it is."""
+
+    @contextmanager
+    def separated(*_: object) -> Iterator[Any]:
+        used()
+        yield SimpleNamespace(answered=lambda: 3)
+
+    return separated
+
+
+def _nothing(_: Any, used: Used) -> Any:
+    """Do nothing for the length of a block."""
+
+    @contextmanager
+    def idle(*_: object) -> Iterator[None]:
+        used()
+        yield
+
+    return idle
+
+
+def _no_listener(_: Any, used: Used) -> Any:
+    """Have nothing listen on the carrier's port: the server takes no further subflow."""
+
+    @contextmanager
+    def listening(_: Any) -> Iterator[None]:
+        used()
+        yield
+
+    return listening
+
+
 FAULTS = (
+    Fault(
+        "guard-device-other",
+        "guards",
+        "the guard of the device is for another device",
+        None,
+        When.IN_PLACE,
+        {
+            "TUN-4 device": fails(
+                "guard-never-met", words=r"packets that the guard of left refused of 0, expected at least 1"
+            )
+        },
+        (),
+        ((loops, "device_guard", _other_device),),
+    ),
+    Fault(
+        "loop-unanswered",
+        "loops",
+        "the server takes no subflow, where one is to close the loop",
+        None,
+        When.IN_PLACE,
+        {"TUN-3 own": fails("tunnel-loop", words=r"signs of a loop by source .* of 0, expected at least 1")},
+        (),
+        ((loops, "join_listener", _no_listener),),
+    ),
+    Fault(
+        "guard-not-apart",
+        "guards",
+        "the device stays in the host's own namespace",
+        None,
+        When.IN_PLACE,
+        {"TUN-4 apart": fails("tunnel-loop", words=r"subflows within the tunnel at left of \d, expected 0")},
+        (),
+        ((loops, "separated", _not_apart),),
+    ),
+    Fault(
+        "guard-no-limit",
+        "guards",
+        "the limit of subflows leaves room for the tunnel",
+        None,
+        When.IN_PLACE,
+        {"TUN-4 limit": fails("tunnel-loop", words=r"subflows within the tunnel at left and right of \d, expected 0")},
+        (),
+        ((LoopLab, "no_more_subflows_than_paths", _nothing),),
+    ),
+    Fault(
+        "guard-no-backup",
+        "guards",
+        "nothing offers the tunnel as a backup path",
+        None,
+        When.IN_PLACE,
+        {"TUN-4 backup": fails(words=r"signs of a loop by source .* of 0, expected at least 1")},
+        (),
+        ((LoopLab, "closed_by", _nothing),),
+    ),
+    Fault(
+        "tunnel-again-one-path",
+        "tunnels",
+        "the tunnel connects again with an endpoint less",
+        None,
+        When.IN_PLACE,
+        {"TUN-2 again": fails("no-endpoint", words="NIC b carried .* no MPTCP endpoint")},
+        (),
+        ((tunnels, "restart", _on_one_path),),
+    ),
     Fault(
         "loop-latent",
         "loops",
@@ -249,7 +372,10 @@ FAULTS = (
         "the host beyond has no way back into the tunnel",
         _no_way_back,
         When.TRAFFIC,
-        {"TUN-6": fails("tunnel-route-missing", "no-route", "path-silent")},
+        {
+            "TUN-6": fails("tunnel-route-missing", "no-route", "path-silent"),
+            "TUN-6 default": fails("tunnel-route-missing", "no-route", "path-silent"),
+        },
     ),
     Fault(
         "tunnel-mtu",

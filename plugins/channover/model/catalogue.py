@@ -318,7 +318,7 @@ _ALL = (
     ),
     Behaviour(
         "TUN-2",
-        "OpenVPN over TCP without cipher, over MPTCP, carries any IP",
+        "OpenVPN over TCP without cipher, over MPTCP, carries any IP, and has every path again when it connects again",
         "openvpn(8), --proto tcp-server, --cipher none; article, stage 3, round 2",
         None,
         "works; poor until the loop is kept out",
@@ -328,7 +328,7 @@ _ALL = (
     ),
     Behaviour(
         "TUN-3",
-        "the tunnel loop is detected and named, in every form (source, destination, pending)",
+        "the tunnel loop is detected and named, in every form and by every way into it",
         "RFC 8684, 3.2 and 3.4.1 (any address may start or take a subflow); article, stage 3, round 2",
         None,
         "5 of 9 subflows run through the tunnel's own addresses",
@@ -344,7 +344,7 @@ _ALL = (
         "OUTPUT, source 10.96.96.1, TCP port 1200: REJECT",
         "The loop",
         "Guards",
-        (*_TUNNELLED, "openvpn", "nftables"),
+        (*_TUNNELLED, "openvpn", "nftables", "ping"),
     ),
     Behaviour(
         "TUN-5",
@@ -364,7 +364,7 @@ _ALL = (
         "156 Mbit/s, measured to 10.10.0.201 beyond the far end",
         "Aggregation",
         "UDP to a host beyond",
-        (*_TUNNELLED, "openvpn"),
+        (*_TUNNELLED, "openvpn", "ping"),
     ),
     Behaviour(
         "TUN-7",

@@ -1,10 +1,11 @@
 """Guards: nftables tables that keep a tunnel's carrier out of the tunnel.
 
-Two are told. *source* is the article's: output, source = the tunnel's own address, destination port = the carrier's,
+Three are told. *source* is the article's: output, source = the tunnel's own address, destination port = the carrier's,
 reject. It leaves the way towards the far end's tunnel address open, and a loop that is there already goes on: an ICMP
-error does not end an established subflow. *both* resets whatever of the carrier would go into the tunnel, leave with a
-tunnel address, or head for one; it ends a loop that is there. A guard that was never hit looks just like one that
-works: :func:`hits` reads its counters. Sources: ``nft(8)``; MPTCP's TCP option kind 30, RFC 8684, 3.
+error does not end an established subflow. *device* knows what leaves by the tunnel's device, and nothing else. *both*
+resets whatever of the carrier would go into the tunnel, leave with a tunnel address, or head for one; it ends a loop that
+is there. A guard that was never hit looks just like one that works: :func:`hits` reads its counters. Sources: ``nft(8)``;
+MPTCP's TCP option kind 30, RFC 8684, 3.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from channover.network.tunnel import Tunnel
 
 SOURCE = "channover_guard_source"
 BOTH = "channover_guard_both"
+DEVICE = "channover_guard_device"
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,21 @@ def source_guard(tunnel: Tunnel, host: Host) -> Guard:
     own = tunnel.end(host).address.ip
     rules = {"by_source": [f"ip saddr {own} tcp dport {tunnel.port}"]}
     return _guard(SOURCE, f"keep the carrier from leaving with {own} (the article's guard)", rules, "reject")
+
+
+def device_guard(tunnel: Tunnel, host: Host, *, option: bool = True) -> Guard:
+    """Return the guard that knows the tunnel's device alone: of what leaves by it, it resets the carrier.
+
+    What leaves by a NIC with the tunnel's own address it does not see.
+    """
+    inner = tunnel.inner(host)
+    rules = _both_rules(inner, tunnel.end(host) is tunnel.server, option)
+    return _guard(
+        DEVICE,
+        f"keep the carrier from leaving by {inner.device}",
+        {"by_device": rules["by_device"]},
+        "reject with tcp reset",
+    )
 
 
 def both_guard(tunnel: Tunnel, host: Host, *, option: bool = True) -> Guard:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from ipaddress import IPv4Interface
-from signal import SIGCONT, SIGSTOP
+from signal import SIGCONT, SIGSTOP, SIGUSR1
 
 from channover.errors import TestbedError
 from channover.hosts.host import Host, Process, each, until
@@ -27,6 +27,7 @@ BUFFER = 1 << 20
 """Socket buffers (bytes), a departure from the article: with the kernel's own first window over several subflows the
 carrier stands still for seconds after its start (8 to 20 MPTCPRetrans), and nothing that is measured then holds."""
 READY = "Initialization Sequence Completed"
+_LISTENING = "Listening for incoming TCP connection"
 JOINING = 5.0
 """Seconds that the carrier's further subflows may take to join before the server goes on without them."""
 
@@ -104,7 +105,7 @@ def openvpn_tunnel(
             process = host.spawn(*prefix, "openvpn", "--config", path)
             running.append(process)
             if host is server:
-                process.wait_for("Listening for incoming TCP connection", timeout)
+                process.wait_for(_LISTENING, timeout)
                 if mptcp:
                     held.enter_context(_held(process))
         if mptcp:
@@ -142,6 +143,24 @@ def _held(process: Process) -> Iterator[None]:
         yield
     finally:
         process.signal(SIGCONT)
+
+
+def restart(tunnel: Tunnel, remote: str, timeout: float = 30.0) -> None:
+    """Have both programs give up the carrier and connect again, as when it was lost; the devices stay (``persist-tun``).
+
+    ``remote`` is the server's address that the client asks for. The further subflows join before the server goes on, as at
+    the first time. Raises TestbedError where they are not ready again within ``timeout`` seconds.
+    """
+    server, client = tunnel.server, tunnel.client
+    times = {end.process.pid: end.process.stdout.count(READY) for end in tunnel.ends}
+    listened = server.process.stdout.count(_LISTENING)
+    client.process.signal(SIGUSR1)
+    server.process.signal(SIGUSR1)
+    server.process.wait_for(rf"(?s)(?:{_LISTENING}.*){{{listened + 1}}}", timeout)
+    with _held(server.process):
+        _wait_joined(client.host, server.host, remote, tunnel.port)
+    for end in tunnel.ends:
+        end.process.wait_for(rf"(?s)(?:{READY}.*){{{times[end.process.pid] + 1}}}", timeout)
 
 
 def _wait_joined(client: Host, server: Host, remote: str, port: int) -> None:

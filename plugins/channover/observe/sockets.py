@@ -8,14 +8,19 @@ are 0 or None.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from channover.hosts.host import Host
 
+Pair = tuple[str, str]
+"""A source address and a destination."""
+
 TCP_COMMAND = ("ss", "-tainH")
 MPTCP_COMMAND = ("ss", "-MianH")
+ROUTES_COMMAND = ("ip", "-j", "-force", "-batch", "-")
 
 _HEAD = re.compile(r"([A-Z][A-Z0-9-]*) +(\d+) +(\d+) +(\S+) +(\S+)")
 _TOKENS = re.compile(r"\btoken:([0-9a-f]+)\(id:(\d+)\)/([0-9a-f]+)\(id:(\d+)\)")
@@ -201,6 +206,30 @@ def subflows(host: Host) -> tuple[Subflow, ...]:
 def connections(host: Host) -> tuple[Connection, ...]:
     """Return the host's MPTCP connections, all states. Raises TestbedError."""
     return parse_mptcp(host.run(*MPTCP_COMMAND, quiet=True).stdout)
+
+
+def route_questions(pairs: Iterable[Pair]) -> str:
+    """Return the input of ``ROUTES_COMMAND`` that asks by which device packets leave (``ip-route(8)``, get)."""
+    return "".join(f"route get {target} from {source}\n" for source, target in sorted(set(pairs)))
+
+
+def parse_routes(text: str) -> dict[Pair, str]:
+    """Return the device by which packets of each pair leave; one that the host has no way for is left out."""
+    found = {}
+    for line in text.splitlines():
+        try:
+            (entry,) = json.loads(line)
+            found[str(entry["from"]), str(entry["dst"])] = str(entry["dev"])
+        except (ValueError, KeyError, TypeError):
+            continue
+    return found
+
+
+def departures(host: Host, flows: Iterable[Subflow]) -> dict[Pair, str]:
+    """Return the device by which a host's sockets send, each by its addresses. Raises TestbedError."""
+    pairs = {(one.source, one.destination) for one in flows if not one.listening}
+    asked = host.run(*ROUTES_COMMAND, input=route_questions(pairs), check=False, quiet=True) if pairs else None
+    return parse_routes(asked.stdout) if asked else {}
 
 
 def _records(text: str) -> Iterator[tuple[tuple[str, ...], str]]:

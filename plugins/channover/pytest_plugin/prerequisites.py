@@ -10,6 +10,7 @@ import pytest
 
 from channover.errors import ChannoverError, UsageError
 from channover.pytest_plugin.beginning import refuse
+from channover.pytest_plugin.options import names as words
 from channover.pytest_plugin.results import marks
 from channover.pytest_plugin.stash import UNMET, is_worker, marked, shows_fixtures, topology_of
 from channover.pytest_plugin.testbed import TESTBED
@@ -38,6 +39,7 @@ def find_out(config: pytest.Config, items: list[pytest.Item]) -> None:
         items.remove(item)
         report = pytest.CollectReport(item.nodeid, "failed", f"{item.name}: {fault}", [])
         config.hook.pytest_collectreport(report=report)
+    _leave_out_variants(config, items)
     stated = [(item, behaviour) for item in items if (behaviour := marks.stated(item)) is not None]
     if not stated:
         return
@@ -73,8 +75,18 @@ def _unmet(item: pytest.Item, behaviour: Behaviour, session: Environment) -> str
     policy = marked(item, "hash_policy", HashPolicy)
     if policy is None or "lag" not in behaviour.needs or policy in session.driver.policies:
         return None
-    words = f"the LAG driver {session.driver.name} has no hash policy {policy.value}"
-    return f"{words}: boot a kernel that has the bonding driver (CONFIG_BONDING), or --target vm"
+    lacks = f"the LAG driver {session.driver.name} has no hash policy {policy.value}"
+    return f"{lacks}: boot a kernel that has the bonding driver (CONFIG_BONDING), or --target vm"
+
+
+def _leave_out_variants(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect the further variants of behaviours, unless they are asked for: the plan names them as left out."""
+    if words.value(config, "--variants"):
+        return
+    left = [item for item in items if item.get_closest_marker("variant") and marks.stated(item)]
+    if left:
+        items[:] = [item for item in items if item not in left]
+        config.hook.pytest_deselected(items=left)
 
 
 def headline(config: pytest.Config, items: Sequence[pytest.Item]) -> list[str]:
@@ -97,8 +109,8 @@ def _busy(config: pytest.Config) -> list[str]:
         return []
     from channover.verdict import shortage
 
-    words = shortage.busy(config.stash[_GLANCE].taken(), os.cpu_count() or 1)
-    return [f"channover: this machine is busy, and verdicts may be inconclusive: {words}"] if words else []
+    taken = shortage.busy(config.stash[_GLANCE].taken(), os.cpu_count() or 1)
+    return [f"channover: this machine is busy, and verdicts may be inconclusive: {taken}"] if taken else []
 
 
 def say_unmet(config: pytest.Config, items: Sequence[pytest.Item]) -> None:

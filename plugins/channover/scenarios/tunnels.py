@@ -18,14 +18,16 @@ from channover.measure.flow import Flow
 from channover.measure.measurement import Measuring
 from channover.measure.record import Record
 from channover.model.link import Link
+from channover.model.operations.operation import Operation
+from channover.model.operations.routing import RouteAdd, RuleAdd
 from channover.model.plan import Plan
 from channover.model.topology import Port
-from channover.network.openvpn import openvpn_tunnel
+from channover.network.openvpn import openvpn_tunnel, restart
 from channover.network.programs.iperf import PORTS
 from channover.network.ssh_tunnel import ssh_login, ssh_server, ssh_tunnel
 from channover.network.tunnel import Devices, Tunnel, TunnelEnd, through, way_back
 from channover.observe.nics import NicSeries, Sampler, Samplers
-from channover.observe.sockets import subflows
+from channover.observe.sockets import Subflow, departures, subflows
 from channover.scenarios.labs import HostEnd, Multipath
 from channover.scenarios.tunnel_output import TunnelOutput
 from channover.verdict.causes.cause import Explanation, said
@@ -33,6 +35,8 @@ from channover.verdict.loop.signs import Form, LoopFinding, loops
 from channover.verdict.measured import Measured, Reading, count
 from channover.verdict.notes import unlike_mtus
 
+OWN_TABLE = 140
+"""The routing table of what leaves with the tunnel's own address, and the priority of its rule: above those of the NICs."""
 LOAD_PORT = PORTS[-1]
 """TCP and UDP port of a background load."""
 LOAD = 1.5
@@ -155,10 +159,10 @@ class Tunnels:
         gigabits = flow.goodput.value * flow.seconds / 1e9
         return self.counted(name, (self.processor_time(tunnel) - since) / gigabits, "s")
 
-    def answered(self, tunnel: Tunnel) -> Measured:
-        """Send three ICMP echo requests through a tunnel; return how many were answered."""
-        far = str(tunnel.server.address.ip)
-        done = tunnel.client.host.run("ping", "-n", "-c", "3", "-i", "0.2", "-W", "2", far, check=False)
+    def answered(self, tunnel: Tunnel, beyond: End | None = None) -> Measured:
+        """Send three ICMP echo requests through a tunnel, to its far end or one beyond; return how many were answered."""
+        near, far = str(tunnel.client.address.ip), str((beyond or tunnel.server).address.ip)
+        done = tunnel.client.host.run("ping", "-n", "-c", "3", "-i", "0.2", "-W", "2", "-I", near, far, check=False)
         match = re.search(r"(\d+) received", done.stdout)
         value = self.counted("echo requests answered, of three", int(match[1]) if match else 0)
         return replace(value, explain=partial(self.measuring.explain, tunnel))
@@ -244,7 +248,8 @@ class Tunnels:
         looked = ends or tunnel.ends
         found: list[LoopFinding] = []
         for end in looked:
-            found += loops(subflows(end.host), end.host.state().endpoints.values(), [tunnel.inner(end.host)])
+            carrier, endpoints = _carrier(tunnel, end), end.host.state().endpoints.values()
+            found += loops(carrier, endpoints, [tunnel.inner(end.host)], departures(end.host, carrier))
         return LoopSigns(
             " and ".join(end.host.name for end in looked),
             tuple(found),
@@ -252,13 +257,52 @@ class Tunnels:
             partial(self.measuring.explain, tunnel),
         )
 
+    def departing(self, tunnel: Tunnel, end: TunnelEnd) -> dict[str, list[Subflow]]:
+        """Return the carrier's sockets at an end by the device by which they send. Raises TestbedError."""
+        carrier = _carrier(tunnel, end)
+        routed = departures(end.host, carrier)
+        found: dict[str, list[Subflow]] = {}
+        for one in carrier:
+            found.setdefault(one.device or routed.get((one.source, one.destination), ""), []).append(one)
+        return found
+
     def show(self, signs: LoopSigns) -> None:
         """Attach signs of a loop to the test's report."""
         self.attach("the loop, as it was detected", str(signs))
 
+    def connected_again(self, tunnel: Tunnel) -> Measured:
+        """Have OpenVPN lose its carrier and connect again; return how long (seconds) that took. Raises TestbedError."""
+        began = time.monotonic()
+        with self.record.converges(), self.measuring.step("connect again"):
+            restart(tunnel, str(self.multipath.right.address.ip))
+        return self.counted("time to connect again", time.monotonic() - began, "s")
+
+    @contextmanager
+    def by_default(self, tunnel: Tunnel) -> Iterator[End]:
+        """As :meth:`to_beyond`, by a default route through the tunnel: all that leaves with its own address goes into it.
+
+        The host's own default route stays: on a real one it leads to whoever controls it.
+        """
+        end = tunnel.client
+        own = str(end.address.ip)
+        changes: list[Operation] = [
+            RouteAdd("default", end.device, table=OWN_TABLE),
+            RuleAdd(own, OWN_TABLE, OWN_TABLE),
+        ]
+        with end.host.applied(Plan.of("the default route through the tunnel", changes)), self._beyond(tunnel) as far:
+            yield far
+
     @contextmanager
     def to_beyond(self, tunnel: Tunnel) -> Iterator[End]:
         """Route from the client through the tunnel to the host behind the server; gives the far end. Raises UsageError."""
+        with self._beyond(tunnel) as far:
+            way = through(tunnel, tunnel.server, f"{far.address.ip}/32")[tunnel.client.host.name]
+            with tunnel.client.host.applied(way):
+                yield far
+
+    @contextmanager
+    def _beyond(self, tunnel: Tunnel) -> Iterator[End]:
+        """Have the server forward to the host behind it, and that one answer into the tunnel; gives that far end."""
         lab = self.multipath.lab
         client, server = lab.topology.client, lab.topology.server
         ways = [ports for one in lab.topology.cables for ports in (one.ports, one.ports[::-1])]
@@ -268,12 +312,16 @@ class Tunnels:
         ((near, far),) = found
         address = lab.address(far)
         beyond = lab.hosts[far.node]
-        gateway: TunnelEnd = tunnel.server
-        plans = [(lab.hosts[name], plan) for name, plan in through(tunnel, gateway, f"{address.ip}/32").items()]
-        device = beyond.nic(far.nic).device
-        plans.append((beyond, way_back(tunnel, device, str(lab.address(Port(near.node, near.nic)).ip))))
-        with all_applied(plans):
+        gateway = tunnel.server.host
+        forwards = through(tunnel, tunnel.server, f"{address.ip}/32")[gateway.name]
+        back = way_back(tunnel, beyond.nic(far.nic).device, str(lab.address(Port(near.node, near.nic)).ip))
+        with all_applied([(gateway, forwards), (beyond, back)]):
             yield HostEnd(beyond, address)
+
+
+def _carrier(tunnel: Tunnel, end: TunnelEnd) -> list[Subflow]:
+    """Return the sockets at an end that have the carrier's port."""
+    return [one for one in subflows(end.host) if tunnel.port in (one.source_port, one.destination_port)]
 
 
 @contextmanager

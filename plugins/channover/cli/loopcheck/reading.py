@@ -7,7 +7,6 @@ this host, such as stunnel or ssh's ProxyCommand. Only root sees what other user
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -17,8 +16,19 @@ from channover.errors import TestbedError
 from channover.model.inner_network import inner_network
 from channover.model.state import State
 from channover.network.loop_guard import MATCHES_MPTCP
-from channover.observe.sockets import MPTCP_COMMAND, TCP_COMMAND, Connection, Subflow, parse_mptcp, parse_tcp
-from channover.verdict.loop.check import ADDERS, Carrier, Pair, Seen, Sight, questions
+from channover.observe.sockets import (
+    MPTCP_COMMAND,
+    ROUTES_COMMAND,
+    TCP_COMMAND,
+    Connection,
+    Pair,
+    Subflow,
+    parse_mptcp,
+    parse_routes,
+    parse_tcp,
+    route_questions,
+)
+from channover.verdict.loop.check import ADDERS, Carrier, Seen, Sight, questions
 from channover.verdict.loop.rules import Address, Filters
 
 Ask = Callable[[str, str], str]
@@ -253,16 +263,6 @@ def _carrier(flows: list[Subflow], mptcp: bool) -> Carrier:
 
 
 def _routed(pairs: Iterable[Pair], ask: Ask) -> dict[Pair, str]:
-    """Ask by which device packets leave. A pair that the host has no way for is left out."""
-    wanted = sorted(pairs)
-    if not wanted:
-        return {}
-    lines = "".join(f"route get {to} from {source}\n" for source, to in wanted)
-    found = {}
-    for line in ask("ip -j -force -batch - 2> /dev/null; :", lines).splitlines():
-        try:
-            (entry,) = json.loads(line)
-            found[entry["from"], entry["dst"]] = str(entry["dev"])
-        except (ValueError, KeyError, TypeError):
-            continue
-    return found
+    """Ask by which device packets leave."""
+    wanted = list(pairs)
+    return parse_routes(ask(f"{' '.join(ROUTES_COMMAND)} 2> /dev/null; :", route_questions(wanted))) if wanted else {}

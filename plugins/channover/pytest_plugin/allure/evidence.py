@@ -31,7 +31,7 @@ from channover.report.allure.plot_process import PLACEHOLDER, SAMPLES, Plotter
 from channover.report.allure.plots import Phase, Series
 from channover.report.facts import NicBytes
 from channover.report.signoff.masking import Masker
-from channover.scenarios.loop_lab import LOOP_ENDPOINT
+from channover.scenarios.loop.ways import LOOP_ENDPOINT
 from channover.scenarios.tunnels import Loaded
 from channover.verdict.causes.cause import Explanation
 from channover.verdict.measured import Reading

@@ -60,6 +60,12 @@ def add_options(parser: pytest.Parser) -> None:
     words.add(group, "--no-skips", action="store_true", help="what cannot be tried here fails instead of being skipped")
     words.add(
         group,
+        "--variants",
+        action="store_true",
+        help="run also the tests that are one more variant of a behaviour: minutes more; without it they are deselected",
+    )
+    words.add(
+        group,
         "--reports",
         default=None,
         metavar="FOLDER",

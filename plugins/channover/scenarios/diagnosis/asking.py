@@ -29,7 +29,7 @@ from channover.observe.inquiry import Asked, Inquiry, Told, inquire
 from channover.observe.nics import NicSeries
 from channover.scenarios.diagnosis import hosts, lags, tunnels
 from channover.scenarios.lags.hashed import Placed
-from channover.scenarios.loop_guards import Guarded
+from channover.scenarios.loop.guards import Guarded
 from channover.verdict.causes.case import Case, HostView, PathView, ProgramView, WayView
 from channover.verdict.causes.catalogue import explain
 from channover.verdict.causes.cause import Explanation, Missed

@@ -8,7 +8,7 @@ from channover.measure.running.alive import program
 from channover.network.loop_guard import Guard, hits
 from channover.network.tunnel import Tunnel
 from channover.observe.sockets import subflows
-from channover.scenarios.loop_guards import Guarded
+from channover.scenarios.loop.guards import Guarded
 from channover.verdict.causes.case import GuardView, ProgramView, TunnelView
 from channover.verdict.loop.signs import loops
 

@@ -16,21 +16,21 @@ from channover.errors import TestbedError
 from channover.hosts.host import Host, until
 from channover.measure.activity import Waiting
 from channover.model.operations.kernel import SysctlSet
-from channover.model.operations.mptcp import EndpointAdd, EndpointChange
+from channover.model.operations.mptcp import EndpointAdd, EndpointChange, LimitsSet
 from channover.model.operations.operation import Operation
 from channover.model.operations.routing import RouteAdd
 from channover.model.plan import Plan
-from channover.network.loop_guard import Guard, both_guard, matches_mptcp, source_guard
+from channover.network.loop_guard import Guard, both_guard, device_guard, matches_mptcp, source_guard
 from channover.network.openvpn import join_listener
 from channover.network.tunnel import Tunnel, TunnelEnd
 from channover.observe.sockets import subflows
-from channover.scenarios.loop_guards import Guarded, guarded
-from channover.scenarios.tunnels import LoopSigns, Tunnels
-from channover.verdict.loop.signs import Form
+from channover.scenarios.loop.apart import Apart, separated
+from channover.scenarios.loop.guards import Guarded, guarded
+from channover.scenarios.loop.ways import LOOP_ENDPOINT, Vector, plans
+from channover.scenarios.tunnels import LoopSigns, Tunnels, all_applied
+from channover.verdict.loop.signs import SENDING, Form
 from channover.verdict.measured import Measured
 
-LOOP_ENDPOINT = 40
-"""The id of the endpoint that a tool adds for the tunnel's address: above those of the lab's NICs."""
 INNER_WAIT = 8.0
 """Seconds that the subflow within the tunnel may take: its SYN is sent again after 1, 3 and 7 s (RFC 6298, 2.1 and 5.5)."""
 INNER_TRIES = 4
@@ -62,6 +62,74 @@ class LoopLab:
     def signs(self, *ends: TunnelEnd) -> LoopSigns:
         """Return every sign of the loop at these ends (none named: at both)."""
         return self.tunnels.signs(self.tunnel, *ends)
+
+    def within(self) -> Measured:
+        """Return how many subflows send into the tunnel at either end: those bound to its device, or routed there.
+
+        One with a tunnel's address may go round it by a NIC, unharmed; its signs are there all the same.
+        """
+        found = [
+            one
+            for end in self.tunnel.ends
+            for one in self.tunnels.departing(self.tunnel, end).get(end.device, ())
+            if one.state in SENDING
+        ]
+        return self.tunnels.counted("subflows that send into the tunnel", len(found))
+
+    def subflows_from(self, nic: str) -> Measured:
+        """Return how many established subflows the carrier has from a NIC of the client, by its label."""
+        client = self.tunnel.client
+        own = self.tunnels.multipath.address(client.host.name, nic)
+        sending = (one for group in self.tunnels.departing(self.tunnel, client).values() for one in group)
+        found = sum(one.source == own and one.state in SENDING for one in sending)
+        return self.tunnels.counted(f"subflows of the carrier from NIC {nic}", found)
+
+    @contextmanager
+    def closed_by(self, vector: Vector) -> Iterator[None]:
+        """Invite the loop by one vector for the length of a block."""
+        asked = str(self.tunnels.multipath.right.address.ip)
+        with all_applied(plans(vector, self.tunnel, asked)):
+            yield
+
+    @contextmanager
+    def before(self, nic: str) -> Iterator[None]:
+        """Offer the client's own tunnel address before that of a NIC, by its label, for the length of a block."""
+        with ExitStack() as offered:
+            with self.tunnels.multipath.off([nic]):
+                offered.enter_context(self.closed_by(Vector.OWN_ADDRESS))
+                self.wait_for(Form.SOURCE)
+            yield
+
+    @contextmanager
+    def offered(self) -> Iterator[None]:
+        """Offer both of the tunnel's own addresses, routed into it, for the length of a block."""
+        with self.route_into_tunnel(), self.add_signal_endpoint(), self.add_subflow_endpoint():
+            yield
+
+    @contextmanager
+    def routed_into_tunnel(self) -> Iterator[None]:
+        """Close the loop for the length of a block, and have its subflows sent into the tunnel. Raises TestbedError."""
+        with self.route_into_tunnel(), self.close_loop():
+            yield
+
+    @contextmanager
+    def no_more_subflows_than_paths(self) -> Iterator[None]:
+        """Let the client have one subflow a path for the length of a block (``ip mptcp limits``)."""
+        host, paths = self.tunnel.client.host, self.tunnels.multipath.paths
+        limits = host.state().limits
+        accepted = limits.add_addr_accepted if limits else 0
+        with host.applied(Plan("one subflow a path", (LimitsSet(paths - 1, accepted),))):
+            yield
+
+    @contextmanager
+    def apart(self) -> Iterator[Apart]:
+        """Move the tunnel's device at the client into a network namespace of its own, for the length of a block.
+
+        It is gone with the block, and so is the tunnel: a device of a program ends with its namespace.
+        """
+        end = self.tunnel.client
+        with separated(end, self.tunnel.peer(end)) as made:
+            yield made
 
     @property
     def programs(self) -> Measured:
@@ -237,6 +305,13 @@ class LoopLab:
         """Load the article's guard for the length of a block: the client rejects the carrier from the tunnel's own address."""
         client = self.tunnel.client.host
         with self._guarded([(client, source_guard(self.tunnel, client))]) as guarded:
+            yield guarded
+
+    @contextmanager
+    def guarded_by_the_device(self) -> Iterator[Guarded]:
+        """Load, at the client, the guard that knows the tunnel's device alone, for the length of a block."""
+        client = self.tunnel.client.host
+        with self._guarded([(client, device_guard(self.tunnel, client, option=matches_mptcp(client)))]) as guarded:
             yield guarded
 
     @contextmanager

@@ -1,0 +1,63 @@
+"""Ways into a tunnel's loop, one at a time: what is changed, at which end, and how it then shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+
+from channover.hosts.host import Host
+from channover.model.operations.mptcp import EndpointAdd
+from channover.model.operations.operation import Operation
+from channover.model.operations.routing import RouteAdd, RuleAdd
+from channover.model.plan import Plan
+from channover.network.tunnel import Tunnel
+from channover.scenarios.tunnels import OWN_TABLE
+from channover.verdict.loop.signs import Form
+
+LOOP_ENDPOINT = 40
+"""The id of the endpoint that a tool adds for the tunnel's address: above those of the lab's NICs."""
+
+
+class Vector(Enum):
+    """One way into the loop."""
+
+    OWN_ADDRESS = "the client's own address as a path"
+    BOUND = "the client's own address as a path, bound to the device"
+    BACKUP = "the client's own address as a backup path"
+    ANNOUNCED = "the server's own address announced"
+    ROUTED = "a path's route into the tunnel"
+    DEFAULT = "the client's own address as a path, its default route through the tunnel"
+
+    @property
+    def shows(self) -> tuple[Form, ...]:
+        """How it shows at both ends together."""
+        return {
+            Vector.OWN_ADDRESS: (Form.SOURCE, Form.DESTINATION, Form.ENDPOINT),
+            # OpenVPN drops what is for the very address that its carrier goes to ("Recursive routing detected").
+            Vector.BOUND: (Form.PENDING, Form.ENDPOINT),
+            Vector.BACKUP: (Form.SOURCE, Form.DESTINATION, Form.ENDPOINT),
+            Vector.ANNOUNCED: (Form.SOURCE, Form.DESTINATION, Form.ENDPOINT),
+            Vector.ROUTED: (Form.DEVICE,),
+            Vector.DEFAULT: (Form.PENDING, Form.ENDPOINT),
+        }[self]
+
+
+def plans(vector: Vector, tunnel: Tunnel, asked: str) -> Sequence[tuple[Host, Plan]]:
+    """Return what closes the loop by a vector; ``asked`` is the server's address that the carrier was opened to.
+
+    Raises TestbedError.
+    """
+    client, server = tunnel.ends
+    own = str(client.address.ip)
+    if vector is Vector.ANNOUNCED:
+        endpoint = EndpointAdd(LOOP_ENDPOINT, str(server.address.ip), ("signal",))
+        return [(server.host, Plan(vector.value, (endpoint,)))]
+    if vector is Vector.ROUTED:
+        table = max((rule.table for rule in client.host.state().rules if rule.source != "all"), key=str)
+        return [(client.host, Plan(vector.value, (RouteAdd(f"{asked}/32", client.device, table=table),)))]
+    flags = ("subflow", "backup") if vector is Vector.BACKUP else ("subflow", "fullmesh")
+    device = client.device if vector is Vector.BOUND else None
+    changes: list[Operation] = [EndpointAdd(LOOP_ENDPOINT, own, flags, device)]
+    if vector is Vector.DEFAULT:
+        changes[:0] = [RouteAdd("default", client.device, table=OWN_TABLE), RuleAdd(own, OWN_TABLE, OWN_TABLE)]
+    return [(client.host, Plan.of(vector.value, changes))]
