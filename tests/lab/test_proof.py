@@ -195,6 +195,28 @@ time.sleep(0.2)
 """
 
 
+FILL = (
+    SEND.partition("for number")[0]
+    + """
+out.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+out.setblocking(False)
+until = time.monotonic() + 0.4
+while time.monotonic() < until:
+    try:
+        out.send(b"\\xff" * 6 + b"\\x02" * 6 + b"\\x88\\xb6" + bytes(1500))
+    except BlockingIOError:
+        time.sleep(0.0005)
+"""
+)
+
+
+def test_what_a_cable_s_queue_still_holds_is_not_lost(target: NetnsTarget) -> None:
+    notes: list[Note] = []
+    with made(target, pair()) as lab, proving.accounted(lab, notes.append):
+        lab.left.run("python3", "-I", "-S", "-c", FILL)
+    assert not notes
+
+
 @pytest.mark.parametrize(
     ("script", "words"), [("", ""), (worse("lose", 0.003), r"cable b lost \d+ of the 20,0\d\d frames")]
 )
