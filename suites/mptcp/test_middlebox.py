@@ -13,6 +13,8 @@ LOST_OF_FIRST = {
     Takes.SYN_ACK: "MP_CAPABLE of SYN-ACKs",
     Takes.DATA: "MP_CAPABLE or DSS behind SYNs",
 }
+"""By what is taken of a connection's first path. A checksum that is spoilt there, before there is another path, is left out:
+Linux 6.18 then falls back at one end alone, and what the application gets stands still or comes twice."""
 LOST_OF_JOIN = {
     Takes.SYN: "MP_JOIN of SYNs",
     Takes.SYN_ACK: "MP_JOIN of SYN-ACKs",

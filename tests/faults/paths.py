@@ -7,8 +7,9 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
+from channover.model.operations.devices import AddressAdd
 from channover.model.operations.kernel import TableAdd
-from channover.model.operations.mptcp import EndpointAdd, EndpointChange
+from channover.model.operations.mptcp import EndpointAdd, EndpointChange, EndpointDelete
 from channover.model.plan import Plan
 from channover.scenarios import labs, middlebox
 from channover.scenarios.middlebox import Takes
@@ -16,6 +17,7 @@ from tests.faults.bench import Bench, require
 from tests.faults.fault import Evidence, Fault, When, fails, unfit
 from tests.faults.multipath import changed, endpoints, parameter
 
+SPOILT = "tcp option mptcp subtype 2 tcp option mptcp length 24 counter tcp option @30,176,16 set 0"
 DISCOVERY = "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } counter drop"
 
 
@@ -24,12 +26,19 @@ def _ipv6_off(bench: Bench) -> Evidence:
     return parameter("left", f"net/ipv6/conf/{bench.device('b')}/disable_ipv6", "1")(bench)
 
 
+def _another_table(bench: Bench) -> Evidence:
+    """Have the client's second IPv6 address looked up in the first NIC's table."""
+    bench.left.run("sh", "-c", "ip -6 rule add from fd00:93:1::1 table 101 priority 50")
+    found = bench.left.run("sh", "-c", "ip -6 route get fd00:93:1::2 from fd00:93:1::1").stdout
+    return require("dev eth1" in found, found)
+
+
 def _an_ipv4_endpoint_more(bench: Bench) -> Evidence:
-    """Have both ends keep IPv4 endpoints on the second path, beside those of IPv6."""
+    """Have both ends have an IPv4 address more on the second path, with an endpoint."""
     for host, last, flags in ((bench.left, 1, ("subflow", "fullmesh")), (bench.right, 2, ("signal",))):
-        bench.ask(host, EndpointAdd(7, f"10.94.94.{last}", flags))
-    found = f"left: {endpoints(bench.left)}; right: {endpoints(bench.right)}"
-    return require(found.count("10.94.94.") == 2, found)
+        address = f"10.201.1.{last}"
+        bench.ask(host, AddressAdd(bench.device("b"), f"{address}/24"), EndpointAdd(7, address, flags))
+    return f"left: {endpoints(bench.left)}; right: {endpoints(bench.right)}"
 
 
 def _harmless_box(plan: Callable[[str, Takes], Plan], used: Callable[[], None]) -> Callable[[str, Takes], Plan]:
@@ -40,7 +49,10 @@ def _harmless_box(plan: Callable[[str, Takes], Plan], used: Callable[[], None]) 
         found = plan(device, takes)
         (table,) = found
         assert isinstance(table, TableAdd)
-        return Plan.of(found.purpose, [replace(table, text=table.text.replace(takes.act, ""))])
+        text = table.text
+        for _, act in takes.rules:
+            text = text.replace(act, "")
+        return Plan.of(found.purpose, [replace(table, text=text)])
 
     return made
 
@@ -87,13 +99,16 @@ FAULTS = (
         ),
         When.BUILT,
         {"MP-8 other": fails("mptcp-fallback", words="connection fell back to TCP")},
-        ("MP-8 first",),
     ),
     Fault(
         "checksums-spoilt",
         "MPTCP middleboxes",
         "a middlebox on cable b spoils the checksums of MPTCP's mappings",
-        lambda bench: bench.rules("b", "  tcp option mptcp subtype 2 counter tcp option @30,176,16 set 0", ("right",)),
+        lambda bench: bench.rules(
+            "b",
+            "  tcp option mptcp subtype 2 tcp option mptcp length 24 counter tcp option @30,176,16 set 0",
+            ("right",),
+        ),
         When.BUILT,
         {"MP-7 checksums": fails("mptcp-checksum")},
         ("MP-7",),
@@ -158,8 +173,21 @@ FAULTS = (
         "IPv6 is switched off at the client's second NIC soon after the traffic began",
         _ipv6_off,
         When.MID,
-        {"MP-11": fails("ipv6-off")},
+        {
+            "MP-11": unfit(
+                words="refused 'ip route delete default via fd00:93:1::2 dev eth2 table 102': No such process"
+            )
+        },
         ("MP-11 joined",),
+    ),
+    Fault(
+        "ipv6-rule-elsewhere",
+        "families",
+        "a rule sends the client's second IPv6 address to the first NIC's table",
+        _another_table,
+        When.TRAFFIC,
+        {"MP-11": fails("route-elsewhere")},
+        ("MP-1",),
     ),
     Fault(
         "neighbour-discovery-lost",
@@ -171,13 +199,12 @@ FAULTS = (
         ("MP-1",),
     ),
     Fault(
-        "ipv6-only-server",
+        "ipv4-path-not-announced",
         "families",
-        "the server's sockets take IPv6 alone",
-        parameter("right", "net/ipv6/bindv6only", "1"),
-        When.READY,
-        {"MP-11 joined": fails("ipv6-only")},
-        ("MP-11", "MP-1"),
+        "the server does not announce its IPv4 address to a connection of IPv6",
+        changed(("right", EndpointDelete(2))),
+        When.TRAFFIC,
+        {"MP-11 joined": fails("no-endpoint", "no-announcement")},
     ),
     Fault(
         "ipv4-endpoint-more",

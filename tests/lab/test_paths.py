@@ -9,10 +9,13 @@ from channover.hosts.host import Journal
 from channover.hosts.lab import Lab
 from channover.model.link import Link
 from channover.model.topology import unequal
+from channover.network.programs import numbered
+from channover.observe.counters import counters
 from channover.scenarios.labs import configure
 from channover.scenarios.middlebox import TABLE, Takes
 from channover.targets.netns import NetnsTarget
 from channover.targets.physical.target import HostCabling
+from channover.verdict.causes.options import options_lost
 
 pytestmark = pytest.mark.lab
 
@@ -60,6 +63,38 @@ def test_a_middlebox_stands_for_a_block_and_has_met_nothing_while_nothing_is_sen
         tables = [TABLE in host.run("nft", "list", "tables").stdout for host in two_hosts.hosts.values()]
         assert tables == [0 in takes.ends, 1 in takes.ends]
     assert not any(TABLE in host.run("nft", "list", "tables").stdout for host in two_hosts.hosts.values())
+
+
+LOST = {
+    ("a", Takes.SYN): "MP_CAPABLE of SYNs",
+    ("a", Takes.SYN_ACK): "MP_CAPABLE of SYN-ACKs",
+    ("a", Takes.DATA): "MP_CAPABLE or DSS behind SYNs",
+    ("b", Takes.SYN): "MP_JOIN of SYNs",
+    ("b", Takes.SYN_ACK): "MP_JOIN of SYN-ACKs",
+    ("b", Takes.DATA): "MP_JOIN or DSS behind SYNs",
+    ("b", Takes.CHECKSUM): "checksums of data",
+}
+
+
+@pytest.mark.parametrize(("nic", "takes"), LOST, ids=lambda value: getattr(value, "name", value))
+def test_what_a_middlebox_takes_is_told_by_what_both_ends_counted_and_no_byte_is_lost(
+    two_hosts: Lab, nic: str, takes: Takes
+) -> None:
+    multipath = configure(two_hosts)
+    left, right = multipath.left.host, multipath.right.host
+    before = [counters(host) for host in (left, right)]
+    with (
+        multipath.one_subflow_a_path(),
+        multipath.checksums(),
+        multipath.middlebox(nic, takes) as box,
+        numbered.stream(left, right, "10.93.93.2", 5901, mptcp=True, size=2_000_000) as moving,
+    ):
+        assert moving.wait(20)
+        assert moving.end().intact
+        after = [counters(host) for host in (left, right)]
+        assert box.met
+    ends = [{name: later[name] - earlier[name] for name in later} for earlier, later in zip(before, after, strict=True)]
+    assert options_lost(*ends) == (LOST[nic, takes],)
 
 
 def test_real_cables_cannot_be_delayed_and_that_is_said(two_hosts: Lab) -> None:

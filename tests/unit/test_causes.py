@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -192,8 +191,11 @@ def guards(**met: int) -> list[GuardView]:
 SIX = ("fd00:93:1::1", "fd00:93:1::2")
 
 
-def six(server: Mapping[str, Any] = MappingProxyType({}), **changes: Any) -> Case:
-    """Return a case whose second path goes by IPv6, its ends otherwise than they should be: nothing comes back by that path."""
+def six(device: str = "", **changes: Any) -> Case:
+    """Return a case whose second path goes by IPv6, its client otherwise: nothing comes back by that path.
+
+    ``device`` is what the client's kernel chooses for it, where that is another one.
+    """
     silent = [
         replace(way, source=source, destination=far, small=0, full=0)
         for way, source, far in zip(ways(NETS[1]), SIX, SIX[::-1], strict=True)
@@ -203,9 +205,11 @@ def six(server: Mapping[str, Any] = MappingProxyType({}), **changes: Any) -> Cas
         links = {**view.state.links, "eth2": replace(view.state.links["eth2"], addresses=(f"{address}/64",))}
         nics = [view.nics[0], replace(view.nics[1], address=address, carried=558)]
         ends.append(replace(view, nics=nics, state=state_of(view, links=links)))
+    if device:
+        silent[0] = replace(silent[0], device=device, small=3, full=3)
     return case(
         client=replace(ends[0], **{"sockets": only_a(LEFT), **changes}),
-        server=replace(ends[1], **server),
+        server=ends[1],
         paths=[case().paths[0], replace(case().paths[1], near=SIX[0], far=SIX[1], ways=silent)],
     )
 
@@ -242,7 +246,11 @@ CASES: dict[str, tuple[Callable[[], Case], str]] = {
         "ipv6-off",
     ),
     "no neighbour of IPv6": (lambda: six(neighbours=[NeighbourView(SIX[1], "eth2", "", "FAILED")]), "neighbour"),
-    "IPv6 alone": (lambda: six({"sysctls": {"net/ipv6/bindv6only": "1"}}), "ipv6-only"),
+    "rule of IPv6 to another table": (
+        lambda: six(device="eth1", rules_of_ipv6=["50:	from fd00:93:1::1 lookup 101"]),
+        "route-elsewhere",
+    ),
+    "no rule of IPv6": (lambda: six(device="eth1"), "no-source-rule"),
     "shaped": (lambda: case(client=replace(LEFT, qdiscs=[QdiscView("eth2", "tbf", "tbf rate 8Mbit", 99)])), "qdisc"),
     "mtu": (lambda: case(server=replace(RIGHT, nics=[RIGHT.nics[0], replace(RIGHT.nics[1], mtu=1400)])), "mtu"),
     "black hole": (lambda: case(paths=at(1, full=0)), "mtu-blackhole"),

@@ -169,6 +169,14 @@ def test_what_was_lost_of_mptcp_is_told_by_what_both_ends_counted(
     assert options_lost(*ends) == lost
 
 
+@pytest.mark.parametrize(("opened", "lost"), [(5, ("MP_JOIN of SYNs",)), (2, ())])
+def test_joins_that_a_kernel_does_not_count_are_what_it_opened_beside_connections(
+    opened: int, lost: tuple[str, ...]
+) -> None:
+    client = {"MPTcpExtMPCapableSYNTX": 2, "TcpActiveOpens": opened}
+    assert options_lost(client, {"MPTcpExtMPCapableSYNRX": 2}) == lost
+
+
 @pytest.mark.parametrize("text", ["Tcp: A B\nTcp: 1\n", "Tcp: A\nUdp: 1\n", "Tcp: A\n"])
 def test_torn_counters_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="no counters"):

@@ -198,8 +198,12 @@ class Flow:
     def options_lost(self) -> tuple[str, ...]:
         """What of MPTCP was lost on the way, by both hosts' counters, such as ``MP_CAPABLE of SYNs``. Raises TestbedError."""
         self.run.close()
-        first = self.programs.transfers[0]
-        return options_lost(self.counted(first.source), self.counted(first.target))
+        first, before = self.programs.transfers[0], self.programs.trace.before
+        ends = []
+        for host in (first.source, first.target):
+            counted = self.counted(host)
+            ends.append({name: counted[name] for name in {*before[host.name], *counted}})  # those that are 0 as well
+        return options_lost(*ends)
 
     def lost_of_mptcp(self, what: str) -> Measured:
         """Return 1 where this, and nothing else, was lost of MPTCP on the way (:attr:`options_lost`), else 0."""

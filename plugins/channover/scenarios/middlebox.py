@@ -20,22 +20,33 @@ from channover.model.operations.kernel import TableAdd
 from channover.model.plan import Plan
 
 TABLE = "channover_middlebox"
-_STRIP = "reset tcp option mptcp"
+_OPTION, _STRIP = "tcp option mptcp exists", "reset tcp option mptcp"
 _SYN, _SYN_ACK, _ELSE = "tcp flags & (syn | ack) == syn", "tcp flags & (syn | ack) == syn | ack", "tcp flags & syn == 0"
-_SPOIL = "tcp option @30,176,16 set 0"
-"""The two bytes behind 22 of a DSS option with a mapping, which are its checksum (RFC 8684, 3.3; ``net/mptcp/options.c``)."""
+_CHECKSUMS = {(0, 24): 22, (2, 24): 22, (2, 28): 26}
+"""Where an option has its checksum (byte), by its subtype and length: MP_CAPABLE with data, DSS with an acknowledgement of 4
+and of 8 bytes (RFC 8684, 3.1 and 3.3; ``net/mptcp/options.c``). Without a checksum each is two bytes shorter."""
 
 
 class Takes(Enum):
-    """What a middlebox takes: a title, the ends (0 connects, 1 listens) at which it does, the segments, and how."""
+    """What a middlebox takes: a title, the ends (0 connects, 1 listens) at which it does, and of which segments how."""
 
-    SYN = ("option of SYNs", (0,), f"{_SYN} tcp option mptcp exists", _STRIP)
-    SYN_ACK = ("option of SYN-ACKs", (1,), f"{_SYN_ACK} tcp option mptcp exists", _STRIP)
-    DATA = ("option behind SYNs", (0, 1), f"{_ELSE} tcp option mptcp exists", _STRIP)
-    CHECKSUM = ("checksum", (0,), f"{_ELSE} tcp option mptcp subtype 2", _SPOIL)
+    SYN = ("option of SYNs", (0,), ((f"{_SYN} {_OPTION}", _STRIP),))
+    SYN_ACK = ("option of SYN-ACKs", (1,), ((f"{_SYN_ACK} {_OPTION}", _STRIP),))
+    DATA = ("option behind SYNs", (0, 1), ((f"{_ELSE} {_OPTION}", _STRIP),))
+    CHECKSUM = (
+        "checksum",
+        (0,),
+        tuple(
+            (
+                f"{_ELSE} tcp option mptcp subtype {kind} tcp option mptcp length {length}",
+                f"tcp option @30,{at * 8},16 set 0",
+            )
+            for (kind, length), at in _CHECKSUMS.items()
+        ),
+    )
 
-    def __init__(self, title: str, ends: tuple[int, ...], match: str, act: str) -> None:
-        self.title, self.ends, self.match, self.act = title, ends, match, act
+    def __init__(self, title: str, ends: tuple[int, ...], rules: tuple[tuple[str, str], ...]) -> None:
+        self.title, self.ends, self.rules = title, ends, rules
 
 
 @dataclass(frozen=True)
@@ -69,7 +80,7 @@ def standing(ends: Sequence[CableEnd], takes: Takes) -> Iterator[Middlebox]:
 
 
 def _plan(device: str, takes: Takes) -> Plan:
-    rule = f'oifname "{device}" {takes.match} counter name met {takes.act}'
-    chain = f"  chain c {{\n    type filter hook output priority mangle; policy accept;\n    {rule}\n  }}"
+    rules = "".join(f'    oifname "{device}" {match} counter name met {act}\n' for match, act in takes.rules)
+    chain = f"  chain c {{\n    type filter hook output priority mangle; policy accept;\n{rules}  }}"
     table = TableAdd(TABLE, f"  counter met {{ }}\n{chain}")
     return Plan.of(f"a middlebox at {device} takes: {takes.title}", [table])

@@ -106,11 +106,12 @@ def _astray(case: Case) -> Iterator[tuple[HostView, WayView]]:
 
 
 def _rules(host: HostView, address: str) -> list[str]:
-    return [
+    four = [
         f"{one.priority}: from {one.source} lookup {one.table}"
         for one in host.state.rules
         if address == _bare(one.source)
     ]
+    return four + [" ".join(line.split()) for line in host.rules_of_ipv6 if address in line.split()]
 
 
 def _carried(host: HostView, device: str) -> str:

@@ -53,25 +53,6 @@ def _not_asked(case: Case) -> Iterator[Found]:
 
 
 @cause(
-    "ipv6-only",
-    "A server's sockets take IPv6 alone, so that no IPv4 path can join its connections.",
-    shows="`sysctl net.ipv6.bindv6only` at the server, and the families of the paths",
-    remedy="`sysctl net.ipv6.bindv6only=0`, or have the program clear IPV6_V6ONLY",
-    applies=over_mptcp,
-)
-def _ipv6_only(case: Case) -> Iterator[Found]:
-    server, families = case.server, {":" in path.far for path in case.paths}
-    if len(families) == 2 and server.sysctls.get("net/ipv6/bindv6only") == "1":
-        pairs = ", ".join(f"{path.near} to {path.far}" for path in case.paths if ":" not in path.far)
-        yield Found(
-            f"{server.name}'s sockets take IPv6 alone, and a path is of IPv4: {pairs}",
-            ("net.ipv6.bindv6only = 1", server.told("MPJoinSynRx")),
-            "shown",
-            "sysctl net.ipv6.bindv6only=0",
-        )
-
-
-@cause(
     "mptcp-checksum",
     "MPTCP's data checksum fails, or its mapping is corrupt: something on the way rewrites the data.",
     shows=_COUNTERS,

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 def options_lost(client: Mapping[str, int], server: Mapping[str, int]) -> tuple[str, ...]:
     """Say what of MPTCP was lost between a client and a server, by what both counted (RFC 8684, 3.7 and 6).
 
-    A connection's own option is looked for first: what comes after it is lost with it. A JOIN that was never tried is not lost;
-    a kernel that does not count its tries (``MPJoinSynTx``, Linux 6.14) cannot tell a JOIN's SYN from one that was not sent.
+    A connection's own option is looked for first: what comes after it is lost with it. A JOIN that was never tried is not lost.
+    Where a client's kernel does not count its tries (``MPJoinSynTx``, Linux 6.14), they are what it opened beside connections.
     """
 
     def at(end: Mapping[str, int], *names: str) -> int:
@@ -25,7 +25,9 @@ def options_lost(client: Mapping[str, int], server: Mapping[str, int]) -> tuple[
     found = []
     if any(at(end, *_BEHIND) for end in (client, server)):
         found.append("MP_CAPABLE or DSS behind SYNs")
-    tried, came = at(client, "MPJoinSynTx"), at(server, "MPJoinSynRx")
+    known = "MPTcpExtMPJoinSynTx" in client
+    tried = at(client, "MPJoinSynTx") if known else max(client.get("TcpActiveOpens", 0) - asked, 0)
+    came = at(server, "MPJoinSynRx")
     if tried > came:
         found.append("MP_JOIN of SYNs")
     elif came > at(client, "MPJoinSynAckRx"):
