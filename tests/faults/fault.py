@@ -30,7 +30,8 @@ SUITES = {
     "LAG-10": "suites/lacp/test_partners.py::test_unlike_partners_form_a_lag[active-passive]",
     "LAG-10 passive": "suites/lacp/test_partners.py::test_two_passive_ends_form_no_lag",
     "LAG-10 apart": "suites/lacp/test_partners.py::test_links_that_do_not_belong_stay_out_and_are_named[system]",
-    "LAG-10 rates": "suites/lacp/test_partners.py::test_each_end_is_told_as_often_as_it_asks_for",
+    "LAG-10 rates": "suites/lacp/test_partners.py::"
+    "test_a_slow_and_a_fast_end_form_a_lag_and_each_is_told_as_often_as_it_asks_for",
     "MP-1": "suites/mptcp/test_multipath.py::test_one_connection_passes_one_link_over_two_paths",
     "MP-1 three": "suites/mptcp/test_multipath.py::test_one_connection_nears_three_links_over_three_paths",
     "MP-2": "suites/mptcp/test_multipath.py::test_the_full_mesh_of_three_nics_is_nine_subflows",

@@ -65,7 +65,9 @@ def test_a_passive_end_is_to_show_no_activity() -> None:
 
 def test_a_driver_that_knows_no_passive_end_has_the_test_skipped() -> None:
     with (
-        pytest.raises(NotAllowed, match="the LAG driver acme has no end whose LACP is passive"),
+        pytest.raises(
+            NotAllowed, match="the LAG driver acme has no end whose LACP is passive: --lag-driver openvswitch has"
+        ),
         between(Plain(), Manner(), Manner(passive=True)),
     ):
         pass

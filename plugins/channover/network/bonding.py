@@ -177,7 +177,11 @@ class Bond:
 
 @dataclass
 class BondingDriver:
-    """The kernel's bonding driver (:class:`channover.network.lag.LagDriver`)."""
+    """The kernel's bonding driver (:class:`channover.network.lag.LagDriver`).
+
+    It has no passive end: with ``lacp_active`` off, Linux 6.1 and 6.12 keep the activity bit, and send no frame by the timer
+    even to an active partner, which then loses them (``ad_initialize_port``, ``ad_periodic_machine`` in ``bond_3ad.c``).
+    """
 
     name: str = "bonding"
     needs: tuple[str, ...] = ()

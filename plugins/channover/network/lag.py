@@ -459,7 +459,7 @@ def between_hosts(
 def _passive(driver: LagDriver) -> Callable[..., LagHandle]:
     if isinstance(driver, ActsPassive):
         return driver.create_passive
-    raise NotAllowed(f"the LAG driver {driver.name} has no end whose LACP is passive")
+    raise NotAllowed(f"the LAG driver {driver.name} has no end whose LACP is passive: --lag-driver openvswitch has")
 
 
 @contextlib.contextmanager
