@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from channover.network.programs.applications.sip import parse_statistics
+from channover.network.programs.applications.sip import calls_a_second, parse_statistics
 
 TWENTY = (Path(__file__).parents[1] / "data" / "sipp" / "twenty-calls.csv").read_text()
 """Of sipp 3.6.1: twenty calls, ten a second, of 0.3 s each, all kept; a line every half a second."""
@@ -20,6 +20,12 @@ def test_the_last_line_has_the_sum_and_each_line_what_came_since_the_one_before(
     times = [one.at for one in seen.intervals]
     assert times == sorted(times)
     assert times[1:3] == pytest.approx([0.505, 1.008], abs=1e-3)
+
+
+def test_calls_a_second_are_those_of_half_a_second_and_never_of_less() -> None:
+    rates = calls_a_second(parse_statistics(TWENTY).intervals)
+    assert [round(placed) for _, placed, _ in rates] == [10, 10, 10, 10, 0]
+    assert max(kept for _, _, kept in rates) < 13
 
 
 def test_a_last_line_that_is_torn_does_not_count() -> None:

@@ -24,6 +24,7 @@ from channover.measure.running.streaming import Played
 from channover.measure.running.telephony import Calling
 from channover.measure.running.watch import processor_use
 from channover.model.link import Link
+from channover.network.programs.applications.sip import calls_a_second
 from channover.network.programs.iperf_output import SLICE
 from channover.observe import evidence
 from channover.observe.nics import NicCounters, NicSeries
@@ -97,14 +98,11 @@ def of_calls(record: Record, calling: Calling) -> None:
     attach_text(f"sipp, {moving.name}", seen.statistics)
     if seen.sessions:
         attach_text(f"TLS, {moving.name}", "\n".join(seen.sessions))
-    times = [one.at for one in seen.intervals]
-    widths = [at - before for before, at in zip([0.0, *times], times, strict=False)]
+    rates = calls_a_second(seen.intervals)
+    times = [at for at, _, _ in rates]
     series = [
-        (label, times, [count / max(width, 1e-3) for count, width in zip(counts, widths, strict=True)])
-        for label, counts in (
-            ("placed", [one.placed for one in seen.intervals]),
-            ("kept to their end", [one.kept for one in seen.intervals]),
-        )
+        ("placed", times, [placed for _, placed, _ in rates]),
+        ("kept to their end", times, [kept for _, _, kept in rates]),
     ]
     of_course(record, f"calls, {moving.name}", series, "calls a second", moving.bands)
 
@@ -117,7 +115,8 @@ def of_streams(record: Record, streams: Sequence[Played]) -> None:
         series.append((one.moving.ends.transport.value, [at for at, _ in points], [level for _, level in points]))
         stalls = [f"{stall.at:.2f} s: {stall.seconds:.2f} s" for stall in one.seen.playback.stalls]
         attach_text(f"stalls, {one.moving.name}", "\n".join(stalls) or "none")
-    title = " and ".join(one.moving.name for one in streams)
+    first = streams[0].moving
+    title = first.name.replace(f" over {first.ends.transport.value}", "")
     of_course(record, f"buffer, {title}", series, "seconds of the stream")
 
 

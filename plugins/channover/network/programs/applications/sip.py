@@ -71,6 +71,18 @@ def parse_statistics(text: str) -> CallsSeen:
         raise ValueError(f"sipp's statistics lack something: {error}") from None
 
 
+def calls_a_second(intervals: Sequence[Interval]) -> list[tuple[float, float, float]]:
+    """Return moments, and how many calls a second were placed and kept until each; lines that follow at once are left out."""
+    found: list[tuple[float, float, float]] = []
+    placed, kept, since = 0, 0, 0.0
+    for one in intervals:
+        placed, kept, width = placed + one.placed, kept + one.kept, one.at - since
+        if width >= EVERY / 2:
+            found.append((one.at, placed / width, kept / width))
+            placed, kept, since = 0, 0, one.at
+    return found
+
+
 def _moment(text: str) -> float:
     """Return the seconds since the epoch that a moment names: sipp writes it as date, time and seconds."""
     return float(text.split()[-1])
