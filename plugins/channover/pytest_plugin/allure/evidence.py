@@ -117,7 +117,8 @@ def of_streams(record: Record, streams: Sequence[Played]) -> None:
         attach_text(f"stalls, {one.moving.name}", "\n".join(stalls) or "none")
     first = streams[0].moving
     title = first.name.replace(f" over {first.ends.transport.value}", "")
-    of_course(record, f"buffer, {title}", series, "seconds of the stream")
+    stalled = [("stall", one.at, one.at + one.seconds) for stream in streams for one in stream.seen.playback.stalls]
+    of_course(record, f"buffer, {title}", series, "seconds of the stream", sorted(stalled, key=lambda one: one[1]))
 
 
 def of_course(record: Record, title: str, series: Sequence[Series], axis: str, bands: Sequence[Phase] = ()) -> None:
