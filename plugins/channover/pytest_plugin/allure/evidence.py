@@ -86,6 +86,7 @@ def of_phased(record: Record, moving: Phased) -> None:
     """Attach what traffic with phases left: what hosts show of themselves, a plot of each NIC's rate with its phases."""
     seconds = moving.series[moving.hosts[0].name].duration
     record.traffic += seconds
+    record.waiting += moving.waited
     with allure.step(f"{moving.name}: {seconds:.1f} s"):
         for name, sections in moving.trace.evidence.items():
             _attach_sections(name, sections)
