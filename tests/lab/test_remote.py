@@ -131,6 +131,9 @@ PLAN = Plan(
     (
         LinkSet("eth1", up=True, mtu=1400),
         AddressAdd("eth1", "10.93.93.1/30"),
+        AddressAdd("eth1", "fd00:93::1/64"),
+        RuleAdd("fd00:93::1", 101, 1001),
+        RouteAdd("default", "eth1", "fd00:93::2", 101),
         SysctlSet("net/ipv4/conf/all/rp_filter", "2"),
         RuleAdd("10.93.93.1", 101, 1001),
         RouteAdd("10.93.93.0/30", "eth1", None, 101),

@@ -36,6 +36,8 @@ OPERATIONS: list[tuple[Operation, str]] = [
     (RouteAdd("default", "eth1", table=101), "ip route add default dev eth1 table 101"),
     (RouteDelete("default", "eth1", table=101), "ip route delete default dev eth1 table 101"),
     (RuleAdd("10.93.93.1", 101, 102), "ip rule add from 10.93.93.1 table 101 priority 102"),
+    (RuleAdd("fd00:93::1", 101, 102), "ip -6 rule add from fd00:93::1 table 101 priority 102"),
+    (RuleDelete("fd00:93::1", 101, 102), "ip -6 rule delete from fd00:93::1 table 101 priority 102"),
     (RuleDelete("10.93.93.1", 101, 102), "ip rule delete from 10.93.93.1 table 101 priority 102"),
     (SysctlSet("net/mptcp/enabled", "1"), "printf %s 1 > /proc/sys/net/mptcp/enabled"),
     (SysctlSet("net/x", "4096 87380 6291456"), "printf %s '4096 87380 6291456' > /proc/sys/net/x"),

@@ -251,7 +251,7 @@ def _question(sysctls: Sequence[str]) -> str:
 
 
 def _is_ip(operation: Operation) -> bool:
-    return operation.command.startswith("ip ")
+    return operation.command.startswith("ip ") and not operation.command.startswith("ip -")  # options are a batch's own
 
 
 def _commands(operations: Sequence[Operation]) -> str:

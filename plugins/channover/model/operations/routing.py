@@ -67,6 +67,11 @@ class RouteDelete:
         return before.without_routes((Route(self.destination, self.device, self.via, self.table),))
 
 
+def _ip(source: str) -> str:
+    """Return the program with the family of a rule, which it does not tell by the address."""
+    return "ip -6" if ":" in source else "ip"
+
+
 @dataclass(frozen=True)
 class RuleAdd:
     """Add a policy rule: packets from ``source`` (a prefix or an address) look up ``table``."""
@@ -77,7 +82,7 @@ class RuleAdd:
 
     @property
     def command(self) -> str:
-        return f"ip rule add from {self.source} table {self.table} priority {self.priority}"
+        return f"{_ip(self.source)} rule add from {self.source} table {self.table} priority {self.priority}"
 
     def inverse(self, before: State) -> tuple[Operation, ...]:
         known = Rule(self.priority, self.source, self.table) in before.rules
@@ -98,7 +103,7 @@ class RuleDelete:
 
     @property
     def command(self) -> str:
-        return f"ip rule delete from {self.source} table {self.table} priority {self.priority}"
+        return f"{_ip(self.source)} rule delete from {self.source} table {self.table} priority {self.priority}"
 
     def inverse(self, before: State) -> tuple[Operation, ...]:
         known = Rule(self.priority, self.source, self.table) in before.rules
