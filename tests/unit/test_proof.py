@@ -115,6 +115,16 @@ def test_what_is_wrong_is_said_with_its_figures(left: dict[str, Any], right: dic
     assert found(left, right) == [words]
 
 
+@pytest.mark.parametrize(("share", "finds"), [(1.04, False), (1.2, True)])
+def test_a_slow_cable_is_forgiven_one_frame_of_its_few_and_no_more(share: float, finds: bool) -> None:
+    rate = 1e6
+    slow = samples(share * rate, sent=rate)
+    stated = Stated(pair(), {B: rate}, SIZE, 0.1)
+    ends = [end(Port(node, "b"), samples=slow) for node in ("left", "right")]
+    said = judge(stated, {(one["host"], one["nic"]): one for one in ends}, {B: (SPAN,)})
+    assert bool(said) is finds
+
+
 def test_a_size_that_does_not_pass_is_all_that_is_said() -> None:
     assert len(found({}, {"largest": 1414, "samples": samples(0.0), "after": (0, 20, 0, 2110)})) == 1
 
