@@ -58,6 +58,7 @@ def test_each_suite_test_is_a_row_s_and_each_row_s_test_is_a_suite_s() -> None:
         for path in (ROOT / "suites").rglob("test_*.py")
         for each in ast.parse(path.read_text()).body
         if isinstance(each, ast.FunctionDef) and each.name.startswith("test_")
+        if path.parent.name != "rivals"  # measured and not judged
     }
     assert {node.partition("[")[0] for node in SUITES.values()} == there
     broken = {name for row in ROWS for name in row.breaks}

@@ -66,6 +66,12 @@ def add_options(parser: pytest.Parser) -> None:
     )
     words.add(
         group,
+        "--rivals",
+        action="store_true",
+        help="measure also the rivals of Multipath TCP (suites/rivals); they are not judged",
+    )
+    words.add(
+        group,
         "--reports",
         default=None,
         metavar="FOLDER",

@@ -1,0 +1,69 @@
+#!/usr/bin/env python3
+"""Make the table of rivals of a run's results: tools/rivals.py reports/RUN/results.json > docs/rivals.md.
+
+The run is one of suites/rivals with --rivals. What it did not measure stands as a dash.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from channover.report.results import Results, TestResult
+
+ROWS = {
+    "lacp": ("LACP, layer3+4", "the datagrams of any flow"),
+    "multipath_tcp": ("Multipath TCP", "the receiving application of a stream"),
+    "a_tunnel": ("OpenVPN over Multipath TCP", "the datagrams of any flow"),
+    "ecmp": ("ECMP, BIRD with BFD 3 × 100 ms", "the datagrams of any flow"),
+}
+HEAD = """\
+# What rivals give
+
+Two links of 100 Mbit/s, measured and not judged: `pytest suites/rivals --rivals`, of whose results `tools/rivals.py` made this
+page. Rates are Mbit/s of payload; a lost link costs the longest time in ms in which nothing arrived.
+
+| | one TCP flow | 16 TCP flows | one UDP flow | link lost with its carrier | link lost silently | the time is of |
+|---|---|---|---|---|---|---|
+"""
+TAIL = """
+One flow passes one link by Multipath TCP alone, and UDP by a tunnel over it. The others share out flows: LACP and ECMP by a
+hash of addresses and ports, so that one flow has one link, whatever it is. TCP over Multipath TCP loses nothing with a link;
+datagrams that LACP or ECMP had on it are gone until a carrier or a timer tells (LACP: 3 × 1 s, its fastest; BFD: 3 × 100 ms,
+as asked for).
+
+Not built: iSCSI with multipath, NFS with nconnect and session trunking. They take kernel parts that namespaces cannot bring
+(target_core, dm-multipath, nfsd), and of the micro-VMs' kernels no SCSI driver is unpacked, so that `iscsi_tcp` is missing
+there too. NFS's nconnect opens all its connections to one address: over a LAG they are flows for its hash, and without one
+they have one link.
+"""
+
+
+def values(tests: list[TestResult], name: str, kind: str) -> Iterator[float | None]:
+    """Yield the values of the tests of a rival whose names end so."""
+    for test in tests:
+        if f"test_{name}_{kind}" in test.nodeid and test.outcome == "passed":
+            yield from (one.value for one in test.measurements)
+
+
+def cells(tests: list[TestResult], name: str) -> Iterator[str]:
+    """Yield the figures of a rival's row."""
+    rates = list(values(tests, name, "gives"))
+    for number in range(3):
+        value = rates[number] if number < len(rates) else None
+        yield "–" if value is None else f"{value / 1e6:.0f}"
+    for way in ("carrier", "silent"):
+        found = next(values(tests, name, f"loses_a_link[{way}]"), None)
+        yield "–" if found is None else f"{found * 1000:.0f}"
+
+
+def main() -> None:
+    """Print the page."""
+    tests = list(Results.from_json(Path(sys.argv[1]).read_text("utf-8")).tests)
+    rows = [f"| {title} | {' | '.join(cells(tests, name))} | {of} |\n" for name, (title, of) in ROWS.items()]
+    print(HEAD + "".join(rows) + TAIL, end="")
+
+
+if __name__ == "__main__":
+    main()
