@@ -67,7 +67,7 @@ def _riding(case: Case) -> list[str]:
     "The loop was closed, and its subflows carry nothing: they are backups, or the kernel leaves them aside.",
     shows="the rate that leaves the tunnel, beside the subflows that ride within it (`ss -ti`: flags b, B)",
     remedy="take the flag backup from the tunnel's own endpoint, where the loop is meant",
-    applies=lambda case: case.tunnel is not None and case.missed == "too much",
+    applies=lambda case: case.tunnel is not None and case.missed == "too much" and case.unit == "bit/s",
 )
 def _latent(case: Case) -> Iterator[Found]:
     if riding := _riding(case):
