@@ -225,7 +225,11 @@ FAULTS = (
         "the limit of subflows leaves room for the tunnel",
         None,
         When.IN_PLACE,
-        {"TUN-4 limit": fails("tunnel-loop", words=r"subflows within the tunnel at left and right of \d, expected exactly 0")},
+        {
+            "TUN-4 limit": fails(
+                "tunnel-loop", words=r"subflows within the tunnel at left and right of \d, expected exactly 0"
+            )
+        },
         (),
         ((LoopLab, "no_more_subflows_than_paths", _nothing),),
     ),
