@@ -47,6 +47,6 @@ def test_without_mptcp_most_calls_are_lost_with_their_path(multipath: Multipath,
     with calls(multipath.left, multipath.right, CALLS, rate=RATE, length=LENGTH, mptcp=False, tls=tls) as calling:
         calling.moving.phase("before", BEFORE)
         with multipath.lab.lost(multipath.cable(dying)):
-            calling.moving.phase_to_the_end("fault: path lost", 3.0)
+            calling.moving.phase_to_the_end("fault: path lost", 4.0)
             calling.moving.end()
     assert calling.kept == at_most(RATE * BEFORE, "those that can have ended before the path died")
