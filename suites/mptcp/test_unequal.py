@@ -22,7 +22,7 @@ def test_paths_of_unlike_rates_give_their_sum_each_its_share(
     with multipath.one_subflow_a_path(), multipath.delayed(slow, delay):
         flow = mptcp(multipath.left, multipath.right)
         assert flow.goodput == at_least(0.9 * multipath.goodput, "the paths' sum", theory=multipath.goodput)
-        for nic in (fast, slow):
+        for nic in (slow, fast):
             share = multipath.added(nic) / multipath.goodput
             assert flow.nics.share(multipath.right.host, nic, "rx") == near(share, 0.05, "as the rates")
         require_multipath(flow)

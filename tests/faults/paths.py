@@ -111,7 +111,6 @@ FAULTS = (
         ),
         When.BUILT,
         {"MP-7 checksums": fails("mptcp-checksum")},
-        ("MP-7",),
     ),
     Fault(
         "port-blocked",
@@ -120,7 +119,6 @@ FAULTS = (
         lambda bench: _all(*(bench.rules(label, "  tcp dport 10100 counter drop", ("right",)) for label in "ab")),
         When.BUILT,
         {"MP-2 port": fails("join-unanswered")},
-        ("MP-1",),
     ),
     Fault(
         "limit-left-out",
