@@ -11,14 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
-from channover.errors import TestbedError
+from channover.errors import TestbedError, UsageError
 from channover.hosts.lab import Lab
 from channover.measure.running.numbered_traffic import DATAGRAM_PORT, NumberedTraffic
 from channover.measure.running.phased import Phased
 from channover.model.operations.kernel import SysctlSet
 from channover.model.plan import Plan
 from channover.model.topology import Cable, Port
-from channover.network.lag import DealsFlows, Lag, NeedsLinks, NoticesCarrier
+from channover.network.lag import DealsFlows, LacpRate, Lag, NeedsLinks, NoticesCarrier
 from channover.network.programs.numbered import FIRST_PORT, FlowSeen
 from channover.observe.captures import Listening
 from channover.verdict.expectation import Expectation, at_most, between
@@ -240,10 +240,11 @@ class SpreadFlows:
         Its probes are a flow like any other: where the lost link carries them, every flow ends with the entry.
         """
         with ExitStack() as stack:
-            for end in lag.ends:
+            for end in lag.ends if lag.rate is LacpRate.SLOW else ():
                 key = f"net/ipv4/neigh/{end.device}/base_reachable_time_ms"
                 stay = SysctlSet(key, str(int(4e3 * lag.rate.timeout + 6e4)))
-                stack.enter_context(end.host.applied(Plan.of("neighbours stay known", [stay])))
+                with suppress(UsageError):  # a host that guards itself does not let a lab set it
+                    stack.enter_context(end.host.applied(Plan.of("neighbours stay known", [stay])))
             yield
 
 
