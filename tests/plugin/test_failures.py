@@ -101,5 +101,5 @@ def test_an_error_that_comes_from_channover_alone_is_told_in_words(
     pytester.makepyfile(UNREACHED)
     told = run(pytester, monkeypatch, "--link-rate", "20gbit")
     assert re.search(r"\n_+ ERROR at setup of test_lab _+\n(no verdict: )?cable", told)
-    assert "raise TestbedError" not in told and "lab = Lab(" not in told
-    assert "raise TestbedError" in run(pytester, monkeypatch, "--link-rate", "20gbit", "--full-trace")
+    assert "raise unfit" not in told and "lab = Lab(" not in told
+    assert "raise unfit(found)" in run(pytester, monkeypatch, "--link-rate", "20gbit", "--full-trace")

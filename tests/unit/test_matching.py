@@ -16,7 +16,19 @@ from channover.hosts.host import Nic
 from channover.hosts.lab import Lab
 from channover.model.link import Link
 from channover.model.state import Limits, State
-from channover.model.topology import Cable, Node, Port, Role, Topology, gateway, pair, parallel, trio, two_switches
+from channover.model.topology import (
+    Cable,
+    Node,
+    Port,
+    Role,
+    Topology,
+    gateway,
+    pair,
+    parallel,
+    trio,
+    two_switches,
+    unequal,
+)
 from channover.pytest_plugin.allure.page_facts import lab_facts
 from channover.run.settings import Settings, link_of
 from channover.run.target_choice import Place
@@ -186,6 +198,16 @@ def test_a_faster_cable_is_never_slower(behind: int, fits: bool) -> None:
     entry = lab([*straight("left", "right", "ab"), ("right.out", "beyond.a", behind)])
     found = fit(gateway(), entry)
     assert isinstance(found, Fit) == fits, found
+
+
+@pytest.mark.parametrize(("other", "fits"), [(SLOW // 5, True), (SLOW, False)])
+def test_a_slower_cable_is_slower(other: int, fits: bool) -> None:
+    """Paths at one rate are no unequal paths, whatever is found of them."""
+    entry = lab([("left.a", "right.a", SLOW), ("left.b", "right.b", other)])
+    found = fit(unequal(0.2), entry)
+    assert isinstance(found, Fit) == fits, found
+    if not fits:
+        assert "needs: left–right 1 cable, left–right 1 cable slower, " in str(found)
 
 
 def test_roles_must_agree() -> None:

@@ -1,8 +1,8 @@
 """Lays a topology on a lab of real hosts: which host is which node, which NIC is which, at which rate.
 
 Nodes go to hosts of the same role, each topology cable to a cable of the lab between the same two hosts. What the lab has
-beside that is left alone. Cables of one ``speedup`` all have one rate, and those of a higher speedup are not slower; how
-many times faster they are is not looked at, since an access link has only to be no bottleneck.
+beside that is left alone. Cables of one ``speedup`` all have one rate, those of a higher speedup are not slower, and those
+below 1 are slower; how many times faster they are is not looked at, since an access link has only to be no bottleneck.
 
 The search is depth first with forward checking: a node's candidates are the hosts with enough cables to the neighbours
 already placed, and the open nodes must all find different hosts (a bipartite matching). The same question always has the
@@ -49,6 +49,8 @@ def fit(topology: Topology, lab: LabEntry) -> Fit | str:
     gave_up = False
     for rates in _ascending(_rates(lab), len(speedups)):
         by_speedup = dict(zip(speedups, rates, strict=True))
+        if any(speedup < 1 and rate == by_speedup.get(1.0) for speedup, rate in by_speedup.items()):
+            continue  # what is asked to be slower is of no use at the same rate
         search = _Search(topology, lab, by_speedup, have)
         nodes = search.placed()
         if nodes is not None:
@@ -266,12 +268,17 @@ def _needs(topology: Topology, number: int) -> str:
     return f"the topology {topology.name} needs {'it' if number == 1 else 'them'}"
 
 
+def _pace(speedup: float) -> str:
+    """Say how fast a kind of cables has to be, beside those of speedup 1."""
+    return " no slower" if speedup > 1 else " slower" if speedup < 1 else ""
+
+
 def _uncabled(topology: Topology, lab: LabEntry) -> str:
     """Say what a lab would have to be, where each thing is there but not together."""
     wanted = []
     for one, other, speedup in dict.fromkeys((cable.a.node, cable.b.node, cable.speedup) for cable in topology.cables):
         number = sum(cable.speedup == speedup for cable in topology.between(one, other))
-        wanted.append(f"{one}–{other} {_cables(number)}{' no slower' if speedup > 1 else ''}")
+        wanted.append(f"{one}–{other} {_cables(number)}{_pace(speedup)}")
     more = ", …" if len(wanted) > 4 else ""
     return (
         f"the hosts of lab {lab.name} are not cabled as the topology {topology.name} needs: {', '.join(wanted[:4])}{more}, "
