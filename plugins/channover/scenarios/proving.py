@@ -20,8 +20,6 @@ from channover.verdict.shortage import Shortage, suggested
 
 OF_TCP = 0.25
 """What share of bare frames a machine carries as TCP, whose segments are acknowledged and go through two programs."""
-FILLED = 0.5
-"""From which share of its time on a processor, of which a proof takes two thirds, is what limited it."""
 QUEUED = 0.3
 """Seconds in which a cable's queue is empty that nobody fills any more: it holds what is sent in a tenth of that."""
 SHOWN = 4
@@ -65,10 +63,7 @@ def _with_reason(lab: Lab, finding: Finding, busy: Shortage) -> Finding:
     rate = lab.rate(finding.cable)
     if busy.by_others:
         return replace(finding, statement=f"{finding}; {busy.reason(finding.share * rate * OF_TCP, 1, rate)}")
-    core, full = busy.strain.core, busy.strain.full
-    filled = (
-        f"processor {core} was {full:.0%} busy" if full > FILLED else f"no processor was full, {core} {full:.0%} busy"
-    )
+    filled = f"processor {busy.strain.core} was {busy.strain.full:.0%} busy over the proof as a whole"
     less = suggested(rate, finding.share * rate * OF_TCP)
     return replace(finding, statement=f"{finding}; {filled}{f': --link-rate {less} works' if less else ''}")
 
