@@ -5,7 +5,7 @@ KERNEL ?= 6.1
 BIN := .venv/bin
 ONE_BY_ONE := -n% --numprocesses% --dist% -p --pdb --trace -s --capture=no --keep-lab% --dry-run --collect-only --co
 
-.PHONY: help lab lab-vm test test-unit faults soak wheel-check bench clean setup
+.PHONY: help lab lab-vm test test-slow test-unit faults soak wheel-check bench clean setup
 .DEFAULT_GOAL := help
 
 help: ## say what there is
@@ -14,6 +14,7 @@ help: ## say what there is
 	@echo 'make lab-vm         the same in micro-VMs with the kernel KERNEL (6.1); needs root'
 	@echo 'make test           check style, types and the order of imports, then run the tests of the plugin itself'
 	@echo 'make test-unit      only those that take no lab and no run of pytest: less than a minute'
+	@echo 'make test-slow      those that take minutes each, among them hosts that channover did not make; as root'
 	@echo 'make faults         do the faults of the matrix to labs, and write docs/faults.md of what was noticed: an hour'
 	@echo 'make wheel-check    run the suites from the wheel, in fresh environments of Python 3.11 and 3.13'
 	@echo 'make soak N=30      run the suites again and again, a third of the runs beside load; what came out is data'
@@ -65,6 +66,12 @@ test:
 	ran=; run tests -m 'not alone' -n 2; run tests -m alone; \
 	[ -n "$$ran" ] || status=5; \
 	exit $$status
+
+# What takes minutes each: hosts that channover did not make, machines that panic, whole labs twice. As root.
+test-slow: setup
+	@tools/setup --tests --vm
+	@$(BIN)/channover kernel fetch '$(KERNEL)' || true
+	@$(BIN)/pytest tests --slow -m slow $(ARGS)
 
 # Without root, labs and runs of pytest.
 test-unit: setup

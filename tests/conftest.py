@@ -27,7 +27,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run also what takes minutes and would make CI too long")
 
 
-BESIDE = "causes discover facts gate guardian hosts isolation logins observe physical privileges remote ssh_reach"
+BESIDE = (
+    "causes discover facts full_disk gate guardian hosts isolation logins loopcheck observe physical privileges readback "
+    "remote ssh_reach"
+)
 """Modules of tests/lab that measure nothing, or nothing that a busy machine changes."""
 
 

@@ -189,7 +189,8 @@ def examined(inventory: Path) -> None:
     assert nics == ["host1.a", "host1.b", "host2.a", "host2.b"], doctor.stdout
 
 
-def test_hosts_that_channover_did_not_make(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+@pytest.mark.slow
+def test_hosts_that_channover_did_not_make(tmp_path: Path) -> None:
     folder = tmp_path / "hosts"
     with booted(folder, kernels.fetched()[0].name) as port:
         ssh = ["ssh", "-F", "none", "-i", f"{folder}/client", "-o", f"UserKnownHostsFile={folder}/known_hosts"]
@@ -208,10 +209,8 @@ def test_hosts_that_channover_did_not_make(tmp_path: Path, request: pytest.Fixtu
         inventory.write_text(INVENTORY.format(hosts=hosts))
         checked = channover("channover.cli.main", "inventory", "validate", str(inventory))
         assert checked.returncode == 0, checked.stdout + checked.stderr
-        behaviours = ["LAG-4"]
-        if request.config.getoption("--slow"):
-            examined(inventory)
-            behaviours.append("MP-4")
+        examined(inventory)
+        behaviours = ["LAG-4", "MP-4"]
         options = ["--target=physical", f"--inventory={inventory}"]
         if SYSTEMD:
             (tmp_path / "test_watcher.py").write_text(WATCHER)
