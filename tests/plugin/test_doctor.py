@@ -21,7 +21,8 @@ def pytest_collection_finish(session):
     asked = []
     for item in session.items:
         behaviour, topology = (item.get_closest_marker(name) for name in ("behaviour", "topology"))
-        asked.append((behaviour.args[0], topology.args[0].name if topology else "pair"))
+        if behaviour is not None:  # rivals are measured, and state none
+            asked.append((behaviour.args[0], topology.args[0].name if topology else "pair"))
     Path("collected.json").write_text(json.dumps(asked))
 """
 
