@@ -12,7 +12,7 @@ from channover.testing import Counted, HashedFlows, HashPolicy, Lag, behaviour
     "links",
     [
         pytest.param(1, id="layer2", marks=pytest.mark.hash_policy(HashPolicy.LAYER2)),
-        pytest.param(1, id="layer2+3", marks=pytest.mark.hash_policy(HashPolicy.LAYER23)),
+        pytest.param(1, id="layer2+3", marks=[pytest.mark.hash_policy(HashPolicy.LAYER23), pytest.mark.variant]),
         pytest.param(2, id="layer3+4", marks=pytest.mark.hash_policy(HashPolicy.LAYER34)),
     ],
 )

@@ -49,7 +49,11 @@ def require_lag(lag: Lag, counted: Counted, listed: Listing) -> None:
     "manners",
     [
         pytest.param((Manner(), Manner(passive=True)), id="active-passive"),
-        pytest.param((Manner(driver="bonding"), Manner(driver="openvswitch")), id="bonding-openvswitch"),
+        pytest.param(
+            (Manner(driver="bonding"), Manner(driver="openvswitch")),
+            id="bonding-openvswitch",
+            marks=pytest.mark.variant,
+        ),
     ],
 )
 def test_unlike_partners_form_a_lag(
@@ -91,7 +95,7 @@ def test_a_slow_and_a_fast_end_form_a_lag_and_each_is_told_as_often_as_it_asks_f
     "apart",
     [
         pytest.param(Apart.SYSTEM, id="system", marks=pytest.mark.topology(unstacked())),
-        pytest.param(Apart.RATE, id="rate"),
+        pytest.param(Apart.RATE, id="rate", marks=pytest.mark.variant),
     ],
 )
 def test_links_that_do_not_belong_stay_out_and_are_named(bond: Bonds, counted: Counted, apart: Apart) -> None:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parents[2]
 VARIANT = "test_the_tunnel_as_a_backup_path_is_latent"
@@ -27,10 +24,7 @@ def test_variants_are_deselected_unless_they_are_asked_for() -> None:
     assert VARIANT in run("--collect-only", "--variants", file)
 
 
-@pytest.mark.lab
-def test_rivals_are_skipped_unless_they_are_asked_for(tmp_path: Path) -> None:
-    said = run("--no-report", "--reports", str(tmp_path), "suites/rivals")
-    assert "measured and not judged: --rivals runs it" in said
-    results = json.loads((tmp_path / "latest" / "results.json").read_text())
-    assert {one["outcome"] for one in results["tests"]} == {"skipped"}
-    assert len(results["tests"]) == 12
+def test_rivals_are_deselected_unless_they_are_asked_for() -> None:
+    rivals = "suites/rivals", "suites/lacp/test_lag.py"
+    assert "12 deselected" in run("--collect-only", *rivals)
+    assert "test_ecmp_gives" in run("--collect-only", "--rivals", *rivals)

@@ -65,15 +65,16 @@ class Measuring:
         return self.link.rate if self.on_this_machine else 0.0
 
     @contextmanager
-    def turn(self, timeout: float = PATIENCE, offered: float = math.inf) -> Iterator[float]:
+    def turn(self, timeout: float = PATIENCE, offered: float = math.inf, programs: float = 0.0) -> Iterator[float]:
         """Wait for this machine's processors, and have them for the length of a block: :func:`cpu_lock`.
 
-        ``offered`` is what is sent at most (bit/s), infinite where it is all that the links carry. A test whose wires are not
-        this machine's processors does not wait. Then see to it that the lab is as it was asked for: whatever is measured
-        begins here. Raises TestbedError, after ``timeout`` seconds for one.
+        ``offered`` is what is sent at most (bit/s), infinite where it is all that the links carry; ``programs`` is how
+        many processors those take that make it or take it. A test whose wires are not this machine's processors does not
+        wait. Then see to it that the lab is as it was asked for: whatever is measured begins here. Raises TestbedError,
+        after ``timeout`` seconds for one.
         """
-        own = self.on_this_machine
-        with cpu_lock(self.progress, timeout, self.processors_taken(offered)) if own else nullcontext(0.0) as waited:
+        taken = self.processors_taken(offered) + programs
+        with cpu_lock(self.progress, timeout, taken) if self.on_this_machine else nullcontext(0.0) as waited:
             self.ready()
             yield waited
 

@@ -355,15 +355,16 @@ class Phasing:
         ends: Ends,
         watched: Sequence[Host] = (),
         offered: float = math.inf,
+        programs: float = 0.0,
     ) -> Iterator[Phased]:
         """Watch the hosts of traffic for the length of a block, which is its turn to measure. Raises TestbedError.
 
-        ``offered`` is what is sent at most (bit/s).
+        ``offered`` is what is sent at most (bit/s), ``programs`` how many processors those take that make it or take it.
         """
         hosts = list({host.name: host for host in (ends.client.host, ends.server.host, *watched)}.values())
         trace = Trace()
         with ExitStack() as turn, self.measuring.step(name):
-            waited = turn.enter_context(self.measuring.turn(offered=offered))
+            waited = turn.enter_context(self.measuring.turn(offered=offered, programs=programs))
             each(trace.begin, hosts)
             with Samplers(hosts) as samplers, made as traffic:
                 moving = Phased(name, traffic, hosts, ends, self.measuring, samplers, trace=trace, turn=turn)

@@ -20,6 +20,8 @@ from channover.verdict.measured import Measured
 DELAY = 0.5
 """Seconds for which a receiver of RTP waits for a packet: what comes later is as good as lost."""
 UNDER_WAY = "what is under way"
+PROGRAMS = 0.5
+"""What of a processor it takes to make packets of media, and to take them."""
 LATE = 4.0
 """How many times as long as it lasts a stream may take to come."""
 
@@ -119,7 +121,7 @@ class Streaming:
         name = f"RTP through {tunnel.kind} over {'mptcp' if mptcp else 'tcp'}, {client.host.name}→{server.host.name}"
         ends = Ends(client, server, Transport.UDP, frozenset({rtp.PORT}))
         sending = rtp.stream(client.host, server.host, str(server.address.ip), media)
-        with self.phasing(name, sending, ends, offered=media.rtp_rate) as moving:
+        with self.phasing(name, sending, ends, offered=media.rtp_rate, programs=PROGRAMS) as moving:
             moving.phase_to_the_end("sending", LATE * media.seconds + 5.0)
             moving.phase(UNDER_WAY, DELAY)
         return Sent(media, moving)

@@ -14,6 +14,9 @@ from channover.network.programs.applications.sip import CallsSeen
 from channover.network.programs.iperf import Transport
 from channover.verdict.measured import Measured
 
+WORDS = 50_000.0
+"""Bits that a call takes at most: its messages, there and back."""
+
 
 @dataclass(frozen=True)
 class Calling:
@@ -64,6 +67,6 @@ class Telephony:
             client.host, server.host, address, number=number, rate=rate, length=length, mptcp=mptcp, tls=tls
         )
         ends = Ends(client, server, transport, frozenset({sip.TLS_PORT if tls else sip.PORT}))
-        with self.phasing(name, placing, ends) as moving:
+        with self.phasing(name, placing, ends, offered=WORDS * rate) as moving:
             yield Calling(moving)
         self.shown(Calling(moving))
