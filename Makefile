@@ -70,7 +70,7 @@ test:
 	exit $$status
 
 # What takes minutes each: hosts that channover did not make, machines that panic, whole labs twice. As root.
-test-slow: setup
+test-slow:
 	@tools/setup --tests --vm
 	@$(BIN)/channover kernel fetch '$(KERNEL)' || true
 	@$(BIN)/pytest tests --slow -m slow $(ARGS)

@@ -22,8 +22,8 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -85,9 +85,9 @@ def cpu_lock(
                 _held.sockets.clear()
 
 
-def taken(rates: Iterable[float]) -> float:
-    """Return how many processors it takes to fill links of these rates (bit/s) at once, and to look on."""
-    return PROGRAMS + sum(rates) / CARRIED
+def taken(rate: float) -> float:
+    """Return how many processors it takes to carry so much (bit/s) at once, and to look on."""
+    return PROGRAMS + rate / CARRIED
 
 
 def available() -> int:
@@ -102,30 +102,24 @@ def slots(processors: float) -> int:
 
 def _wait(progress: Progress, timeout: float, wanted: int) -> float:
     """Take so many slots as soon as they are free; return how long (seconds) that took."""
-    with ExitStack() as turn:
-        return _served(progress, timeout, wanted, turn)
-
-
-def _served(progress: Progress, timeout: float, wanted: int, turn: ExitStack) -> float:
     waiting = Waiting("turn to measure", timeout)
     asked = 0.0
-    first = False
-    while True:
-        if not first and (next_one := _bound(f"{NAME}/next")):
-            turn.callback(next_one.close)
-            first = True
-        if first and _take(wanted):
-            break
-        if waiting.elapsed - asked > 1.0 or not asked:
-            asked = waiting.elapsed
-            waiting.name = f"turn to measure, after {holders()}"
-        if waiting.elapsed > timeout:
-            raise TestbedError(
-                f"waited {timeout:g} s for a turn to measure on this machine: {holders()}, is at it; wait for its end, or "
-                "end it"
-            )
-        progress(waiting)
-        time.sleep(0.02)
+    place: socket.socket | None = None
+    try:
+        while not ((place := place or _bound(f"{NAME}/next")) and _take(wanted)):
+            if waiting.elapsed - asked > 1.0 or not asked:
+                asked = waiting.elapsed
+                waiting.name = f"turn to measure, after {holders()}"
+            if waiting.elapsed > timeout:
+                raise TestbedError(
+                    f"waited {timeout:g} s for a turn to measure on this machine: {holders()}, is at it; wait for its end, "
+                    "or end it"
+                )
+            progress(waiting)
+            time.sleep(0.02)
+    finally:
+        if place is not None:
+            place.close()
     waited = waiting.seconds = waiting.elapsed
     if asked:
         progress(waiting)

@@ -27,4 +27,4 @@ def taken(lab: Lab, record: Record, offered: float) -> float:
     # Cables that are faster than the lab's links lead to hosts behind them, and what they carry has gone by those.
     rates = [rate for rate in map(lab.rate, lab.topology.cables) if rate <= lab.link.rate]
     packed = any(isinstance(one, Tunnel) for one in record.standing)
-    return cpu_lock.taken([min(sum(rates), offered)]) * (cpu_lock.PACKED if packed else 1.0)
+    return cpu_lock.taken(min(sum(rates), offered)) * (cpu_lock.PACKED if packed else 1.0)
