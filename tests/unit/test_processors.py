@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import subprocess
 import time
 from dataclasses import replace
@@ -57,6 +58,21 @@ def test_between_two_readings_the_fullest_processor_and_the_longest_waiting_prog
     assert (found.idle, found.stolen, found.pressure) == (0.46, 0.05, 0.25)
     assert (found.waiter, found.waited) == ("ksoftirqd/0", 0.5), "what was not there before has not waited yet"
     assert found.others == (("sh (process 9)", 0.5), ("cc1 (process 10)", 0.25)) and found.foreign == 0.75
+
+
+def test_programs_of_a_lower_priority_give_way_and_are_no_other_work() -> None:
+    niced = STAT.replace("cpu0 100 0 50", "cpu0 100 200 50").replace("350 0 0 500", "150 0 0 500")
+    assert Processors.parse(niced).cores == Processors.parse(STAT).cores
+    assert Processors.parse(niced, lowered=True).cores[0].idle == 150
+    orphans = "sleep 60 >/dev/null & echo $!; nice -n 19 sleep 60 >/dev/null & echo $!"
+    usual, polite = map(int, subprocess.run(["sh", "-c", orphans], stdout=subprocess.PIPE, check=True).stdout.split())
+    try:
+        used = {number for number, _ in OwnMachine()().used}
+        lowered = os.getpriority(os.PRIO_PROCESS, 0) > 0
+        assert usual in used and (polite in used) == lowered
+    finally:
+        os.kill(usual, signal.SIGKILL)
+        os.kill(polite, signal.SIGKILL)
 
 
 def test_this_machine_tells_its_own_programs_from_others() -> None:

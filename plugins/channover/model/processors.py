@@ -16,7 +16,11 @@ Name = tuple[int, str]
 
 @dataclass(frozen=True)
 class Core:
-    """What one processor did since the machine was booted, in ticks."""
+    """What one processor did since the machine was booted, in ticks.
+
+    Programs of a lower priority than the usual one give way to a lab's: what they take is as good as idle. What they cost all
+    the same shows in how long the lab's programs waited.
+    """
 
     total: int
     idle: int
@@ -41,18 +45,21 @@ class Processors:
     scanned: float = 0.0
 
     @classmethod
-    def parse(cls, text: str, pressure: str = "") -> Processors:
-        """Return what ``/proc/stat`` tells, and ``/proc/pressure/cpu`` where it is there."""
-        cores = [_core(line.split()[1:]) for line in text.splitlines() if re.match(r"cpu\d", line)]
+    def parse(cls, text: str, pressure: str = "", lowered: bool = False) -> Processors:
+        """Return what ``/proc/stat`` tells, and ``/proc/pressure/cpu`` where it is there.
+
+        ``lowered``: the lab's own programs have a lower priority than the usual one, so that no other's give way to them.
+        """
+        cores = [_core(line.split()[1:], lowered) for line in text.splitlines() if re.match(r"cpu\d", line)]
         some = re.search(r"^some .*total=(\d+)", pressure, re.MULTILINE)
         return cls(tuple(cores), pressure=int(some[1]) / 1e6 if some else None)
 
 
-def _core(words: list[str]) -> Core:
+def _core(words: list[str], lowered: bool) -> Core:
     """Read user, nice, system, idle, iowait, irq, softirq, steal; what follows is counted in the first two already."""
     ticks = [int(word) for word in words[:8]]
     ticks += [0] * (8 - len(ticks))
-    return Core(sum(ticks), ticks[3] + ticks[4], ticks[6], ticks[7])
+    return Core(sum(ticks), ticks[3] + ticks[4] + (0 if lowered else ticks[1]), ticks[6], ticks[7])
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,7 @@ class OwnMachine:
 
     def __init__(self, run: int | None = None) -> None:
         self._run = run if run is not None else _run()
+        self._lowered = os.getpriority(os.PRIO_PROCESS, 0) > 0
         self._threads: list[tuple[Name, str]] = []
         self._used: dict[Name, float] = {}
         self._scanned = 0.0
@@ -59,7 +60,7 @@ class OwnMachine:
         """Return them as they are now."""
         if time.monotonic() - self._scanned > RESCAN:
             self.scan()
-        read = Processors.parse(_text(STAT), _text(PRESSURE))
+        read = Processors.parse(_text(STAT), _text(PRESSURE), self._lowered)
         waited = {name: delay for name, path in self._threads if (delay := _delay(_text(path))) is not None}
         return Processors(read.cores, read.at, waited, read.pressure, self._used, self._scanned)
 
@@ -67,15 +68,18 @@ class OwnMachine:
         """Look through the machine's programs: which are the run's, and what the others have used."""
         parents: dict[int, int] = {}
         found: dict[Name, float] = {}
+        yielding: set[int] = set()
         for name in os.listdir("/proc"):
             if name.isdigit() and (told := _process(_text(f"/proc/{name}/stat"))):
-                title, parent, used = told
+                title, parent, used, nice = told
                 parents[int(name)] = parent
                 found[int(name), title] = used
+                if nice > 0 and not self._lowered:
+                    yielding.add(int(name))
         own = {pid for pid in parents if os.getpid() in _line(pid, parents)}
         kernel = {pid for pid, parent in parents.items() if parent == _KERNEL or pid == _KERNEL}
         run = {pid for pid in parents if self._run in _line(pid, parents)}
-        self._used = {name: used for name, used in found.items() if name[0] not in run | own | kernel}
+        self._used = {name: used for name, used in found.items() if name[0] not in run | own | kernel | yielding}
         watched = [name for name in found if name[0] in own - {os.getpid()} and not _BESIDE.fullmatch(name[1])]
         softirqs = [name for name in found if name[0] in kernel and name[1].startswith("ksoftirqd/")]
         self._threads = [thread for name in (*watched, *softirqs) for thread in _threads(name)]
@@ -109,13 +113,13 @@ def _text(path: str) -> str:
         return ""
 
 
-def _process(stat: str) -> tuple[str, int, float] | None:
-    """Return a process's name, its parent, and the processor time (seconds) that it has used, of ``/proc/PID/stat``."""
+def _process(stat: str) -> tuple[str, int, float, int] | None:
+    """Return a process's name, its parent, the processor time (seconds) that it has used, and its nice value."""
     head, _, rest = stat.rpartition(")")
     fields = rest.split()
-    if len(fields) < 13:
+    if len(fields) < 17:
         return None
-    return head.partition("(")[2], int(fields[1]), (int(fields[11]) + int(fields[12])) / _HERTZ
+    return head.partition("(")[2], int(fields[1]), (int(fields[11]) + int(fields[12])) / _HERTZ, int(fields[16])
 
 
 def _line(pid: int, parents: Mapping[int, int]) -> list[int]:
