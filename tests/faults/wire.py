@@ -451,7 +451,7 @@ SHAPE = (
         {
             "LAG-1": fails("no-carrier", words=r"links at work at left of 1, expected exactly 2"),
             "LAG-2": fails("no-carrier", words=r"links at work at left of 1, expected exactly 2"),
-            "LAG-3": fails("no-carrier", words=r"LACP frames of idle left.b of 0, expected at least 1"),
+            "LAG-3": fails("no-carrier", words=r"LACP frames passed idle left.b of 0, expected exactly 2"),
             "LAG-6 HTTP": fails("no-carrier", words=r"links at work at west of 1, expected exactly 2"),
             "LAG-7": fails("no-carrier", words=r"expected at least 175.*west's NIC b .* its cable is pulled"),
             "MP-1 three": fails("no-carrier", words=r"expected at least 260.*NIC b .* its cable is pulled"),

@@ -30,7 +30,7 @@ def of(rate: LacpRate, handle: object, patience: float = 1.0) -> FlowsOfLinks:
 
 
 def test_the_flows_of_a_nic_are_the_ports_that_its_datagrams_come_from() -> None:
-    assert Frames(0, tuple(HEARD.splitlines())).source_ports(DATAGRAM_PORT) == {6001, 6003}
+    assert Frames({}, tuple(HEARD.splitlines())).source_ports(DATAGRAM_PORT) == {6001, 6003}
 
 
 def test_what_is_lost_on_return_is_not_what_was_lost_before() -> None:

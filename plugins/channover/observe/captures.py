@@ -9,7 +9,9 @@ from __future__ import annotations
 import base64
 import re
 import signal
-from collections.abc import Iterable
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -112,9 +114,12 @@ ENOUGH = 2000
 
 @dataclass(frozen=True)
 class Frames:
-    """What passed a NIC: how many frames of LACP's, and in tcpdump's words what is neither that nor other control traffic."""
+    """What passed a NIC: how many frames of LACP's by the address that sent them, its own end's and its partner's.
 
-    lacp: int
+    ``data`` is, in tcpdump's words, what is neither that nor other control traffic.
+    """
+
+    lacp: Mapping[str, int]
     data: tuple[str, ...]
 
     def source_ports(self, target: int) -> frozenset[int]:
@@ -127,8 +132,8 @@ class Listening:
     """Listens for LACP's frames and for data at the NICs of some hosts, data and acknowledgements ``but_from`` an address.
 
     At a NIC that has passed ``enough`` of them it listens no longer.
-    It is a context manager, and has :attr:`heard` after its block, by host and NIC. Raises TestbedError where tcpdump is
-    missing, or is refused.
+    It is a context manager, and has after its block :attr:`heard`, by host and NIC, and for how long it listened,
+    :attr:`seconds`. Raises TestbedError where tcpdump is missing, or is refused.
     """
 
     def __init__(self, hosts: Iterable[Host], but_from: IPv4Interface, enough: int = ENOUGH) -> None:
@@ -137,10 +142,12 @@ class Listening:
         self._enough = enough
         self._running: list[Process] = []
         self.heard: dict[tuple[str, str], Frames] = {}
+        self.seconds = 0.0
 
     def __enter__(self) -> Listening:
         with ThreadPoolExecutor(max(len(self._nics), 1)) as pool:
             self._running = list(pool.map(lambda one: self._listen(*one), self._nics))
+        self._since = time.monotonic()
         return self
 
     def _listen(self, host: Host, nic: Nic) -> Process:
@@ -150,11 +157,13 @@ class Listening:
         return process
 
     def __exit__(self, *_: object) -> None:
+        self.seconds = time.monotonic() - self._since
         for (host, nic), process in zip(self._nics, self._running, strict=True):
             process.stop()  # it tells of each frame at once: there is nothing to wait for
             lines = list(filter(None, process.stdout.splitlines()))
             data = tuple(line for line in lines if _LACP not in line)
-            self.heard[host.name, nic.name] = Frames(len(lines) - len(data), data)
+            senders = Counter(line.split()[0] for line in lines if _LACP in line)
+            self.heard[host.name, nic.name] = Frames(senders, data)
 
 
 class Passing:
