@@ -7,6 +7,7 @@ it ends: a run that was stopped goes on where it was, until all rows are there.
     --fresh        begin anew
     --missed       run again what was not caught and named
     --for SECONDS  begin no row after so long
+    --jobs N       rows at a time (2): what they measure takes turns by itself
 """
 
 from __future__ import annotations
@@ -18,8 +19,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.faults import limits, page
@@ -32,6 +36,8 @@ KEPT = ROOT / "reports" / "faults"
 """Where each row's outcome is kept, one file a row."""
 AGAIN = 1
 """How often a row is run again that tells nothing: the machine was busy, or the fault was not in force."""
+_stopped = threading.Event()
+"""Is set when no row is to be finished."""
 BOUND = 100.0
 """Seconds that one test of a row may take at most, set-up included."""
 
@@ -66,19 +72,21 @@ def _run(command: Sequence[str], environment: dict[str, str], bound: float) -> s
         text=True,
         start_new_session=True,
     )
-    try:
-        said, _ = process.communicate(timeout=bound)
-        return said[-3000:]
-    except BaseException as error:
+    until = time.monotonic() + bound
+    while True:
+        try:
+            said, _ = process.communicate(timeout=0.5)
+            return said[-3000:]
+        except subprocess.TimeoutExpired:
+            if time.monotonic() < until and not _stopped.is_set():
+                continue
         os.killpg(process.pid, signal.SIGINT)
         try:
             process.communicate(timeout=20.0)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
-        if isinstance(error, subprocess.TimeoutExpired):
-            return f"it took longer than {bound:g} s"
-        raise
+        return f"it took longer than {bound:g} s"
 
 
 def kept() -> dict[str, Row]:
@@ -109,6 +117,36 @@ def _as_it_should(one: object) -> bool:
     return all(getattr(one, name) in (None, True) for name in ("caught", "named", "spared"))
 
 
+def _run_all(rows: Sequence[Fault], jobs: int, until: float) -> int:
+    """Run so many rows at a time, and begin none after a moment (monotonic seconds); return how many were not begun."""
+    left = deque(rows)
+    lock = threading.Lock()
+
+    def begun() -> Fault | None:
+        with lock:
+            return left.popleft() if left and time.monotonic() < until else None
+
+    def work() -> None:
+        while not _stopped.is_set() and (fault := begun()) is not None:
+            row = run_row(fault)
+            for _ in range(AGAIN if not _stopped.is_set() and (row.busy or (row.void and not row.skipped)) else 0):
+                row = run_row(fault)
+            with lock:
+                if _stopped.is_set():
+                    return
+                keep(row)
+                print(f"{len(rows) - len(left)}/{len(rows)} {fault.id} ({row.seconds:.0f} s): {told(row)}", flush=True)
+
+    with ThreadPoolExecutor(jobs) as pool:
+        try:
+            for each in [pool.submit(work) for _ in range(jobs)]:
+                each.result()
+        except KeyboardInterrupt:
+            _stopped.set()
+            raise
+    return len(left)
+
+
 def main() -> int:
     """Run what is asked for."""
     parser = argparse.ArgumentParser(prog="tests.faults.run", description="run the fault matrix")
@@ -119,6 +157,7 @@ def main() -> int:
     parser.add_argument(
         "--limits", action="store_true", help="measure the detection limits too, when all rows are there"
     )
+    parser.add_argument("--jobs", type=int, default=2, help="rows at a time: what they measure takes turns by itself")
     chosen = parser.parse_args()
     rows = [one for one in ROWS if any(word in f"{one.id} {one.family}" for word in chosen.word.split(","))]
     whole = not (chosen.word or chosen.missed)
@@ -130,18 +169,9 @@ def main() -> int:
         rows = [one for one in rows if one.id in done and not done[one.id].good]
     else:
         rows = [one for one in rows if one.id not in done]
-    start = time.monotonic()
-    for number, fault in enumerate(rows, start=1):
-        if time.monotonic() - start > chosen.seconds:
-            print(f"{len(rows) - number + 1} rows are left: run it again to go on", flush=True)
-            return 3
-        row = run_row(fault)
-        for _ in range(AGAIN if row.busy or (row.void and not row.skipped) else 0):
-            row = run_row(fault)
-            if not (row.busy or row.void):
-                break
-        keep(row)
-        print(f"{number}/{len(rows)} {fault.id} ({row.seconds:.0f} s): {told(row)}", flush=True)
+    if left := _run_all(rows, chosen.jobs, time.monotonic() + chosen.seconds):
+        print(f"{left} rows are left: run it again to go on", flush=True)
+        return 3
     done = kept()
     if any(each.id not in done for each in ROWS):
         return 0
