@@ -84,8 +84,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(reason)
 
 
-# Runs that tests start make no HTML report, unless a test is about that.
-os.environ["PYTEST_ADDOPTS"] = f"{os.environ.get('PYTEST_ADDOPTS', '')} --no-report".strip()
+# Runs that tests start make no HTML report, unless a test is about that, and do without what takes long to begin.
+os.environ["PYTEST_ADDOPTS"] = f"{os.environ.get('PYTEST_ADDOPTS', '')} --no-report -p no:hypothesispytest".strip()
 
 
 @pytest.fixture(scope="session")
