@@ -52,6 +52,8 @@ class Measuring:
     """Whether this machine's processors are the wires: then what is measured takes its share of them."""
     processors_taken: Callable[[float], float] = field(default=lambda _: math.inf, repr=False)
     """Says how many of them traffic takes, in the lab as it now stands, of which so much is offered (bit/s)."""
+    waited: Callable[[float], None] = field(default=lambda _: None, repr=False)
+    """Is told for how long (seconds) each turn to measure was waited for (:meth:`channover.measure.record.Record.waits`)."""
     ready: Callable[[], None] = field(default=lambda: None, repr=False)
     """Reads back what was asked of the lab. Raises TestbedError where it is not in force."""
     ports: Iterator[int] = field(default_factory=ports, repr=False)
@@ -65,7 +67,7 @@ class Measuring:
         return self.link.rate if self.on_this_machine else 0.0
 
     @contextmanager
-    def turn(self, timeout: float = PATIENCE, offered: float = math.inf, programs: float = 0.0) -> Iterator[float]:
+    def turn(self, timeout: float = PATIENCE, offered: float = math.inf, programs: float = 0.0) -> Iterator[None]:
         """Wait for this machine's processors, and have them for the length of a block: :func:`cpu_lock`.
 
         ``offered`` is what is sent at most (bit/s), infinite where it is all that the links carry; ``programs`` is how
@@ -75,8 +77,9 @@ class Measuring:
         """
         taken = self.processors_taken(offered) + programs
         with cpu_lock(self.progress, timeout, taken) if self.on_this_machine else nullcontext(0.0) as waited:
+            self.waited(waited)
             self.ready()
-            yield waited
+            yield
 
 
 class Rates(Protocol):

@@ -67,6 +67,10 @@ class Record:
         self.made.append(Made(name))
         return self.made[-1]
 
+    def waits(self, seconds: float) -> None:
+        """Count so many seconds as spent on waiting for a turn."""
+        self.waiting += seconds
+
     @contextmanager
     def converges(self) -> Iterator[None]:
         """Count the block's time as a protocol converging."""

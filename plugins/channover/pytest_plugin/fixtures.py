@@ -62,7 +62,7 @@ def lab(request: pytest.FixtureRequest, channover_record: Record) -> Iterator[La
             place = session.target.lab(topology, session.settings.link_for(topology), channover_record.journal)
             made = stack.enter_context(place)
             if made.probe is not None:
-                channover_record.waiting += proving.require(made, lambda one: live.tell(channover_record, one))
+                channover_record.waits(proving.require(made, lambda one: live.tell(channover_record, one)))
         if session.settings.place.dry_run:
             yield made
             return
@@ -82,7 +82,7 @@ def _building(request: pytest.FixtureRequest, record: Record) -> Iterator[None]:
         yield
         return
     with cpu_lock(lambda one: live.tell(record, one), processors=BUILDING) as waited:
-        record.waiting += waited
+        record.waits(waited)
         yield
 
 
@@ -210,6 +210,7 @@ def measuring(
         on_result=channover_record.readings.append,
         progress=lambda one: live.tell(channover_record, one),
         step=channover_record.journal.scope,
+        waited=channover_record.waits,
         ready=(lambda: None) if session.settings.place.dry_run else channover_noting.ready,
         explain=Diagnosis(lab, channover_record).explain,
     )

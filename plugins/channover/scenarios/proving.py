@@ -68,14 +68,16 @@ def _with_reason(lab: Lab, finding: Finding, busy: Shortage) -> Finding:
     return replace(finding, statement=f"{finding}; {filled}{f': --link-rate {less} works' if less else ''}")
 
 
-def after_a_verdict(lab: Lab) -> list[Finding]:
+def after_a_verdict(lab: Lab, waited: Callable[[float], None] = lambda _: None) -> list[Finding]:
     """Prove all cables again, and return what speaks against them.
 
     A cable that is pulled is none: a test may do that. Nor is one that this machine is too busy to prove.
+    ``waited`` is told how long (seconds) a turn was waited for.
     """
     cables = lab.topology.cables if lab.probe is not None else [one for one in lab.topology.cables if one in lab.proved]
-    held = cpu_lock(processors=_taken(lab)) if lab.probe is not None else nullcontext()
-    with held, lab.journal.step("panel", f"prove {len(cables)} cables again"):
+    held = cpu_lock(processors=_taken(lab)) if lab.probe is not None else nullcontext(0.0)
+    with held as seconds, lab.journal.step("panel", f"prove {len(cables)} cables again"):
+        waited(seconds)
         return [one for one in prove(lab, cables) if one.kind not in ("carrier", "machine")]
 
 

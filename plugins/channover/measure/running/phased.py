@@ -105,8 +105,6 @@ class Phased:
     explain: Callable[[Reading], Explanation] = field(default=lambda _: said(), repr=False)
     turn: ExitStack = field(default_factory=ExitStack, repr=False)
     """Its turn to measure: whoever closes it early lets others measure on this machine beside it."""
-    waited: float = 0.0
-    """Seconds for which it waited for its turn."""
     trace: Trace = field(default_factory=Trace, repr=False)
     """What its hosts showed before it, and while its last phase's traffic still ran."""
     programs: Sequence[ProgramView] = ()
@@ -364,11 +362,10 @@ class Phasing:
         hosts = list({host.name: host for host in (ends.client.host, ends.server.host, *watched)}.values())
         trace = Trace()
         with ExitStack() as turn, self.measuring.step(name):
-            waited = turn.enter_context(self.measuring.turn(offered=offered, programs=programs))
+            turn.enter_context(self.measuring.turn(offered=offered, programs=programs))
             each(trace.begin, hosts)
             with Samplers(hosts) as samplers, made as traffic:
                 moving = Phased(name, traffic, hosts, ends, self.measuring, samplers, trace=trace, turn=turn)
-                moving.waited = waited
                 moving.explain = lambda missed: self.explain(moving, missed)
                 yield moving
                 moving.end()

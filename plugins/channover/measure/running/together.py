@@ -33,7 +33,6 @@ class FlowRun:
     slices: Slices = field(init=False, repr=False)
     measurement: Measurement = field(init=False, repr=False)
     beside: list[str] = field(default_factory=list)
-    waited: float = 0.0
     _held: ExitStack = field(default_factory=ExitStack, repr=False)
     _judged: bool = False
 
@@ -122,7 +121,7 @@ class FlowRun:
         hosts |= {host.name: host for host in watched}
         datagrams = self.programs.protocol is Transport.UDP
         offered = sum(load.offered * load.streams for _, _, load in loads) if datagrams else math.inf
-        self.waited = self._held.enter_context(measuring.turn(offered=offered))
+        self._held.enter_context(measuring.turn(offered=offered))
         try:
             self.programs.watch(list(hosts.values()))
             self.measurement.started = time.monotonic()

@@ -53,7 +53,6 @@ def of_lab(lab: Lab) -> None:
 def of_flow(record: Record, flow: Flow) -> None:
     """Attach what a flow left: iperf3's JSON, the hosts' sockets and counters, a plot of each NIC's rate."""
     record.traffic += flow.seconds
-    record.waiting += flow.run.waited
     record.processors.append(processor_use(flow.name, flow.run.slices.shortage))
     with allure.step("; ".join([f"{flow.name}: {flow.seconds:.1f} s", *flow.programs.notes])):
         for transfer in flow.programs.transfers:
@@ -86,7 +85,6 @@ def of_phased(record: Record, moving: Phased) -> None:
     """Attach what traffic with phases left: what hosts show of themselves, a plot of each NIC's rate with its phases."""
     seconds = moving.series[moving.hosts[0].name].duration
     record.traffic += seconds
-    record.waiting += moving.waited
     with allure.step(f"{moving.name}: {seconds:.1f} s"):
         for name, sections in moving.trace.evidence.items():
             _attach_sections(name, sections)

@@ -68,7 +68,7 @@ def _require_lab(item: pytest.Item, record: Record) -> None:
     with suppress(TestbedError):  # a host that does not answer is what the test has failed of
         if words := told(read_back(lab).unmet):
             found = TestbedError(words, NOT_AS_ASKED)
-    if found is None and lab.probe is not None and (cables := proving.after_a_verdict(lab)):
+    if found is None and lab.probe is not None and (cables := proving.after_a_verdict(lab, record.waits)):
         found = proving.unfit(cables)
     if found is not None:
         undecided = f"no verdict: {found}"
