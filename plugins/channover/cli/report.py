@@ -7,13 +7,10 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from channover.cli.runs.reading import RUN, folder_of, results_of, say
 from channover.errors import UsageError
-from channover.text import printable
-
-if TYPE_CHECKING:
-    from channover.report.results import Results
 
 _CERTIFICATE = """\
 Write the certificate of a run: certificate.html in its folder, and certificate.pdf where Chromium is present. It says
@@ -81,9 +78,7 @@ def add_parsers(subparsers: Any) -> None:
     command.set_defaults(run=_verify)
 
     command = _add(subparsers, "compare", "say what changed between two runs", _COMPARE, _COMPARE_CODES)
-    command.add_argument(
-        "runs", nargs=2, metavar="RUN", help="a run's folder, its results.json, or its name in reports/"
-    )
+    command.add_argument("runs", nargs=2, metavar="RUN", help=RUN)
     for side, which in (("before", "first"), ("after", "second")):
         text = f"a repetition of the {which} run; may be given again"
         command.add_argument(f"--{side}", action="append", default=[], metavar="RUN", help=text)
@@ -105,8 +100,7 @@ def _add(subparsers: Any, name: str, text: str, description: str, epilog: str) -
 
 
 def _run_argument(parser: argparse.ArgumentParser) -> None:
-    text = "a run's folder, its results.json, or its name in reports/"
-    parser.add_argument("reported", metavar="RUN", help=text)
+    parser.add_argument("reported", metavar="RUN", help=RUN)
 
 
 def _certificate_options(parser: argparse.ArgumentParser) -> None:
@@ -117,44 +111,22 @@ def _certificate_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-pdf", action="store_true", help="write no certificate.pdf")
 
 
-def folder_of(run: str) -> Path:
-    """Return the folder of a run, given as folder, as results.json, or as a name in reports/. Raises UsageError."""
-    given = Path(run)
-    for path in (given, given.parent if given.is_file() else given, Path("reports") / run):
-        if (path / "results.json").is_file():
-            return path
-    raise UsageError(f"{run}: there is no results.json; name a folder such as reports/latest")
-
-
-def _results(run: str) -> Results:
-    from channover.report.results import Results
-
-    given = Path(run)
-    path = given if given.is_file() else folder_of(run) / "results.json"
-    try:
-        return Results.from_json(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read: {error}") from None
-    except UsageError as error:
-        raise UsageError(f"{path}: {error}") from None
-
-
 def _certificate(arguments: argparse.Namespace) -> int:
     from channover.report.signoff import certificate
 
     made = certificate.write(
         folder_of(arguments.reported), waivers=arguments.waivers, lab=arguments.lab, pdf=not arguments.no_pdf
     )
-    _say(f"{made.decision.text}: {made.decision.rule}")
+    say(f"{made.decision.text}: {made.decision.rule}")
     for reason in made.decision.reasons:
-        _say(f"  {reason}")
+        say(f"  {reason}")
     if made.kept:
-        _say(f"the former certificate is kept: {made.kept}")
-    _say(f"certificate: {made.page}")
+        say(f"the former certificate is kept: {made.kept}")
+    say(f"certificate: {made.page}")
     if made.pdf:
-        _say(f"printable: {made.pdf}")
+        say(f"printable: {made.pdf}")
     elif not arguments.no_pdf:
-        _say(made.note)
+        say(made.note)
     return 1 if made.decision.verdict == "NOT ACCEPTED" else 0
 
 
@@ -172,13 +144,13 @@ def _sign_off(arguments: argparse.Namespace) -> int:
         anyway=arguments.anyway,
     )
     if made.certificate.kept:
-        _say(f"the former certificate is kept: {made.certificate.kept}")
+        say(f"the former certificate is kept: {made.certificate.kept}")
     if made.certificate.note and not arguments.no_pdf:
-        _say(made.certificate.note)
-    _say(f"{made.certificate.decision.text}: certificate {made.certificate.id}")
-    _say(f"signed by {made.identity}, key {made.fingerprint}")
-    _say(f"bundle: {made.path}")
-    _say(f"SHA-256: {made.sha256}")
+        say(made.certificate.note)
+    say(f"{made.certificate.decision.text}: certificate {made.certificate.id}")
+    say(f"signed by {made.identity}, key {made.fingerprint}")
+    say(f"bundle: {made.path}")
+    say(f"SHA-256: {made.sha256}")
     return 0
 
 
@@ -187,26 +159,26 @@ def _verify(arguments: argparse.Namespace) -> int:
 
     found = bundle.verify(arguments.bundle, arguments.allowed_signers)
     for finding in found.findings:
-        _say(f"{finding.place}: {finding.what}")
+        say(f"{finding.place}: {finding.what}")
     if not found.good:
         if found.decision:
-            _say(f"decided again from its results and waivers: {found.decision}")
-        _say(f"NOT good: {arguments.bundle}")
+            say(f"decided again from its results and waivers: {found.decision}")
+        say(f"NOT good: {arguments.bundle}")
         return 1
     about = found.about
-    _say(f"all {found.members} files are as they were signed, key {found.fingerprint}")
+    say(f"all {found.members} files are as they were signed, key {found.fingerprint}")
     said = [f"{name} {about[name]}" for name in ("run", "target", "certificate", "decision") if name in about]
-    _say("it holds: " + ", ".join(said))
-    _say("decided again from its results and waivers: the same, and the certificate says no more")
+    say("it holds: " + ", ".join(said))
+    say("decided again from its results and waivers: the same, and the certificate says no more")
     if "signed" in about:
-        _say(f"signed at {about['signed']} by the signer's clock")
+        say(f"signed at {about['signed']} by the signer's clock")
     if found.principal:
-        _say(f"signed by {found.principal}, an allowed signer")
+        say(f"signed by {found.principal}, an allowed signer")
     else:
-        _say(
+        say(
             f"it says that {found.claimed or 'somebody'} signed it. Warning: this shows integrity, not identity: anybody can"
         )
-        _say("make such a key. Give --allowed-signers with the keys that you know.")
+        say("make such a key. Give --allowed-signers with the keys that you know.")
     return 0
 
 
@@ -218,8 +190,8 @@ def _compare(arguments: argparse.Namespace) -> int:
         raise UsageError("--least: a number of percent from 0 to 100")
     first, second = arguments.runs
     found = compare.compare(
-        [_results(run) for run in (first, *arguments.before)],
-        [_results(run) for run in (second, *arguments.after)],
+        [results_of(run) for run in (first, *arguments.before)],
+        [results_of(run) for run in (second, *arguments.after)],
         None if arguments.least is None else arguments.least / 100,
     )
     if arguments.json:
@@ -227,12 +199,5 @@ def _compare(arguments: argparse.Namespace) -> int:
     else:
         terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
         width = min(shutil.get_terminal_size((100, 24)).columns, 140) if terminal else 100
-        _say(comparison.render(found, width=width, colour=terminal and not os.environ.get("NO_COLOR")), raw=True)
+        say(comparison.render(found, width=width, colour=terminal and not os.environ.get("NO_COLOR")), raw=True)
     return 1 if found.significant else 0
-
-
-def _say(text: str, *, raw: bool = False) -> None:
-    """Print text that the terminal's encoding may lack signs of; names in it may come from anywhere."""
-    encoding = sys.stdout.encoding or "utf-8"
-    shown = text if raw else printable(text) + "\n"
-    sys.stdout.write(shown.encode(encoding, "replace").decode(encoding))

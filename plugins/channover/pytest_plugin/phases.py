@@ -10,9 +10,9 @@ import pytest
 
 from channover.errors import Inconclusive, NotAllowed, TestbedError
 from channover.pytest_plugin.options import names as words
-from channover.pytest_plugin.results import judging, marks, outcomes
+from channover.pytest_plugin.results import judging, marks, outcomes, properties
 from channover.pytest_plugin.results.outcomes import JUDGED, LEFT, REASON, TESTBED_BROKE, UNSETTLED
-from channover.pytest_plugin.stash import EXPLAINED, LAB, MACHINES, RECORD, UNMET, masker, topology_of
+from channover.pytest_plugin.stash import EXPLAINED, LAB, MACHINES, PHASES, RECORD, UNMET, masker, topology_of
 from channover.pytest_plugin.testbed import TESTBED
 
 if TYPE_CHECKING:
@@ -146,7 +146,9 @@ def leave(item: pytest.Item, report: pytest.TestReport) -> None:
         "facts": facts,
         "spent": {"traffic": record.traffic, "converging": record.converging, "waiting": record.waiting},
     }
-    setattr(report, LEFT, masker(item.config).of(left))
+    masked = masker(item.config).of(left)
+    setattr(report, LEFT, masked)
+    properties.record(report, masked, outcomes.outcome_of([*item.stash.get(PHASES, ()), report])[0])
 
 
 def status(report: pytest.TestReport) -> tuple[str, str, str | tuple[str, Mapping[str, bool]]] | None:

@@ -1,0 +1,43 @@
+"""What a test leaves as properties of its reports, which ``--junitxml`` writes: the behaviour, the outcome, values, causes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from channover.text import printable
+
+if TYPE_CHECKING:
+    import pytest
+
+_DIGITS = 10
+
+
+def record(report: pytest.TestReport, left: Mapping[str, Any], outcome: str) -> None:
+    """Add to a test's last report what it left, as ``record_property`` would: a worker of xdist sends it along.
+
+    JUnit's format knows failures, errors and skips alone: what was inconclusive, and which errors are the testbed's, is told by
+    the property ``outcome``.
+    """
+    found = [("behaviour", left["behaviour"] or ""), ("outcome", outcome), *_values(left["measurements"])]
+    found += [("cause", f"{one['id']}: {one['statement']}") for one in left["causes"] if outcome != "passed"]
+    report.user_properties += [(printable(name), printable(value)) for name, value in found if value]
+
+
+def _values(measurements: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Yield each value as a plain number, with its unit in the name; of values of one name the second has a 2, and so on."""
+    from channover.report.results import Measurement
+    from channover.report.terminal import expectation, scale
+
+    seen: Counter[tuple[str, str]] = Counter()
+    for one in (Measurement(**plain) for plain in measurements):
+        seen[one.name, one.unit] += 1
+        number = seen[one.name, one.unit]
+        name = one.name if number == 1 else f"{one.name} {number}"
+        unit = "" if one.unit == "1" else f" ({one.unit})"
+        if one.value is not None:
+            yield f"{name}{unit}", f"{one.value:.{_DIGITS}g}"
+        if one.uncertainty:
+            yield f"{name} ±{unit}", f"{one.uncertainty:.{_DIGITS}g}"
+        yield f"{name} expected", f"{expectation(one)} {scale(one.unit)}".rstrip()

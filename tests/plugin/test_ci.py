@@ -1,0 +1,71 @@
+"""What a run leaves where nobody sits at a terminal: JUnit's file, a summary in Markdown, names that are not broken."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+import channover
+
+PLUGINS = str(Path(channover.__file__).parent.parent)
+SUITE = """
+from channover.testing import TestbedError, at_least, behaviour
+
+@behaviour("MP-1")
+def test_a_rate_that_is_there(observe, counted):
+    assert observe("goodput", 184.25e6, "bit/s") == at_least(175e6, "two paths carry one connection")
+    assert counted("NICs used at left", 2) == 2
+    assert counted("NICs used at left", 2) == 2
+
+@behaviour("MP-2")
+def test_one_whose_subflows_are_too_few_for_the_mesh_of_all_of_its_three_nics_at_both_ends(counted):
+    assert counted("subflows | *left*", 8) == 9
+
+@behaviour("MP-3")
+def test_one_whose_lab_broke():
+    raise TestbedError("left: iperf3 died")
+
+def test_of_nothing():
+    pass
+"""
+
+
+@pytest.fixture
+def job(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """A folder with a suite, and an environment without a terminal's width."""
+    monkeypatch.setenv("PYTHONPATH", PLUGINS)
+    monkeypatch.delenv("COLUMNS", raising=False)
+    pytester.makepyfile(test_suite=SUITE)
+    return pytester
+
+
+def ran(job: pytest.Pytester, *options: str) -> pytest.RunResult:
+    done = job.runpytest_subprocess("-p", "channover.pytest_plugin.hooks", "--no-report", *options)
+    assert "INTERNALERROR" not in done.stdout.str() + done.stderr.str()
+    return done
+
+
+@pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["one process", "workers"])
+def test_junit_s_file_has_behaviours_outcomes_and_values(job: pytest.Pytester, options: tuple[str, ...]) -> None:
+    ran(job, "--junitxml=junit.xml", *options)
+    cases = {one.get("name", ""): one for one in ElementTree.parse(job.path / "junit.xml").iter("testcase")}
+    found = {
+        name: [(one.get("name"), one.get("value")) for one in case.iter("property")] for name, case in cases.items()
+    }
+    assert found["test_a_rate_that_is_there"] == [
+        ("behaviour", "MP-1"),
+        ("outcome", "passed"),
+        ("goodput (bit/s)", "184250000"),
+        ("goodput expected", "≥ 175.0 Mbit/s"),
+        ("NICs used at left", "2"),
+        ("NICs used at left expected", "2"),
+        ("NICs used at left 2", "2"),
+        ("NICs used at left 2 expected", "2"),
+    ]
+    (mesh,) = (name for name in found if "mesh" in name)
+    assert ("behaviour", "MP-2") in found[mesh] and ("outcome", "failed") in found[mesh]
+    assert ("subflows | *left*", "8") in found[mesh]
+    assert found["test_one_whose_lab_broke"] == [("behaviour", "MP-3"), ("outcome", "error")]
+    assert found["test_of_nothing"] == []
