@@ -267,6 +267,37 @@ FAULTS = [
         "13: labs.bench.switches.s.ports.1: port 'x' is",
     ),
     ("    cables:", "    switches: {s: {ports: []}}\n    cables:", "13: labs.bench.switches.s.ports: has too few"),
+    (
+        "    cables:",
+        "    switches: {s: {ports: [ge-0/0/1], vlans: {4095: [ge-0/0/1]}}}\n    cables:",
+        "13: labs.bench.switches.s.vlans.4095: '4095' is no VLAN; write its number, from 1 to 4094",
+    ),
+    (
+        "    cables:",
+        "    switches: {s: {ports: [x], vlans: {10: [y]}}}\n    cables:",
+        "13: labs.bench.switches.s.vlans.10.0: the switch has no port 'y'; it has: x",
+    ),
+    (
+        "    cables:",
+        "    switches: {s: {ports: [x], lags: {one: [x], two: [x]}}}\n    cables:",
+        "13: labs.bench.switches.s.lags.two.0: port 'x' is in one too; remove one",
+    ),
+    (
+        "    cables:",
+        "    switches: {s: {ports: [x, y], lags: {one: [x, y]}, vlans: {10: [x], 20: [y]}}}\n    cables:",
+        "13: labs.bench.switches.s.lags.one: its ports are in several VLANs (10, 20); put them into one",
+    ),
+    (
+        "    cables:",
+        "    switches: {s: {ports: [x], mlag: rack}}\n    cables:",
+        "13: labs.bench.switches.s.mlag: no other switch of this lab is of the MLAG 'rack';",
+    ),
+    (
+        "    cables:\n      - ends: [left.a, right.a]",
+        "    switches: {s: {ports: [x, y], lags: {one: [x, y]}}}\n    cables:\n"
+        "      - {ends: [right.a, s.y], rate: 1gbit}\n      - ends: [left.a, s.x]",
+        "13: labs.bench.switches.s.lags.one: port x leads to left and port y to right; a LAG has one partner",
+    ),
     ("    cables:", "    name: x\n    cables:", "13: labs.bench.name: is no field here; there is: allows, hosts,"),
     ("rate: 100mbit", "rate: *fast", "15: labs.bench.cables.0.rate: is an alias (*); write out what it stands for"),
     ("rate: 100mbit", "rate: !!int 1", "15: labs.bench.cables.0.rate: has a tag (!);"),
@@ -621,6 +652,15 @@ HOSTS = st.fixed_dictionaries(
     },
     optional={"role": st.sampled_from(["host", "switch", "x"]), "sudo": st.sampled_from([True, "no", 3])},
 )
+PORTS = st.lists(st.sampled_from(["p1", "p2", "ge-0/0/1", "p 3"]), max_size=3)
+SWITCHES = st.fixed_dictionaries(
+    {"ports": st.sampled_from([["p1", "p2"], ["p1", "ge-0/0/1", "p2"]])},
+    optional={
+        "vlans": st.dictionaries(st.sampled_from(["10", "20", "0", "x"]), PORTS, max_size=2),
+        "lags": st.dictionaries(st.sampled_from(["left", "up", "-"]), PORTS, max_size=2),
+        "mlag": st.sampled_from(["rack", "", None]),
+    },
+)
 ENDS = st.sampled_from(["left.a", "left.b", "right.a", "right.b", "x.a", "sw.p1", "sw.p2", "left"])
 LABS = st.fixed_dictionaries(
     {"hosts": st.dictionaries(LABELS, HOSTS, max_size=3)},
@@ -631,7 +671,7 @@ LABS = st.fixed_dictionaries(
             ),
             max_size=3,
         ),
-        "switches": st.fixed_dictionaries({"sw": st.fixed_dictionaries({"ports": st.just(["p1", "p2"])})}),
+        "switches": st.dictionaries(st.sampled_from(["sw", "other"]), SWITCHES, max_size=2),
         "allows": st.dictionaries(st.sampled_from(["nics_down", "reboot", "all"]), st.booleans()),
     },
 )

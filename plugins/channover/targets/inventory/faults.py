@@ -81,6 +81,8 @@ def _fault(error: ErrorDetails, fields: Callable[[Where], Sequence[str]]) -> Fau
     where, kind = tuple(error["loc"]), error["type"]
     if where and where[-1] == "[key]":
         where = where[:-1]
+        if kind == "value_error":
+            return Fault(where, str(error["ctx"]["error"]))
         return Fault(where, "is no name; use up to 32 letters, digits, '_' and '-', and no '-' at the start")
     if kind == "extra_forbidden":
         return Fault(where, _unknown(str(where[-1]), fields(where[:-1])))

@@ -18,7 +18,9 @@ from channover.model.link import parse_rate
 from channover.targets.inventory.strict_yaml import quoted
 
 LABEL = r"^[A-Za-z0-9_][A-Za-z0-9_-]{0,31}$"
-END = r"^[A-Za-z0-9_][A-Za-z0-9_-]{0,31}\.[A-Za-z0-9_][A-Za-z0-9_-]{0,31}$"
+PORT = r"^[A-Za-z0-9_][A-Za-z0-9_/:.-]{0,47}$"
+"""A port as switches call theirs: 7, ge-0/0/7, Ethernet1/7, 1:7."""
+END = r"^[A-Za-z0-9_][A-Za-z0-9_-]{0,31}\.[A-Za-z0-9_][A-Za-z0-9_/:.-]{0,47}$"
 SECRET = re.compile(
     r"pass|secret|token|credential|private|(^|[_-])(pw|pwd|pin)($|[_-])|(key|pem)[_-]?(data|text)", re.I
 )
@@ -165,6 +167,13 @@ def private_key(path: Path | None) -> Path | None:
     return path
 
 
+def vlan(text: str) -> str:
+    """Return a VLAN's number as it is (IEEE 802.1Q, 9.6: 0 and 4095 are none)."""
+    if not re.fullmatch(r"[1-9][0-9]{0,3}", text) or int(text) > 4094:
+        raise ValueError(f"{quoted(text)} is no VLAN; write its number, from 1 to 4094")
+    return text
+
+
 def rate(value: object) -> int:
     """Return a rate in bit/s."""
     if isinstance(value, int) and not isinstance(value, bool):
@@ -181,6 +190,8 @@ def rate(value: object) -> int:
 
 
 Label = Annotated[str, Field(pattern=LABEL)]
+SwitchPort = Annotated[str, Field(pattern=PORT)]
+Vlan = Annotated[str, AfterValidator(vlan)]
 Device = Annotated[str, AfterValidator(device)]
 DeviceOrMac = Annotated[str, AfterValidator(device_or_mac)]
 Address = Annotated[str, AfterValidator(address)]

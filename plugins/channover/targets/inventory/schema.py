@@ -28,7 +28,9 @@ from channover.targets.inventory.fields import (
     Label,
     Number,
     Rate,
+    SwitchPort,
     User,
+    Vlan,
     is_mac,
 )
 from channover.targets.inventory.strict_yaml import Where
@@ -90,18 +92,26 @@ class CableEntry(BaseModel):
     @property
     def ports(self) -> tuple[Port, Port]:
         """Both ends."""
-        a, b = (Port(*end.split(".")) for end in self.ends)
+        a, b = (Port(*end.split(".", 1)) for end in self.ends)
         return a, b
 
 
 class SwitchEntry(BaseModel):
-    """A switch that is only cabled: it is not logged in to."""
+    """A switch that is only cabled: it is not logged in to. What stands here is how its owner has set it up."""
 
     model_config = _STRICT
     description: str = ""
     """Make, model, place: whatever helps who stands in front of it."""
-    ports: Annotated[tuple[Label, ...], Field(min_length=1)]
+    ports: Annotated[tuple[SwitchPort, ...], Field(min_length=1)]
     """Names of the ports that cables end in."""
+    vlans: Mapping[Vlan, tuple[SwitchPort, ...]] = Field(default_factory=dict, json_schema_extra=_NAMES_ONLY)
+    """The ports of each VLAN, untagged. Ports that are in none here are all in one, and carry every VLAN to other switches."""
+    lags: Mapping[Label, Annotated[tuple[SwitchPort, ...], Field(min_length=1)]] = Field(
+        default_factory=dict, json_schema_extra=_NAMES_ONLY
+    )
+    """The ports of each LAG, all with LACP: towards one host, or another switch. Any other port stands alone."""
+    mlag: Label | None = None
+    """Switches that name the same MLAG act as one LACP system: what they call alike in 'lags' is one LAG of all of them."""
 
 
 class Allows(BaseModel):
@@ -223,11 +233,9 @@ def _faults(inventory: Inventory) -> Iterator[Fault]:
             yield from _nic_faults(where, host, macs)
             yield from _twins(where, host, hosts.setdefault((host.ssh.address, host.ssh.port), []))
         for label, switch in lab.switches.items():
-            for position, port in enumerate(switch.ports):
-                if port in switch.ports[:position]:
-                    place = (*top, "switches", label, "ports", position)
-                    yield Fault(place, f"port '{port}' is there twice; remove one")
+            yield from _switch_faults((*top, "switches", label), switch)
         yield from _cable_faults(top, lab)
+        yield from _lag_faults(top, lab)
 
 
 def _nic_faults(where: Where, host: HostEntry, macs: dict[str, Where]) -> Iterator[Fault]:
@@ -257,6 +265,47 @@ def _twins(where: Where, host: HostEntry, others: list[tuple[Where, HostEntry]])
             yield Fault((*where, "ssh", "address"), f"{host.ssh.address} {what}; {rule}")
             break
     others.append((where, host))
+
+
+def _switch_faults(where: Where, switch: SwitchEntry) -> Iterator[Fault]:
+    for position, port in enumerate(switch.ports):
+        if port in switch.ports[:position]:
+            yield Fault((*where, "ports", position), f"port '{port}' is there twice; remove one")
+    for field, groups in (("vlans", switch.vlans), ("lags", switch.lags)):
+        taken: dict[str, str] = {}
+        for name, ports in groups.items():
+            for position, port in enumerate(ports):
+                place = (*where, field, name, position)
+                if port not in switch.ports:
+                    yield Fault(place, f"the switch has no port '{port}'; it has: {_some(switch.ports)}")
+                elif port in taken:
+                    again = "is there twice" if taken[port] == name else f"is in {taken[port]} too"
+                    yield Fault(place, f"port '{port}' {again}; remove one")
+                taken.setdefault(port, name)
+
+
+def _lag_faults(top: Where, lab: LabEntry) -> Iterator[Fault]:
+    """Yield LAGs that lead to more than one partner, or that are in more than one VLAN: no LACP makes one of these."""
+    far = {one: other for cable in lab.cables for one, other in (cable.ports, cable.ports[::-1])}
+    partners: dict[tuple[str, str], tuple[str, str, str]] = {}
+    systems = [switch.mlag for switch in lab.switches.values()]
+    for label, switch in lab.switches.items():
+        if switch.mlag and systems.count(switch.mlag) < 2:
+            what = f"no other switch of this lab is of the MLAG '{switch.mlag}'"
+            yield Fault((*top, "switches", label, "mlag"), f"{what}; give it to all of its switches, or to none")
+        vlans = {port: vlan for vlan, ports in switch.vlans.items() for port in ports}
+        for name, ports in switch.lags.items():
+            where = (*top, "switches", label, "lags", name)
+            if len(found := {vlans.get(port, "none") for port in ports}) > 1:
+                yield Fault(where, f"its ports are in several VLANs ({', '.join(sorted(found))}); put them into one")
+            for port in ports:
+                if (end := far.get(Port(label, port))) is None:
+                    continue
+                system = lab.switches[end.node].mlag if end.node in lab.switches else None
+                known = partners.setdefault((switch.mlag or f".{label}", name), (system or end.node, end.node, port))
+                if known[0] != (system or end.node):
+                    what = f"port {known[2]} leads to {known[1]} and port {port} to {end.node}"
+                    yield Fault(where, f"{what}; a LAG has one partner, or several switches of one 'mlag'")
 
 
 def _cable_faults(top: Where, lab: LabEntry) -> Iterator[Fault]:
