@@ -327,16 +327,15 @@ def beyond(server: Server) -> Iterator[Login]:
     until(lambda: "2222" in host.run("ss", "-Hltn", quiet=True).stdout, "the sshd to listen", 10)
     with (folder / "known_hosts").open("a") as known:
         known.write(f"[127.0.0.1]:2222 {(folder / 'inner.pub').read_text()}")
-    yield replace(server.login, address="127.0.0.1", port=2222, jump=("root", "lab", 22))
+    yield replace(server.login, address="127.0.0.1", port=2222, jump=server.login)
     sshd.stop()
 
 
 def test_a_host_behind_a_jump_host(server: Server, beyond: Login) -> None:
     link = SshLink("left", beyond, sock=server.sock())
     assert connection_of(link).split()[2:] == ["127.0.0.1", "2222"]
-    gate = link._gateway
+    (gate,) = link._gates
     link.close()
-    assert gate is not None
     assert not gate.is_connected
 
 
@@ -349,7 +348,7 @@ def test_a_host_behind_a_jump_host(server: Server, beyond: Login) -> None:
         ("lab inner=host", {}, r"left: the host key of 127.0.0.1 port 2222 has changed: .*-R '\[127.0.0.1\]:2222'"),
         (
             "lab inner",
-            {"jump": ("stranger", "lab", 22)},
+            {"jump.user": "stranger"},
             r"left's jump host: stranger@lab port 22 refuses the key .*client: ssh-copy-id, or see ssh.jump",
         ),
         (
@@ -373,8 +372,10 @@ def test_of_two_hosts_the_one_that_refuses_is_named(
         name, _, key = entry.partition("=")
         lines.append(f"{names[name][0]} {(server.folder / f'{key or names[name][1]}.pub').read_text()}")
     (server.folder / "known_hosts").write_text("".join(lines))
+    assert beyond.jump is not None
+    jump = replace(beyond.jump, user=changes.pop("jump.user", "root"))
     with pytest.raises(TestbedError, match=words):
-        SshLink("left", replace(beyond, **changes), sock=server.sock()).open()
+        SshLink("left", replace(beyond, jump=jump, **changes), sock=server.sock()).open()
 
 
 def test_a_jump_host_that_forwards_nothing(server: Server, beyond: Login) -> None:

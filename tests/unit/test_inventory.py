@@ -169,7 +169,7 @@ def test_values_cannot_be_changed(file: Path) -> None:
     ("given", "meant"),
     [
         ("192.0.2.1", "192.0.2.1"),
-        ("Left.Lab.Example.", "left.lab.example"),
+        ("Left.Lab.Example.", "Left.Lab.Example"),
         ("'2001:DB8:0::1'", "2001:db8::1"),
         ("'[2001:db8::1]'", "2001:db8::1"),
         ("lab_1", "lab_1"),
@@ -486,7 +486,7 @@ def test_schema_prints_the_file(capsys: pytest.CaptureFixture[str]) -> None:
 def test_what_discover_is_given_is_checked_as_an_inventory_is() -> None:
     ssh = ssh_from("lab@[2001:db8::1]:2222", jump="me@gate")
     assert (ssh.user, ssh.address, ssh.port, str(ssh.jump)) == ("lab", "2001:db8::1", 2222, "me@gate:22")
-    assert (ssh_from("left").user, ssh_from("left").port) == ("root", 22)
+    assert (ssh_from("left").user, ssh_from("left").port) == (None, None), "the user's own configuration says"
     for text, words in [("a@", "address: '' is neither"), ("left:x", "port: 'x' is wrong"), ("a:b@c", "user: seems")]:
         with pytest.raises(UsageError, match=words):
             ssh_from(text)

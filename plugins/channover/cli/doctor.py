@@ -172,9 +172,7 @@ def _host_row(name: str, host: HostEntry, sight: Sight) -> tuple[str, ...]:
     facts = sight.facts
     if facts is None:
         return (name, "unknown", "", "")
-    who = (
-        ("root" if host.ssh.user == "root" else f"{host.ssh.user} with sudo") if facts.uid == 0 else f"user {facts.uid}"
-    )
+    who = ("root by sudo" if host.sudo else "root") if facts.uid == 0 else f"user {facts.uid}"
     return (name, who, facts.kernel, ", ".join(f"{tool} {version}" for tool, version in sight.tools.items()) or "none")
 
 

@@ -50,9 +50,9 @@ def _command(host: Host) -> list[str]:
         words = ["ssh", "-t", "-p", str(login.port)]
         words += ["-i", str(login.key), "-o", "IdentitiesOnly=yes"] if login.key else []
         words += ["-o", f"UserKnownHostsFile={login.known_hosts}"] if login.known_hosts else []
-        words += ["-J", f"{login.jump[0]}@{login.jump[1]}:{login.jump[2]}"] if login.jump else []
-        shell = f"PS1='{host.name}# ' exec {'sudo -n ' if login.sudo else ''}bash --norc"
-        return [*words, f"{login.user}@{login.address}", shell]
+        words += ["-J", login.way] if login.jump and not login.jump.own.jumped else []
+        shell = f"exec {'sudo ' if login.sudo else ''}env PS1='{host.name}# ' bash --norc"  # for any login shell
+        return [*words, f"{login.user}@{login.own.name or login.address}", shell]
     assert isinstance(host, NamespaceHost)
     process = host.spawn("sleep", "infinity")
     assert isinstance(process, NamespaceProcess)

@@ -9,9 +9,11 @@ import base64
 import contextlib
 import hashlib
 import logging
+import os
+import shlex
 import socket
 import threading
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +22,8 @@ from fabric import Config, Connection
 
 from channover.errors import TestbedError
 from channover.hosts.ssh.keys import KeyFault, Keys
-from channover.hosts.ssh.known_hosts import Known, known
+from channover.hosts.ssh.known_hosts import USUAL, Known, known
+from channover.hosts.ssh.own_settings import OwnSettings
 from channover.hosts.ssh.wire import Wire
 
 CONNECT_TIMEOUT = 10.0
@@ -40,7 +43,7 @@ _FORBIDDEN = 1
 class Login:
     """How to log in to a host.
 
-    ``jump`` is user, address and port of a host on the way. Without a key the agent's and the user's own serve; of a key
+    ``jump`` is how to log in to the host before it on the way. Without a key the agent's and the user's own serve; of a key
     with a passphrase the agent has to have been told.
     """
 
@@ -49,13 +52,33 @@ class Login:
     user: str = "root"
     key: Path | None = None
     known_hosts: Path | None = None
-    jump: tuple[str, str, int] | None = None
+    jump: Login | None = None
     sudo: bool = False
+    own: OwnSettings = field(default_factory=OwnSettings)
 
     @property
     def name_of_key(self) -> str:
         """The host as ``known_hosts`` names it (``sshd(8)``)."""
-        return self.address if self.port == 22 else f"[{self.address}]:{self.port}"
+        return self.own.key_alias or (self.address if self.port == 22 else f"[{self.address}]:{self.port}")
+
+    @property
+    def where(self) -> str:
+        """Address and port, and which name of the user's configuration led there."""
+        return f"{self.address} port {self.port}" + (f" ('{self.own.name}' in ~/.ssh/config)" if self.own.name else "")
+
+    @property
+    def known_file(self) -> Path | str:
+        """The file that a host key goes to when it is trusted."""
+        return self.known_hosts or next(iter(self.own.known_hosts), USUAL[0])
+
+    @property
+    def way(self) -> str:
+        """The hosts before it, as ``ssh -J`` takes them."""
+        jump = self.jump
+        if jump is None:
+            return ""
+        one = f"{jump.user}@{jump.address}:{jump.port}"
+        return f"{jump.way},{one}" if jump.jump else one
 
 
 def fingerprint(key: bytes) -> str:
@@ -76,7 +99,7 @@ class _Vouched(paramiko.MissingHostKeyPolicy):  # type: ignore[misc]
         login, known = self._login, self._known
         if known.vouches(key.asbytes()):
             return
-        file = login.known_hosts or "~/.ssh/known_hosts"
+        file = login.known_file
         shown = f"{key.get_name()} {fingerprint(key.asbytes())}"
         if key.asbytes() in known.revoked:
             raise TestbedError(
@@ -93,8 +116,9 @@ class _Vouched(paramiko.MissingHostKeyPolicy):  # type: ignore[misc]
                 )
         scan = f"ssh-keyscan -p {login.port} {login.address}"
         if login.jump:  # only from there can the host be reached
-            user, address, port = login.jump
-            scan = f"ssh -p {port} {user}@{address} {scan}"
+            jump = login.jump
+            before = f"-J {jump.way} " if jump.jump else ""
+            scan = f"ssh {before}-p {jump.port} {jump.user}@{jump.address} {scan}"
         vouched = (
             f"; a certificate authority in {file} vouches for it, which is not read here" if known.authority else ""
         )
@@ -114,7 +138,8 @@ class SshLink:
     given_up: str = ""
     """Why nothing more is to be asked of the host, once that is so."""
     _connection: Connection | None = field(default=None, repr=False)
-    _gateway: Connection | None = field(default=None, repr=False)
+    _gates: list[Connection] = field(default_factory=list, repr=False)
+    """The connections to the hosts on the way, the nearest first."""
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
     @property
@@ -137,26 +162,26 @@ class SshLink:
                     raise
 
     def _connected(self) -> Connection:
-        login = self.login
-        if login.jump is None:
-            return self._opened(self.host, login, "ssh.address and ssh.port", "ssh.user and ssh.key")
-        user, address, port = login.jump
-        gate = replace(login, address=address, port=port, user=user, jump=None)
-        self._gateway = self._opened(f"{self.host}'s jump host", gate, "ssh.jump", "ssh.jump and ssh.key")
-        return self._opened(self.host, login, "ssh.address and ssh.port", "ssh.user and ssh.key")
+        return self._through(self.host, self.login, "ssh.address and ssh.port", "ssh.user and ssh.key")
 
-    def _opened(self, who: str, login: Login, place: str, access: str) -> Connection:
-        """Log in to a host, or to the one on the way; the last two name the inventory's fields for both."""
-        where = f"{login.address} port {login.port}"
+    def _through(self, who: str, login: Login, place: str, access: str) -> Connection:
+        """Log in to a host, after those on the way; the last two name the fields for both."""
+        gate = None
+        if login.jump:
+            field = "ProxyJump in ~/.ssh/config" if login.jump.own.jumped else "ssh.jump"
+            gate = self._through(f"{self.host}'s jump host", login.jump, field, f"{field} and ssh.key")
+            self._gates.append(gate)
+        return self._opened(who, login, place, access, gate)
+
+    def _opened(self, who: str, login: Login, place: str, access: str, gate: Connection | None) -> Connection:
+        where = login.where
         try:
-            keys = Keys(login.user, login.key)
+            keys = Keys(login.user, login.key, login.own)
         except KeyFault as fault:
             raise TestbedError(f"{who}: {fault}; see ssh.key in the inventory") from None
         connection = self._made(who, login, keys)
-        by = ""
-        if login.jump:
-            connection.gateway = self._gateway
-            by = f"{login.jump[0]}@{login.jump[1]}:{login.jump[2]}"
+        connection.gateway = gate
+        by = login.way
         try:
             connection.open()
             transport = connection.transport
@@ -180,18 +205,22 @@ class SshLink:
                     f"{who}: there is no key to log in to {where} with, neither an SSH agent's nor in ~/.ssh: ssh-add one, "
                     f"make one (ssh-keygen -t ed25519) and ssh-copy-id it, or see {access}"
                 ) from None
-            key = f"the key {login.key}" if login.key else "every key of the agent and of ~/.ssh"
+            key = f"the key {login.key}" if login.key else f"every key of the agent and of {keys.named}"
             copy = f"ssh-copy-id -o ProxyJump={by}" if by else "ssh-copy-id"
             raise TestbedError(f"{who}: {login.user}@{where} refuses {key}: {copy}, or see {access}") from None
         except (paramiko.SSHException, OSError, EOFError) as error:
             wire = connection.client.get_transport()
             connection.client.close()
             words, remedy = _unreached(error, wire, place, access)
-            raise TestbedError(f"{who}: cannot reach {where}{by and f' through {by}'}: {words}; {remedy}") from None
+            through = by or (login.own.command and f"'{login.own.command}' (ProxyCommand)")
+            raise TestbedError(
+                f"{who}: cannot reach {where}{through and f' through {through}'}: {words}; {remedy}"
+            ) from None
 
     def _made(self, who: str, login: Login, keys: Keys) -> Connection:
         try:
-            trusted = known(login.address, login.port, login.known_hosts)
+            name, port = (login.own.key_alias, 22) if login.own.key_alias else (login.address, login.port)
+            trusted = known(name, port, login.known_hosts, login.own.known_hosts)
         except OSError as error:
             raise TestbedError(
                 f"{who}: cannot read {login.known_hosts}: {error.strerror}; see ssh.known_hosts"
@@ -204,6 +233,9 @@ class SshLink:
         }
         if self.sock is not None:
             options["sock"] = self.sock
+        elif login.own.command:
+            shell = os.environ.get("SHELL") or "/bin/sh"
+            options["sock"] = paramiko.ProxyCommand(shlex.join((shell, "-c", f"exec {login.own.command}")))
         connection = Connection(
             login.address,
             user=login.user,
@@ -246,11 +278,12 @@ class SshLink:
     def close(self) -> None:
         """Close the connection."""
         with self._lock:
-            for connection in (self._connection, self._gateway):
+            for connection in (self._connection, *reversed(self._gates)):
                 with contextlib.suppress(Exception):
                     if connection is not None:
                         connection.close()
-        self._connection = self._gateway = None
+            self._connection = None
+            self._gates.clear()
 
 
 def _unreached(error: Exception, wire: object, place: str, access: str) -> tuple[str, str]:

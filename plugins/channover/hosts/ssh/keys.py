@@ -10,7 +10,9 @@ import binascii
 import contextlib
 import copy
 import io
+import os
 import re
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +22,8 @@ import paramiko
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+from channover.hosts.ssh.own_settings import OwnSettings
 
 USUAL = ("id_ed25519", "id_ecdsa", "id_rsa")
 """The user's own keys, in ~/.ssh."""
@@ -50,6 +54,7 @@ class Keys:
 
     user: str
     file: Path | None
+    settings: OwnSettings = field(default_factory=OwnSettings)
     own: KeyFile = field(init=False)
     tried: int = 0
 
@@ -58,7 +63,7 @@ class Keys:
 
     def authenticate(self, transport: paramiko.Transport) -> None:
         """Log in with the first key that the host accepts. Raises SSHException."""
-        with contextlib.closing(_Agent()) as agent:
+        with contextlib.closing(_Agent(self.settings.agent)) as agent:
             for key in self._all(agent):
                 self.tried += 1
                 try:
@@ -77,30 +82,66 @@ class Keys:
                 raise paramiko.SSHException(f"it takes the key, and wants {' or '.join(more)} besides")
         raise paramiko.AuthenticationException
 
+    @property
+    def named(self) -> str:
+        """Where keys come from beside the agent, in words."""
+        usual = {Path("~/.ssh").expanduser() / name for name in USUAL}
+        named = [str(each) for each in self.settings.identities if each.exists() and each not in usual]
+        return ", ".join(named) or "~/.ssh"
+
     def _all(self, agent: _Agent) -> Iterator[paramiko.PKey]:
+        """Yield keys in the order of ``ssh``: those of the agent that are named, its others, those of files."""
         yield from self.own.keys
-        if self.file is None or self.own.agents:
-            yield from agent.keys()
-        if self.file is None:
-            for name in USUAL:
+        if self.file is not None and not self.own.agents:
+            return
+        files = () if self.file else self.settings.identities or [Path("~/.ssh").expanduser() / name for name in USUAL]
+        named = {blob: path for path in files if (blob := _public(path))}
+        held = agent.keys()
+        chosen = [key for key in held if key.asbytes() in named]
+        yield from chosen
+        if not self.settings.identities_only or self.file:
+            yield from (key for key in held if key not in chosen)
+        shown = {named[key.asbytes()] for key in chosen}
+        for path in files:
+            if path not in shown:
                 with contextlib.suppress(KeyFault, OSError):
-                    yield from opened(Path("~/.ssh").expanduser() / name).keys
+                    yield from opened(path).keys
 
 
 class _Agent:
-    """The user's SSH agent, or none."""
+    """The user's SSH agent, or none; ``place`` is what ``IdentityAgent`` says (``ssh_config(5)``)."""
 
-    def __init__(self) -> None:
-        self._agent: paramiko.Agent | None = None
+    def __init__(self, place: str = "") -> None:
+        self._agent: paramiko.agent.AgentSSH | None = None
+        path = os.environ.get(place.removeprefix("$")) if place.startswith("$") else place
+        if place == "none":
+            return
         with contextlib.suppress(paramiko.SSHException, OSError):
-            self._agent = paramiko.Agent()
+            if path in ("", None, "SSH_AUTH_SOCK"):
+                self._agent = paramiko.Agent()
+                return
+            connection = socket.socket(socket.AF_UNIX)
+            connection.connect(os.path.expanduser(str(path)))
+            self._agent = paramiko.agent.AgentSSH()
+            self._agent._connect(connection)
 
     def keys(self) -> tuple[paramiko.PKey, ...]:
         return tuple(self._agent.get_keys()) if self._agent else ()
 
     def close(self) -> None:
         if self._agent:
-            self._agent.close()
+            self._agent._close()
+
+
+def _public(path: Path) -> bytes:
+    """Return the public key that stands beside a private key's file, or in the file itself; nothing where there is none."""
+    for place in (path, Path(f"{path}.pub")):
+        with contextlib.suppress(OSError, ValueError, binascii.Error):
+            with place.open("rb") as stream:
+                match = re.match(rb"(?:ssh-|ecdsa-|sk-)\S+ (\S+)", stream.read(LIMIT))
+            if match:
+                return base64.b64decode(match[1])
+    return b""
 
 
 def opened(path: Path) -> KeyFile:

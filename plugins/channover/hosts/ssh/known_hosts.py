@@ -41,16 +41,16 @@ class Known:
         return key not in self.revoked and any(key == known for _, known in (*self.keys, *self.elsewhere))
 
 
-def known(address: str, port: int, file: Path | None = None) -> Known:
+def known(address: str, port: int, file: Path | None = None, others: Sequence[Path] = ()) -> Known:
     """Return what is known of the host at an address. Raises OSError where ``file`` cannot be read.
 
-    Without a file the usual ones count, as far as they are there.
+    Without a file ``others`` count, or the usual ones where there are none, as far as they are there.
     """
     names = [address.lower()] if port == 22 else [f"[{address.lower()}]:{port}", address.lower()]
     keys: list[list[tuple[str, bytes]]] = [[], []]
     revoked: set[bytes] = set()
     authority = False
-    for line in _lines(file):
+    for line in _lines(file, others):
         marker, hosts, kind, key = line
         for place, name in enumerate(names):
             if not _matches(hosts, name):
@@ -64,9 +64,9 @@ def known(address: str, port: int, file: Path | None = None) -> Known:
     return Known(keys[0], keys[1], frozenset(revoked), authority)
 
 
-def _lines(file: Path | None) -> Iterator[tuple[str, str, str, bytes]]:
+def _lines(file: Path | None, others: Sequence[Path]) -> Iterator[tuple[str, str, str, bytes]]:
     """Yield marker (or nothing), hosts, kind and key of each line that can be read."""
-    for path in [file] if file else [Path(each).expanduser() for each in USUAL]:
+    for path in [file] if file else others or [Path(each).expanduser() for each in USUAL]:
         try:
             data = _read(path)
         except OSError:

@@ -85,7 +85,7 @@ def device_or_mac(text: str) -> str:
 
 
 def address(text: str) -> str:
-    """Return an IP address in its canonical form, or a host name in lower case."""
+    """Return an IP address in its canonical form, or a host name as it is: names in ~/.ssh/config tell case."""
     if "@" in text and ":" in text.rpartition("@")[0]:
         raise ValueError(_NO_PASSWORD)
     if "@" in text:
@@ -97,7 +97,7 @@ def address(text: str) -> str:
         if numbers or not _HOST_NAME.fullmatch(text):
             hint = "the port in 'port'" if ":" in text else "an IP address or a host name"
             raise ValueError(f"{quoted(text)} is neither an IP address nor a host name; write {hint}") from None
-        return text.lower().rstrip(".")
+        return text.rstrip(".")
     if found.is_link_local:
         raise ValueError(f"{found} is a link-local address, which says nothing without an interface; write another one")
     if found.is_multicast or found.is_unspecified:

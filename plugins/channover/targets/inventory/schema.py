@@ -40,21 +40,21 @@ _STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class Ssh(BaseModel):
-    """How a host is reached. Secrets never stand here: keys are files, or an SSH agent's."""
+    """How a host is reached; what is left out, the user's own ~/.ssh/config says. Secrets never stand here."""
 
     model_config = _STRICT
     address: Address
-    """IP address or host name that SSH connects to."""
-    port: Number = 22
-    """TCP port of the host's SSH server."""
-    user: User = "root"
-    """User to log in as."""
+    """IP address or host name that SSH connects to, or a Host of ~/.ssh/config."""
+    port: Number | None = None
+    """TCP port of the host's SSH server; without it that of ~/.ssh/config, or 22."""
+    user: User | None = None
+    """User to log in as; without it that of ~/.ssh/config, or root."""
     key: KeyFile = None
-    """Private key's file; a relative path is relative to this file. Without it the SSH agent and the usual keys serve."""
+    """Private key's file; a relative path is relative to this file. Without it the SSH agent and the user's own keys serve."""
     known_hosts: File = None
     """File with the host keys that are trusted; without it the user's own known_hosts."""
     jump: JumpHost = None
-    """Host to go through, as USER@HOST:PORT."""
+    """Host to go through, as USER@HOST:PORT; without it those of ProxyJump in ~/.ssh/config."""
 
 
 class HostEntry(BaseModel):
@@ -231,7 +231,7 @@ def _faults(inventory: Inventory) -> Iterator[Fault]:
         for label, host in lab.hosts.items():
             where = (*top, "hosts", label)
             yield from _nic_faults(where, host, macs)
-            yield from _twins(where, host, hosts.setdefault((host.ssh.address, host.ssh.port), []))
+            yield from _twins(where, host, hosts.setdefault((host.ssh.address.lower(), host.ssh.port or 22), []))
         for label, switch in lab.switches.items():
             yield from _switch_faults((*top, "switches", label), switch)
         yield from _cable_faults(top, lab)
@@ -259,7 +259,7 @@ def _twins(where: Where, host: HostEntry, others: list[tuple[Where, HostEntry]])
     """Yield a fault where an earlier host has the same address and port, unless each is behind a jump host of its own."""
     for other_where, other in others:
         if host.ssh.jump is None or other.ssh.jump is None or host.ssh.jump == other.ssh.jump:
-            what = f"is port {host.ssh.port} of {yaml_lines.shown(other_where)} too"
+            what = f"is port {host.ssh.port or 22} of {yaml_lines.shown(other_where)} too"
             same_lab = other_where[1] == where[1]
             rule = "name each host once" if same_lab else "a host belongs to one lab: remove it from one of the two"
             yield Fault((*where, "ssh", "address"), f"{host.ssh.address} {what}; {rule}")

@@ -62,8 +62,8 @@ class _Interface:
 def discovered(
     host: Host,
     address: str,
-    user: str,
-    port: int,
+    user: str | None,
+    port: int | None,
     *,
     connection: str = "",
     key: str = "",
@@ -72,7 +72,8 @@ def discovered(
 ) -> str:
     """Return commented YAML of a lab that has this one host; its cables are left to fill in.
 
-    ``address``, ``user``, ``port``, ``key``, ``known_hosts`` and ``jump`` are written down as they are. ``connection`` is
+    ``address``, ``user``, ``port``, ``key``, ``known_hosts`` and ``jump`` are written down as far as they are given, and the
+    need of sudo where the login is not root's. ``connection`` is
     what sshd sets as SSH_CONNECTION (``ssh(1)``): the client's address and port, the server's address and port. It tells
     the management interface; without it that is the one with ``address``, or else the one of the default route. Raises
     TestbedError where the host does not answer, or shows none.
@@ -100,10 +101,10 @@ def discovered(
         f"      {label}: # the host's name; nodes of topologies are called left, right, beyond, …",
         "        ssh:",
         f"          address: {_scalar(address)}",
-        f"          port: {port}",
-        f"          user: {_scalar(user)}",
+        *([f"          port: {port}"] if port else []),
+        *([f"          user: {_scalar(user)}"] if user else []),
         *(f"          {name}: {_scalar(value)}" for name, value in options.items() if value),
-        *([] if user == "root" else ["        sudo: true # without a password"]),
+        *([] if _is_root(host) else ["        sudo: true # becomes root for what takes root"]),
         f"        management: {_scalar(management)} # carries the SSH connection; never changed",
         "        # Remove what must not be touched: each NIC that stands here may be taken down and given other addresses.",
         *(["        # Those that the host uses are comments."] if busy else []),
@@ -233,6 +234,10 @@ def _same(one: str, other: str) -> bool:
         return ip_address(one.partition("%")[0]) == ip_address(other.partition("%")[0])
     except ValueError:
         return False
+
+
+def _is_root(host: Host) -> bool:
+    return host.run("id", "-u", quiet=True).stdout.strip() == "0"
 
 
 def _default_devices(host: Host) -> list[str]:

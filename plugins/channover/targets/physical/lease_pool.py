@@ -16,21 +16,22 @@ from typing import TypeVar
 from channover.errors import TestbedError
 from channover.hosts.guardian.lease import TTL, HostLease
 from channover.hosts.ssh.connection import Login, SshLink
+from channover.hosts.ssh.user_config import Hop, completed
 from channover.targets.inventory.schema import HostEntry
 
 _Thing = TypeVar("_Thing")
 
 
 def login_of(host: HostEntry) -> Login:
-    """Return how to log in to a host of an inventory."""
+    """Return how to log in to a host of an inventory, where it or the user's own configuration says. Raises TestbedError."""
     ssh = host.ssh
-    return Login(
-        address=str(ssh.address),
-        port=ssh.port,
-        user=ssh.user,
+    return completed(
+        str(ssh.address),
+        ssh.port,
+        ssh.user,
         key=Path(ssh.key) if ssh.key else None,
         known_hosts=Path(ssh.known_hosts) if ssh.known_hosts else None,
-        jump=(ssh.jump.user, ssh.jump.address, ssh.jump.port) if ssh.jump else None,
+        jump=Hop(ssh.jump.address, ssh.jump.port, ssh.jump.user) if ssh.jump else None,
         sudo=host.sudo,
     )
 
