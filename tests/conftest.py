@@ -84,6 +84,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(reason)
 
 
+# Runs that tests start are no job's: the summary of one that runs these tests is not theirs.
+for variable in ("GITHUB_STEP_SUMMARY", "GITLAB_CI"):
+    os.environ.pop(variable, None)
+
 # Runs that tests start make no HTML report, unless a test is about that, and do without what takes long to begin.
 os.environ["PYTEST_ADDOPTS"] = f"{os.environ.get('PYTEST_ADDOPTS', '')} --no-report -p no:hypothesispytest".strip()
 

@@ -69,3 +69,36 @@ def test_junit_s_file_has_behaviours_outcomes_and_values(job: pytest.Pytester, o
     assert ("subflows | *left*", "8") in found[mesh]
     assert found["test_one_whose_lab_broke"] == [("behaviour", "MP-3"), ("outcome", "error")]
     assert found["test_of_nothing"] == []
+
+
+def test_names_and_reasons_are_not_broken_where_there_is_no_terminal(job: pytest.Pytester) -> None:
+    lines = ran(job).stdout.lines
+    name = "test_suite.py::test_one_whose_subflows_are_too_few_for_the_mesh_of_all_of_its_three_nics_at_both_ends"
+    assert f"MP-2 failed: {name}" in lines
+    assert "    subflows | *left* of 8, expected exactly 9" in lines
+    assert any(line.split("  ")[0].startswith(" MP-1") and "goodput" in line and "passed" in line for line in lines)
+
+
+def test_a_job_of_github_gets_a_summary_in_markdown_and_its_other_steps_keep_theirs(
+    job: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = job.path / "step.md"
+    step.write_text("of another step\n")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(step))
+    ran(job, "-n", "2")
+    text = step.read_text()
+    assert text.startswith("of another step\n## ❌ NOT ACCEPTED\n")
+    assert "| ✅ | **MP-1** " in text and "| goodput 184.2 Mbit/s | ≥ 175.0 Mbit/s | passed |" in text
+    assert "### ❌ MP-2 failed: the behaviour is not there" in text
+    assert "subflows \\| \\*left\\* 8" in text and "left: iperf3 died" in text
+
+
+def test_elsewhere_the_summary_goes_where_it_is_told_to(job: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = ran(job, "--summary", "summary.md", "-k", "rate")
+    assert "summary: summary.md" in done.stdout.lines
+    assert (job.path / "summary.md").read_text().startswith("## ✅ ACCEPTED: 1 of ")
+    done = ran(job, "--summary", "none/summary.md")
+    assert done.ret == pytest.ExitCode.USAGE_ERROR and "--summary: none/summary.md is a folder" in done.stderr.str()
+    monkeypatch.setenv("GITLAB_CI", "true")
+    ran(job, "-k", "rate")
+    assert (job.path / "reports" / "latest" / "summary.md").is_file()

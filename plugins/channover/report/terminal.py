@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 PLAIN_WIDTH = 80
-"""Columns of what goes to a file or a pipe."""
+"""Columns of a terminal that does not tell."""
+UNBROKEN, NAME_WIDTH = 4000, 100
+"""Columns of what goes to a file or a pipe, where names are looked for and not to be broken; of a value's name there."""
 NARROWEST = 70
 """Columns that the table needs at least; below 76 it leaves the article's figures out."""
 NARROW_LINE = 12
@@ -110,7 +112,8 @@ def written(console: Console) -> str:
 def render(results: Results, *, width: int = PLAIN_WIDTH, colour: bool = False) -> str:
     """Return the final table, the reasons of what did not pass, and one closing line.
 
-    No line is wider than ``width`` columns, or NARROWEST where that is more. ``colour`` adds ANSI sequences.
+    No line is wider than ``width`` columns, or NARROWEST where that is more; the table is no wider than it has to be.
+    ``colour`` adds ANSI sequences.
     """
     from rich import box  # here, since only the end of a run needs it
     from rich.padding import Padding
@@ -120,7 +123,7 @@ def render(results: Results, *, width: int = PLAIN_WIDTH, colour: bool = False) 
     console = text_console(max(width, NARROWEST), colour)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, expand=False, header_style="bold" if colour else "")
     table.add_column("behaviour", no_wrap=True)
-    table.add_column("of", overflow="fold", min_width=12)
+    table.add_column("of", overflow="fold", min_width=12, max_width=NAME_WIDTH)
     columns = ("measured", "expected", "article") if width >= 76 else ("measured", "expected")
     for name in columns:
         table.add_column(name, justify="right", no_wrap=True)
@@ -151,11 +154,11 @@ def render(results: Results, *, width: int = PLAIN_WIDTH, colour: bool = False) 
 
 
 def show(results: Results, file: TextIO) -> None:
-    """Write :func:`render`'s text: in colour and as wide as the terminal where there is one, else plain, 80 columns."""
+    """Write :func:`render`'s text: in colour and as wide as the terminal where there is one, else plain, and no line broken."""
     terminal = is_terminal(file)
     colour = terminal and not os.environ.get("NO_COLOR")
-    width = shutil.get_terminal_size((PLAIN_WIDTH, 24)).columns if terminal else PLAIN_WIDTH
-    file.write(_encodable(render(results, width=min(width, 140), colour=colour), file))
+    width = min(shutil.get_terminal_size((PLAIN_WIDTH, 24)).columns, 140) if terminal else UNBROKEN
+    file.write(_encodable(render(results, width=width, colour=colour), file))
     file.flush()
 
 

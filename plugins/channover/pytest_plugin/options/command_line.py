@@ -85,6 +85,14 @@ def add_options(parser: pytest.Parser) -> None:
     )
     words.add(
         group,
+        "--summary",
+        default=None,
+        metavar="FILE",
+        help="write the run's summary in Markdown to a file: the decision, a row a behaviour, failures with their cause; jobs "
+        "of GitHub ($GITHUB_STEP_SUMMARY) and GitLab (summary.md in the run's folder) have one by themselves",
+    )
+    words.add(
+        group,
         "--pcap",
         default="never",
         metavar="WHEN",

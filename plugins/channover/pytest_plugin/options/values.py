@@ -29,6 +29,7 @@ def read(config: pytest.Config) -> Settings:
     if pcap not in PCAP:
         raise UsageError(f"--pcap: there is no '{pcap}'; there are: {', '.join(PCAP)}")
     reports = words.value(config, "--reports")
+    _require_summary(config)
     return Settings(
         place=place,
         link=link_of(words.value(config, "--link-rate"), place),
@@ -42,6 +43,14 @@ def read(config: pytest.Config) -> Settings:
         pcap=pcap,
         pcap_size=_bytes(config, "--pcap-size"),
     )
+
+
+def _require_summary(config: pytest.Config) -> None:
+    """Raise UsageError where ``--summary`` names what cannot be a file: at the end of a run it is too late."""
+    if wanted := words.value(config, "--summary"):
+        path = Path(config.invocation_params.dir, wanted)
+        if path.is_dir() or not path.parent.is_dir():
+            raise UsageError(f"--summary: {wanted} is a folder, or lies in none: name a file in a folder that is there")
 
 
 def _seconds(config: pytest.Config, option: str) -> float | None:

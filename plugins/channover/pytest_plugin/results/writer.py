@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from channover.pytest_plugin.options import names as words
+from channover.pytest_plugin.results import summary
 from channover.pytest_plugin.results.planning import uncollected
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Writer:
         self._stopped = False
         self._refused = ""
         """Why nothing could be run, as a worker found."""
+        self._summaries: list[str] = []
         self._against: set[int] = set()
         """The exit codes that reports ask for which did not pass: the smallest is of the worst."""
 
@@ -74,6 +76,7 @@ class Writer:
             collected.write(interrupted=stopped)
             if collected.fault:
                 collected.rescue(interrupted=stopped)
+            self._summaries = summary.leave(self._config, collected.results(interrupted=stopped), collected.folder, ())
             if (collected.fault or collected.lost) and session.exitstatus == 0:
                 session.exitstatus = pytest.ExitCode.TESTS_FAILED
         if self._refused:
@@ -101,5 +104,7 @@ class Writer:
             terminalreporter.write_line(f"skipped: prerequisites missing: {', '.join(skipped)}", yellow=True)
         results = os.path.relpath(collected.folder / "results.json", self._config.invocation_params.dir)
         terminalreporter.write_line(collected.fault or f"results: {results}", red=bool(collected.fault))
+        for line in self._summaries:
+            terminalreporter.write_line(line)
         if collected.lost:
             terminalreporter.write_line(collected.lost, red=True)
