@@ -1,4 +1,4 @@
-"""Text that anybody may have written, as terminals, XML and people can read it."""
+"""Text that anybody may have written, as terminals, XML and people can read it; addresses as programs do."""
 
 from __future__ import annotations
 
@@ -30,6 +30,11 @@ def readable(nodeid: str) -> str:
 def _written(match: re.Match[str]) -> str:
     code = int(match[1] or match[2] or match[3], 16)
     return chr(code) if 0xA1 <= code < 0x110000 else match[0]
+
+
+def authority(address: str, port: int) -> str:
+    """Return address and port as URLs have them: one of IPv6 stands in brackets (RFC 3986, 3.2.2)."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def _hidden(character: str) -> bool:

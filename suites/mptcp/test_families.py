@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from channover.testing import Multipath, TrafficGenerator, at_least, at_most, behaviour, near, require_multipath
 
+pytestmark = pytest.mark.families
 BOTH = 1.75
 """Of one cable's rate: what two paths carry of one connection at least."""
 CHATTER = 0.001

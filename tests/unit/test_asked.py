@@ -129,6 +129,12 @@ def test_an_undo_asks_for_what_was_there_before() -> None:
     assert said(found, replace(STATE, rules=())) == ["the rule 'from 10.93.93.1 table 101' is gone, and was asked for"]
 
 
+def test_a_rule_of_ipv6_that_is_gone_is_named() -> None:
+    assert said(asked(RuleAdd("fd00::1", 7, 7)), STATE) == [
+        "the rule 'from fd00::1 table 7' is gone, and was asked for"
+    ]
+
+
 def test_a_setting_that_was_taken_away_and_is_there_again_is_named() -> None:
     assert said(asked(RuleDelete("10.93.93.1", 101, 101)), STATE) == [
         "the rule 'from 10.93.93.1 table 101' is there, and was to be gone"
@@ -155,7 +161,7 @@ def test_a_tunnel_that_has_ended_is_no_loss_and_a_later_one_of_its_name_is_anoth
             replace(STATE, sysctls={**STATE.sysctls, "net/ipv4/tcp_rmem": "1\t2\t3"}),
         ),
         (RuleAdd("10.7.0.1", "blue", 7), STATE),
-        (RuleAdd("fd00::1", 7, 7), STATE),
+        (RuleAdd("fd00::1", 7, 7), replace(STATE, rules=(*STATE.rules, Rule(7, "fd00::1", 7)))),
     ],
     ids=lambda one: one.command if hasattr(one, "command") else "",
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -191,10 +191,10 @@ def guards(**met: int) -> list[GuardView]:
 SIX = ("fd00:93:1::1", "fd00:93:1::2")
 
 
-def six(device: str = "", **changes: Any) -> Case:
+def six(device: str = "", rules: Sequence[Rule] = (), **changes: Any) -> Case:
     """Return a case whose second path goes by IPv6, its client otherwise: nothing comes back by that path.
 
-    ``device`` is what the client's kernel chooses for it, where that is another one.
+    ``device`` is what the client's kernel chooses for it, where that is another one; ``rules`` are more of its own.
     """
     silent = [
         replace(way, source=source, destination=far, small=0, full=0)
@@ -204,7 +204,7 @@ def six(device: str = "", **changes: Any) -> Case:
     for view, address in zip((LEFT, RIGHT), SIX, strict=True):
         links = {**view.state.links, "eth2": replace(view.state.links["eth2"], addresses=(f"{address}/64",))}
         nics = [view.nics[0], replace(view.nics[1], address=address, carried=558)]
-        ends.append(replace(view, nics=nics, state=state_of(view, links=links)))
+        ends.append(replace(view, nics=nics, state=state_of(view, links=links, rules=(*view.state.rules, *rules))))
     if device:
         silent[0] = replace(silent[0], device=device, small=3, full=3)
     return case(
@@ -247,7 +247,7 @@ CASES: dict[str, tuple[Callable[[], Case], str]] = {
     ),
     "no neighbour of IPv6": (lambda: six(neighbours=[NeighbourView(SIX[1], "eth2", "", "FAILED")]), "neighbour"),
     "rule of IPv6 to another table": (
-        lambda: six(device="eth1", rules_of_ipv6=["50:	from fd00:93:1::1 lookup 101"]),
+        lambda: six(device="eth1", rules=[Rule(50, SIX[0], 101)]),
         "route-elsewhere",
     ),
     "no rule of IPv6": (lambda: six(device="eth1"), "no-source-rule"),

@@ -223,6 +223,7 @@ def test_one_inner_subflow_among_many_is_always_found(
         ("10.96.96.1", "10.96.96.2", "10.96.96.0/30"),
         ("10.96.96.2", "10.96.96.1", "10.96.96.0/30"),
         ("10.96.96.3", "10.96.96.4", "10.96.96.0/29"),
+        ("fd00:96::1", "fd00:96::2", "fd00:96::/124"),
     ],
 )
 def test_the_network_of_two_point_to_point_addresses(one: str, other: str, network: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from channover.model.state import Endpoint, Limits, LinkState, Route, Rule, State
+from channover.model.state import OF_IPV6, Endpoint, Limits, LinkState, Route, Rule, State
 
 DATA = Path(__file__).parents[1] / "data" / "state"
 VERSIONS = ("6.1", "6.15")
@@ -187,3 +187,13 @@ def test_a_torn_answer_is_refused_or_shorter(cut: int, version: str) -> None:
     except ValueError:
         return
     assert state.rules == told(f"client-{version}").rules
+
+
+def test_rules_of_ipv6_stand_behind_a_mark() -> None:
+    answer = (DATA / "client-6.15.txt").read_text()
+    rules = '[{"priority":0,"src":"all","table":"255"},{"priority":102,"src":"fd00:93:1::1","table":"102"}]'
+    found = State.parse(f"{answer}\n{OF_IPV6}\n{rules}\n")
+    assert found.limits == State.parse(answer).limits
+    assert found.rules == (*State.parse(answer).rules, Rule(0, "::/0", 255), Rule(102, "fd00:93:1::1", 102))
+    assert [rule.of_any for rule in found.rules[-2:]] == [True, False]
+    assert State.parse(f"{answer}\n{OF_IPV6}\n").rules == State.parse(answer).rules  # a kernel without IPv6

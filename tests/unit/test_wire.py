@@ -18,6 +18,7 @@ def test_the_article_s_link() -> None:
     assert link.tcp_goodput == pytest.approx(94.15e6, rel=1e-4)
     assert link.udp_goodput() == pytest.approx(95.70e6, rel=1e-4)
     assert link.mptcp_goodput == pytest.approx(92.59e6, rel=1e-4)
+    assert link.datagram == 1470
     assert link.udp_goodput(1470) == 100e6 * 1470 / 1536
 
 
@@ -110,4 +111,5 @@ def test_a_packet_of_ipv6_has_twenty_bytes_less_of_data() -> None:
     four, six = Link(), Link(ipv6=True)
     assert (six.tcp_goodput / six.rate, six.mptcp_goodput / six.rate) == (1428 / 1538, 1404 / 1538)
     assert four.mptcp_goodput / four.rate == 1424 / 1538
-    assert six.udp_goodput(1450) / six.rate == pytest.approx(1450 / 1536)
+    assert six.datagram == 1450
+    assert six.udp_goodput() / six.rate == pytest.approx(1450 / 1536)

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from channover import __version__
 from channover.errors import ChannoverError, UsageError
+from channover.run.defaults import FAMILIES
 
 _DOCTOR = """\
 Find out, by trying, what can and cannot be run: each behaviour of the catalogue, each capability that they need, the LAG
@@ -66,6 +67,9 @@ def _parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
         default=None,
         metavar="RATE",
         help="rate of a lab's cables in tc's notation: 100mbit, 1gbit, … (default: the target's)",
+    )
+    doctor.add_argument(
+        "--family", default=FAMILIES[0], metavar="VERSION", help="the version of IP of a lab: 4 (default) or 6"
     )
     doctor.add_argument(
         "--lag-driver",
@@ -128,7 +132,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
     place = choices.Place(target, lab, kernel=arguments.kernel or defaults.KERNEL, options=own)
     wanted = settings.Settings(
         place=place,
-        link=settings.link_of(arguments.link_rate, place),
+        link=settings.link_of(arguments.link_rate, place, arguments.family),
         lag_driver=arguments.lag_driver,
         duration=None,
         limit=10.0,

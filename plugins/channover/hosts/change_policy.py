@@ -43,7 +43,7 @@ class Management:
 
 
 _SYSCTLS = re.compile(
-    r"net/(mptcp/\w+|ipv4/(ip_forward|tcp_congestion_control|tcp_[rw]mem)|core/[rw]mem_max"
+    r"net/(mptcp/\w+|ipv4/(ip_forward|tcp_congestion_control|tcp_[rw]mem)|core/[rw]mem_max|ipv6/conf/all/forwarding"
     r"|ipv4/conf/(all|default)/(rp_filter|accept_local|arp_announce)"
     r"|ipv4/conf/(?P<device>(?!all/|default/)[^/]+)/(rp_filter|forwarding|accept_local|arp_ignore|arp_announce|arp_filter)"
     r"|ipv6/conf/(?P<device6>(?!all/|default/)[^/]+)/disable_ipv6)"
@@ -70,6 +70,12 @@ class ChangePolicy:
 
     def forbidden(self, operations: Collection[Operation]) -> str | None:
         """Say which of these changes the owner of the host forbids, or None."""
+        for operation in operations:
+            if isinstance(operation, kernel.SysctlSet) and operation.key == "net/ipv6/conf/all/forwarding":
+                return (
+                    f"{self.host}: to forward IPv6 a host has to for all its interfaces, and gives up what routers have "
+                    "advertised to it, the way to it perhaps among that: try this in namespaces, or with --family 4"
+                )
         for operation in () if self.nics_down else operations:
             if isinstance(operation, devices.LinkSet) and operation.up is False and operation.device in self.nics:
                 return f"{self.host}: '{operation.command}' is not allowed: the inventory says allows.nics_down: false"

@@ -107,7 +107,11 @@ class Lab:
     asked: list[Asking] = field(default_factory=list, compare=False)
     """What is asked of it beside its hosts' plans, and is to be read back with these (:mod:`channover.hosts.readback`)."""
     over_ipv6: set[Cable] = field(default_factory=set, compare=False)
-    """The cables whose ends the lab knows by their IPv6 addresses now."""
+    """The cables whose ends the lab knows by their IPv6 addresses now: all where the link's packets are of IPv6."""
+
+    def __post_init__(self) -> None:
+        if self.link.ipv6:
+            self.over_ipv6.update(self.topology.cables)
 
     @property
     def left(self) -> Host:

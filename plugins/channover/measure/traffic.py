@@ -31,11 +31,11 @@ class TrafficGenerator:
         *,
         streams: int = 1,
         offered: float = 0.0,
-        payload: int = 1470,
+        payload: int | None = None,
         watched: Sequence[Host] = (),
         incompressible: bool = False,
     ) -> Flow:
-        """Start a flow from one end to the other; ``offered`` is bit/s in all, ``payload`` bytes a datagram."""
+        """Start a flow from one end to the other; ``offered`` is bit/s in all, ``payload`` bytes a datagram (or the usual)."""
         return self.between(
             [(source, target)],
             streams=streams,
@@ -51,7 +51,7 @@ class TrafficGenerator:
         *,
         streams: int = 1,
         offered: float = 0.0,
-        payload: int = 1470,
+        payload: int | None = None,
         watched: Sequence[Host] = (),
         incompressible: bool = False,
         first_port: int = 0,
@@ -65,7 +65,7 @@ class TrafficGenerator:
             self.protocol,
             streams=streams,
             offered=offered / streams,
-            payload=payload,
+            payload=self.measuring.link.datagram if payload is None else payload,
             incompressible=incompressible,
             first_port=first_port,
         )

@@ -319,8 +319,8 @@ def _route(now: State, rest: list[Any], asked: bool) -> str | None:
 
 def _rule(now: State, rest: list[Any], asked: bool) -> str | None:
     (rule,) = rest
-    if ":" in rule.source or isinstance(rule.table, str):
-        return None  # rules of IPv6 are no part of the state, and the host tells the table's number
+    if isinstance(rule.table, str):
+        return None  # the host tells its number
     found = _rule_key(rule) in {_rule_key(one) for one in now.rules}
     return _there(f"the rule 'from {rule.source} table {rule.table}'", found, asked)
 
@@ -330,7 +330,7 @@ def _route_key(route: Route) -> tuple[object, ...]:
 
 
 def _rule_key(rule: Rule) -> tuple[object, ...]:
-    return rule.priority, _prefix(rule.source), rule.table
+    return rule.priority, rule.source if rule.of_any else _prefix(rule.source), rule.table
 
 
 def _alike(address: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_interface
 
 
 @dataclass(frozen=True)
@@ -15,13 +15,15 @@ class Inner:
     port: int
 
 
-def inner_network(one: str, other: str) -> IPv4Network:
+def inner_network(one: str, other: str) -> IPv4Network | IPv6Network:
     """Return the smallest network that holds both point-to-point addresses and no other pair's: a /30 as a rule.
 
-    Raises ValueError where a /24 does not hold both.
+    Of IPv6 it is a /124: OpenVPN takes no longer prefix (openvpn-2.6, options.c). Raises ValueError where a /24, or a /112,
+    does not hold both.
     """
-    for length in range(30, 23, -1):
-        network = IPv4Interface(f"{one}/{length}").network
-        if IPv4Address(other) in network:
+    lengths = range(30, 23, -1) if ip_address(one).version == 4 else range(124, 111, -1)
+    for length in lengths:
+        network = ip_interface(f"{one}/{length}").network
+        if ip_address(other) in network:
             return network
     raise ValueError(f"{one} and {other} are too far apart for the two ends of a tunnel")

@@ -86,11 +86,17 @@ class Link:
         inside = self.mtu - self.ip_header - TCP_HEADER - TCP_TIMESTAMPS
         return paths * self.mptcp_goodput * inside / (self.mtu + OPENVPN_FRAMING)
 
-    def udp_goodput(self, datagram: int = 1470) -> float:
+    @property
+    def datagram(self) -> int:
+        """The payload (bytes) of the usual datagram: 1470 over IPv4 at MTU 1500, as in the article; as near to other MTUs."""
+        return self.mtu - self.ip_header - UDP_HEADER - 2
+
+    def udp_goodput(self, datagram: int | None = None) -> float:
         """Goodput (bit/s) of UDP datagrams of ``datagram`` payload bytes: 1470/1536 of the rate for 1470 over IPv4.
 
-        Raises ValueError where the datagram does not fit the MTU (it would be fragmented).
+        It is the usual datagram where none is given. Raises ValueError where it does not fit the MTU (it would be fragmented).
         """
+        datagram = self.datagram if datagram is None else datagram
         packet = datagram + UDP_HEADER + self.ip_header
         if packet > self.mtu:
             raise ValueError(f"a datagram of {datagram} bytes makes a packet of {packet}, above the MTU of {self.mtu}")

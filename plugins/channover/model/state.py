@@ -1,20 +1,24 @@
 """A host's network state as far as plans change it, read with one command and parsed here.
 
-``QUERY`` is the input of ``ip -j -d -s -s -N -force -batch -``: one process, one round trip. Its answer is one JSON document a
-line, except MPTCP's limits, which iproute2 (6.1 and 6.15 alike) prints as text. ``-N`` has tables, scopes, protocols and
-types printed as numbers, since a host may name its tables (``/etc/iproute2/rt_tables``).
+``QUERY`` is the input of ``ip -j -d -s -s -N -force -batch -``: one round trip. Its answer is one JSON document a line,
+except MPTCP's limits, which iproute2 (6.1 and 6.15 alike) prints as text. ``-N`` has tables, scopes, protocols and types
+printed as numbers, since a host may name its tables (``/etc/iproute2/rt_tables``). A batch has the rules of one family only:
+those of IPv6 come from a second call, behind a mark.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 QUERY = "address show\nrule show\nroute show table all\nmptcp endpoint show\nmptcp limits show\n"
-COMMAND = ("ip", "-j", "-d", "-s", "-s", "-N", "-force", "-batch", "-")
+OF_IPV6 = "@rules of IPv6"
+"""What stands between the answer to ``QUERY`` and the rules of IPv6."""
+SCRIPT = f"ip -j -d -s -s -N -force -batch -; echo '{OF_IPV6}'; ip -6 -j -N rule show"
+COMMAND = ("sh", "-c", SCRIPT)
 
 _SCOPE_LINK = "253"
 _UNICAST = "1"
@@ -64,11 +68,19 @@ class Route:
 
 @dataclass(frozen=True)
 class Rule:
-    """One policy rule by source; ``table`` is a name only where the host does not tell the number."""
+    """One policy rule by source, ``all`` or ``::/0`` being any of IPv4's or IPv6's.
+
+    ``table`` is a name only where the host does not tell the number.
+    """
 
     priority: int
     source: str
     table: int | str
+
+    @property
+    def of_any(self) -> bool:
+        """Whether it is of any source of its family."""
+        return self.source in ("all", "::/0")
 
 
 @dataclass(frozen=True)
@@ -121,14 +133,16 @@ class State:
     @classmethod
     def parse(cls, text: str, sysctls: Mapping[str, str] | None = None) -> State:
         """Return the state that the answer to ``QUERY`` describes. Raises ValueError where it is no such answer."""
-        lines = [line for line in text.splitlines() if line.strip()]
+        answer, _, of_ipv6 = text.partition(OF_IPV6)
+        lines = [line for line in answer.splitlines() if line.strip()]
         try:
             documents = [json.loads(line) for line in lines if line.lstrip().startswith(("[", "{"))]
+            more = json.loads(of_ipv6) if of_ipv6.strip() else []  # nothing where the kernel has no IPv6
             addresses, rules, routes = documents[:3]
             endpoints = documents[3] if len(documents) > 3 and isinstance(documents[3], list) else []
             return cls(
                 links={entry["ifname"]: _link(entry) for entry in addresses if entry},
-                rules=tuple(_rule(entry) for entry in rules if "table" in entry and entry.keys() <= _RULE_WORDS),
+                rules=(*_rules(rules, "all"), *_rules(more, "::/0")),
                 routes=tuple(
                     _route(entry)
                     for entry in routes
@@ -139,7 +153,7 @@ class State:
                 sysctls=dict(sysctls or {}),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"no answer of '{' '.join(COMMAND)}': {text[:200]!r}") from error
+            raise ValueError(f"no answer of '{SCRIPT}': {text[:200]!r}") from error
 
 
 def _link(entry: Mapping[str, Any]) -> LinkState:
@@ -181,8 +195,17 @@ def _table(told: int | str) -> int | str:
     return int(text) if text.isdecimal() else _NAMED.get(text, text)
 
 
-def _rule(entry: Mapping[str, Any]) -> Rule:
+def _rules(entries: Iterable[Mapping[str, Any]], everything: str) -> Iterator[Rule]:
+    """Yield the rules by source of a family, whose word for any source is ``everything``."""
+    for entry in entries:
+        if "table" in entry and entry.keys() <= _RULE_WORDS:
+            yield _rule(entry, everything)
+
+
+def _rule(entry: Mapping[str, Any], everything: str) -> Rule:
     source = entry.get("src", "all")
+    if source == "all":
+        source = everything
     if "srclen" in entry:
         source = f"{source}/{entry['srclen']}"
     return Rule(entry["priority"], source, _table(entry["table"]))

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from channover.hosts.host import Host
-from channover.hosts.lab import Lab
+from channover.hosts.host import Host, until
+from channover.hosts.lab import Interface, Lab
 from channover.model.operations.devices import AddressAdd, LinkSet
 from channover.model.operations.kernel import SysctlSet
 from channover.model.operations.operation import Operation
-from channover.model.operations.routing import RouteAdd, RuleAdd, RuleDelete
+from channover.model.operations.routing import EVERYWHERE, RouteAdd, RuleAdd, RuleDelete
 from channover.model.plan import Plan
 from channover.model.topology import Cable, Port
 
@@ -30,6 +30,21 @@ def cabled(lab: Lab, host: Host) -> Iterator[Port]:
             yield port
 
 
+def wait_usable(host: Host, address: Interface, device: str, timeout: float = 10.0) -> None:
+    """Wait until an address of IPv6 is not tentative any more: before that nothing is sent from it (RFC 4862, 5.4).
+
+    A device that had no carrier asks only now whether somebody else has it. Raises TestbedError after ``timeout`` seconds.
+    """
+    if address.version == 6:
+        words = ("ip", "-6", "-o", "address", "show", "dev", device, "tentative")
+        until(
+            lambda: f" {address.ip}/" not in host.run(*words, quiet=True).stdout,
+            f"{host.name}: {address.ip} at {device} to be usable",
+            timeout,
+            0.02,
+        )
+
+
 def addresses(lab: Lab, host: Host) -> Plan:
     """Return the plan that gives each cabled NIC of a host its address and its MTU, and sets it up."""
     operations: list[Operation] = []
@@ -43,34 +58,40 @@ def addresses(lab: Lab, host: Host) -> Plan:
 def source_rules(lab: Lab, host: Host) -> Plan:
     """Return the plan of one routing table and one rule for each cabled NIC of a host, and loose source validation.
 
-    The table's only route is an on-link default: between two hosts of a lab every address is one hop away on every
-    cable. ``rp_filter`` goes to 2, since strict validation drops the SYN of a join (RFC 3704, 2.4).
+    ``rp_filter`` goes to 2, since strict validation drops the SYN of a join (RFC 3704, 2.4).
     """
     operations: list[Operation] = [SysctlSet("net/ipv4/conf/all/rp_filter", "2")]
     for number, port in enumerate(cabled(lab, host)):
-        device = host.nic(port.nic).device
-        table = FIRST_TABLE + number
-        operations.append(RouteAdd("default", device, table=table))
-        operations.append(RuleAdd(str(lab.address(port).ip), table, FIRST_PRIORITY + number))
+        operations += _way(lab, host, port, number)
     return Plan.of("a packet leaves by the NIC whose address it carries", operations)
+
+
+def _way(lab: Lab, host: Host, port: Port, number: int) -> tuple[Operation, Operation]:
+    """Return the only route of a NIC's own table, and the rule that selects it by the NIC's address.
+
+    With IPv4 it is an on-link default: between two hosts of a lab every address is one hop away on every cable. With IPv6 the
+    far end of its cable is the way to all others: neighbour discovery answers for the addresses of the NIC that is asked
+    alone (RFC 4861, 7.2.3).
+    """
+    device, table, own = host.nic(port.nic).device, FIRST_TABLE + number, lab.address(port).ip
+    cable = next(one for one in lab.topology.cables if port in one.ports)
+    far = next(one for one in cable.ports if one != port)
+    via = str(lab.address(far).ip) if own.version == 6 else None
+    return RouteAdd(EVERYWHERE[own.version], device, via, table), RuleAdd(str(own), table, FIRST_PRIORITY + number)
 
 
 def over_ipv6(lab: Lab, host: Host, cables: Collection[Cable]) -> Plan:
     """Return the plan of the IPv6 addresses of a host's NICs on some cables, by which the lab knows these now.
 
-    Each has a table and a rule of its own, as :func:`source_rules` has for IPv4, and the far end of its cable is the way to
-    all others: neighbour discovery answers for the addresses of the NIC that is asked alone (RFC 4861, 7.2.3).
+    Each has a table and a rule of its own, as :func:`source_rules` has it.
     """
     operations: list[Operation] = []
     for number, port in enumerate(cabled(lab, host)):
         cable = next(one for one in lab.topology.cables if port in one.ports)
         if cable not in cables:
             continue
-        device, table = host.nic(port.nic).device, FIRST_TABLE + number
-        far = next(one for one in cable.ports if one != port)
-        operations.append(AddressAdd(device, str(lab.address(port))))
-        operations.append(RouteAdd("default", device, str(lab.address(far).ip), table))
-        operations.append(RuleAdd(str(lab.address(port).ip), table, FIRST_PRIORITY + number))
+        operations.append(AddressAdd(host.nic(port.nic).device, str(lab.address(port))))
+        operations += _way(lab, host, port, number)
     return Plan.of("IPv6 addresses, each packet by the NIC whose address it carries", operations)
 
 

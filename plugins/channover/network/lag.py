@@ -13,16 +13,18 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
-from ipaddress import IPv4Interface
+from ipaddress import ip_interface
 from types import MappingProxyType
 from typing import Protocol, runtime_checkable
 
 from channover.errors import NotAllowed, TestbedError
 from channover.hosts import readback
 from channover.hosts.host import Host, until
+from channover.hosts.lab import Interface
 from channover.model.link import Link
 from channover.model.state import State
 from channover.model.topology import Cable
+from channover.network.addressing import wait_usable
 from channover.network.flow_hash import Conversation
 from channover.observe.bond import LagId, LagStatus, lag_id, working_state
 
@@ -35,9 +37,14 @@ _UNSEEN = State()
 """Of a host that was not looked at."""
 
 
-def addresses(number: int) -> tuple[IPv4Interface, IPv4Interface]:
-    """Return the addresses of both ends of a lab's LAG of that number: 10.92.92.1 and .2, the article's, for the first."""
-    return IPv4Interface(f"10.92.92.{4 * number + 1}/30"), IPv4Interface(f"10.92.92.{4 * number + 2}/30")
+def addresses(number: int, ipv6: bool = False) -> tuple[Interface, Interface]:
+    """Return the addresses of both ends of a lab's LAG of that number: 10.92.92.1 and .2, the article's, for the first.
+
+    Those of IPv6 are of a prefix of local use (RFC 4193).
+    """
+    network = f"fd00:92:{number:x}::{{}}/64" if ipv6 else "10.92.92.{}/30"
+    first = 1 if ipv6 else 4 * number + 1
+    return ip_interface(network.format(first)), ip_interface(network.format(first + 1))
 
 
 class HashPolicy(Enum):
@@ -245,7 +252,7 @@ class LagEnd:
     handle: LagHandle
     policy: HashPolicy
     rate: LacpRate
-    _address: IPv4Interface | None = None
+    _address: Interface | None = None
     passive: bool = False
     _losses: dict[str, int] = field(default_factory=dict, compare=False, repr=False)
 
@@ -255,7 +262,7 @@ class LagEnd:
         return self.handle.host
 
     @property
-    def address(self) -> IPv4Interface:
+    def address(self) -> Interface:
         """The address of its device. Raises ValueError on a switch, which has none."""
         if self._address is None:
             raise ValueError(f"{self.host.name} is a switch: its LAG has no address")
@@ -406,6 +413,8 @@ class Lag:
         took = max(end.handle.wait_converged(timeout) for end in self.ends)
         for end in self.ends:
             end.converged()
+            if not end.is_switch:
+                wait_usable(end.host, end.address, end.device, timeout)
         return took
 
     def _require(self) -> None:
@@ -443,7 +452,7 @@ def between_hosts(
     """
     device = (DEVICE, *MORE)[number]
 
-    def make(host: Host, address: IPv4Interface, driver: LagDriver, manner: Manner) -> LagEnd:
+    def make(host: Host, address: Interface, driver: LagDriver, manner: Manner) -> LagEnd:
         labels = [port.nic for cable in cables for port in cable.ports if port.node == host.name]
         members = [host.nic(label).device for label in labels]
         create = _passive(driver) if manner.passive else driver.create
@@ -451,7 +460,9 @@ def between_hosts(
         return LagEnd(handle, policy, manner.rate, address, manner.passive)
 
     each = drivers if isinstance(drivers, tuple) else (drivers, drivers)
-    makers = [partial(make, *one) for one in zip((left, right), addresses(number), each, manners, strict=True)]
+    makers = [
+        partial(make, *one) for one in zip((left, right), addresses(number, link.ipv6), each, manners, strict=True)
+    ]
     with _both(makers) as (one, other):
         yield Lag(one, other, link, policy, manners[0].rate)
 
@@ -463,14 +474,14 @@ def _passive(driver: LagDriver) -> Callable[..., LagHandle]:
 
 
 @contextlib.contextmanager
-def unstacked(driver: LagDriver, host: Host, others: Sequence[Host]) -> Iterator[list[LagEnd]]:
+def unstacked(driver: LagDriver, host: Host, others: Sequence[Host], link: Link) -> Iterator[list[LagEnd]]:
     """Make all NICs of a host one end of a LAG, and those of each of the others one of their own, for a block's length.
 
     Returns the ends, the host's first. Raises TestbedError.
     """
 
     def make(number: int, at: Host) -> LagEnd:
-        address = addresses(number)[0]
+        address = addresses(number, link.ipv6)[0]
         devices = [nic.device for nic in at.nics.values()]
         return LagEnd(driver.create(at, DEVICE, devices, str(address)), HashPolicy.LAYER2, LacpRate.FAST, address)
 

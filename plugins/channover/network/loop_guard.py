@@ -55,7 +55,7 @@ class Hits:
 def source_guard(tunnel: Tunnel, host: Host) -> Guard:
     """Return the article's guard for one end: it rejects the carrier's packets *from* the tunnel's own address only."""
     own = tunnel.end(host).address.ip
-    rules = {"by_source": [f"ip saddr {own} tcp dport {tunnel.port}"]}
+    rules = {"by_source": [f"{'ip' if own.version == 4 else 'ip6'} saddr {own} tcp dport {tunnel.port}"]}
     return _guard(SOURCE, f"keep the carrier from leaving with {own} (the article's guard)", rules, "reject")
 
 

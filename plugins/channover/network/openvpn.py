@@ -9,20 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from ipaddress import IPv4Interface
+from ipaddress import ip_address, ip_interface
 from signal import SIGCONT, SIGSTOP, SIGUSR1
 
 from channover.errors import TestbedError
 from channover.hosts.host import Host, Process, each, until
 from channover.model.inner_network import inner_network
+from channover.network.addressing import wait_usable
 from channover.network.mptcp import MAX_EXTRA_SUBFLOWS
 from channover.network.tunnel import MPTCPIZE, Tunnel, TunnelEnd, absent, wait_gone, wait_up
 from channover.observe.sockets import subflows
 
 PORT = 1200
 DEVICE = "ptp"
-ADDRESSES = ("10.96.96.1", "10.96.96.2")
-"""The article's addresses within the OpenVPN tunnel: client, server."""
+ADDRESSES = {4: ("10.96.96.1", "10.96.96.2"), 6: ("fd00:96::1", "fd00:96::2")}
+"""Addresses within the OpenVPN tunnel, client's and server's: the article's, and IPv6 ones of local use (RFC 4193)."""
 BUFFER = 1 << 20
 """Socket buffers (bytes), a departure from the article: with the kernel's own first window over several subflows the
 carrier stands still for seconds after its start (8 to 20 MPTCPRetrans), and nothing that is measured then holds."""
@@ -36,7 +37,7 @@ dev {device}
 dev-type tun
 persist-tun
 port {port}
-ifconfig {here} {there}
+{addresses}
 keepalive 10 120
 cipher none
 auth none
@@ -47,7 +48,11 @@ verb 3
 
 
 def _configuration(role: str, device: str, port: int, here: str, there: str, options: tuple[str, ...]) -> str:
-    lines = [_COMMON.format(device=device, port=port, here=here, there=there, buffer=BUFFER) + role, *options, ""]
+    if ip_address(here).version == 4:
+        addresses = f"ifconfig {here} {there}"
+    else:
+        addresses = f"ifconfig-ipv6 {here}/{inner_network(here, there).prefixlen} {there}"
+    lines = [_COMMON.format(device=device, port=port, addresses=addresses, buffer=BUFFER) + role, *options, ""]
     return "\n".join(lines)
 
 
@@ -82,22 +87,23 @@ def openvpn_tunnel(
     mptcp: bool = True,
     port: int = PORT,
     device: str = DEVICE,
-    addresses: tuple[str, str] = ADDRESSES,
+    addresses: tuple[str, str] | None = None,
     timeout: float = 20.0,
 ) -> Iterator[Tunnel]:
     """Run OpenVPN at both ends for the length of a block; the client names one address, ``remote``, and pins no source.
 
-    ``addresses`` are the client's and the server's within the tunnel. Both have said that they are ready when the block
-    starts. Raises TestbedError where one of them ends or is not ready within ``timeout`` seconds.
+    ``addresses`` are the client's and the server's within the tunnel, else those of ``remote``'s family. Both have said that
+    they are ready when the block starts. Raises TestbedError where one of them ends or is not ready within ``timeout`` seconds.
     """
     prefix = MPTCPIZE if mptcp else ()
-    near, far = addresses
+    version = ip_address(remote).version
+    near, far = addresses or ADDRESSES[version]
     running: list[Process] = []
     held = ExitStack()
     try:
         for host, role, here, there in (
-            (server, "proto tcp4-server" if mptcp else f"proto tcp4-server\nlocal {remote}", far, near),
-            (client, f"proto tcp4-client\nremote {remote}\nnobind\nconnect-retry 1 1", near, far),
+            (server, f"proto tcp{version}-server" + ("" if mptcp else f"\nlocal {remote}"), far, near),
+            (client, f"proto tcp{version}-client\nremote {remote}\nnobind\nconnect-retry 1 1", near, far),
         ):
             absent(host, device)
             path = f"{host.folder}/openvpn-{device}.conf"
@@ -116,12 +122,15 @@ def openvpn_tunnel(
             process.wait_for(READY, timeout)
             wait_up(host, device, (process,), timeout)
         at_server, at_client = running
-        yield Tunnel(
+        made = Tunnel(
             "openvpn",
-            TunnelEnd(client, device, IPv4Interface(f"{near}/{network.prefixlen}"), at_client),
-            TunnelEnd(server, device, IPv4Interface(f"{far}/{network.prefixlen}"), at_server),
+            TunnelEnd(client, device, ip_interface(f"{near}/{network.prefixlen}"), at_client),
+            TunnelEnd(server, device, ip_interface(f"{far}/{network.prefixlen}"), at_server),
             port,
         )
+        for end in made.ends:
+            wait_usable(end.host, end.address, device)
+        yield made
     finally:
         held.close()
         for process in reversed(running):
@@ -190,7 +199,7 @@ def join_listener(tunnel: Tunnel, timeout: float = 10.0) -> Iterator[None]:
     alone. Any MPTCP listener on the port takes them for the connection that the token names; this one is iperf3's.
     """
     host, port = tunnel.server.host, tunnel.port
-    process = host.spawn(*MPTCPIZE, "iperf3", "-s", "-4", "-p", str(port), "--forceflush")
+    process = host.spawn(*MPTCPIZE, "iperf3", "-s", f"-{tunnel.network.version}", "-p", str(port), "--forceflush")
     try:
         process.wait_for(r"Server listening", timeout)
         yield

@@ -10,22 +10,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from ipaddress import IPv4Interface
+from ipaddress import ip_interface
 
 from channover.hosts.host import Host, Process
 from channover.model.operations.devices import AddressAdd, LinkSet
 from channover.model.plan import Plan
+from channover.network.addressing import wait_usable
 from channover.network.tunnel import MPTCPIZE, Tunnel, TunnelEnd, absent, wait_gone, wait_up
 
 SSHD = "/usr/sbin/sshd"
 PORT = 2222
 CIPHER = "aes128-gcm@openssh.com"
 """The cipher that costs the least where the CPU has AES instructions; it also spares a separate MAC."""
-ADDRESSES = ("10.91.91.1/30", "10.91.91.2/30")
-"""The article's addresses within the SSH tunnel: client, server."""
+ADDRESSES = {4: ("10.91.91.1/30", "10.91.91.2/30"), 6: ("fd00:91::1/124", "fd00:91::2/124")}
+"""Addresses within the SSH tunnel, client's and server's: the article's, and IPv6 ones of local use (RFC 4193)."""
 
 _SERVER = """\
-AddressFamily inet
+AddressFamily {family}
 Port {port}
 HostKey {folder}/host_key
 AuthorizedKeysFile {folder}/authorized_keys
@@ -63,12 +64,13 @@ Host {name}
 
 @dataclass(frozen=True)
 class SshServer:
-    """An sshd on a host, listening on ``port`` (TCP) of every IPv4 address."""
+    """An sshd on a host, listening on ``port`` (TCP) of every address of a version of IP."""
 
     host: Host
     port: int
     folder: str
     process: Process
+    version: int = 4
 
     def sessions(self) -> int:
         """Return how many clients it has admitted so far."""
@@ -98,7 +100,9 @@ def _key(host: Host, path: str) -> str:
 
 
 @contextmanager
-def ssh_server(host: Host, port: int = PORT, *, mptcp: bool = True, timeout: float = 10.0) -> Iterator[SshServer]:
+def ssh_server(
+    host: Host, port: int = PORT, *, mptcp: bool = True, version: int = 4, timeout: float = 10.0
+) -> Iterator[SshServer]:
     """Run an sshd on a host for the length of a block. Raises TestbedError where it does not listen.
 
     With ``mptcp`` its listening socket is an MPTCP one, and so is every connection that comes as MPTCP.
@@ -108,12 +112,13 @@ def ssh_server(host: Host, port: int = PORT, *, mptcp: bool = True, timeout: flo
     _key(host, f"{folder}/host_key")
     host.write(f"{folder}/authorized_keys", "", 0o600)
     ciphers = f"{CIPHER},aes256-gcm@openssh.com,chacha20-poly1305@openssh.com,aes128-ctr,aes256-ctr"
-    host.write(f"{folder}/sshd_config", _SERVER.format(port=port, folder=folder, ciphers=ciphers))
+    values = {"port": port, "folder": folder, "ciphers": ciphers, "family": "inet6" if version == 6 else "inet"}
+    host.write(f"{folder}/sshd_config", _SERVER.format(**values))
     prefix = MPTCPIZE if mptcp else ()
     process = host.spawn(*prefix, SSHD, "-D", "-e", "-f", f"{folder}/sshd_config")
     try:
         process.wait_for(r"Server listening on \S+ port", timeout)
-        yield SshServer(host, port, folder, process)
+        yield SshServer(host, port, folder, process, version)
     finally:
         process.stop()
 
@@ -144,16 +149,16 @@ def ssh_tunnel(
     compression: bool = False,
     mptcp: bool = True,
     number: int = 0,
-    addresses: tuple[str, str] = ADDRESSES,
+    addresses: tuple[str, str] | None = None,
     timeout: float = 15.0,
 ) -> Iterator[Tunnel]:
     """Hold ``ssh -w`` open for the length of a block: device ``tun{number}`` at both ends, addressed and up.
 
-    ``addresses`` are the client's and the server's, in prefix notation. Raises TestbedError where a device is there
-    before, or does not appear within ``timeout`` seconds.
+    ``addresses`` are the client's and the server's, in prefix notation, else those of the server's family. Raises
+    TestbedError where a device is there before, or does not appear within ``timeout`` seconds.
     """
     client, server = login.client, login.server.host
-    device = f"tun{number}"
+    device, inside = f"tun{number}", addresses or ADDRESSES[login.server.version]
     for host in (client, server):
         absent(host, device)
     process = client.spawn(
@@ -165,10 +170,11 @@ def ssh_tunnel(
     )
     try:
         holders = (process, login.server.process)
-        for host, address in zip((client, server), addresses, strict=True):
+        for host, address in zip((client, server), inside, strict=True):
             wait_up(host, device, holders, timeout)
-            host.apply(Plan(f"address of {device}", (AddressAdd(device, address), LinkSet(device, up=True))))
-        near, far = (IPv4Interface(address) for address in addresses)
+            host.apply(Plan(f"address of {device}", (LinkSet(device, up=True), AddressAdd(device, address))))
+            wait_usable(host, ip_interface(address), device)
+        near, far = map(ip_interface, inside)
         yield Tunnel(
             "ssh",
             TunnelEnd(client, device, near, process),

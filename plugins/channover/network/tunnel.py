@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Interface, IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 
 from channover.errors import TestbedError
 from channover.hosts.host import Host, Process, until
+from channover.hosts.lab import Interface
 from channover.model.inner_network import Inner
 from channover.model.operations.devices import LinkDelete
 from channover.model.operations.kernel import SysctlSet
@@ -19,6 +20,8 @@ from channover.model.operations.routing import RouteAdd
 from channover.model.plan import Plan
 from channover.model.state import State
 
+FORWARDING = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
+"""What has a host forward, by the version of IP; each is for all of its interfaces (``ip-sysctl.rst``)."""
 MPTCPIZE = ("mptcpize", "run")
 """Turns every TCP socket of an unchanged program into an MPTCP socket (``mptcpize(8)``)."""
 
@@ -29,7 +32,7 @@ class TunnelEnd:
 
     host: Host
     device: str
-    address: IPv4Interface
+    address: Interface
     process: Process
 
 
@@ -48,7 +51,7 @@ class Tunnel:
         return self.client, self.server
 
     @property
-    def network(self) -> IPv4Network:
+    def network(self) -> IPv4Network | IPv6Network:
         """The network inside the tunnel: both ends' addresses lie in it."""
         return self.client.address.network
 
@@ -147,7 +150,7 @@ def wait_gone(host: Host, device: str, timeout: float) -> None:
 def through(tunnel: Tunnel, gateway: TunnelEnd, destination: str) -> dict[str, Plan]:
     """Return the plans, by host name, that reach ``destination`` (a prefix) beyond one end from the other end.
 
-    The gateway forwards (``ip_forward``); the far host behind it needs a route back to the tunnel's network, which is
+    The gateway forwards; the far host behind it needs a route back to the tunnel's network, which is
     its own affair: see :func:`way_back`.
     """
     far = tunnel.peer(gateway)
@@ -157,7 +160,7 @@ def through(tunnel: Tunnel, gateway: TunnelEnd, destination: str) -> dict[str, P
             (RouteAdd(destination, far.device, str(gateway.address.ip)),),
         ),
         gateway.host.name: Plan(
-            f"forward between the tunnel and {destination}", (SysctlSet("net/ipv4/ip_forward", "1"),)
+            f"forward between the tunnel and {destination}", (SysctlSet(FORWARDING[tunnel.network.version], "1"),)
         ),
     }
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from ipaddress import IPv4Interface
+from ipaddress import IPv4Interface, IPv6Interface
 
 from channover.errors import TestbedError
 from channover.hosts.host import Host, Nic, Process, until
@@ -136,7 +136,7 @@ class Listening:
     :attr:`seconds`. Raises TestbedError where tcpdump is missing, or is refused.
     """
 
-    def __init__(self, hosts: Iterable[Host], but_from: IPv4Interface, enough: int = ENOUGH) -> None:
+    def __init__(self, hosts: Iterable[Host], but_from: IPv4Interface | IPv6Interface, enough: int = ENOUGH) -> None:
         self._nics = [(host, nic) for host in hosts for nic in host.nics.values()]
         self._filter = f"{LACP} or not ({CONTROL} or src host {but_from.ip})"
         self._enough = enough

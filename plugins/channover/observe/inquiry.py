@@ -42,7 +42,6 @@ mark sysctls; cd /proc/sys && grep -s . net/mptcp/* net/ipv4/conf/*/rp_filter ne
     net/ipv4/tcp_congestion_control net/ipv4/tcp_window_scaling net/ipv4/tcp_sack net/ipv4/tcp_timestamps \
     net/ipv4/tcp_mtu_probing net/ipv4/tcp_moderate_rcvbuf net/ipv4/tcp_base_mss net/ipv4/icmp_echo_ignore_all \
     net/ipv6/conf/*/disable_ipv6 net/ipv4/tcp_retries2
-mark rules6; ip -6 rule show
 mark links; ip -j -d -s link show
 for device in $devices; do
     mark "filters $device"; tc -s filter show dev "$device" ingress; tc -s filter show dev "$device"
@@ -102,7 +101,6 @@ class Inquiry:
     neighbours: Sequence[Mapping[str, Any]] = ()
     filters: Mapping[str, str] = field(default_factory=dict)
     features: Mapping[str, str] = field(default_factory=dict)
-    rules_of_ipv6: Sequence[str] = ()
 
 
 def inquire(host: Host, ways: Sequence[Asked] = (), devices: Collection[str] = (), timeout: float = 15.0) -> Inquiry:
@@ -126,7 +124,6 @@ def parse(answer: str, ways: Sequence[Asked] = ()) -> Inquiry:
         _documents(parts.get("neighbours", "")),
         {name.partition(" ")[2]: text for name, text in parts.items() if name.startswith("filters ")},
         {name.partition(" ")[2]: text for name, text in parts.items() if name.startswith("features ")},
-        [line for line in parts.get("rules6", "").splitlines() if " from " in line or "\tfrom " in line],
     )
 
 

@@ -39,7 +39,7 @@ def find_out(config: pytest.Config, items: list[pytest.Item]) -> None:
         items.remove(item)
         report = pytest.CollectReport(item.nodeid, "failed", f"{item.name}: {fault}", [])
         config.hook.pytest_collectreport(report=report)
-    _leave_out_variants(config, items)
+    _leave_out(config, items)
     stated = [(item, behaviour) for item in items if (behaviour := marks.stated(item)) is not None]
     if not stated:
         return
@@ -72,6 +72,8 @@ def _unmet(item: pytest.Item, behaviour: Behaviour, session: Environment) -> str
         return reason
     if reason := session.unmet(behaviour, topology):
         return reason
+    if session.settings.family == 6 and (reason := session.lacks_ipv6(topology)):
+        return reason
     policy = marked(item, "hash_policy", HashPolicy)
     if policy is None or "lag" not in behaviour.needs or policy in session.driver.policies:
         return None
@@ -79,14 +81,21 @@ def _unmet(item: pytest.Item, behaviour: Behaviour, session: Environment) -> str
     return f"{lacks}: boot a kernel that has the bonding driver (CONFIG_BONDING), or --target vm"
 
 
-def _leave_out_variants(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect the further variants of behaviours, unless they are asked for: the plan names them as left out."""
-    if words.value(config, "--variants"):
-        return
-    left = [item for item in items if item.get_closest_marker("variant") and marks.stated(item)]
+def _leave_out(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect tests that nobody asked for, which the plan names as left out.
+
+    Those are further variants of behaviours, and in a run with IPv6 what chooses families itself: it would be the same run.
+    """
+    names = [*([] if words.value(config, "--variants") else ["variant"]), *(["families"] if _second(config) else [])]
+    left = [item for item in items if any(map(item.get_closest_marker, names)) and marks.stated(item)]
     if left:
         items[:] = [item for item in items if item not in left]
         config.hook.pytest_deselected(items=left)
+
+
+def _second(config: pytest.Config) -> bool:
+    """Whether this is a second run, with IPv6."""
+    return config.stash[TESTBED].settings.family == 6
 
 
 def headline(config: pytest.Config, items: Sequence[pytest.Item]) -> list[str]:
@@ -97,6 +106,8 @@ def headline(config: pytest.Config, items: Sequence[pytest.Item]) -> list[str]:
 
     wanted = config.stash[TESTBED].settings
     found = f"channover: target {wanted.target}, links of {', '.join(quantity(rate, 'bit/s') for rate in wanted.rates)}"
+    if _second(config):
+        found += ", IPv6; tests that choose the families of their paths themselves (MP-11) are left out"
     if wanted.place.dry_run and not config.option.collectonly:
         driver = config.stash[TESTBED].session.lag[0]
         found += f", LAG by {driver}; a dry run measures nothing, and leaves nothing"

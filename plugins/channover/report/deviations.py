@@ -19,6 +19,8 @@ _SELECTING: dict[How, tuple[str, ...]] = {
         "--stepwise",
         "--sw-skip",
         "--stepwise-skip",
+        "--family",
+        "--channover-family",
     ),
     "not asked for": ("--lf", "--last-failed"),
     "ignored": ("--ignore", "--ignore-glob"),

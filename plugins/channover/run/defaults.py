@@ -14,6 +14,8 @@ LINK_RATES = {"netns": "100mbit", "vm": "10mbit"}
 """What cables carry where nothing else is asked for: emulated processors cannot be a wire of 100 Mbit/s."""
 MACHINES = 4
 """How many micro-VMs one of these rates is for; the cables of more are slower in proportion: they share the processors."""
+FAMILIES = ("4", "6")
+"""Versions of IP that labs can have, the usual one first."""
 LAG_DRIVERS = ("auto", "bonding", "openvswitch")
 PACKET_HEAD = 96
 """Bytes of each packet that are kept unless told otherwise: Ethernet, IPv6 or IPv4, and TCP with all its options."""

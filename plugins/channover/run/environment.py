@@ -240,6 +240,10 @@ class Environment:
             return f"this machine could not be probed: {error}"
         return "; ".join(dict.fromkeys(reasons)) or None
 
+    def lacks_ipv6(self, topology: Topology | None) -> str | None:
+        """Say what is missing for a run with IPv6, or None."""
+        return "; ".join(dict.fromkeys(self._missing("ipv6", topology))) or None
+
     def _missing(self, need: str, topology: Topology | None) -> list[str]:
         if need not in self._probed:
             return [

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from channover.errors import UsageError
 from channover.model import registry
 from channover.model.link import Link, parse_rate
 from channover.model.topology import Topology
-from channover.run.defaults import LAG_DRIVERS, LINK_RATES, MACHINES, PACKET_HEAD, TARGETS
+from channover.run.defaults import FAMILIES, LAG_DRIVERS, LINK_RATES, MACHINES, PACKET_HEAD, TARGETS
 from channover.run.own_targets import OWN_TARGETS
 from channover.run.target_choice import Place
 
@@ -35,6 +35,11 @@ class Settings:
     """Whether the link's rate was asked for by name."""
 
     @property
+    def family(self) -> int:
+        """The version of IP that labs have."""
+        return 6 if self.link.ipv6 else 4
+
+    @property
     def target(self) -> str:
         """The target's name."""
         return self.place.target
@@ -58,13 +63,13 @@ class Settings:
         Micro-VMs without a rate that was asked for have slower cables where there are more than ``MACHINES`` of them.
         """
         if self.target == "vm" and not self.asked and (count := len(topology.nodes)) > MACHINES:
-            return Link(self.link.rate * MACHINES // count // 100_000 * 100_000)
+            return replace(self.link, rate=self.link.rate * MACHINES // count // 100_000 * 100_000)
         if self.place.lab is None or not topology.cables:
             return self.link
         from channover.targets.physical.placement import fit  # here, since every run of pytest reads the options
 
         found = fit(topology, self.place.lab)
-        return self.link if isinstance(found, str) else Link(found.rate)
+        return self.link if isinstance(found, str) else replace(self.link, rate=found.rate)
 
 
 def require_driver(name: str) -> None:
@@ -81,11 +86,17 @@ def _usual_rate(target: str) -> str:
     return LINK_RATES["netns"] if target == "physical" else LINK_RATES.get(target) or OWN_TARGETS[target].link_rate
 
 
-def link_of(asked: str | None, place: Place) -> Link:
+def link_of(asked: str | None, place: Place, family: str = FAMILIES[0]) -> Link:
     """Return the link that cables are where no topology is in question: the inventory's slowest, or an emulated one.
 
-    Raises UsageError.
+    ``family`` is the version of IP. Raises UsageError.
     """
+    if family not in FAMILIES:
+        raise UsageError(f"--family: there is no IPv{family}; there are: {', '.join(FAMILIES)}")
+    return replace(_rated(asked, place), ipv6=family == "6")
+
+
+def _rated(asked: str | None, place: Place) -> Link:
     if place.lab is not None:
         if asked is not None:
             raise UsageError("--link-rate: real cables have the rate that the inventory says")

@@ -124,7 +124,7 @@ class Bonds:
             if by is Apart.SYSTEM:
                 driver, _ = self._driver(HashPolicy.LAYER2)
                 others = [host for host in self.lab.hosts.values() if host is not client]
-                ends = stack.enter_context(lags.unstacked(driver, client, others))
+                ends = stack.enter_context(lags.unstacked(driver, client, others, self.lab.link))
             else:
                 lag = self(client, self.lab.right)
                 ends = list(lag.ends)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Interface
+from ipaddress import ip_interface
 
 from channover.errors import NotAllowed, TestbedError, UsageError
 from channover.hosts.host import Host
@@ -251,23 +251,29 @@ class Switched:
         return list(zip(self.left, self.right, strict=True))
 
 
+def _behind_switches(number: int, ipv6: bool) -> Interface:
+    return ip_interface(f"fd00:94::{1 + number:x}/64" if ipv6 else f"10.92.{number // 200}.{1 + number % 200}/16")
+
+
 def attach(lab: Lab, lag: Lag) -> Switched:
     """Give the hosts behind the switches an address each, all in one network. Raises TestbedError."""
     ends = {
-        node.name: HostEnd(lab.hosts[node.name], IPv4Interface(f"10.92.{number // 200}.{1 + number % 200}/16"))
+        node.name: HostEnd(lab.hosts[node.name], _behind_switches(number, lab.link.ipv6))
         for number, node in enumerate(lab.topology.hosts)
     }
     switches = [end.host.name for end in lag.ends]
     ports = {near: far.node for one in lab.topology.cables for near, far in (one.ports, one.ports[::-1])}
     behind: dict[str, list[HostEnd]] = {switch: [] for switch in switches}
-    plans = {}
+    plans, devices = {}, {}
     for port, switch in ports.items():
         if port.node in ends and switch in behind:
             end = ends[port.node]
             behind[switch].append(end)
-            device = end.host.nic(port.nic).device
+            device = devices[port.node] = end.host.nic(port.nic).device
             plans[port.node] = Plan.of("one network for all hosts", [AddressAdd(device, str(end.address))])
     each(lab, plans)
+    for name, device in devices.items():
+        addressing.wait_usable(lab.hosts[name], ends[name].address, device)
     left, right = (tuple(behind[switch]) for switch in switches)
     return Switched(lab, lag, left, right)
 
@@ -294,6 +300,9 @@ def configure(lab: Lab) -> Multipath:
         endpoints = mptcp.client_endpoints if name == topology.client else mptcp.server_endpoints
         plans[name] += addressing.source_rules(lab, host) + mptcp.enable() + endpoints(lab, host)
     each(lab, plans)
+    for host in lab.hosts.values():
+        for port in addressing.cabled(lab, host):
+            addressing.wait_usable(host, lab.address(port), host.nic(port.nic).device)
     first = {port.node: HostEnd(lab.hosts[port.node], lab.address(port)) for port in cables[0].ports}
     left, right = first[topology.client], first[topology.server]
     return Multipath(lab, left, right, len(cables))

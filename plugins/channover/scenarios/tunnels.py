@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from ipaddress import ip_network
 
 from channover.errors import TestbedError, UsageError
 from channover.hosts.host import Host
@@ -19,7 +20,7 @@ from channover.measure.measurement import Measuring
 from channover.measure.record import Record
 from channover.model.link import Link
 from channover.model.operations.operation import Operation
-from channover.model.operations.routing import RouteAdd, RuleAdd
+from channover.model.operations.routing import EVERYWHERE, RouteAdd, RuleAdd
 from channover.model.plan import Plan
 from channover.model.topology import Port
 from channover.network.openvpn import openvpn_tunnel, restart
@@ -106,7 +107,7 @@ class Tunnels:
     def ssh(self, *, compression: bool = False, mptcp: bool = True) -> Iterator[Tunnel]:
         """Bring up ``ssh -w`` (article, stage 3, round 1)."""
         left, right = self.multipath.left, self.multipath.right
-        with ssh_server(right.host, mptcp=mptcp) as server:
+        with ssh_server(right.host, mptcp=mptcp, version=right.address.version) as server:
             login = ssh_login(left.host, server, str(right.address.ip))
             with self._up(ssh_tunnel(login, compression=compression, mptcp=mptcp)) as tunnel:
                 yield tunnel
@@ -286,7 +287,7 @@ class Tunnels:
         end = tunnel.client
         own = str(end.address.ip)
         changes: list[Operation] = [
-            RouteAdd("default", end.device, table=OWN_TABLE),
+            RouteAdd(EVERYWHERE[end.address.version], end.device, table=OWN_TABLE),
             RuleAdd(own, OWN_TABLE, OWN_TABLE),
         ]
         with end.host.applied(Plan.of("the default route through the tunnel", changes)), self._beyond(tunnel) as far:
@@ -296,7 +297,7 @@ class Tunnels:
     def to_beyond(self, tunnel: Tunnel) -> Iterator[End]:
         """Route from the client through the tunnel to the host behind the server; gives the far end. Raises UsageError."""
         with self._beyond(tunnel) as far:
-            way = through(tunnel, tunnel.server, f"{far.address.ip}/32")[tunnel.client.host.name]
+            way = through(tunnel, tunnel.server, str(ip_network(far.address.ip)))[tunnel.client.host.name]
             with tunnel.client.host.applied(way):
                 yield far
 
@@ -313,7 +314,7 @@ class Tunnels:
         address = lab.address(far)
         beyond = lab.hosts[far.node]
         gateway = tunnel.server.host
-        forwards = through(tunnel, tunnel.server, f"{address.ip}/32")[gateway.name]
+        forwards = through(tunnel, tunnel.server, str(ip_network(address.ip)))[gateway.name]
         back = way_back(tunnel, beyond.nic(far.nic).device, str(lab.address(Port(near.node, near.nic)).ip))
         with all_applied([(gateway, forwards), (beyond, back)]):
             yield HostEnd(beyond, address)

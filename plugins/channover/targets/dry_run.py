@@ -238,7 +238,7 @@ class DryTarget:
     def lab(self, topology: Topology, link: Link, journal: Journal) -> Iterator[Lab]:
         """Give a lab of hosts that take notes. Raises TestbedError where real ones could not have it."""
         real = self._real
-        made = self._made(topology, link, journal) if real is None else self._laid(real, topology, journal)
+        made = self._made(topology, link, journal) if real is None else self._laid(real, topology, link, journal)
         with contextlib.suppress(AnswerNeeded):
             yield made
 
@@ -251,7 +251,7 @@ class DryTarget:
             hosts[node.name] = DryHost(node.name, nics, self.said, now, guesses=self.guesses)
         return Lab(topology, hosts, link, DryCabling(self.said), journal)
 
-    def _laid(self, real: PhysicalTarget, topology: Topology, journal: Journal) -> Lab:
+    def _laid(self, real: PhysicalTarget, topology: Topology, asked: Link, journal: Journal) -> Lab:
         """Look at real hosts, and say what they would get before a test begins."""
         from channover.targets.physical.gate import gate
         from channover.targets.physical.placement import fit
@@ -261,7 +261,7 @@ class DryTarget:
         if isinstance(found, str):
             raise TestbedError(found)
         known = real.looked_at(topology)
-        clashes(known, found, topology)
+        clashes(known, found, topology, asked)
         hosts: dict[str, Host] = {}
         for name, host in known.items():
             dry = DryHost(name, host.nics, self.said, host.state(), host, f"{FOLDER}/{name}", self.guesses)
@@ -278,7 +278,7 @@ class DryTarget:
             foreign = host.policy.foreign - {"lo"}
             dry.apply(gate(host, "RUN", devices, foreign) + raised(before, devices, stripping))
             hosts[name] = dry
-        link = Link(found.rate) if topology.cables else Link()
+        link = replace(asked, rate=found.rate) if topology.cables else asked
         for cable in topology.cables:
             if self._first((found.nics[cable.a], found.nics[cable.b])):
                 self.said.append(

@@ -247,7 +247,7 @@ _MARK = "@channover"
 def _question(sysctls: Sequence[str]) -> str:
     """Return the script that prints the network state, a mark, and these kernel parameters, one a line."""
     reads = "".join(f"cat /proc/sys/{shlex.quote(key)} 2>/dev/null || echo\n" for key in sysctls)
-    return f"{shlex.join(states.COMMAND)}\necho {_MARK}\n{reads}"
+    return f"{states.SCRIPT}\necho {_MARK}\n{reads}"
 
 
 def _is_ip(operation: Operation) -> bool:

@@ -7,7 +7,7 @@ from statistics import fmean, median
 
 from channover.measure.running.programs import Programs
 from channover.measure.running.watch import ProcessorWatch
-from channover.model.link import ETHERNET_HEADER, IPV4_HEADER, UDP_HEADER
+from channover.model.link import ETHERNET_HEADER, UDP_HEADER
 from channover.model.processors import Processors
 from channover.network.programs.iperf import Transport
 from channover.network.programs.iperf_output import SLICE
@@ -218,7 +218,7 @@ class Slices:
         if self.programs.protocol is not Transport.UDP or len(self.programs.transfers) > 1 or not self.samples():
             return ""
         transfer = self.programs.transfers[0]
-        frame = transfer.load.payload + UDP_HEADER + IPV4_HEADER + ETHERNET_HEADER
+        frame = transfer.load.payload + UDP_HEADER + self.programs.measuring.link.ip_header + ETHERNET_HEADER
         series = self.programs.series[transfer.target.name]
         arrived = 0.0
         for device in series.devices:

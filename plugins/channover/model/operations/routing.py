@@ -11,6 +11,10 @@ MAIN_TABLE = 254
 """The routing table that the kernel looks up last but one: ``main`` (``ip-route(8)``)."""
 
 
+EVERYWHERE = {4: "default", 6: "::/0"}
+"""The destination of a default route, by the version of IP: the word alone does not tell which it is of."""
+
+
 @dataclass(frozen=True)
 class RouteAdd:
     """Add a route; ``via`` is the next hop, ``table`` a number (254: main), or a name that the host knows."""

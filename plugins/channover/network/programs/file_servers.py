@@ -12,12 +12,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
+from ipaddress import ip_address
 
 from channover.errors import TestbedError, UsageError
 from channover.hosts.host import Host, Process, until
 from channover.network.ssh_tunnel import SshServer, ssh_login, ssh_server
 from channover.network.tunnel import MPTCPIZE
 from channover.observe.sockets import subflows
+from channover.text import authority
 
 
 class FileProtocol(Enum):
@@ -31,6 +33,8 @@ class FileProtocol(Enum):
 PORTS = {FileProtocol.HTTP: 8080, FileProtocol.FTP: 2121, FileProtocol.SFTP: 2022}
 """TCP ports of the servers: above 1023, so that they are free on a host with servers of its own."""
 
+ANY = {4: "0.0.0.0", 6: "::"}
+"""Every address of a host, by the version of IP."""
 FILE = "copy.bin"
 
 _NGINX = """\
@@ -50,7 +54,7 @@ http {{
     uwsgi_temp_path {folder}/temporary;
     scgi_temp_path {folder}/temporary;
     server {{
-        listen {address}:{port};
+        listen {authority};
         root {folder}/files;
     }}
 }}
@@ -61,9 +65,9 @@ http {{
 """
 
 _VSFTPD = """\
-listen=YES
+{listen}=YES
 background=NO
-listen_address={address}
+{listen_address}={address}
 listen_port={port}
 run_as_launching_user=YES
 seccomp_sandbox=NO
@@ -109,7 +113,7 @@ class FileServer:
     def url(self) -> str:
         """The file as a client names it."""
         path = self.path if self.protocol is FileProtocol.SFTP else f"/{FILE}"
-        return f"{self.protocol.value}://{self.address}:{self.port}{path}"
+        return f"{self.protocol.value}://{authority(self.address, self.port)}{path}"
 
 
 @dataclass(frozen=True)
@@ -191,25 +195,31 @@ def serve(
 ) -> Iterator[FileServer]:
     """Serve a file of ``size`` bytes for the length of a block. Raises TestbedError where the server does not start.
 
-    ``address`` is IPv4. With ``mptcp`` the unchanged server runs under ``mptcpize`` and listens on every address, as
+    With ``mptcp`` the unchanged server runs under ``mptcpize`` and listens on every address, as
     additional subflows arrive at the others. FTP has no such choice (UsageError): vsftpd wants SO_OOBINLINE, which an
     MPTCP socket refuses (``net/mptcp/sockopt.c``), and it listens for data on its control connection's address only.
     """
     if mptcp and protocol is FileProtocol.FTP:
         raise UsageError("vsftpd cannot serve over MPTCP, whose sockets refuse SO_OOBINLINE: take http or sftp")
-    port = port or PORTS[protocol]
+    port, version = port or PORTS[protocol], ip_address(address).version
     folder = f"{host.folder}/{protocol.value}-{port}"
     host.run("mkdir", "-p", f"{folder}/files", f"{folder}/temporary", quiet=True)
     path = f"{folder}/files/{FILE}"
     host.sparse(path, size)
     if protocol is FileProtocol.SFTP:
-        with ssh_server(host, port, mptcp=mptcp, timeout=timeout) as ssh:
+        with ssh_server(host, port, mptcp=mptcp, version=version, timeout=timeout) as ssh:
             yield FileServer(host, protocol, address, port, path, size, ssh.process, mptcp, ssh)
         return
     template = _NGINX if protocol is FileProtocol.HTTP else _VSFTPD
-    listened = "0.0.0.0" if mptcp else address
     config = f"{folder}/server.conf"
-    settings = template.format(folder=folder, address=listened, port=port)
+    settings = template.format(
+        folder=folder,
+        address=address,
+        port=port,
+        authority=authority(ANY[version] if mptcp else address, port),
+        listen="listen_ipv6" if version == 6 else "listen",
+        listen_address="listen_address6" if version == 6 else "listen_address",
+    )
     host.write(config, settings, 0o600)
     command = ("vsftpd", config)
     if protocol is FileProtocol.HTTP:

@@ -22,6 +22,12 @@ fi
 """
 
 
+_ADDRESS = re.compile(
+    r"\b(\d+\.\d+\.\d+\.\d+)\b|(?<![\w:])([0-9a-f]{1,4}(?:::?[0-9a-f]{1,4}){2,7})(?![\w:])", re.IGNORECASE
+)
+"""An address as command lines have it, in brackets or without."""
+
+
 @dataclass(frozen=True)
 class Program:
     """A program that ran: the file that was executed, its words after the file's name, and the settings it was given."""
@@ -45,8 +51,8 @@ class Program:
 
     @property
     def addresses(self) -> list[str]:
-        """The IPv4 addresses that its command line names, each once."""
-        return sorted(set(re.findall(r"\b\d+\.\d+\.\d+\.\d+\b", " ".join(self.words))))
+        """The addresses that its command line names, each once."""
+        return sorted({four or six for four, six in _ADDRESS.findall(" ".join(self.words))})
 
 
 def running(host: Host, process: Process, settings: str = "", *, command: Sequence[str] | None = None) -> Program:

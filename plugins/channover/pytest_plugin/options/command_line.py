@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from channover.pytest_plugin.options import names as words
-from channover.run.defaults import KERNEL, LINK_RATES, MACHINES, PACKET_HEAD
+from channover.run.defaults import FAMILIES, KERNEL, LINK_RATES, MACHINES, PACKET_HEAD
 
 LAB, WAIT = "channover_lab", "channover_wait"
 """What xdist's controller tells a worker: the name of its lab, and the least seconds to wait for the hosts."""
@@ -26,6 +26,14 @@ def add_options(parser: pytest.Parser) -> None:
         help="rate of a lab's cables in tc's notation: 100mbit, 1gbit, … (default: "
         + ", ".join(f"{rate} for {target}" for target, rate in LINK_RATES.items())
         + f" (more than {MACHINES} machines: less in proportion); physical: the inventory's)",
+    )
+    words.add(
+        group,
+        "--family",
+        default=FAMILIES[0],
+        metavar="VERSION",
+        help="the version of IP that labs have: 4 (default), or 6 for a second run; tests that choose families themselves "
+        "are skipped then",
     )
     words.add(
         group,

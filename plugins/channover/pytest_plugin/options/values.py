@@ -32,7 +32,7 @@ def read(config: pytest.Config) -> Settings:
     _require_summary(config)
     return Settings(
         place=place,
-        link=link_of(words.value(config, "--link-rate"), place),
+        link=link_of(words.value(config, "--link-rate"), place, str(words.value(config, "--family"))),
         asked=words.value(config, "--link-rate") is not None,
         lag_driver=driver,
         duration=_seconds(config, "--duration"),

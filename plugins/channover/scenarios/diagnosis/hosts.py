@@ -77,7 +77,6 @@ def view(seen: Seen) -> HostView:
         ],
         [match[0].strip() for text in refusing for match in _REFUSING.finditer(text)],
         seen.inquiry.features,
-        seen.inquiry.rules_of_ipv6,
         f"table inet {TABLE} " in sections.get("ruleset", ""),
     )
 

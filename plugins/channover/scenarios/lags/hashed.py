@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import partial
-from ipaddress import IPv4Interface, IPv6Interface
 
-from channover.hosts.host import Host, until
-from channover.hosts.lab import Lab
+from channover.hosts.host import Host
+from channover.hosts.lab import Interface, Lab
 from channover.measure.own_values import Counted, Listing
 from channover.measure.record import Record
 from channover.measure.running.numbered_traffic import DATAGRAM_PORT, NumberedTraffic
 from channover.model.operations.devices import AddressAdd
 from channover.model.plan import Plan
+from channover.network.addressing import wait_usable
 from channover.network.flow_hash import UDP, Conversation
-from channover.network.lag import Lag, LagEnd
+from channover.network.lag import Lag, LagEnd, addresses
 from channover.network.programs.numbered import FIRST_PORT
 from channover.observe.captures import Passing, datagrams_from
 from channover.verdict.notes import Note
@@ -26,8 +25,6 @@ FLOWS = 64
 RATE, PAYLOAD = 10.0, 200
 """Datagrams a second of each flow, and bytes of a datagram: a megabit a second in all, so that no link is full."""
 SECONDS = 0.6
-INSIDE = "fd00:92::{}/64"
-"""IPv6 addresses of the LAG's devices: a prefix of local use (RFC 4193)."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +32,7 @@ class _End:
     """One end of the flows, with its address of the family (:class:`channover.measure.activity.End`)."""
 
     host: Host
-    address: IPv4Interface | IPv6Interface
+    address: Interface
 
 
 @dataclass(frozen=True)
@@ -105,12 +102,12 @@ class HashedFlows:
     def _observed(self, why: str) -> None:
         self.record.notes.append(Note("hash", f"observed, and not computed: {why}"))
 
-    def _send(self, sender: LagEnd, receiver: LagEnd, inside: Mapping[str, IPv6Interface]) -> _Sent:
-        """Send flows of IPv6 between these addresses, of IPv4 without any; ask by which member each is to leave."""
+    def _send(self, sender: LagEnd, receiver: LagEnd, inside: Mapping[str, Interface]) -> _Sent:
+        """Send flows between these addresses, or the LAG's own without any; ask by which member each is to leave."""
         ends = sender, receiver
-        for end in ends if inside else ():
-            until(partial(_settled, end, inside), f"{end.host.name}: duplicate address detection", 10.0, 0.05)
         source, target = (_End(end.host, inside[end.host.name] if inside else end.address) for end in ends)
+        for end, one in zip(ends, (source, target), strict=True):
+            wait_usable(end.host, one.address, end.device)
         macs = [links[end.device].mac if (links := end.host.state().links).get(end.device) else "" for end in ends]
         addresses = str(source.address.ip), str(target.address.ip)
         flows = [Conversation(*addresses, FIRST_PORT + n, DATAGRAM_PORT, UDP, *macs) for n in range(FLOWS)]
@@ -154,20 +151,18 @@ class HashedFlows:
 
 
 @contextmanager
-def _addressed(lag: Lag) -> Iterator[Mapping[str, IPv6Interface]]:
-    """Give both ends of a LAG an IPv6 address for the length of a block; return it by host. Raises TestbedError."""
-    inside = {end.host.name: IPv6Interface(INSIDE.format(number)) for number, end in enumerate(lag.ends, start=1)}
+def _addressed(lag: Lag) -> Iterator[Mapping[str, Interface]]:
+    """Give both ends of a LAG an address of the other family for the length of a block; return it by host.
+
+    Raises TestbedError.
+    """
+    others = addresses(0, not lag.link.ipv6)
+    inside = {end.host.name: address for end, address in zip(lag.ends, others, strict=True)}
     with ExitStack() as stack:
         for end in lag.ends:
-            plan = Plan.of("IPv6 over the LAG", [AddressAdd(end.device, str(inside[end.host.name]))])
+            plan = Plan.of("the other family over the LAG", [AddressAdd(end.device, str(inside[end.host.name]))])
             stack.enter_context(end.host.applied(plan))
         yield inside
-
-
-def _settled(end: LagEnd, inside: Mapping[str, IPv6Interface]) -> bool:
-    """Say whether an address is known to be nobody else's (RFC 4862, 5.4): before that nothing is sent from it."""
-    shown = end.host.run("ip", "-6", "-o", "address", "show", "dev", end.device, "tentative", quiet=True).stdout
-    return str(inside[end.host.name].ip) not in shown
 
 
 def _told(found: Mapping[int, frozenset[str]]) -> set[str]:

@@ -252,7 +252,7 @@ class LoopLab:
         A mesh has paths from each NIC to that address; by a NIC's own table they go round the tunnel, unharmed.
         """
         end = self.tunnel.client
-        tables = sorted({rule.table for rule in end.host.state().rules if rule.source != "all"}, key=str)
+        tables = sorted({rule.table for rule in end.host.state().rules if not rule.of_any}, key=str)
         routes = [RouteAdd(str(end.address.network), end.device, table=table) for table in tables]
         with end.host.applied(Plan.of("the tunnel's network by the tunnel, from each NIC", routes)):
             yield

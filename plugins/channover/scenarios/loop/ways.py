@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum
+from ipaddress import ip_network
 
 from channover.hosts.host import Host
 from channover.model.operations.mptcp import EndpointAdd
 from channover.model.operations.operation import Operation
-from channover.model.operations.routing import RouteAdd, RuleAdd
+from channover.model.operations.routing import EVERYWHERE, RouteAdd, RuleAdd
 from channover.model.plan import Plan
 from channover.network.tunnel import Tunnel
 from channover.scenarios.tunnels import OWN_TABLE
@@ -53,11 +54,12 @@ def plans(vector: Vector, tunnel: Tunnel, asked: str) -> Sequence[tuple[Host, Pl
         endpoint = EndpointAdd(LOOP_ENDPOINT, str(server.address.ip), ("signal",))
         return [(server.host, Plan(vector.value, (endpoint,)))]
     if vector is Vector.ROUTED:
-        table = max((rule.table for rule in client.host.state().rules if rule.source != "all"), key=str)
-        return [(client.host, Plan(vector.value, (RouteAdd(f"{asked}/32", client.device, table=table),)))]
+        table = max((rule.table for rule in client.host.state().rules if not rule.of_any), key=str)
+        return [(client.host, Plan(vector.value, (RouteAdd(str(ip_network(asked)), client.device, table=table),)))]
     flags = ("subflow", "backup") if vector is Vector.BACKUP else ("subflow", "fullmesh")
     device = client.device if vector is Vector.BOUND else None
     changes: list[Operation] = [EndpointAdd(LOOP_ENDPOINT, own, flags, device)]
     if vector is Vector.DEFAULT:
-        changes[:0] = [RouteAdd("default", client.device, table=OWN_TABLE), RuleAdd(own, OWN_TABLE, OWN_TABLE)]
+        everywhere = EVERYWHERE[client.address.version]
+        changes[:0] = [RouteAdd(everywhere, client.device, table=OWN_TABLE), RuleAdd(own, OWN_TABLE, OWN_TABLE)]
     return [(client.host, Plan.of(vector.value, changes))]

@@ -25,9 +25,16 @@ from channover.network.programs import file_servers as files
 from channover.network.programs import iperf
 from channover.network.programs.applications import sip
 
-NETWORKS = ("10.93.93.0/30", "10.94.94.0/30", "10.10.0.0/24", "10.101.0.0/16", "10.92.0.0/16")
-"""Where the addresses lie that a run gives to test NICs and LAGs (:func:`channover.hosts.lab.subnet`)."""
-INSIDE = (*NETWORKS, str(ip_interface(ssh.ADDRESSES[0]).network), str(inner_network(*openvpn.ADDRESSES)))
+NETWORKS = {
+    "ip": ("10.93.93.0/30", "10.94.94.0/30", "10.10.0.0/24", "10.101.0.0/16", "10.92.0.0/16"),
+    "ip6": ("fd00:92::/32", "fd00:93::/32", "fd00:94::/32"),
+}
+"""Where the addresses lie that a run gives to test NICs and LAGs (:func:`channover.hosts.lab.subnet`), by nft's family."""
+INSIDE = (
+    *(network for networks in NETWORKS.values() for network in networks),
+    *(str(ip_interface(one).network) for one, _ in ssh.ADDRESSES.values()),
+    *(str(inner_network(*pair)) for pair in openvpn.ADDRESSES.values()),
+)
 """These, and where the addresses lie that a run gives to its tunnels."""
 MADE = (lag.DEVICE, *lag.MORE, bonding.BRIDGE, openvpn.DEVICE, "tun0", "tun1", "tun2", "tun3")
 """Devices that a run makes, behind which the lab lies as well."""
@@ -55,9 +62,6 @@ def table(
     inside = ", ".join(f'"{device}"' for device in ("lo", *nics, *(made for made in MADE if made not in others)))
     kept = ", ".join(word for word in ports() if not word.isdigit() or int(word) not in taken)
     own = [str(port) for port in sorted(taken) if port in iperf.PORTS]
-    ranges = [ip_network(network) for network in NETWORKS]
-    theirs = sorted(each for each in set(addresses) if any(ip_address(each) in network for network in ranges))
-    but = f"ip daddr != {{ {', '.join(theirs)} }} " if theirs else ""
     spare = (
         [f"    tcp dport {{ {', '.join(own)} }} accept", f"    udp dport {{ {', '.join(own)} }} accept"] if own else []
     )
@@ -65,13 +69,21 @@ def table(
         "  chain input {",
         "    type filter hook input priority -10; policy accept;",
         f"    iifname {{ {inside} }} accept",
-        f"    {but}ip daddr {{ {', '.join(NETWORKS)} }} reject",
+        *(f"    {_ours(family, addresses)} reject" for family in NETWORKS),
         *spare,
         f"    tcp flags & (syn | ack) == syn tcp dport {{ {kept} }} reject with tcp reset",
         f"    udp dport {{ {kept} }} reject",
         "  }",
     ]
     return TableAdd(f"channover_{re.sub(r'[^A-Za-z0-9]', '_', run)}", "\n".join(text))
+
+
+def _ours(family: str, addresses: Collection[str]) -> str:
+    """Return nft's match of what is meant for the lab's networks, but for the owner's addresses there."""
+    ranges = [ip_network(network) for network in NETWORKS[family]]
+    theirs = sorted(each for each in set(addresses) if any(ip_address(each) in network for network in ranges))
+    but = f"{family} daddr != {{ {', '.join(theirs)} }} " if theirs else ""
+    return f"{but}{family} daddr {{ {', '.join(NETWORKS[family])} }}"
 
 
 def gate(host: Host, run: str, nics: Collection[str], others: Collection[str]) -> Plan:
@@ -85,5 +97,4 @@ def gate(host: Host, run: str, nics: Collection[str], others: Collection[str]) -
     taken = {int(port) for port in re.findall(r"^\S+\s+\S+\s+\d+\s+\d+\s+\S+:(\d+)\s", found.stdout, re.MULTILINE)}
     links = host.state().links
     addresses = [ip_interface(a.split()[0]).ip for device in others if device in links for a in links[device].addresses]
-    own = [str(address) for address in addresses if address.version == 4]
-    return Plan("refuse the run's servers to others", (table(run, nics, others, taken, own),))
+    return Plan("refuse the run's servers to others", (table(run, nics, others, taken, list(map(str, addresses))),))

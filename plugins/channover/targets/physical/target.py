@@ -142,14 +142,14 @@ class PhysicalTarget:
             hosts = {node: self._host(node, taken[name], found, journal) for node, name in found.nodes.items()}
             stripped: set[str] = set()
             stack.callback(self._compare, list(taken.values()), stripped, journal)
-            clashes(hosts, found, topology)
+            clashes(hosts, found, topology, link)
             stack.callback(self._unwind, hosts.values())
             self._prepare(hosts, {node: taken[name] for node, name in found.nodes.items()}, topology, stripped)
             cabling = self.cabling or HostCabling(hosts, self.entry.allows.nics_down)
             made = Lab(
                 topology,
                 hosts,
-                Link(found.rate) if topology.cables else link,
+                replace(link, rate=found.rate) if topology.cables else link,
                 cabling,
                 journal,
                 found.rates,
@@ -336,9 +336,9 @@ def raised(before: State, devices: list[str], stripping: Plan) -> Plan:
     )
 
 
-def clashes(hosts: Mapping[str, RemoteHost], found: Fit, topology: Topology) -> None:
+def clashes(hosts: Mapping[str, RemoteHost], found: Fit, topology: Topology, link: Link) -> None:
     """Raise TestbedError where a network of the lab lies on the way to a host."""
-    planned = Lab(topology, hosts, Link(found.rate), HostCabling(hosts, False))
+    planned = Lab(topology, hosts, replace(link, rate=found.rate), HostCabling(hosts, False))
     for cable in topology.cables:
         address = planned.address(cable.a)
         for host in hosts.values():

@@ -106,12 +106,11 @@ def _astray(case: Case) -> Iterator[tuple[HostView, WayView]]:
 
 
 def _rules(host: HostView, address: str) -> list[str]:
-    four = [
+    return [
         f"{one.priority}: from {one.source} lookup {one.table}"
         for one in host.state.rules
         if address == _bare(one.source)
     ]
-    return four + [" ".join(line.split()) for line in host.rules_of_ipv6 if address in line.split()]
 
 
 def _carried(host: HostView, device: str) -> str:

@@ -159,8 +159,6 @@ class HostView:
     neighbours: Sequence[NeighbourView] = ()
     refusals: Sequence[str] = ()
     features: Mapping[str, str] = field(default_factory=dict)
-    rules_of_ipv6: Sequence[str] = ()
-    """In the words of ``ip -6 rule show``: the state has those of IPv4."""
     middlebox: bool = False
     """Whether the test itself has a middlebox stand before its NICs."""
 

@@ -198,7 +198,7 @@ def _endpoint_left(case: Case) -> Iterator[Found]:
 )
 def _rule_left(case: Case) -> Iterator[Found]:
     for host in case.ends:
-        rules = [f"rule from {one.source} table {one.table}" for one in host.state.rules if one.source != "all"]
+        rules = [f"rule from {one.source} table {one.table}" for one in host.state.rules if not one.of_any]
         if len(_used(host)) > 1 and rules:
             yield Found(
                 f"{host.name}'s NICs {', '.join(_used(host))} carried data: its source rules are there",

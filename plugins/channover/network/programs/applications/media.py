@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from channover.hosts.host import Host, Process
 from channover.network.programs.applications.playback import Playback, evenly
+from channover.text import authority
 
 PICTURES = 24
 """A second."""
@@ -99,6 +100,6 @@ def by_rtp(host: Host, media: Media, address: str, port: int) -> Process:
     What a picture brings is spread over its time: at once it would be more than a device's queue holds.
     """
     pace = f"bitrate={PACE * media.rate:.0f}&burst_bits={8 * RTP_PACKET}"
-    target = f"udp://{address}:{port}?pkt_size={RTP_PACKET}&{pace}"
+    target = f"udp://{authority(address, port)}?pkt_size={RTP_PACKET}&{pace}"
     muxed = ["-f", "rtp_mpegts", "-mpegts_muxer_options", f"muxrate={media.rate:.0f}"]
     return host.spawn(*FFMPEG, "-re", *media._source, *muxed, target)

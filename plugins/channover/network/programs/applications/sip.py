@@ -11,12 +11,14 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 from channover.errors import TestbedError
 from channover.hosts.host import Host, Process
 from channover.network.programs.applications.tls_front import TlsFront, tls_front
-from channover.network.programs.file_servers import wait_listening
+from channover.network.programs.file_servers import ANY, wait_listening
 from channover.network.tunnel import MPTCPIZE
+from channover.text import authority
 
 PORT, TLS_PORT, FRONT_PORT = 5080, 5081, 5082
 """TCP ports: of SIP, of SIP within TLS, and of the client's end of the TLS front; a host's own SIP has 5060 and 5061."""
@@ -151,7 +153,7 @@ def calls(
     What connects the hosts, sipp itself or its TLS front, runs under ``mptcpize`` where ``mptcp`` is wanted.
     """
     prefix = MPTCPIZE if mptcp and not tls else ()
-    listened = "127.0.0.1" if tls else "0.0.0.0" if mptcp else address
+    listened = "127.0.0.1" if tls else ANY[ip_address(address).version] if mptcp else address
     environment = {"TERM": "dumb"}
     path = f"{client.folder}/calls.csv"
     with ExitStack() as stack:
@@ -159,7 +161,7 @@ def calls(
         callee = server.spawn(*prefix, *answering, environment=environment)
         stack.callback(_end, callee)
         wait_listening(server, callee, PORT, timeout)
-        front, target = None, f"{address}:{PORT}"
+        front, target = None, authority(address, PORT)
         if tls:
             ports = (FRONT_PORT, PORT)
             front = stack.enter_context(tls_front(client, server, address, TLS_PORT, ports, mptcp=mptcp))

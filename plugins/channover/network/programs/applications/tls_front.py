@@ -10,9 +10,10 @@ import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 from channover.hosts.host import Host, Process
-from channover.network.programs.file_servers import wait_listening
+from channover.network.programs.file_servers import ANY, wait_listening
 from channover.network.tunnel import MPTCPIZE
 
 _COMMON = """\
@@ -24,7 +25,7 @@ sslVersionMin = TLSv1.2
 """
 _SERVER = """\
 [front]
-accept = 0.0.0.0:{port}
+accept = {any}:{port}
 connect = 127.0.0.1:{inner}
 cert = {folder}/front.pem
 key = {folder}/front.key
@@ -69,7 +70,11 @@ def tls_front(
     server.run("openssl", "req", "-x509", *key, *subject, *files)
     client.write(f"{client.folder}/front.pem", server.read(f"{server.folder}/front.pem"))
     ends = (
-        (server, _SERVER.format(port=port, inner=ports[1], folder=server.folder), port),
+        (
+            server,
+            _SERVER.format(any=ANY[ip_address(address).version], port=port, inner=ports[1], folder=server.folder),
+            port,
+        ),
         (client, _CLIENT.format(port=port, inner=ports[0], folder=client.folder, address=address), ports[0]),
     )
     with ExitStack() as stack:
