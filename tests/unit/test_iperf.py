@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from itertools import pairwise
 from statistics import fmean
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -256,3 +257,16 @@ def test_transfers_that_began_one_after_the_other_are_summed_from_where_all_had_
         servers[0].stdout, servers[1].stdout = "".join(lines[:first]), "".join(later[:second])
         found.append(slices.samples())
     assert found == [[], [90e6], [90e6, 90e6, 90e6]]
+
+
+@pytest.mark.parametrize(("waited", "stands"), [(0, True), (40, True), (60, False)])
+def test_where_most_samples_waited_the_others_are_no_evidence_against(waited: int, stands: bool) -> None:
+    slice_ = "[  5]   {:.2f}-{:.2f}   sec  1 MBytes  {} Kbits/sec\n"
+    server = Ended("".join(slice_.format(at / 10, (at + 1) / 10, 40000 + 5000 * (at % 2)) for at in range(100)))
+    host: Any = SimpleNamespace(name="right", nics={})
+    transfers = [Transfer(Load(Transport.TCP, "10.0.0.2"), host, host, server, Ended("{}"))]
+    slices = Slices(Programs(Transport.TCP, Measuring(Link(), duration=None, limit=30.0), transfers))
+    slices.begun = slices.take()
+    slices.watch.waited.update(range(waited))
+    assert len(slices.calm()) == 100 - waited
+    assert (slices.disturbed(settled=True, alone=True) == "") is stands

@@ -80,7 +80,7 @@ class DeviceRate:
         if self.measuring.processors is None:
             self.watch.look(self._seen, self._seen)
         short = self.shortage
-        if settled and len(self.calm()) >= CALM and not self.hopeless:
+        if settled and len(self.calm()) >= CALM and not (self.hopeless or short.mostly):
             return ""
         return short.reason(fmean(self.samples() or [0.0]), 1)
 

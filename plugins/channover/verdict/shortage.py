@@ -23,6 +23,9 @@ IDLE = 0.05
 """The share of idle time, all processors together, below which none of them can have taken more work."""
 OFTEN = 0.2
 """The share of the samples that may have waited before a verdict that has not settled is put down to it."""
+MOSTLY = 0.5
+"""The share of the samples that waited from which on the others are no evidence either: a connection takes longer to recover
+from the time without a processor than that lasted."""
 FOREIGN = 0.25
 """What other programs than the run's may use, in processors, and the machine not be called busy with them."""
 LEVEL = 0.005
@@ -73,6 +76,11 @@ class Shortage:
     def by_others(self) -> bool:
         """Whether other programs, or other machines, took time that was short: it may pass."""
         return self.strain.stolen > STOLEN or self.strain.foreign > FOREIGN
+
+    @property
+    def mostly(self) -> bool:
+        """Whether so many samples had waited that the others are no evidence either."""
+        return self.share > MOSTLY
 
     @property
     def full(self) -> bool:

@@ -180,8 +180,8 @@ class Slices:
     def disturbed(self, settled: bool, *, alone: bool) -> str:
         """Say that the processors were too busy to be a wire while it ran, or nothing; ``alone`` if nothing ran beside it.
 
-        A settled verdict stands where it rests on enough samples that waited for nothing, and no processor was full; and
-        where they are as steady as a wire alone lets them be.
+        A settled verdict stands where it rests on enough samples that waited for nothing, and no processor was full, nor did
+        most samples wait; and where they are as steady as a wire alone lets them be.
         """
         short, calm = self.shortage, self.calm()
         if alone and (lost := self._lost_within()):
@@ -189,7 +189,7 @@ class Slices:
         if little := self._little_offered():
             return f"{little}; {words}" if (words := self.short_of(short)) else little
         stands = settled and len(calm) >= CALM
-        if stands and (shortage.narrow(settled_part(calm)) or not short.full):
+        if stands and (shortage.narrow(settled_part(calm)) or not (short.full or short.mostly)):
             return ""
         return self.short_of(short)
 
