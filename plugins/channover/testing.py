@@ -47,6 +47,7 @@ from channover.network.programs.file_servers import FileProtocol
 from channover.network.tunnel import Tunnel, TunnelEnd
 from channover.observe.bond import LagStatus
 from channover.observe.captures import LacpFrames, Listening
+from channover.report.facts import PathMetrics, TrafficMetrics
 from channover.scenarios.bonds import Apart, Bonds
 from channover.scenarios.full_ip import FullIP
 from channover.scenarios.labs import HostEnd, Multipath, Switched
@@ -106,6 +107,7 @@ __all__ = [
     "Node",
     "NumberedTraffic",
     "Observing",
+    "PathMetrics",
     "Phased",
     "Placed",
     "Played",
@@ -120,6 +122,7 @@ __all__ = [
     "TestbedError",
     "Topology",
     "TrafficGenerator",
+    "TrafficMetrics",
     "Tunnel",
     "TunnelEnd",
     "Tunnels",

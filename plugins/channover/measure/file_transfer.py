@@ -12,14 +12,17 @@ from channover.hosts.host import Host, each
 from channover.measure.activity import End, Waiting
 from channover.measure.measurement import Measuring
 from channover.measure.nic_usage import USED_SHARE, NicUse
+from channover.measure.running.metrics import carrying, ideal, of_tcp, paths
 from channover.measure.running.watch import ProcessorWatch
 from channover.network.programs.file_servers import Copy, Copying, FileProtocol, FileServer, serve, start_copy
+from channover.network.programs.iperf import PORTS, Transport
 from channover.network.programs.provenance import Program, running
 from channover.observe.counters import counters
 from channover.observe.nics import Sampler, Samplers
 from channover.observe.own_connections import own_connections
-from channover.observe.sockets import MPTCP_COMMAND, TCP_COMMAND
+from channover.observe.sockets import MPTCP_COMMAND, TCP_COMMAND, Subflow, parse_tcp, subflows
 from channover.observe.trace import Trace
+from channover.report.facts import TrafficMetrics
 from channover.verdict.causes.cause import Explanation, said
 from channover.verdict.measured import Measured, Reading, count
 from channover.verdict.several import Each
@@ -33,7 +36,7 @@ SMALLEST = 5_000_000
 
 
 LOOK = 0.3
-"""Seconds between two looks at the sockets of a copy by MPTCP."""
+"""Seconds between two looks at the sockets of a copy."""
 LONGEST = 10.0
 """Seconds that a copy may go on while the processors have more to do than they can: it would not get any faster."""
 
@@ -76,6 +79,27 @@ class Copied:
         used = max(len(self.nics.used(host)) for host in self.nics.ends)
         wanted = max(used, 1) * self.measuring.link.tcp_goodput
         return self.shortage.reason(self.copy.goodput, max(used, 1), self.measuring.chosen_rate, wanted)
+
+    @property
+    def metrics(self) -> tuple[TrafficMetrics, ...]:
+        """What stands beside its rate: the round trips of its server's sockets, and what was sent again (RFC 6349, 4)."""
+        client, server = self.nics.ends
+        transport = Transport.MPTCP if self.mptcp else Transport.TCP
+        own, trips = carrying(self.trace.trips.of_host(server.name), self._own), self.trace.trips
+        found = [one.metrics for one in paths(server, own, {}, {one.pair: trips.of(server.name, one) for one in own})]
+        best = ideal(self.measuring, self.nics.series, self.hosts, ({server.name}, {client.name}), mptcp=self.mptcp)
+        ratio = best / self.copy.goodput if best and self.copy.goodput else None
+        return (of_tcp(self.name, transport, server.name, client.name, found, ratio),)
+
+    def _own(self, one: Subflow) -> bool:
+        if one.source_port == self.port:
+            return True
+        between = (one.destination, one.source) == self.addresses and not {one.source_port, one.destination_port} & {
+            *PORTS
+        }
+        return (
+            self.copy.protocol is FileProtocol.FTP and between
+        )  # its data have a connection of their own (RFC 959, 3.2)
 
     @property
     def nics_used(self) -> Each:
@@ -190,7 +214,18 @@ class FileTransfer:
         pair = str(client.address.ip), str(server.address.ip)
         short = watch.shortage if watch else None
         listed = list(hosts.values())
-        copied = Copied(done, use, self.measuring, listed, serving.port, mptcp, pair, trace, programs, short)
+        copied = Copied(
+            done,
+            use,
+            self.measuring,
+            listed,
+            serving.port,
+            mptcp,
+            pair,
+            trace,
+            programs,
+            short,
+        )
         self.closed(copied)
         return copied
 
@@ -207,7 +242,7 @@ class FileTransfer:
         raise TestbedError(f"{title}: not done after {LONGEST:g} s: no verdict: {words}")
 
     def _watch(self, copying: Copying, waiting: Waiting, trace: Trace, watch: ProcessorWatch | None) -> list[Program]:
-        """Wait for a copy's end, and look at its sockets and programs meanwhile where it is by MPTCP.
+        """Wait for a copy's end, and look at its sockets meanwhile, and at its programs where it is by MPTCP.
 
         It is not waited for where the processors have more to do than they can.
         """
@@ -223,9 +258,13 @@ class FileTransfer:
                 watch.look(len(watch.looks), len(watch.looks) + 1)
                 if waiting.elapsed > LONGEST and watch.shortage.full:
                     break
-            if server.mptcp and waiting.elapsed > looked + LOOK:
+            if waiting.elapsed > looked + LOOK:
                 looked = waiting.elapsed
+                if not server.mptcp:
+                    trace.trips.note(server.host.name, subflows(server.host))
+                    continue
                 seen = dict(zip((host.name for host in hosts), each(_look, hosts), strict=True))
+                trace.trips.note(server.host.name, parse_tcp(seen[server.host.name]["sockets"]))
                 if all(own_connections(sections, server.port, 1) for sections in seen.values()):
                     trace.evidence = seen
                 if not programs:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
+from statistics import fmean
 
-from channover.errors import UsageError
+from channover.errors import TestbedError, UsageError
 from channover.hosts.host import Host
 from channover.measure.measurement import Measuring
 from channover.measure.nic_usage import NicUse
+from channover.measure.running.metrics import FlowMetrics
 from channover.measure.running.programs import Loads, Programs
 from channover.measure.running.together import FlowRun
 from channover.network.flow_hash import TCP, UDP, Conversation
@@ -221,6 +223,53 @@ class Flow:
         """Return the round trip (s) of the flow's subflow from an address of a host, smoothed, just before it was ended."""
         trips = [one.rtt for one in self._established(host) if one.source == address]
         return self._count(f"round trip from {address}", max(trips, default=0.0), "s")
+
+    @cached_property
+    def metrics(self) -> FlowMetrics:
+        """What stands beside its rate: round trips, what was sent again, loss, jitter, in each direction and together."""
+        self.run.close()
+        return FlowMetrics(self.name, self.programs, fmean(self.run.samples() or [0.0]))
+
+    def _metric(self, key: str, name: str, unit: str = "1") -> Measured:
+        number: float | None = getattr(self.metrics.whole, key)
+        if number is None:
+            raise TestbedError(f"{self.name}: its {name} is not known: nothing told it before the traffic was ended")
+        return replace(self._count(name, number, unit), doubt=lambda found: self._short(found, more_is_one_too=True))
+
+    @property
+    def rtt_idle(self) -> Measured:
+        """The shortest round trip (s) that its senders' sockets saw, their handshake's included. Raises TestbedError."""
+        return self._metric("rtt_idle", "idle round trip", "s")
+
+    @property
+    def rtt_loaded(self) -> Measured:
+        """The mean round trip (s) while it ran, of several subflows weighted by what each sent. Raises TestbedError."""
+        return self._metric("rtt_loaded", "round trip under load", "s")
+
+    @property
+    def buffer_delay(self) -> Measured:
+        """By how much the loaded round trip is longer than the idle one, as a share of that (RFC 6349, 4.3)."""
+        return self._metric("buffer_delay", "buffer delay")
+
+    @property
+    def transfer_time_ratio(self) -> Measured:
+        """How many times as long it took as framing allows on the NICs that carried it (RFC 6349, 4.1)."""
+        return self._metric("transfer_time_ratio", "transfer time ratio")
+
+    @property
+    def efficiency(self) -> Measured:
+        """The share (0 to 1) of its senders' bytes that were not sent again (RFC 6349, 4.2)."""
+        return self._metric("efficiency", "TCP efficiency")
+
+    @property
+    def jitter(self) -> Measured:
+        """The mean jitter (s) of its datagrams (RFC 3550, 6.4.1). Raises TestbedError."""
+        return self._metric("jitter", "jitter", "s")
+
+    @property
+    def reordered(self) -> Measured:
+        """The share (0 to 1) of its datagrams that arrived out of their order. Raises TestbedError."""
+        return self._metric("reordered", "datagrams out of order")
 
     def fallbacks(self) -> tuple[str, ...]:
         """Say which MPTCP connections of the flow fell back to TCP, and why, if any did. Raises TestbedError."""

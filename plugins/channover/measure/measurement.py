@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -54,6 +54,8 @@ class Measuring:
     """Says how many of them traffic takes, in the lab as it now stands, of which so much is offered (bit/s)."""
     waited: Callable[[float], None] = field(default=lambda _: None, repr=False)
     """Is told for how long (seconds) each turn to measure was waited for (:meth:`channover.measure.record.Record.waits`)."""
+    cables: Mapping[str, float] = field(default_factory=dict, repr=False)
+    """The rate (bit/s) of the cable at each NIC, such as ``left.a``, where that is not the link's."""
     ready: Callable[[], None] = field(default=lambda: None, repr=False)
     """Reads back what was asked of the lab. Raises TestbedError where it is not in force."""
     ports: Iterator[int] = field(default_factory=ports, repr=False)
@@ -65,6 +67,10 @@ class Measuring:
     def chosen_rate(self) -> float:
         """The rate of a cable (bit/s) where another could be chosen; 0 of real ones."""
         return self.link.rate if self.on_this_machine else 0.0
+
+    def cable_rate(self, host: str, nic: str) -> float:
+        """Return the rate (bit/s) of the cable at a NIC."""
+        return self.cables.get(f"{host}.{nic}", self.link.rate)
 
     @contextmanager
     def turn(self, timeout: float = PATIENCE, offered: float = math.inf, programs: float = 0.0) -> Iterator[None]:

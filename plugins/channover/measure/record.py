@@ -11,7 +11,7 @@ from channover.hosts.host import Journal
 from channover.measure.flow import Flow
 from channover.model.catalogue import Behaviour
 from channover.observe.bond import LagStatus
-from channover.report.facts import NicBytes, ProcessorUse
+from channover.report.facts import NicBytes, ProcessorUse, TrafficMetrics
 from channover.verdict.causes.cause import Cause
 from channover.verdict.measured import Reading
 from channover.verdict.notes import Note
@@ -29,9 +29,10 @@ class Record:
     """One test.
 
     ``plots`` are titles, each with its attachment's file; ``lags`` what each end of a LAG said of itself, last, by host and
-    device. ``notes`` are what a reader wants to know beside a verdict that they do not touch. ``made`` are the values that
-    the test made itself (``counted``, ``listed``). ``told`` counts the comparisons of the phases that are over
-    (set-up, call). ``converging`` and ``waiting`` are seconds spent on protocols and on the measuring slot.
+    device. ``metrics`` are how what it measured fared beside its rates, ``notes`` what a reader wants to know beside a
+    verdict: neither touches that. ``made`` are the values that the test made itself (``counted``, ``listed``). ``told``
+    counts the comparisons of the phases that are over (set-up, call). ``converging`` and ``waiting`` are seconds spent on
+    protocols and on the measuring slot.
     ``standing`` are the LAGs, tunnels and guards that are there now, ``other_causes`` those of what ended it before a
     comparison could.
     """
@@ -44,6 +45,7 @@ class Record:
     lags: dict[tuple[str, str], LagStatus] = field(default_factory=dict)
     nics: list[NicBytes] = field(default_factory=list)
     processors: list[ProcessorUse] = field(default_factory=list)
+    metrics: list[TrafficMetrics] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
     made: list[Made] = field(default_factory=list)
     told: int = 0

@@ -30,6 +30,7 @@ SECTIONS: Mapping[str, str] = {
 }
 """The sections by name, each with the command that would show the same."""
 
+_ADDRESS = re.compile(r"^\d+: (?P<device>[^:@\s]+)|^\s+inet6? (?P<address>[^/\s]+)", re.MULTILINE)
 _MARK = "\036"
 _BATCH = "address show\nrule show\nmptcp endpoint show\nmptcp limits show\nroute show table all\n"
 _SCRIPT = rf"""
@@ -87,6 +88,17 @@ def collect_all(hosts: Iterable[Host]) -> dict[str, Mapping[str, str]]:
         return {}
     with ThreadPoolExecutor(max_workers=min(len(asked), 16), thread_name_prefix="evidence") as pool:
         return dict(zip((host.name for host in asked), pool.map(collect, asked), strict=True))
+
+
+def nics_by_address(sections: Mapping[str, str], host: Host) -> dict[str, str]:
+    """Return the label, or else the device, of the NIC that had each address of a host, as its evidence tells."""
+    labels = {nic.device: nic.name for nic in host.nics.values()}
+    found, device = {}, ""
+    for match in _ADDRESS.finditer(sections.get("addresses", "")):
+        device = match["device"] or device
+        if match["address"]:
+            found[match["address"]] = labels.get(device, device)
+    return found
 
 
 def _batched(text: str) -> dict[str, str]:

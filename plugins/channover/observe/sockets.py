@@ -64,6 +64,8 @@ class Subflow:
     """Congestion window (segments)."""
     rtt: float = 0.0
     """Smoothed round trip (seconds)."""
+    rtt_min: float = 0.0
+    """The shortest round trip that it saw (seconds), its handshake's included (``tcpi_min_rtt``); 0 where none is told."""
     unsent: int = 0
     """Bytes that wait in the socket."""
     receive_queue: int = 0
@@ -158,6 +160,7 @@ def parse_tcp(text: str) -> tuple[Subflow, ...]:
                 congestion_control=algorithm[1] if algorithm else None,
                 cwnd=int(fields.get("cwnd", 0)),
                 rtt=float(fields.get("rtt", "0/0").partition("/")[0]) / 1000,
+                rtt_min=float(fields.get("minrtt", 0)) / 1000,
                 unsent=int(fields.get("notsent", 0)),
                 receive_queue=int(receive),
                 send_queue=int(send),

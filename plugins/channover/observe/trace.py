@@ -2,29 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from channover.errors import TestbedError
-from channover.hosts.host import Host
+from channover.hosts.host import Host, each
 from channover.observe.counters import Counters, counters, fallback_reasons, parse_nstat, refusal_reasons
 from channover.observe.own_connections import Own, own_connections
 from channover.observe.sockets import Subflow, parse_tcp, subflows
 
 Pair = tuple[str, str]
 """The addresses of a subflow: the host's own, and the other end's."""
+LOOK = 0.5
+"""Seconds between two looks."""
+COST = 10
+"""How many times as long as a look took nobody looks again: on a slow host it may not cost what is measured."""
+
+Trip = tuple[float, float]
+"""When a round trip was seen (seconds since the traffic's start), and how long (seconds) it took."""
+
+
+@dataclass
+class RoundTrips:
+    """Round trips of sockets, by host and both ends' addresses, as the sockets of hosts that send tell now and then.
+
+    iperf3 tells those of a TCP connection ten times a second, and of an MPTCP connection only its first subflow's.
+    """
+
+    seen: dict[tuple[str, tuple[str, int, str, int]], list[Trip]] = field(default_factory=dict)
+    sockets: dict[tuple[str, tuple[str, int, str, int]], Subflow] = field(default_factory=dict)
+    """The sockets themselves, each as it was seen last."""
+    _began: float = field(default_factory=time.monotonic)
+    _due: float = 0.0
+
+    def look(self, hosts: Collection[Host]) -> None:
+        """Look at the subflows of hosts that send, unless that was done lately."""
+        now = time.monotonic()
+        if now < self._due:
+            return
+        with suppress(TestbedError):  # a host that does not answer is what the traffic fails of
+            for host, found in zip(hosts, each(subflows, hosts), strict=True):
+                self.note(host.name, found)
+        self._due = now + max(LOOK, COST * (time.monotonic() - now))
+
+    def note(self, host: str, found: Iterable[Subflow]) -> None:
+        """Note the round trips that a host's sockets tell now."""
+        now = time.monotonic() - self._began
+        for one in found:
+            if one.state == "ESTAB" and one.rtt:
+                self.sockets[host, one.pair] = one
+                self.seen.setdefault((host, one.pair), []).append((now, one.rtt))
+
+    def of_host(self, host: str) -> list[Subflow]:
+        """Return a host's sockets, each as it was seen last: some may be gone."""
+        return [one for (name, _), one in self.sockets.items() if name == host]
+
+    def of(self, host: str, socket: Subflow) -> list[Trip]:
+        """Return those of a host's socket."""
+        return self.seen.get((host, socket.pair), [])
 
 
 @dataclass
 class Trace:
     """What hosts showed, by their names.
 
-    ``before`` are counters from before the flow, ``joined`` the subflows that its traffic began with, ``evidence`` what was
-    there just before it was ended.
+    ``before`` are counters from before the flow, ``joined`` the subflows that its traffic began with, ``trips`` their round
+    trips while it ran, ``evidence`` what was there just before it was ended.
     """
 
     before: dict[str, Counters] = field(default_factory=dict)
     joined: dict[str, tuple[Subflow, ...]] = field(default_factory=dict)
+    trips: RoundTrips = field(default_factory=RoundTrips)
     evidence: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def begin(self, host: Host) -> None:

@@ -211,6 +211,7 @@ def measuring(
         progress=lambda one: live.tell(channover_record, one),
         step=channover_record.journal.scope,
         waited=channover_record.waits,
+        cables={str(port): lab.rate(cable) for cable in lab.topology.cables for port in cable.ports},
         ready=(lambda: None) if session.settings.place.dry_run else channover_noting.ready,
         explain=Diagnosis(lab, channover_record).explain,
     )
@@ -228,11 +229,12 @@ def _traffic(protocol: str, measuring: Measuring, record: Record, noting: Noting
     from channover.measure.flow import FlowEvents
     from channover.measure.traffic import TrafficGenerator
     from channover.network.programs.iperf import Transport
-    from channover.pytest_plugin.allure import evidence
+    from channover.pytest_plugin.allure import evidence, metrics
 
     def closed(flow: Flow) -> None:
         noting.of_flow(flow)
         evidence.of_flow(record, flow)
+        metrics.attach(record, flow.metrics.directions, [path for _, paths in flow.metrics.paths for path in paths])
 
     events = FlowEvents(record.flows.append, closed)
     return TrafficGenerator(Transport[protocol], measuring, events)
@@ -259,10 +261,14 @@ def mptcp(measuring: Measuring, channover_record: Record, channover_noting: Noti
 @pytest.fixture
 def channover_phasing(measuring: Measuring, channover_record: Record) -> Phasing:
     """Give what lets traffic through phases that have names, and attaches what it leaves."""
-    from channover.measure.running.phased import Phasing
-    from channover.pytest_plugin.allure import evidence
+    from channover.measure.running.phased import Phased, Phasing
+    from channover.pytest_plugin.allure import evidence, metrics
 
-    return Phasing(measuring, partial(evidence.of_phased, channover_record), evidence.told_phases)
+    def closed(moving: Phased) -> None:
+        evidence.of_phased(channover_record, moving)
+        metrics.attach(channover_record, moving.metrics)
+
+    return Phasing(measuring, closed, evidence.told_phases)
 
 
 @pytest.fixture
@@ -357,10 +363,11 @@ def listed(channover_record: Record) -> Listing:
 def copies(measuring: Measuring, channover_record: Record, channover_noting: Noting) -> FileTransfer:
     """Copy a file from one end to another, as in ``copies(FileProtocol.HTTP, client, server)``."""
     from channover.measure.file_transfer import FileTransfer
-    from channover.pytest_plugin.allure import evidence
+    from channover.pytest_plugin.allure import evidence, metrics
 
     def closed(copied: Copied) -> None:
         channover_noting.of_copy(copied)
         evidence.of_copy(channover_record, copied)
+        metrics.attach(channover_record, copied.metrics)
 
     return FileTransfer(measuring, closed)

@@ -142,6 +142,7 @@ def leave(item: pytest.Item, report: pytest.TestReport) -> None:
         "causes": [asdict(one) for one in record.causes],
         "nics": [asdict(one) for one in record.nics],
         "processors": [asdict(one) for one in record.processors],
+        "metrics": [asdict(one) for one in record.metrics],
         "notes": [asdict(one) for one in once(record.notes)],
         "facts": facts,
         "spent": {"traffic": record.traffic, "converging": record.converging, "waiting": record.waiting},

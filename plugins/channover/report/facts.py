@@ -126,6 +126,54 @@ class ProcessorUse:
     others: Mapping[str, float]
 
 
+@dataclass(frozen=True)
+class PathMetrics:
+    """A TCP connection, or one subflow of a Multipath TCP connection, as its sender's own socket saw it.
+
+    ``name`` says whose it is, by which NIC it leaves where that is known, and its addresses. ``rtt_idle`` is the shortest round
+    trip (s) that it ever saw, its handshake's included; ``rtt_loaded`` the mean of those seen while data went, ``rtt_most`` the
+    longest of these; None where nobody told. ``sent`` are bytes, those sent again included, and ``again`` those alone.
+    """
+
+    name: str
+    rtt_idle: float | None
+    rtt_loaded: float | None
+    rtt_most: float | None
+    sent: int
+    again: int
+
+
+@dataclass(frozen=True)
+class TrafficMetrics:
+    """How one direction of something measured fared beside its rate: no verdict rests on it unless a test compares it.
+
+    Of TCP what RFC 6349, 4 asks: ``transfer_time_ratio`` is what the transfer took over what it would have taken at the
+    rate that framing allows on the NICs that carried it, ``efficiency`` the share (0 to 1) of bytes that were not sent
+    again, ``buffer_delay`` by how much the loaded round trip is longer than the idle one, as a share of that. Round trips
+    (s) of several ``paths`` are their mean, weighted by what each sent. Of UDP: the shares (0 to 1) of datagrams that were
+    ``lost``, and that were ``reordered``, and the ``jitter`` (s; RFC 3550, 6.4.1). What is not known is None.
+    """
+
+    traffic: str
+    protocol: str
+    source: str
+    target: str
+    rtt_idle: float | None = None
+    rtt_loaded: float | None = None
+    buffer_delay: float | None = None
+    transfer_time_ratio: float | None = None
+    efficiency: float | None = None
+    lost: float | None = None
+    jitter: float | None = None
+    reordered: float | None = None
+    paths: tuple[PathMetrics, ...] = ()
+
+
+def traffic_metrics(plain: Mapping[str, Any]) -> TrafficMetrics:
+    """Return what stands beside a rate from plain data that fits the results' schema."""
+    return TrafficMetrics(**{**plain, "paths": tuple(PathMetrics(**one) for one in plain["paths"])})
+
+
 def moment(at: datetime) -> str:
     """Return a moment as results hold it, such as ``2026-01-31T12:00:00.250Z``. Raises ValueError without a zone."""
     return utc(at).isoformat(timespec="milliseconds").replace("+00:00", "Z")

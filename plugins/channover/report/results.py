@@ -24,8 +24,10 @@ from channover.report.facts import (
     NicBytes,
     Planned,
     ProcessorUse,
+    TrafficMetrics,
     Uncollected,
     host_facts,
+    traffic_metrics,
 )
 from channover.report.store import write_whole
 from channover.verdict.causes.cause import Cause, cause_of
@@ -86,8 +88,8 @@ class TestResult:
     """How one test ended: ``duration`` in seconds; ``reason`` is empty where it passed. The main measurement is first.
 
     ``nics`` tells what each NIC carried while the test measured, ``processors`` how busy those were that made the wires,
-    ``notes`` what a reader wants to know beside the outcome,
-    which they do not touch.
+    ``metrics`` how what it measured fared beside its rates, and ``notes`` what a reader wants to know beside the outcome:
+    neither touches it.
     ``behaviour`` is an id of the catalogue, None for a test that states none. ``lost`` says that the process which ran
     the test was lost, so that there is no verdict; the outcome is ``error`` then. ``repeated`` says that a machine died in
     the first try, and that this is the second one. ``unrun`` says that it was only set up and torn down: its body did not
@@ -111,6 +113,7 @@ class TestResult:
     repeated: bool = False
     unrun: bool = False
     outcomes: tuple[Outcome, ...] = ()
+    metrics: tuple[TrafficMetrics, ...] = ()
     notes: tuple[Note, ...] = ()
     causes: tuple[Cause, ...] = ()
     spent: Mapping[str, float] = field(default_factory=dict)
@@ -199,6 +202,7 @@ class Results:
                         "measurements": tuple(Measurement(**one) for one in test["measurements"]),
                         "nics": tuple(NicBytes(**one) for one in test.get("nics", ())),
                         "processors": tuple(ProcessorUse(**one) for one in test.get("processors", ())),
+                        "metrics": tuple(traffic_metrics(one) for one in test.get("metrics", ())),
                         "outcomes": tuple(test.get("outcomes", ())),
                         "notes": tuple(Note(**one) for one in test.get("notes", ())),
                         "causes": tuple(cause_of(one) for one in test.get("causes", ())),

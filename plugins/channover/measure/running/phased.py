@@ -20,6 +20,7 @@ from channover.hosts.host import Host, Process, each
 from channover.measure.activity import End, Waiting
 from channover.measure.measurement import Measuring
 from channover.measure.running.alive import program
+from channover.measure.running.metrics import carrying, of_datagrams, of_tcp, paths
 from channover.measure.running.watch import ProcessorWatch
 from channover.model.processors import Strain
 from channover.network.programs.iperf import Transport
@@ -27,7 +28,9 @@ from channover.network.programs.numbered import SLICE, FlowSeen, StreamSeen
 from channover.observe import evidence
 from channover.observe.nics import NicCounters, NicSeries, Samplers
 from channover.observe.processors import processors
+from channover.observe.sockets import parse_tcp
 from channover.observe.trace import Trace
+from channover.report.facts import TrafficMetrics
 from channover.verdict.causes.case import ProgramView
 from channover.verdict.causes.cause import Explanation, said
 from channover.verdict.measured import Measured, Reading, count
@@ -308,6 +311,26 @@ class Phased:
         longest = max((flow.outage for flow in among), default=0.0)
         stalled = max((flow.outage for flow in beside), default=0.0)
         return self.value(f"outage, {what}", max(longest - stalled, 0.0), "s", harmful=True)
+
+    @property
+    def metrics(self) -> tuple[TrafficMetrics, ...]:
+        """What stands beside its rates: round trips of the sender's sockets and what was sent again; or what datagrams lost."""
+        source, target = (
+            (self.ends.client, self.ends.server) if self.ends.upload else (self.ends.server, self.ends.client)
+        )
+        near, far = source.host, target.host
+        if self.ends.transport is Transport.UDP:
+            came = self.came
+            flows = came if isinstance(came, list) else []
+            lost, sent, late = (sum(getattr(one, key) for one in flows) for key in ("lost", "sent", "reordered"))
+            return (of_datagrams(self.name, near.name, far.name, lost, sent, late, None),) if flows else ()
+        shown = self.trace.evidence.get(near.name, {})
+        ports = self.ends.ports
+        own = carrying(
+            parse_tcp(shown.get("sockets", "")), lambda one: bool(ports & {one.source_port, one.destination_port})
+        )
+        found = [one.metrics for one in paths(near, own, shown, {})]
+        return (of_tcp(self.name, self.ends.transport, near.name, far.name, found),)
 
     # What NICs tell
 

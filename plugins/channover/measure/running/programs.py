@@ -11,7 +11,7 @@ from channover.hosts.host import Host, each
 from channover.measure.measurement import Measuring
 from channover.network.programs.iperf import Load, Transfer, Transport
 from channover.observe.nics import NicSeries, Samplers
-from channover.observe.trace import Trace
+from channover.observe.trace import RoundTrips, Trace
 
 Loads = Sequence[tuple[Host, Host, Load]]
 """What is sent, each with the host that sends and the one that receives."""
@@ -58,6 +58,7 @@ class Programs:
 
     def begin(self, loads: Loads) -> None:
         """Start iperf3 for each load, on ports of their own. Raises TestbedError."""
+        self.trace.trips = RoundTrips()
         placed = [(source, target, replace(load, port=next(self.measuring.ports))) for source, target, load in loads]
         self.transfers += Transfer.start(placed, native_mptcp=self.measuring.native_mptcp)
 
@@ -76,6 +77,11 @@ class Programs:
         """Note which subflows the traffic begins with, where it is MPTCP. Raises TestbedError."""
         if self.protocol is Transport.MPTCP:
             each(self.trace.meet, self.hosts)
+
+    def look(self) -> None:
+        """Note the round trips of the subflows by which the traffic is sent, where it is MPTCP."""
+        if self.protocol is Transport.MPTCP:
+            self.trace.trips.look(list({one.source.name: one.source for one in self.transfers}.values()))
 
     def stop_traffic(self) -> None:
         """End the traffic. Raises TestbedError where iperf3 says that it failed."""

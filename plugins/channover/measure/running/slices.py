@@ -148,6 +148,7 @@ class Slices:
         if not self.begun:
             self.programs.meet()
         self.begun = True
+        self.programs.look()
         if self.programs.measuring.processors is not None:
             self.watch.look(self._seen, found)
         self._seen = found

@@ -296,17 +296,3 @@ def phases(warm: float, end: float, began: float, steps: Sequence[Step], label: 
         found.append((label, since, at))
         label, since = following, at
     return [*found, (label, since, end)]
-
-
-_ADDRESS = re.compile(r"^\d+: (?P<device>[^:@\s]+)|^\s+inet6? (?P<address>[^/\s]+)", re.MULTILINE)
-
-
-def addresses(flow: Flow, host: Host) -> dict[str, str]:
-    """Return the label, or else the device, of the NIC that had each address of a host when a flow was ended."""
-    labels = {nic.device: nic.name for nic in host.nics.values()}
-    found, device = {}, ""
-    for match in _ADDRESS.finditer(flow.evidence[host.name].get("addresses", "")):
-        device = match["device"] or device
-        if match["address"]:
-            found[match["address"]] = labels.get(device, device)
-    return found

@@ -16,8 +16,8 @@ from channover.measure.record import Record
 from channover.model.topology import Role
 from channover.network.programs.iperf import Transport
 from channover.observe.bond import STATE_BITS
+from channover.observe.evidence import nics_by_address
 from channover.observe.sockets import Subflow
-from channover.pytest_plugin.allure import evidence as evidencing
 from channover.pytest_plugin.results.outcomes import outcome_of
 from channover.pytest_plugin.stash import FAULTS, LAB, PHASES
 from channover.report.allure.page import MemberRow, Members, PageFacts, Plot, SubflowRow, Subflows, page
@@ -134,7 +134,7 @@ def _subflows(flows: list[Flow]) -> Iterator[Subflows]:
         for host in flow.programs.hosts if flow.evidence else ():
             rows = [one for one in flow.subflows(host) if one.state != "CLOSE"]
             if rows:
-                devices = evidencing.addresses(flow, host)
+                devices = nics_by_address(flow.evidence[host.name], host)
                 shown = [_subflow(one, one.device or devices.get(one.source, "")) for one in rows[:_ROWS]]
                 yield Subflows(flow.name, host.name, shown)
 

@@ -20,7 +20,16 @@ from channover.pytest_plugin.results.outcomes import LEFT, REPEATED, outcome_of
 from channover.pytest_plugin.results.plan import Plan
 from channover.pytest_plugin.results.witness import against
 from channover.report.endings import STATES, state_of
-from channover.report.facts import CableFacts, HostFacts, NicBytes, ProcessorUse, Uncollected, host_facts, moment
+from channover.report.facts import (
+    CableFacts,
+    HostFacts,
+    NicBytes,
+    ProcessorUse,
+    Uncollected,
+    host_facts,
+    moment,
+    traffic_metrics,
+)
 from channover.report.results import Measurement, Results, Run, TestResult
 from channover.report.signoff.masking import Masker
 from channover.report.store import open_folder
@@ -164,6 +173,7 @@ class Collected:
             tuple(Measurement(**one) for one in left.get("measurements", [])),
             nics=tuple(NicBytes(**one) for one in left.get("nics", [])),
             processors=tuple(ProcessorUse(**one) for one in left.get("processors", [])),
+            metrics=tuple(traffic_metrics(one) for one in left.get("metrics", [])),
             causes=() if outcome == "passed" else tuple(cause_of(one) for one in left.get("causes", ())),
             repeated=any(name == REPEATED for name, _ in last.user_properties),
             lost=lost,
