@@ -48,6 +48,8 @@ def test_a_run_whose_behaviours_all_passed_is_accepted_for_the_emulated_lab_only
     assert found.scope.emulated and "nothing about NICs" in found.scope.proves
     assert "LAG-2" in found.uncovered and "LAG-1" not in found.uncovered
     one = runs.results(runs.test())
+    six = Results(replace(one.run, family=6), one.tests)
+    assert decide(six).text == "ACCEPTED: 1 of 31 behaviours over IPv6, for the emulated lab only"
     assert decide(replace_target(one, "vm")).text == "ACCEPTED: 1 of 31 behaviours for the emulated lab only"
     assert decide(runs.results(runs.test(), target="moon")).scope.emulated
     real = runs.physical(hosts=runs.physical().run.hosts)

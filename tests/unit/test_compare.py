@@ -218,3 +218,12 @@ def test_the_command_says_it_by_its_exit_code(tmp_path: Path, capsys: pytest.Cap
     assert command("compare", one, tmp_path / "none") == 2
     assert command("compare", one, other, "--least", "-3") == 2
     assert capsys.readouterr().err.count("\n") == 2
+
+
+def test_runs_of_two_families_are_not_compared_and_another_mtu_is_told() -> None:
+    with pytest.raises(UsageError, match="over IPv4 and over IPv6 cannot be compared"):
+        compare([run_of(94e6)], [run_of(93e6, family=6)])
+    with pytest.raises(UsageError, match="over IPv4 and over IPv6 cannot be compared"):
+        compare([run_of(94e6), run_of(94e6, family=6)], [run_of(94e6)])
+    jumbo = compare([run_of(94e6, family=6)], [run_of(94e6, family=6, mtu=9000)])
+    assert [(one.name, one.before, one.after) for one in jumbo.facts] == [("MTU, bytes", "1500", "9000")]

@@ -16,6 +16,8 @@ ETHERNET_HEADER = 14
 """Destination, source and type: bytes that the kernel counts in a frame (IEEE 802.3, 3.1.1)."""
 WIRE_OVERHEAD = 24
 """Preamble and start delimiter 8, frame check sequence 4, interframe gap 12: bytes that the kernel does not count."""
+USUAL_MTU = 1500
+"""Bytes of the largest packet of Ethernet as it was standardised (IEEE 802.3, 3.2.7)."""
 IPV4_HEADER = 20
 IPV6_HEADER = 40
 UDP_HEADER = 8
@@ -50,7 +52,7 @@ class Link:
     """One Ethernet link: the rate of a cable (bit/s) and the MTU of its NICs (bytes)."""
 
     rate: int = 100_000_000
-    mtu: int = 1500
+    mtu: int = USUAL_MTU
     ipv6: bool = False
     """Whether its packets are of IPv6, whose header is 20 bytes longer."""
 

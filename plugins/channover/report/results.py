@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from channover.errors import UsageError
+from channover.model.link import USUAL_MTU
 from channover.report.facts import (
     CableFacts,
     HostFacts,
@@ -136,7 +137,7 @@ class Run:
     known; ``confidence`` of the intervals, None where there are none; ``durations`` (s) by what lasts so long;
     ``left_out``, the tests that were there and not run; ``uncollected``, what could not be collected; ``options`` that
     were in force beside the command line, by where they come from; ``changes``, the files that were not as their revision
-    has them, each with what it was.
+    has them, each with what it was; ``family``, the version of IP, and ``mtu`` (bytes) of the links.
     """
 
     id: str
@@ -161,6 +162,13 @@ class Run:
     uncollected: tuple[Uncollected, ...] = ()
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     changes: tuple[str, ...] = ()
+    family: int = 4
+    mtu: int = USUAL_MTU
+
+    @property
+    def kind(self) -> str:
+        """What runs must have in common to be compared: the target, and the version of IP where it is not the usual one."""
+        return self.target if self.family == 4 else f"{self.target}-ipv{self.family}"
 
     @property
     def link_rates(self) -> tuple[float, ...]:

@@ -6,7 +6,7 @@ What an emulator copies whole cannot be told from the original: an emulated Inte
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from channover.model.drivers import VIRTUAL
 from channover.report.deviations import in_words
@@ -55,7 +55,13 @@ _SCOPES = {
 
 
 def scope(run: Run) -> Scope:
-    """Return what a run can prove; of a target that is not known, and of virtual NICs, that is nothing about hardware."""
+    """Return what a run can prove: of IPv6 where that was its family, and else of IPv4."""
+    found = _scope(run)
+    return found if run.family == 4 else replace(found, holds_for=f"over IPv{run.family}, {found.holds_for}")
+
+
+def _scope(run: Run) -> Scope:
+    """Return what a target proves; of one that is not known, and of virtual NICs, that is nothing about hardware."""
     if run.target == "physical" and (found := virtual(run)):
         return Scope(
             "hosts behind SSH",

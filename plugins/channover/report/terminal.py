@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
 from channover.model.catalogue import CATALOGUE
+from channover.model.link import USUAL_MTU
 from channover.report.results import Measurement, Outcome, Results, TestResult, Unit
 from channover.text import printable, readable
 from channover.verdict.notes import Note
@@ -237,6 +238,8 @@ def _closing(results: Results) -> str:
         f"kernel {run.kernel}",
         f"LAG by {run.lag_driver}" if run.lag_driver else "",
         f"links of {', '.join(figure(rate, 'bit/s') for rate in run.link_rates)} Mbit/s",
+        f"MTU {run.mtu}" if run.mtu != USUAL_MTU else "",
+        f"IPv{run.family}" if run.family != 4 else "",
         run.congestion_control,
     ]
     stopped = "Interrupted: tests that did not run are not listed. " if run.interrupted else ""

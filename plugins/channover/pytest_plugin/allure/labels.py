@@ -32,6 +32,8 @@ def label(item: pytest.Item, behaviour: Behaviour | None, environment: Environme
     dynamic.label(NODEID, item.nodeid)
     dynamic.parameter("target", environment.settings.target)
     dynamic.parameter("link rate", quantity(environment.settings.link_for(topology_of(item)).rate, "bit/s"))
+    if environment.settings.family != 4:
+        dynamic.parameter("IP version", str(environment.settings.family))
     if behaviour is not None and "lag" in behaviour.needs:
         dynamic.parameter("LAG driver", str(environment.lag[0]))
 

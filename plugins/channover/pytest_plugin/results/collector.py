@@ -212,6 +212,8 @@ class Collected:
             uncollected=tuple((self.uncollected | uncollected).values()),
             options=self.options,
             changes=self.changes,
+            family=self.settings.family,
+            mtu=self.settings.link.mtu,
         )
         order = list(CATALOGUE)
         tests = sorted(

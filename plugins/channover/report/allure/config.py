@@ -94,6 +94,8 @@ def environment(results: Results) -> str:
         "lab": run.lab,
         "kernel": run.kernel,
         "link rate": ", ".join(f"{rate / 1e6:g} Mbit/s" for rate in run.link_rates),
+        "IP version": f"{run.family}",
+        "MTU": f"{run.mtu} bytes",
         "LAG driver": run.lag_driver or "",
         "congestion control": run.congestion_control,
         "suites' revision": run.revision,
@@ -129,7 +131,7 @@ def metrics(results: Results) -> list[dict[str, Any]]:
             found.append(
                 {
                     "id": f"{test.nodeid} {number}",
-                    "key": f"{results.run.target} {test.nodeid} {one.name} {number}",
+                    "key": f"{results.run.kind} {test.nodeid} {one.name} {number}",
                     "title": f"{test.behaviour or test.nodeid}: {one.name} ({test.nodeid.rpartition('::')[2]})",
                     "value": round(value, 6),
                     "unit": "Mbit/s" if one.unit == "bit/s" else "s",

@@ -21,9 +21,9 @@ LIMIT = 30
 """Runs that are kept."""
 
 
-def place(reports: Path, target: str) -> Path:
-    """Return the history file of a target's runs."""
-    return reports / ".history" / f"{target}.jsonl"
+def place(reports: Path, kind: str) -> Path:
+    """Return the history file of runs of a kind (:attr:`channover.report.results.Run.kind`)."""
+    return reports / ".history" / f"{kind}.jsonl"
 
 
 def before(path: Path, run: str) -> str:

@@ -35,7 +35,7 @@ _PLOT = re.compile(rf'src="{PLOT}([0-9a-f-]+-attachment\.svg)"')
 _MESSAGE = 10_000
 """Characters of a reason that the report shows at the head of a test; the whole of it is on the test's page."""
 
-_QUOTED = frozenset(("target", "link rate", "LAG driver"))
+_QUOTED = frozenset(("target", "link rate", "IP version", "LAG driver"))
 """Parameters that are texts: allure-pytest gives them quotes."""
 _MEMBER = re.compile(r"^<\w+\.(\w+): .*>$", re.DOTALL)
 """A member of an enumeration, as Python shows it."""
@@ -66,7 +66,7 @@ def make(folder: Path, allure_results: Path | None = None, timeout: float = 120.
     try:
         stage = _Stage(results, source, staged)
         stage.fill()
-        past = history.place(folder.parent, results.run.target)
+        past = history.place(folder.parent, results.run.kind)
         trend = staged / ".history.jsonl"
         earlier = history.before(past, results.run.id)
         trend.write_text(earlier, "utf-8")

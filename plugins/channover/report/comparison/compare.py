@@ -100,8 +100,10 @@ def compare(before: Sequence[Results], after: Sequence[Results], least: float | 
     """Compare runs: one or more on each side, the first of which give the facts.
 
     ``least`` is the fraction of the scale below which no difference is a change (default: as the module says). Raises
-    UsageError where the runs are of different targets: what differs would be the testbed.
+    UsageError where the runs are of different targets, or of different families: what differs would be the testbed.
     """
+    if len({results.run.family for results in (*before, *after)}) > 1:
+        raise UsageError("runs over IPv4 and over IPv6 cannot be compared: their headers differ, and so do all rates")
     targets = {results.run.target for results in (*before, *after)}
     if len(targets) > 1:
         raise UsageError(
@@ -283,6 +285,7 @@ def _flat(run: Run) -> Iterator[tuple[str, str]]:
     yield "lab", run.lab
     yield "kernel", run.kernel
     yield "link rate, bit/s", f"{run.link_rate:g}"
+    yield "MTU, bytes", f"{run.mtu}"
     yield "LAG driver", run.lag_driver or ""
     yield "congestion control", run.congestion_control
     yield "suites", run.revision

@@ -67,6 +67,7 @@ def _families(runs: Sequence[Results]) -> Iterator[Metric]:
         place = _labels(run.id, run.target, run.lab)
         facts = {
             "kernel": run.kernel,
+            "family": f"IPv{run.family}",
             "lag_driver": run.lag_driver or "",
             "revision": run.revision,
             "congestion_control": run.congestion_control,

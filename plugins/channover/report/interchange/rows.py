@@ -33,6 +33,8 @@ class Row:
     link_rate: float
     kernel: str
     revision: str
+    family: int
+    mtu: int
     test: str
     behaviour: str | None
     outcome: str
@@ -55,7 +57,7 @@ def rows(runs: Sequence[Results]) -> Iterator[Row]:
     """Yield the rows of runs, in the order of these and of their tests."""
     for results in runs:
         run = results.run
-        place = (run.id, run.start, run.target, run.lab, run.link_rate, run.kernel, run.revision)
+        place = (run.id, run.start, run.target, run.lab, run.link_rate, run.kernel, run.revision, run.family, run.mtu)
         for test in results.tests:
             ended = (*place, test.nodeid, test.behaviour, test.outcome, test.duration)
             if not test.measurements:
