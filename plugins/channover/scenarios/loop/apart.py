@@ -39,10 +39,7 @@ def separated(end: TunnelEnd, peer: TunnelEnd) -> Iterator[Apart]:
     try:
         holder.wait_for("ready", 5.0)
         host.run("ip", "link", "set", end.device, "netns", str(holder.pid))
-        commands = (
-            f"address add {end.address.ip} peer {peer.address.ip} dev {end.device}",
-            f"link set {end.device} up",
-        )
+        commands = (f"link set {end.device} up", f"address add {end.address} dev {end.device}")
         for words in commands:
             host.run("nsenter", "-t", str(holder.pid), "-n", "ip", *words.split())
         until(lambda: f" {end.device}:" not in host.read("/proc/net/dev"), f"{end.device} to leave", 5.0)

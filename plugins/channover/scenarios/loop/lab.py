@@ -26,7 +26,7 @@ from channover.network.tunnel import Tunnel, TunnelEnd
 from channover.observe.sockets import subflows
 from channover.scenarios.loop.apart import Apart, separated
 from channover.scenarios.loop.guards import Guarded, guarded
-from channover.scenarios.loop.ways import LOOP_ENDPOINT, Vector, plans
+from channover.scenarios.loop.ways import LOOP_ENDPOINT, Vector, into, plans
 from channover.scenarios.tunnels import LoopSigns, Tunnels, all_applied
 from channover.verdict.loop.signs import SENDING, Form
 from channover.verdict.measured import Measured
@@ -228,7 +228,8 @@ class LoopLab:
         end = self.tunnel.client
         device = end.device if bound else None
         endpoint = EndpointAdd(LOOP_ENDPOINT, str(end.address.ip), ("subflow", "fullmesh"), device)
-        with end.host.applied(Plan("the tunnel's own address as a path", (endpoint,))):
+        way = into(end, bound=True) if bound else ()
+        with end.host.applied(Plan("the tunnel's own address as a path", (*way, endpoint))):
             yield
 
     @contextmanager

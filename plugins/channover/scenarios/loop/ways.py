@@ -11,7 +11,7 @@ from channover.model.operations.mptcp import EndpointAdd
 from channover.model.operations.operation import Operation
 from channover.model.operations.routing import EVERYWHERE, RouteAdd, RuleAdd
 from channover.model.plan import Plan
-from channover.network.tunnel import Tunnel
+from channover.network.tunnel import Tunnel, TunnelEnd
 from channover.scenarios.tunnels import OWN_TABLE
 from channover.verdict.loop.signs import Form
 
@@ -43,6 +43,18 @@ class Vector(Enum):
         }[self]
 
 
+def into(end: TunnelEnd, *, bound: bool) -> Sequence[Operation]:
+    """Return what has all leave through the tunnel that leaves with its own address at an end.
+
+    With IPv4 a socket that is ``bound`` to a device needs no route; IPv6 takes no address for a neighbour's unless a route says
+    so (``ip_route_output_key_hash_rcu`` in ``net/ipv4/route.c``; ``ip6_pol_route`` in ``net/ipv6/route.c``).
+    """
+    if bound and end.address.version == 4:
+        return ()
+    everywhere = EVERYWHERE[end.address.version]
+    return RouteAdd(everywhere, end.device, table=OWN_TABLE), RuleAdd(str(end.address.ip), OWN_TABLE, OWN_TABLE)
+
+
 def plans(vector: Vector, tunnel: Tunnel, asked: str) -> Sequence[tuple[Host, Plan]]:
     """Return what closes the loop by a vector; ``asked`` is the server's address that the carrier was opened to.
 
@@ -59,7 +71,6 @@ def plans(vector: Vector, tunnel: Tunnel, asked: str) -> Sequence[tuple[Host, Pl
     flags = ("subflow", "backup") if vector is Vector.BACKUP else ("subflow", "fullmesh")
     device = client.device if vector is Vector.BOUND else None
     changes: list[Operation] = [EndpointAdd(LOOP_ENDPOINT, own, flags, device)]
-    if vector is Vector.DEFAULT:
-        everywhere = EVERYWHERE[client.address.version]
-        changes[:0] = [RouteAdd(everywhere, client.device, table=OWN_TABLE), RuleAdd(own, OWN_TABLE, OWN_TABLE)]
+    if vector is Vector.DEFAULT or device:
+        changes[:0] = into(client, bound=bool(device))
     return [(client.host, Plan.of(vector.value, changes))]
