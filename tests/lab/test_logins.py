@@ -5,8 +5,11 @@ The shells and sudo are real ones, in the namespace of a lab whose /etc/passwd a
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pty
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,7 @@ from channover.hosts.netns.host import NamespaceHost
 from channover.hosts.ssh.connection import SshLink
 from channover.hosts.ssh.process import RemoteProcess, connection_of
 from channover.hosts.ssh.shell import PATH, refused
+from channover.hosts.ssh.sudo import SudoPasswords
 from tests.support.sshd import Server
 
 pytestmark = pytest.mark.lab
@@ -53,7 +57,7 @@ def runs(link: SshLink, *, sudo: bool = False) -> None:
         run(link, "no-such-program", sudo=sudo)
 
 
-SHELLS = {"bash": "bash", "dash": "dash", "tcsh": "tcsh", "fish": "fish", "zsh": "zsh", "busybox": "busybox-static"}
+SHELLS = {"bash": "bash", "dash": "dash", "tcsh": "tcsh", "csh": "csh", "fish": "fish", "zsh": "zsh"}
 """Login shells, and their packages."""
 
 
@@ -64,9 +68,12 @@ def shell(name: str) -> str:
     return path
 
 
-@pytest.mark.parametrize("name", [name for name in SHELLS if name != "busybox"])
+@pytest.mark.parametrize("name", [*SHELLS, "ash"])
 def test_a_program_starts_whatever_the_login_shell_is(server: Server, name: str) -> None:
-    server.user(shell(name))
+    path = f"{server.host.folder}/ash" if name == "ash" else shell(name)
+    if name == "ash":  # as on Alpine: BusyBox tells what to be by its name
+        server.host.run("ln", "-s", shutil.which("busybox") or pytest.skip("there is no busybox"), path)
+    server.user(path)
     link = server.link()
     assert run(link, "printenv", "SHLVL", "HOME").stdout.startswith(("", "1"))
     runs(link)
@@ -226,12 +233,12 @@ def test_programs_run_through_sudo(lab: Server, lines: list[str]) -> None:
         ),
         (
             ["lab ALL=(ALL) ALL"],
-            r"sudo: a password is required; allow it without a password \('lab ALL=.*NOPASSWD: ALL'",
+            r"sudo asks for a password, and there is no terminal .*or allow it without a password \('lab ALL=.*NOPASSWD: ALL'",
         ),
-        (["root ALL=(ALL) ALL"], r"sudo: .*; allow it without a password \('lab ALL="),
-        (["lab ALL=(ALL) NOPASSWD: /bin/true"], r"sudo: .*; allow it without a password"),
+        (["root ALL=(ALL) ALL"], r"sudo asks for .*; or allow it without a password \('lab ALL="),
+        (["lab ALL=(ALL) NOPASSWD: /bin/true"], r"sudo asks for .*; or allow it without a password"),
         (["Defaults noexec", ALL], r"env: .*Permission denied; commands may start no others \(noexec\)"),
-        (["this is no sudoers"], r"/etc/sudoers:1.*syntax error.*sudo: "),
+        (["this is no sudoers"], r"/etc/sudoers:1.*syntax error.*; sudo asks for a password"),
     ],
 )
 def test_sudo_that_refuses_is_named_with_the_remedy(lab: Server, lines: list[str], words: str) -> None:
@@ -240,6 +247,71 @@ def test_sudo_that_refuses_is_named_with_the_remedy(lab: Server, lines: list[str
         run(link, "true", sudo=True)
     assert "\n" not in str(caught.value)
     link.close()
+
+
+@pytest.fixture
+def passwords(monkeypatch: pytest.MonkeyPatch) -> SudoPasswords:
+    """The passwords of this process: none, and nobody to ask."""
+    made = SudoPasswords(asks=False)
+    monkeypatch.setattr("channover.hosts.ssh.process.PASSWORDS", made)
+    return made
+
+
+@pytest.mark.parametrize("more", [[], ["Defaults use_pty"], ["Defaults lecture=always", "Defaults passwd_tries=1"]])
+def test_sudo_is_told_the_password_that_it_asks_for(lab: Server, passwords: SudoPasswords, more: list[str]) -> None:
+    lab.user("/bin/dash", name="lab", password="s3cret §")
+    link = sudoers(lab, *more, "lab ALL=(ALL) ALL")
+    passwords.give("s3cret §")
+    runs(link, sudo=True)
+    process = RemoteProcess(link, ("cat",), {"PATH": PATH}, lambda *_: None, sudo=True)
+    process.begun(30.0)
+    lines = lab.host.run("sh", "-c", "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ", check=False).stdout
+    assert "s3cret" not in lines and "s3cret" not in repr(vars(process)["argv"])
+    process.feed("mine\n")
+    process.close_input()
+    assert (process.wait(10), process.stdout, process.stderr) == (0, "mine\n", "")
+    lab.host.write(f"{lab.host.folder}/sudoers", f"{ALL}\n", 0o440)  # asks no more: nothing is told
+    runs(link, sudo=True)
+    link.close()
+
+
+def test_a_password_that_sudo_refuses_is_asked_for_again_or_named(
+    lab: Server, passwords: SudoPasswords, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.user("/bin/sh", name="lab", password="right")
+    link = sudoers(lab, "lab ALL=(ALL) ALL")
+    passwords.give("wrong")
+    with pytest.raises(TestbedError, match=r"did not start: sudo refuses the password of lab@lab; or allow it without"):
+        run(link, "true", sudo=True)
+    asked: list[str] = []
+    passwords.asks, passwords.typed = True, lambda prompt: asked.append(prompt) or "right"  # type: ignore[func-returns-value]
+    monkeypatch.setattr("channover.hosts.ssh.sudo.has_terminal", lambda: True)
+    for _ in range(2):
+        assert run(link, "id", "-u", sudo=True).stdout == "0\n"
+    assert asked == ["password of lab@lab for sudo: "], "once, and not the wrong one again"
+    link.close()
+
+
+def test_the_command_asks_at_the_terminal_once_and_shows_nothing(lab: Server, tmp_path: Path) -> None:
+    lab.user("/bin/sh", name="lab", password="t0p-secret")
+    sudoers(lab, "lab ALL=(ALL) ALL")
+    with lab.listening() as port:
+        options = ["--key", str(tmp_path / "client"), "--known-hosts", str(tmp_path / "known_hosts"), "--sudo"]
+        command = [sys.executable, "-m", "channover.cli.main", "loopcheck", f"lab@127.0.0.1:{port}", *options]
+        number, terminal = pty.fork()
+        if number == 0:
+            os.execv(command[0], command)
+        said = b""
+        while b"for sudo: " not in said:
+            said += os.read(terminal, 4096)
+        os.write(terminal, b"t0p-secret\n")
+        with contextlib.suppress(OSError):  # the other end is closed
+            while data := os.read(terminal, 4096):
+                said += data
+        os.close(terminal)
+        text, status = said.decode(), os.waitstatus_to_exitcode(os.waitpid(number, 0)[1])
+    assert text.count("for sudo") == 1 and "t0p-secret" not in text
+    assert status == 0, text
 
 
 def test_a_host_without_sudo(lab: Server) -> None:
@@ -256,7 +328,7 @@ def test_sudos_remark_about_the_hosts_name_is_no_part_of_an_answer(lab: Server) 
     lab.host.run("hostname", "nowhere-to-be-found")
     assert run(link, "sh", "-c", "echo ours >&2", sudo=True).stderr == "ours\n"
     lab.host.write(f"{lab.host.folder}/sudoers", "lab ALL=(ALL) ALL\n", 0o440)
-    with pytest.raises(TestbedError, match=r"did not start: sudo: a password is required; allow it"):
+    with pytest.raises(TestbedError, match=r"did not start: sudo asks for a password, and there is no terminal"):
         run(link, "true", sudo=True)
     link.close()
 
@@ -284,7 +356,7 @@ def test_a_start_up_files_words_are_not_taken_for_sudos(lab: Server) -> None:
     lab.host.write(f"{lab.host.folder}/.bashrc", "echo your account has expired, a terminal is missing >&2\n")
     link = sudoers(lab, "lab ALL=(ALL) ALL")
     with pytest.raises(
-        TestbedError, match=r"'true' did not start: sudo: a password is required; allow it without a password"
+        TestbedError, match=r"'true' did not start: sudo asks for a password, .*; or allow it without a password"
     ):
         run(link, "true", sudo=True)
     link.close()

@@ -76,10 +76,13 @@ class Server:
         file = f"{self.host.folder}/sshd_config"
         self.host.write(file, "\n".join(lines) + "\n" + self.host.read(file))
 
-    def user(self, shell: str, *, name: str = "root") -> None:
+    def user(self, shell: str, *, name: str = "root", password: str = "") -> None:
         """Give a user of this lab, and no other, a login shell; one who is not root is made, and may log in with the key."""
         folder, number = self.host.folder, 0 if name == "root" else 4242
-        entry = f"{name}:*:{number}:{number}::{folder}:{shell}"
+        made = subprocess.run(
+            ["openssl", "passwd", "-6", "-stdin"], input=password, capture_output=True, text=True, check=True
+        )
+        entry = f"{name}:{made.stdout.strip() if password else '*'}:{number}:{number}::{folder}:{shell}"
         others = [line for line in Path("/etc/passwd").read_text().splitlines() if not line.startswith(f"{name}:")]
         self.host.write(f"{folder}/passwd", "\n".join([entry, *others]) + "\n")
         self.host.run("sh", "-ec", 'chmod 755 "$1" "${1%/*}"; chmod 644 "$1/client.pub"', "sh", folder)

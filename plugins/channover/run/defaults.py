@@ -6,7 +6,13 @@ Every run of pytest reads this, also one without a test of channover's: it impor
 from __future__ import annotations
 
 TARGETS = ("netns", "physical", "vm")
-OWNERS = {"--inventory": "physical", "--lab": "physical", "--lease-wait": "physical", "--kernel": "vm"}
+OWNERS = {
+    "--inventory": "physical",
+    "--lab": "physical",
+    "--lease-wait": "physical",
+    "--ask-sudo-password": "physical",
+    "--kernel": "vm",
+}
 """The target that each of these options is for."""
 KERNEL = "6.1"
 """The Debian kernel that virtual machines boot where nothing else is asked for."""

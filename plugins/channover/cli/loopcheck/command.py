@@ -56,7 +56,7 @@ def add_parser(subparsers: Any, reach: Callable[[bool], Reach]) -> None:
     parser.add_argument("--key", metavar="FILE", help="private key's file")
     parser.add_argument("--known-hosts", metavar="FILE", help="file with the host keys that are trusted")
     parser.add_argument("--jump", metavar="USER@HOST:PORT", help="host to go through")
-    parser.add_argument("--sudo", action="store_true", help="become root there by sudo, without a password")
+    parser.add_argument("--sudo", action="store_true", help="become root there by sudo")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=lambda arguments: _loopcheck(arguments, reach(arguments.sudo)))
 

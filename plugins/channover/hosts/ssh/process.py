@@ -14,7 +14,8 @@ import paramiko
 from channover.errors import TestbedError
 from channover.hosts.host import shown
 from channover.hosts.ssh.connection import SshLink
-from channover.hosts.ssh.shell import PACKAGES, PATH, Beginning, command_line, new_mark, refused
+from channover.hosts.ssh.shell import PACKAGES, PATH, Beginning, command_line, new_mark, refused, untold
+from channover.hosts.ssh.sudo import PASSWORDS, NoPassword
 from channover.hosts.streams import Output
 
 _LOST = -1
@@ -47,6 +48,9 @@ class RemoteProcess:
         self._status: int | None = None
         self._output = Output(link.host, argv)
         self._user = link.login.user
+        self._who = f"{link.login.user}@{link.login.name_of_key}"
+        self._told = ""  # the password that sudo was told last
+        self._untold = ""  # why it was told none
         self._started = threading.Event()
         mark = new_mark()
         self._begins = {1: Beginning(mark), 2: Beginning(mark)}
@@ -66,11 +70,25 @@ class RemoteProcess:
             except (OSError, EOFError, paramiko.SSHException):
                 data = b""
             begins = self._begins[stream]
+            prompts = begins.prompts
             rest = begins.take(data)
+            if begins.prompts > prompts:
+                self._answer()
             if rest or not data:
                 self._output.add(stream, rest)
             if stream == 1 and (begins.word or not data):
                 self._started.set()
+
+    def _answer(self) -> None:
+        """Tell sudo the password that it asks for, or end it."""
+        try:
+            self._told = PASSWORDS.of(self._who, refused=self._told)
+            self._channel.sendall(f"{self._told}\n".encode())
+        except (NoPassword, KeyboardInterrupt) as error:
+            self._untold = str(error) or "interrupted"
+            self._channel.close()
+        except OSError:
+            pass  # the connection is lost, and said to be
 
     @property
     def _what(self) -> str:
@@ -79,7 +97,9 @@ class RemoteProcess:
     def begun(self, timeout: float) -> None:
         """Wait until it runs. Raises TestbedError where it is missing, or sudo or the connection refuses."""
         timeout *= self._patience
-        if not self._started.wait(timeout):
+        while not self._started.wait(timeout):
+            if PASSWORDS.asking:
+                continue  # somebody types
             raise TestbedError(
                 f"{self._host}: '{self._what}' did not start within {timeout:g} s: the login shell may wait in one of its "
                 f"start-up files there (~/.bashrc); see that 'ssh {self._address} true' ends at once"
@@ -104,7 +124,10 @@ class RemoteProcess:
             self._channel.status_event.wait(1.0)
             code = self._channel.recv_exit_status() if self._channel.exit_status_ready() else None
             said = (self._begins[2].before or self._begins[1].before).decode(errors="replace")
-            why = refused(self._user, self._begins[2].asked, said, code)
+            if self._untold:
+                why = untold(self._user, said, self._untold)
+            else:
+                why = refused(self._user, self._begins[2].asked, said, code)
             raise TestbedError(f"{self._host}: '{self._what}' did not start: {why}")
 
     @property

@@ -20,6 +20,8 @@ PACKAGES = {"ip": "iproute2", "tc": "iproute2", "ss": "iproute2", "nft": "nftabl
 """Debian's packages of programs that hosts are asked to run."""
 SUDO = "sudo"
 """The word behind the mark once the login's shell has done its part, and sudo is asked."""
+PASSWORD = "password"
+"""The word behind the mark where sudo asks for a password, and waits."""
 KEPT = 64 * 1024
 """Bytes that are kept of what comes before the mark."""
 
@@ -41,9 +43,10 @@ def command_line(
     """Return the command for a login's shell that runs a program on a host.
 
     Before its output there is a line ``MARK PID`` on both streams, or ``MARK missing`` where there is no such program,
-    ``MARK nosudo`` where there is no sudo; ``MARK sudo`` on standard error before sudo is asked. Its exit code is the
-    program's, or 128 and the number of the signal that ended it (POSIX, 2.8.2). It runs in the environment given and nothing
-    else, but for the variables ``passed`` of the login's own.
+    ``MARK nosudo`` where there is no sudo; on standard error ``MARK sudo`` before sudo is asked, and ``MARK password`` each
+    time that sudo asks for one, which it reads as a line of the program's input. Its exit code is the program's, or 128 and
+    the number of the signal that ended it (POSIX, 2.8.2). It runs in the environment given and nothing else, but for the
+    variables ``passed`` of the login's own.
 
     ``lease`` is a file on the host without which the program is not started, and the line is ``MARK lost``: a command
     may arrive late, and find a host that has restored itself. The shell that looks for it bears the run's token already,
@@ -67,7 +70,7 @@ def command_line(
     outer = f"PATH={PATH}; LC_ALL=C; export PATH LC_ALL; "  # sudo's words are looked into
     if sudo:
         outer += f"{say} {SUDO} >&2; command -v sudo >/dev/null 2>&1 || {{ {say} nosudo; exit 127; }}; "
-        words = ["sudo", "-n", "--", *words]
+        words = ["sudo", "-S", "-p", f"\n{mark} {PASSWORD}\n", "--", *words]
     return _for_any_shell(f"{outer}exec {shlex.join(words)}{kept} {shlex.join(['sh', '-c', inner, 'sh', *argv])}")
 
 
@@ -96,17 +99,19 @@ class Beginning:
         """What stands behind the mark, once it was seen."""
         self.asked = False
         """Whether sudo was asked: ``before`` is then what it said."""
+        self.prompts = 0
+        """How often sudo has asked for a password."""
 
     def take(self, data: bytes) -> bytes:
         """Take data as it comes, and return what belongs to the program."""
         if self.word:
             return data
         self.before += data
-        match = self._line.search(self.before)
-        if match and match[1].decode() == SUDO:
+        while (match := self._line.search(self.before)) and (word := match[1].decode()) in (SUDO, PASSWORD):
+            said = self.before[: match.start()] if word == PASSWORD else b""
             self.asked = True
-            self.before = b"\n" + self.before[match.end() :]
-            match = self._line.search(self.before)
+            self.prompts += word == PASSWORD
+            self.before = said + b"\n" + self.before[match.end() :]
         if match is None:
             self.before = self.before[-KEPT:]
             return b""
@@ -116,8 +121,12 @@ class Beginning:
         return rest
 
 
-_HARMLESS = re.compile(r"unable to resolve host|^\+|^We trust you|^\s*#\d\)|^Administrator\. It usually")
+_HARMLESS = re.compile(
+    r"unable to resolve host|^\+|^We trust you|^\s*#\d\)|^Administrator\. It usually|^For security reasons"
+)
 """Lines beside the point: sudo's remark and its lecture, a shell's trace."""
+_UNTOLD = re.compile(r"^(sudo: (no password was provided|a password is required)|Sorry, try again).*", re.MULTILINE)
+"""What sudo says of a password that it is not told, or refuses."""
 _SUDO: tuple[tuple[str, str], ...] = (
     (r"must have a tty", "it asks for a terminal (requiretty): add 'Defaults:{user} !requiretty' to sudoers(5)"),
     (r"no new privileges|effective uid|setuid root|nosuid", "sudo cannot work there: log in as root"),
@@ -134,10 +143,21 @@ _SUDO: tuple[tuple[str, str], ...] = (
 """What sudo says, and the remedy."""
 
 
+def untold(user: str, said: str, why: str) -> str:
+    """Return why sudo, which asks for a password, was told none, after what else it said, and the remedy."""
+    words = _words(_UNTOLD.sub("", said))
+    remedy = f"allow it without a password ('{user} ALL=(ALL) NOPASSWD: ALL' in sudoers(5))"
+    return f"{words}{'; ' if words else ''}{why}; or {remedy}"
+
+
+def _words(said: str) -> str:
+    lines = [line for line in said.splitlines() if line.strip() and not _HARMLESS.search(line)]
+    return " ".join(" ".join(lines).split())[:300]
+
+
 def refused(user: str, sudo: bool, said: str, code: int | None) -> str:
     """Return why a program was not started, and the remedy, from what the shell, or ``sudo``, said instead."""
-    lines = [line for line in said.splitlines() if line.strip() and not _HARMLESS.search(line)]
-    words = " ".join(" ".join(lines).split())[:300]
+    words = _words(said)
     if code is None or code < 0:
         return f"the connection is lost{f' ({words})' if words else ''}"
     if sudo:

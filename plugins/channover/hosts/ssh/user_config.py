@@ -15,6 +15,7 @@ import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from channover import isolated
 from channover.errors import TestbedError
 from channover.hosts.ssh.connection import Login
 from channover.hosts.ssh.own_settings import OwnSettings
@@ -120,7 +121,7 @@ def _hops(text: str) -> tuple[Hop, ...]:
 
 def _said(host: Hop) -> dict[str, list[str]]:
     """Return what ``ssh -G`` says of a host, by option. Raises TestbedError."""
-    file, program = Path(FILE).expanduser(), shutil.which("ssh")
+    file, program = Path(FILE).expanduser(), shutil.which("ssh", path=isolated.search_path())
     try:
         theirs = file.stat().st_uid not in (0, os.getuid())  # ssh refuses such a file
     except OSError:
@@ -143,7 +144,9 @@ def _said(host: Hop) -> dict[str, list[str]]:
         text.flush()
         command = [program, "-G", "-F", "/dev/stdin", *options, "--", host.address]
         try:
-            done = subprocess.run(command, stdin=text, capture_output=True, timeout=TIMEOUT, check=False)
+            done = subprocess.run(
+                command, stdin=text, capture_output=True, env=isolated.environment(), timeout=TIMEOUT, check=False
+            )
         except subprocess.TimeoutExpired:
             raise TestbedError(f"{FILE} was not read within {TIMEOUT:g} s: see its 'Match exec'") from None
     if done.returncode != 0:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import pytest
 
+from channover.hosts.ssh.sudo import VARIABLE
 from channover.pytest_plugin.options import names as words
 from channover.run.defaults import FAMILIES, KERNEL, LINK_RATES, MACHINES, PACKET_HEAD
 
-LAB, WAIT = "channover_lab", "channover_wait"
-"""What xdist's controller tells a worker: the name of its lab, and the least seconds to wait for the hosts."""
+LAB, WAIT, PASSWORD = "channover_lab", "channover_wait", "channover_sudo_password"
+"""What xdist's controller tells a worker: the name of its lab, the least seconds to wait for the hosts, sudo's password."""
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -140,6 +141,13 @@ def _add_target(group: pytest.OptionGroup) -> None:
         default=None,
         metavar="SECONDS",
         help="wait so long for a lab that another run holds (default: 0, which is not at all)",
+    )
+    words.add(
+        group,
+        "--ask-sudo-password",
+        action="store_true",
+        help="ask for the password of sudo on the hosts at once; without it a run asks when a host first does, and workers "
+        f"of -n cannot (without a terminal: the variable {VARIABLE})",
     )
     words.add(
         group,

@@ -73,7 +73,7 @@ def _place(config: pytest.Config) -> Place:
     """Return where labs come from. Raises UsageError; no host is contacted."""
     target = str(words.value(config, "--target"))
     own_targets.require(target)
-    check_owners(target, {option: words.value(config, option) for option in OWNERS})
+    check_owners(target, {option: words.value(config, option) or None for option in OWNERS})
     for option in ("--keep-lab", "--dry-run"):
         if words.value(config, option) and _workers(config):
             raise UsageError(f"{option} shows what a single process does, and workers cannot be seen: use -n 0")
