@@ -86,11 +86,15 @@ from channover.testing import Counted, Multipath, behaviour
 def test_nothing_is_measured(multipath: Multipath, counted: Counted) -> None:
     assert counted("paths", multipath.paths) == 2
 """
-    one, printed = ran(pytester, monkeypatch, text)
-    assert one["outcome"] == "passed"
-    assert re.search(
-        rf"^channover: this machine is busy, and verdicts may be inconclusive: {named}", printed, re.MULTILINE
-    )
+    for options in ((), ("-n", "2")):
+        one, printed = ran(pytester, monkeypatch, text, *options)
+        assert one["outcome"] == "passed"
+        found = re.findall(
+            rf"^channover: this machine is busy, and verdicts may be inconclusive: {named}", printed, re.MULTILINE
+        )
+        assert len(found) == 1, printed
+        first = re.search(r"^(test_\S+\.py |\.)", printed, re.MULTILINE)
+        assert first is not None and printed.index(found[0]) < first.start(), "it is said before the first test"
 
 
 @pytest.mark.usefixtures("loops")

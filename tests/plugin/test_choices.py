@@ -16,6 +16,7 @@ from channover import ownership
 from channover.hosts.host import Journal
 from channover.model.link import Link
 from channover.model.topology import pair
+from channover.report.results import Results
 from channover.targets.capabilities import lag_driver
 from channover.targets.netns import NetnsTarget
 
@@ -185,9 +186,9 @@ def test_a_kept_lab_can_be_looked_at(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--keep-lab", "--reports", str(tmp_path / "r")]
     # Whoever started this run may have left SIGINT ignored, as shells do for what runs in the background.
     hearing = ["env", "--default-signal=INT", *command]
-    run = subprocess.Popen(
-        [*hearing, "suites/mptcp", "-k", "over_two"], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
-    )
+    (tmp_path / "test_later.py").write_text("import pytest\n\n@pytest.mark.skip\ndef test_later():\n    pass\n")
+    tests = ["suites/mptcp", str(tmp_path), "-k", "over_two or later"]
+    run = subprocess.Popen([*hearing, *tests], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
     try:
         deadline = time.monotonic() + 60
         while not list(kept.glob("*.json")) and time.monotonic() < deadline:
@@ -214,3 +215,7 @@ def test_a_kept_lab_can_be_looked_at(tmp_path: Path) -> None:
             run.kill()
     assert "channover shell left|right; Ctrl-C ends it" in said
     assert not list(kept.glob("*.json"))
+    found = Results.from_json((tmp_path / "r" / "latest" / "results.json").read_text())
+    assert [test.outcome for test in found.tests] == ["passed", "skipped"], said
+    assert not found.run.interrupted, "all of its tests were run"
+    assert run.returncode == 0, said

@@ -589,3 +589,23 @@ def test_a_second_try_after_a_machine_died_is_marked(
 
 def test_errors_are_of_one_family() -> None:
     assert not issubclass(TestbedError, AssertionError)
+
+
+def test_a_run_that_was_stopped_behind_its_last_test_is_whole(user: pytest.Pytester) -> None:
+    user.makepyfile(
+        """
+        from channover.testing import behaviour
+
+        @behaviour("MP-8")
+        def test_first(counted):
+            assert counted("paths", 1) == 1
+
+        @behaviour("MP-8")
+        def test_last(counted):
+            assert counted("paths", 1) == 2
+        """
+    )
+    assert run(user, "-x").ret == pytest.ExitCode.TESTS_FAILED
+    assert not results(user).run.interrupted
+    assert run(user, "-x", "--failed-first").ret == pytest.ExitCode.TESTS_FAILED
+    assert results(user).run.interrupted, "the failed one came first, and the other was not run"

@@ -86,13 +86,17 @@ class Beginning:
         """Tell an xdist worker where the run's folder is."""
         node.workerinput[_FOLDER] = str(self._collected.folder)
 
-    def take_plan(self, node: Any) -> None:
-        """Begin the results as soon as a worker has found tests that compare something; go on with a further worker's plan."""
+    def take_plan(self, node: Any) -> bool:
+        """Begin the results as soon as a worker has found tests that compare something; go on with a further worker's plan.
+
+        Say whether this one has found any.
+        """
         from channover.pytest_plugin.results.plan import take
 
         plan = take(self._collected.folder, node.gateway.id)
         if plan is not None:
             self._begin(plan)
+        return plan is not None
 
     def _begin(self, plan: Plan) -> None:
         from channover.run.revision import revision

@@ -227,7 +227,8 @@ class Hooks:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, node: Any) -> None:
-        self.beginning.take_plan(node)
+        if self.beginning.take_plan(node):
+            prerequisites.say_of_workers(self.config)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from channover.errors import ChannoverError, UsageError
+from channover.pytest_plugin import live_line
 from channover.pytest_plugin.beginning import refuse
 from channover.pytest_plugin.options import names as words
 from channover.pytest_plugin.results import marks
@@ -122,6 +123,18 @@ def _busy(config: pytest.Config) -> list[str]:
 
     taken = shortage.busy(config.stash[_GLANCE].taken(), os.cpu_count() or 1)
     return [f"channover: this machine is busy, and verdicts may be inconclusive: {taken}"] if taken else []
+
+
+def say_of_workers(config: pytest.Config) -> None:
+    """In the controller of xdist's workers, which collects nothing, say so once the first of them has found what compares."""
+    wanted, reporter = config.stash[TESTBED].settings, config.pluginmanager.get_plugin("terminalreporter")
+    if _GLANCE in config.stash or reporter is None or not wanted.emulated:
+        return
+    from channover.observe.processors import Glance
+
+    config.stash[_GLANCE] = Glance()
+    for line in _busy(config):
+        live_line.write_line(config, line)
 
 
 def say_unmet(config: pytest.Config, items: Sequence[pytest.Item]) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from _pytest.runner import runtestprotocol
+from _pytest.skipping import evaluate_skip_marks
 
 from channover.errors import TestbedError, UsageError
 from channover.pytest_plugin import live_line as live
@@ -17,7 +19,7 @@ from channover.pytest_plugin.options import names as words
 from channover.pytest_plugin.results import marks
 from channover.pytest_plugin.results.outcomes import REPEATED
 from channover.pytest_plugin.results.witness import WITNESSED
-from channover.pytest_plugin.stash import CAPTURES, FAULTS, LAB, MACHINES, PHASES, RECORD, is_worker
+from channover.pytest_plugin.stash import CAPTURES, FAULTS, LAB, MACHINES, PHASES, RECORD, UNMET, is_worker
 from channover.run.defaults import TARGETS
 
 if TYPE_CHECKING:
@@ -151,11 +153,12 @@ class Testbed:
         target.guesses.clear()
 
     def keep_lab(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
-        """Keep the lab that was asked for, until Ctrl-C."""
+        """Keep the lab that was asked for, until Ctrl-C. A run whose last lab it was goes on: all of its tests are run."""
         record, lab = item.stash.get(RECORD, None), item.stash.get(LAB, None)
         if lab is None or record is None or not self.settings.place.keep_lab:
             return
-        if record.failed or nextitem is None:
+        last = nextitem is None or _only_skips(item, item.session.items)
+        if record.failed or last:
             from channover.run import kept_labs as kept  # here, since hosts behind SSH take long to import
 
             reporter: Any = self._config.pluginmanager.get_plugin("terminalreporter")
@@ -167,7 +170,8 @@ class Testbed:
                 with contextlib.suppress(KeyboardInterrupt):
                     while True:
                         time.sleep(3600)
-            item.session.shouldstop = "the lab was kept, and is given back"
+            if not last:
+                item.session.shouldstop = "the lab was kept, and is given back"
 
     def interrupt(self) -> None:
         """Tell the target of Ctrl-C before fixtures are torn down."""
@@ -218,6 +222,18 @@ class Testbed:
             terminalreporter.section("hosts", sep="=", red=True)
             for remark in self._remarks:
                 terminalreporter.write_line(remark)
+
+
+def _only_skips(item: pytest.Item, items: Sequence[pytest.Item]) -> bool:
+    """Say whether none of the tests behind one will make a lab, since each is skipped."""
+    return all(UNMET in one.stash or _skipped(one) for one in items[items.index(item) + 1 :])
+
+
+def _skipped(item: pytest.Item) -> bool:
+    try:
+        return evaluate_skip_marks(item) is not None
+    except pytest.fail.Exception:  # a condition that cannot be evaluated: the test itself says so
+        return False
 
 
 TESTBED = pytest.StashKey[Testbed]()

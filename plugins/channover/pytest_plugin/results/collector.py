@@ -19,7 +19,7 @@ from channover.model.catalogue import CATALOGUE
 from channover.pytest_plugin.results.outcomes import LEFT, REPEATED, outcome_of
 from channover.pytest_plugin.results.plan import Plan
 from channover.pytest_plugin.results.witness import against
-from channover.report.endings import STATES, state_of
+from channover.report.endings import STATES, ended, state_of
 from channover.report.facts import (
     CableFacts,
     HostFacts,
@@ -222,6 +222,13 @@ class Collected:
         )
         self.masker.learn()
         return self.masker.of(Results(run, tuple(tests)))
+
+    @property
+    def whole(self) -> bool:
+        """Whether all that was planned has been run to its end, so that nothing is missing however the run itself ended."""
+        if self.plan is None or self._pending:
+            return False
+        return all(end.state != "not reported" for _, end in ended(self.results(interrupted=False)).values())
 
     def write(self, *, interrupted: bool) -> None:
         """Write results.json, whole or not at all; where it cannot be written, :attr:`fault` says why.

@@ -70,6 +70,7 @@ class Writer:
         """Write the results."""
         stopped = self._stopped or bool(session.shouldstop or session.shouldfail) or exitstatus not in (0, 1)
         if self._opened:
+            stopped = stopped and not (exitstatus in (0, 1, 2) and self._config.stash[COLLECTED].whole)
             if session.exitstatus == pytest.ExitCode.TESTS_FAILED and self._against:
                 session.exitstatus = min(self._against)
             collected = self._config.stash[COLLECTED]
