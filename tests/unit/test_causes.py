@@ -299,6 +299,16 @@ CASES: dict[str, tuple[Callable[[], Case], str]] = {
         ),
         "mptcp-fallback",
     ),
+    "nothing arrived": (
+        lambda: case(
+            client=counted(one_idle(), MPCapableSYNTX=2, Blackhole=1),
+            server=replace(
+                counted(RIGHT, MPCapableSYNRX=0), counters={"TcpPassiveOpens": 0, "MPTcpExtMPCapableSYNRX": 0}
+            ),
+            paths=at(1, small=0, full=0),
+        ),
+        "path-silent",
+    ),
     "box that takes nothing": (lambda: case(client=replace(LEFT, middlebox=True), missed="too much"), "option-intact"),
     "checksum": (lambda: case(client=counted(LEFT, DataCsumErr=4)), "mptcp-checksum"),
     "no endpoint": (

@@ -107,7 +107,8 @@ def _fallback(case: Case) -> Iterator[Found]:
     names = ("MPCapableSYNTX", "MPCapableFallbackSYNACK", "MPCapableSYNTXDrop", "MPCapableSYNTXDisabled", "Blackhole")
     behind = ("MPCapableFallbackACK", "MPCapableDataFallback", "DssFallback", "DSSCorruptionFallback")
     fell = bool(client.counted(*names[1:]) or server.counted(*behind) or client.counted(*behind) or case.fallbacks)
-    if not fell or not client.counted("MPCapableSYNTX", "MPCapableSYNTXDisabled"):
+    unheard = server.counters.get("TcpPassiveOpens", 1) == 0  # no connection came about, by whatever protocol
+    if unheard or not fell or not client.counted("MPCapableSYNTX", "MPCapableSYNTXDisabled"):
         if case.fallbacks:
             yield Found("the connection fell back to TCP", tuple(case.fallbacks), "shown")
         return
