@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shlex
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -18,6 +19,18 @@ from typing import Protocol, TypeVar
 from channover.errors import TestbedError
 from channover.model.plan import Plan
 from channover.model.state import State
+
+SAID = 8192
+"""Characters of what a program said that a step keeps."""
+LOOKS = 300
+"""Observations that a journal keeps."""
+
+
+def middle_left_out(text: str, most: int) -> str:
+    """Return a text, of a longer one than ``most`` characters its beginning and its end."""
+    if len(text) <= most:
+        return text
+    return f"{text[: most // 2]}\n[… {len(text) - most // 2 * 2:,} characters left out …]\n{text[-(most // 2) :]}"
 
 
 @dataclass(frozen=True)
@@ -48,30 +61,70 @@ class Completed:
 
 @dataclass(frozen=True)
 class Step:
-    """One thing that was done to a host, for the report: what, when (seconds since the epoch), how long."""
+    """One thing that was done to a host, for the report: what, when (seconds since the epoch), how long.
+
+    ``output`` is what a program said that has ended since, with its exit code where that is not 0.
+    """
 
     host: str
     title: str
     start: float
     duration: float
+    output: str = ""
+
+
+@dataclass(frozen=True)
+class Started:
+    """A program that was started on a host: when (seconds since the epoch), and itself, with what it writes."""
+
+    host: str
+    start: float
+    process: Process
+
+
+@dataclass
+class Told:
+    """What a step is told of while it happens: the program that it runs to its end."""
+
+    process: Process | None = None
+
+    @property
+    def output(self) -> str:
+        """What that program said: of much, the beginning and the end."""
+        if self.process is None:
+            return ""
+        code = self.process.poll()
+        ended = "" if code in (0, None) else f"(ended with code {code})"
+        said = [self.process.stdout.strip("\n"), self.process.stderr.strip("\n"), ended]
+        return middle_left_out("\n".join(filter(None, said)), SAID)
 
 
 @dataclass
 class Journal:
-    """All that was done in a lab, in order. ``scope`` wraps each step, so that a report can show it as it happens."""
+    """All that was done in a lab, in order. ``scope`` wraps each step, so that a report can show it as it happens.
+
+    ``looks`` are the last mere observations, which are no steps, and ``started`` the programs that were started.
+    """
 
     scope: Callable[[str], AbstractContextManager[object]] = nullcontext
     steps: list[Step] = field(default_factory=list)
+    looks: deque[Step] = field(default_factory=lambda: deque(maxlen=LOOKS))
+    started: list[Started] = field(default_factory=list)
 
     @contextmanager
-    def step(self, host: str, title: str) -> Iterator[None]:
-        """Record what happens in the block as one step."""
-        start = time.time()
+    def step(self, host: str, title: str, *, quiet: bool = False) -> Iterator[Told]:
+        """Record what happens in the block as one step, or, ``quiet``, as an observation."""
+        start, told = time.time(), Told()
         try:
-            with self.scope(f"{host}: {title}"):
-                yield
+            with nullcontext() if quiet else self.scope(f"{host}: {title}"):
+                yield told
         finally:
-            self.steps.append(Step(host, title, start, time.time() - start))
+            (self.looks if quiet else self.steps).append(Step(host, title, start, time.time() - start, told.output))
+
+    def forget(self) -> None:
+        """Let go of what only a failure is explained by."""
+        self.looks.clear()
+        self.started.clear()
 
 
 class Process(Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -32,7 +32,8 @@ class Record:
     device. ``metrics`` are how what it measured fared beside its rates, ``notes`` what a reader wants to know beside a
     verdict: neither touches that. ``made`` are the values that the test made itself (``counted``, ``listed``). ``told``
     counts the comparisons of the phases that are over (set-up, call). ``converging`` and ``waiting`` are seconds spent on
-    protocols and on the measuring slot.
+    protocols and on the measuring slot. ``seen`` is what was measured, each with what hosts showed of themselves at its end,
+    by host and section.
     ``standing`` are the LAGs, tunnels and guards that are there now, ``other_causes`` those of what ended it before a
     comparison could.
     """
@@ -47,6 +48,7 @@ class Record:
     processors: list[ProcessorUse] = field(default_factory=list)
     metrics: list[TrafficMetrics] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
+    seen: list[tuple[str, Mapping[str, Mapping[str, str]]]] = field(default_factory=list, repr=False)
     made: list[Made] = field(default_factory=list)
     told: int = 0
     traffic: float = 0.0

@@ -18,17 +18,16 @@ from channover.errors import ChannoverError, UsageError
 from channover.pytest_plugin.allure.report import PLOTS
 from channover.pytest_plugin.options import names as words
 from channover.pytest_plugin.results import marks, planning
+from channover.pytest_plugin.results.artifacts import FOLDER
 from channover.pytest_plugin.results.outcomes import one_line
 from channover.pytest_plugin.results.planning import Planning
-from channover.pytest_plugin.results.writer import COLLECTED, LOST, USAGE
+from channover.pytest_plugin.results.writer import COLLECTED, USAGE, not_kept
 from channover.pytest_plugin.stash import is_worker, masker, shows_fixtures
 from channover.pytest_plugin.testbed import TESTBED
 
 if TYPE_CHECKING:
     from channover.pytest_plugin.results.collector import Collected
     from channover.pytest_plugin.results.plan import Plan
-
-_FOLDER = "channover_folder"
 
 
 def refuse(config: pytest.Config, items: list[pytest.Item], error: ChannoverError) -> None:
@@ -72,7 +71,7 @@ class Beginning:
         """In a worker, leave the plan in the run's folder before xdist tells the controller what was collected."""
         if is_worker(self._config) and (plan := self._plan(session)):
             told: dict[str, Any] = getattr(self._config, "workerinput", {})
-            folder = Path(told[_FOLDER])
+            folder = Path(told[FOLDER])
             from channover.pytest_plugin.results.plan import save
 
             try:
@@ -84,7 +83,7 @@ class Beginning:
 
     def tell_folder(self, node: Any) -> None:
         """Tell an xdist worker where the run's folder is."""
-        node.workerinput[_FOLDER] = str(self._collected.folder)
+        node.workerinput[FOLDER] = str(self._collected.folder)
 
     def take_plan(self, node: Any) -> bool:
         """Begin the results as soon as a worker has found tests that compare something; go on with a further worker's plan.
@@ -149,9 +148,4 @@ class Beginning:
         config.stash[PLOTS] = plots_into(place, masker(config))
 
     def _not_kept(self, place: Path, error: OSError) -> None:
-        said = f"evidence cannot be kept in {place}: {error.strerror or error}"
-        if is_worker(self._config):
-            output: dict[str, object] = getattr(self._config, "workeroutput", {})
-            output.setdefault(LOST, said)
-        else:
-            self._collected.lost = self._collected.lost or said
+        not_kept(self._config, f"evidence cannot be kept in {place}: {error.strerror or error}")

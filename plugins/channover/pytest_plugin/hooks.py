@@ -20,7 +20,7 @@ from channover.pytest_plugin.allure.report import Report
 from channover.pytest_plugin.beginning import Beginning
 from channover.pytest_plugin.options import command_line, passwords
 from channover.pytest_plugin.options import names as words
-from channover.pytest_plugin.results import judging, marks
+from channover.pytest_plugin.results import artifacts, judging, marks
 from channover.pytest_plugin.results.planning import Planning
 from channover.pytest_plugin.results.witness import Witness
 from channover.pytest_plugin.results.writer import Writer
@@ -174,6 +174,7 @@ class Hooks:
     def pytest_runtest_teardown(
         self, item: pytest.Item, nextitem: pytest.Item | None
     ) -> Generator[None, object, object]:
+        artifacts.take(item)
         self.testbed.keep_lab(item, nextitem)
         refused = pages.look(item)  # while the lab is there
         done = yield
@@ -196,6 +197,7 @@ class Hooks:
         report = yield  # pytest has said of it what is skipped and what was expected to fail
         phases.judge(item, call, report)
         failures.add_commands(item, report)
+        artifacts.claim(item, report)
         phases.leave(item, report)
         return report
 
@@ -203,6 +205,7 @@ class Hooks:
     def pytest_runtest_makereport_after_others(self, item: pytest.Item) -> Reports:
         report = yield
         pages.tell(item, report)
+        artifacts.finish(item, report)
         return report
 
     @pytest.hookimpl(tryfirst=True)

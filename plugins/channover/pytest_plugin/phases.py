@@ -10,7 +10,7 @@ import pytest
 
 from channover.errors import Inconclusive, NotAllowed, TestbedError
 from channover.pytest_plugin.options import names as words
-from channover.pytest_plugin.results import judging, marks, outcomes, properties
+from channover.pytest_plugin.results import artifacts, judging, marks, outcomes, properties
 from channover.pytest_plugin.results.outcomes import JUDGED, LEFT, REASON, TESTBED_BROKE, UNSETTLED
 from channover.pytest_plugin.stash import EXPLAINED, LAB, MACHINES, PHASES, RECORD, UNMET, masker, topology_of
 from channover.pytest_plugin.testbed import TESTBED
@@ -145,6 +145,7 @@ def leave(item: pytest.Item, report: pytest.TestReport) -> None:
         "metrics": [asdict(one) for one in record.metrics],
         "notes": [asdict(one) for one in once(record.notes)],
         "facts": facts,
+        "artifacts": artifacts.left(item),
         "spent": {"traffic": record.traffic, "converging": record.converging, "waiting": record.waiting},
     }
     masked = masker(item.config).of(left)

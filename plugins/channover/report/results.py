@@ -97,6 +97,7 @@ class TestResult:
     run. ``outcomes`` are those of all its reports where it had more than one; the result is that of the worst. ``causes``
     are why it most likely did not pass, the likeliest first. ``spent`` says on what it spent how long (seconds): its set-up and
     its teardown, and within its body on traffic, on what had to converge, and on waiting for its turn to measure.
+    ``artifacts`` is the folder of what it left as plain files, within the run's; empty where it passed.
     Raises ValueError where the duration is negative or not finite.
     """
 
@@ -118,6 +119,7 @@ class TestResult:
     notes: tuple[Note, ...] = ()
     causes: tuple[Cause, ...] = ()
     spent: Mapping[str, float] = field(default_factory=dict)
+    artifacts: str = ""
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.duration) and self.duration >= 0):

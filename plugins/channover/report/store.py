@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import secrets
+from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 
 from channover.errors import UsageError
@@ -28,6 +32,58 @@ def write_whole(path: Path, content: str | bytes) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def safe_name(text: str, identity: str = "", most: int = 100) -> str:
+    """Return a name that every file system takes, made of what a text says; two of unlike ``identity`` get unlike ones.
+
+    >>> safe_name("eth0"), safe_name("tcp left→right")
+    ('eth0', 'tcp-left-right-52b3ae')
+    """
+    identity = identity or text
+    plain = re.sub(r"[^A-Za-z0-9._+=-]+", "-", text).strip("-.")
+    if plain and plain == identity and len(plain) <= most:
+        return plain
+    digest = hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()[:6]
+    return f"{plain[: most - 7].rstrip('-.') or 'unnamed'}-{digest}"
+
+
+def claimed_folder(parent: Path, name: str, most: int) -> Path | None:
+    """Make a folder of its own of that name, or one with a number; None where there are ``most`` already. Raises OSError."""
+    parent.mkdir(exist_ok=True)
+    if len(os.listdir(parent)) >= most:
+        return None
+    for number in count(1):
+        folder = parent / (name if number == 1 else f"{name}-{number}")
+        try:
+            folder.mkdir()
+            return folder
+        except FileExistsError:
+            continue
+    raise AssertionError
+
+
+@dataclass
+class BoundedFolder:
+    """A folder that takes files as long as all of them are not larger than ``room`` (bytes); of a long text it keeps the ends.
+
+    ``left_out`` are the names of those that it had no room for.
+    """
+
+    path: Path
+    room: int
+    left_out: list[str] = field(default_factory=list)
+
+    def put(self, name: str, content: str | bytes) -> None:
+        """Keep a file by its name, a path within the folder whose parts are safe. Raises OSError."""
+        data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
+        if len(data) > self.room:
+            self.left_out.append(name)
+            return
+        self.room -= len(data)
+        file = self.path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
 
 
 def planned_folder(reports: Path, start: datetime) -> Path:

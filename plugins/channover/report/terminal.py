@@ -216,7 +216,8 @@ def _reasons(results: Results) -> Iterator[tuple[str, str, Outcome]]:
             yield f"{names} skipped", together or "no reason was given", outcome
         else:
             heading = f"{tests[0].behaviour or ''} {outcome}: {readable(tests[0].nodeid)}".lstrip()
-            yield heading, tests[0].reason or "no reason was given", outcome
+            kept = f"\nleft as files: {results.run.id}/{tests[0].artifacts}" if tests[0].artifacts else ""
+            yield heading, (tests[0].reason or "no reason was given") + kept, outcome
 
 
 def _noted(results: Results) -> Iterator[tuple[str, Sequence[Note]]]:

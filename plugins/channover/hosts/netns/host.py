@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
 
 from channover.errors import TestbedError
-from channover.hosts.host import Completed, Journal, Nic, Process, finished, shown
+from channover.hosts.host import Completed, Journal, Nic, Process, Started, finished, shown
 from channover.hosts.netns.client import LabProcess
 from channover.hosts.netns.process import NamespaceProcess
 from channover.model import state
@@ -41,15 +42,17 @@ class NamespaceHost:
         self, *argv: str, input: str | None = None, timeout: float = 30.0, check: bool = True, quiet: bool = False
     ) -> Completed:
         """Run a program to its end."""
-        with contextlib.nullcontext() if quiet else self.journal.step(self.name, shown(argv)):
-            process = NamespaceProcess(self.lab, self.name, argv, {}, input=input or "")
+        with self.journal.step(self.name, shown(argv), quiet=quiet) as told:
+            process = told.process = NamespaceProcess(self.lab, self.name, argv, {}, input=input or "")
             process.close_input()
             return finished(self.name, process, timeout, check)
 
     def spawn(self, *argv: str, environment: Mapping[str, str] | None = None) -> Process:
         """Start a program."""
         with self.journal.step(self.name, f"start {shown(argv)}"):
-            return NamespaceProcess(self.lab, self.name, argv, environment or {})
+            process = NamespaceProcess(self.lab, self.name, argv, environment or {})
+            self.journal.started.append(Started(self.name, time.time(), process))
+            return process
 
     def read(self, path: str) -> str:
         """Return a text file's content."""

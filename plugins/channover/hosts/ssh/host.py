@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import re
 import shlex
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
 from channover.errors import NotAllowed, TestbedError, UsageError
 from channover.hosts.change_policy import ChangePolicy
-from channover.hosts.host import Completed, Journal, Nic, Process, finished, shown
+from channover.hosts.host import Completed, Journal, Nic, Process, Started, finished, shown
 from channover.hosts.ssh.connection import SshLink
 from channover.hosts.ssh.process import RemoteProcess
 from channover.hosts.ssh.shell import PATH
@@ -92,8 +93,8 @@ class RemoteHost:
         self, *argv: str, input: str | None = None, timeout: float = 30.0, check: bool = True, quiet: bool = False
     ) -> Completed:
         """Run a program to its end."""
-        with contextlib.nullcontext() if quiet else self.journal.step(self.name, shown(argv)):
-            process = self._process(argv, {})
+        with self.journal.step(self.name, shown(argv), quiet=quiet) as told:
+            process = told.process = self._process(argv, {})
             if input:
                 process.feed(input)
             process.close_input()
@@ -102,7 +103,9 @@ class RemoteHost:
     def spawn(self, *argv: str, environment: Mapping[str, str] | None = None) -> Process:
         """Start a program. It ends with the run, even where the connection dies: the host sees to that."""
         with self.journal.step(self.name, f"start {shown(argv)}"):
-            return self._process(argv, environment or {})
+            process = self._process(argv, environment or {})
+            self.journal.started.append(Started(self.name, time.time(), process))
+            return process
 
     def _script(self, text: str, *arguments: str, input: str | None = None) -> Completed:
         return self.run("sh", "-c", text, "sh", *arguments, input=input, check=False, quiet=True)

@@ -60,8 +60,7 @@ def of_flow(record: Record, flow: Flow) -> None:
                 text = json.dumps(transfer.report, indent=1)
                 allure.attach(text, f"iperf3 {transfer.source.name}", allure.attachment_type.JSON)
                 record.congestion_control = transfer.congestion_control or record.congestion_control
-        for name, sections in flow.evidence.items():
-            _attach_sections(name, sections)
+        _attach_all(record, flow.name, flow.evidence)
         began = time.time() - (time.monotonic() - flow.run.measurement.started)
         warm = max(flow.seconds - len(settled_part(flow.run.samples())) * SLICE, 0.0)
         spans = phases(warm, flow.seconds, began, record.journal.steps)
@@ -75,8 +74,7 @@ def of_copy(record: Record, copied: Copied) -> None:
         record.processors.append(processor_use(copied.name, copied.shortage))
     start, end = copied.copy.setup, copied.copy.setup + copied.copy.seconds
     with allure.step(f"{copied.name}: {copied.copy.seconds:.1f} s"):
-        for name, sections in evidence.collect_all(copied.hosts).items():
-            _attach_sections(name, sections)
+        _attach_all(record, copied.name, evidence.collect_all(copied.hosts))
         spans = [("set-up", 0.0, start), ("copy", start, end)]
         _attach_rates(record, copied.name, copied.hosts, copied.nics.series, copied.measuring.link, spans)
 
@@ -86,8 +84,7 @@ def of_phased(record: Record, moving: Phased) -> None:
     seconds = moving.series[moving.hosts[0].name].duration
     record.traffic += seconds
     with allure.step(f"{moving.name}: {seconds:.1f} s"):
-        for name, sections in moving.trace.evidence.items():
-            _attach_sections(name, sections)
+        _attach_all(record, moving.name, moving.trace.evidence)
         _attach_rates(record, moving.name, moving.hosts, moving.series, moving.measuring.link, moving.bands)
 
 
@@ -190,6 +187,12 @@ def _counters(taken: Mapping[str, NicSeries]) -> dict[str, Any]:
         for name, one in taken.items()
     }
     return {"counters": [each.name for each in fields(NicCounters)], "hosts": hosts}
+
+
+def _attach_all(record: Record, title: str, shown: Mapping[str, Mapping[str, str]]) -> None:
+    record.seen.append((title, shown))
+    for name, sections in shown.items():
+        _attach_sections(name, sections)
 
 
 def _attach_sections(name: str, sections: Mapping[str, str]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from channover.errors import TestbedError
-from channover.pytest_plugin.results import marks
+from channover.pytest_plugin.results import artifacts, marks
 from channover.pytest_plugin.stash import CAPTURES, FAULTS, LAB, MACHINES, PHASES, RECORD
 from channover.pytest_plugin.testbed import TESTBED
 
@@ -63,6 +63,7 @@ def _attach(item: pytest.Item, record: Record) -> None:
     for one in captures.stop(keep=always or record.failed):
         name = f"packets of {one.host}.{one.nic}" + (f", the first {LIMIT >> 20} MiB" if one.cut else "")
         allure.attach(one.content, name, allure.attachment_type.PCAP)
+        artifacts.take_packets(item, one)
 
 
 def tell(item: pytest.Item, report: pytest.TestReport) -> None:

@@ -179,6 +179,7 @@ class Collected:
             lost=lost,
             unrun=unrun,
             notes=tuple(Note(**one) for one in left.get("notes", [])),
+            artifacts=left.get("artifacts", ""),
             spent=_spent(reports, left.get("spent", {})),
         )
         self.tests[nodeid] = _worse(self.tests[nodeid], result) if nodeid in self.tests else result

@@ -10,6 +10,7 @@ import pytest
 from channover.pytest_plugin.options import names as words
 from channover.pytest_plugin.results import summary
 from channover.pytest_plugin.results.planning import uncollected
+from channover.pytest_plugin.stash import is_worker
 
 if TYPE_CHECKING:
     from channover.pytest_plugin.results.collector import Collected
@@ -20,6 +21,15 @@ USAGE = "channover_usage"
 """What a worker has to say about the command line."""
 LOST = "channover_lost"
 """What a worker has to say about evidence that it could not keep."""
+
+
+def not_kept(config: pytest.Config, said: str) -> None:
+    """Have it said at the run's end that evidence could not be kept, once."""
+    if is_worker(config):
+        output: dict[str, object] = getattr(config, "workeroutput", {})
+        output.setdefault(LOST, said)
+    elif COLLECTED in config.stash:
+        config.stash[COLLECTED].lost = config.stash[COLLECTED].lost or said
 
 
 class Writer:
