@@ -55,7 +55,8 @@ from channover.scenarios.lags.failover import FlowsOfLinks, SpreadFlows
 from channover.scenarios.lags.hashed import HashedFlows, Placed
 from channover.scenarios.lags.long_run import LongRun, LongRuns
 from channover.scenarios.loop.guards import Guarded
-from channover.scenarios.loop.lab import LoopLab, LoopLabs
+from channover.scenarios.loop.lab import LoopLab
+from channover.scenarios.loop.means import LoopLabs, Means, in_force
 from channover.scenarios.loop.ways import Vector
 from channover.scenarios.middlebox import Middlebox, Takes
 from channover.scenarios.tunnels import LoopSigns, Tunnels
@@ -100,6 +101,7 @@ __all__ = [
     "LoopLabs",
     "LoopSigns",
     "Manner",
+    "Means",
     "Measured",
     "Media",
     "Middlebox",
@@ -136,6 +138,7 @@ __all__ = [
     "exactly",
     "gateway",
     "hash_policy",
+    "in_force",
     "near",
     "node",
     "on",

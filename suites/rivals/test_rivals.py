@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -26,6 +26,11 @@ MANY = 16
 """Flows of which all go by one of two links once in 32768 times."""
 LOST = 3.0
 """Seconds for which a link is lost: more than LACP with fast timers takes to notice that it is silent."""
+STORAGE = {
+    "iSCSI with multipath": ("target_core_mod", "iscsi_target_mod", "iscsi_tcp", "dm_multipath"),
+    "NFS with nconnect and session trunking": ("nfsd", "nfsv4"),
+}
+"""Rivals that are storage, and the modules of the kernel that they take."""
 ways = pytest.mark.parametrize("silently", [False, True], ids=["carrier", "silent"])
 
 
@@ -40,6 +45,15 @@ def routed(lab: Lab) -> Iterator[tuple[HostEnd, HostEnd]]:
         pytest.skip(f"{lab.left.name} has no bird: install bird2")
     with multipath_routes(lab) as (near, far):
         yield HostEnd(lab.left, near), HostEnd(lab.right, far)
+
+
+def lacking(lab: Lab, modules: Sequence[str]) -> str:
+    """Say which of these modules a host's kernel has neither loaded nor at hand, or that it has them all."""
+    loop = 'for m in "$@"; do [ -e "/sys/module/$m" ] || modprobe -n -q "$m" || echo "$m"; done'
+    missing = lab.left.run("sh", "-c", loop, "sh", *modules, check=False, quiet=True).stdout.split()
+    if missing:
+        return f"{lab.left.name}'s kernel has no {', '.join(missing)}"
+    return f"{lab.left.name}'s kernel has {', '.join(modules)}, and nothing here sets it up yet"
 
 
 def costs(moving: Phased, lab: Lab, silently: bool) -> None:
@@ -66,13 +80,30 @@ def test_lacp_loses_a_link(lab: Lab, lag: Lag, numbered: NumberedTraffic, silent
 
 
 def test_multipath_tcp_gives(multipath: Multipath, mptcp: TrafficGenerator, udp: TrafficGenerator) -> None:
+    with multipath.one_subflow_a_path():
+        assert mptcp(multipath.left, multipath.right).goodput == SHOWN
+        assert mptcp(multipath.left, multipath.right, streams=MANY).goodput == SHOWN
+        assert udp(multipath.left, multipath.right, offered=2 * multipath.link.rate).goodput == SHOWN
+
+
+@ways
+def test_multipath_tcp_loses_a_link(multipath: Multipath, numbered: NumberedTraffic, silently: bool) -> None:
+    with (
+        multipath.one_subflow_a_path(),
+        numbered.stream(multipath.left, multipath.right, mptcp=True) as moving,
+    ):
+        costs(moving, multipath.lab, silently)
+    assert moving.longest_gap("fault: link lost") == SHOWN
+
+
+def test_a_full_mesh_gives(multipath: Multipath, mptcp: TrafficGenerator, udp: TrafficGenerator) -> None:
     assert mptcp(multipath.left, multipath.right).goodput == SHOWN
     assert mptcp(multipath.left, multipath.right, streams=MANY).goodput == SHOWN
     assert udp(multipath.left, multipath.right, offered=2 * multipath.link.rate).goodput == SHOWN
 
 
 @ways
-def test_multipath_tcp_loses_a_link(multipath: Multipath, numbered: NumberedTraffic, silently: bool) -> None:
+def test_a_full_mesh_loses_a_link(multipath: Multipath, numbered: NumberedTraffic, silently: bool) -> None:
     with numbered.stream(multipath.left, multipath.right, mptcp=True) as moving:
         costs(moving, multipath.lab, silently)
     assert moving.longest_gap("fault: link lost") == SHOWN
@@ -108,3 +139,8 @@ def test_ecmp_loses_a_link(
     with numbered.datagrams(*routed, flows=MANY) as moving:
         costs(moving, lab, silently)
     assert moving.outage(moving.flows, "any flow") == SHOWN
+
+
+@pytest.mark.parametrize("rival", STORAGE)
+def test_storage_gives(lab: Lab, rival: str) -> None:
+    pytest.skip(f"{rival} is not measured: {lacking(lab, STORAGE[rival])}")

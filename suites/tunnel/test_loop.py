@@ -9,11 +9,13 @@ from channover.testing import (
     Form,
     LoopLab,
     LoopLabs,
+    Means,
     Multipath,
     Vector,
     at_least,
     at_most,
     behaviour,
+    in_force,
     variant,
 )
 
@@ -161,3 +163,22 @@ def test_a_limit_of_one_subflow_a_path_keeps_out_the_tunnel_only_if_it_comes_las
         with loop.before("b"):
             assert loop.wait_for(Form.SOURCE).of(Form.SOURCE) == at_least(1, "it takes the place of a path")
             assert loop.subflows_from("b") == 0
+
+
+@behaviour("TUN-4")
+@variant
+@pytest.mark.parametrize("means", Means, ids=lambda one: one.name.lower())
+def test_a_means_closes_the_ways_that_it_knows_and_no_other(loop_lab: LoopLabs, means: Means) -> None:
+    with loop_lab(means=means) as loop:
+        for vector in Vector:
+            with loop.closed_by(vector):
+                if vector in means.closes:
+                    loop.use_every_path()
+                    signs = loop.wait_clear(tried=True)
+                    assert signs.carrying == 0
+                    assert signs.of(Form.PENDING) == 0
+                else:
+                    for form in vector.shows:
+                        assert loop.wait_for(form).of(form) == at_least(1, "it does not keep this way out")
+            assert loop.wait_clear().carrying == 0  # what offers the tunnel is gone, and the loop with it
+        assert in_force(loop, means) == at_least(1, "a means that was not taken looks like one that does nothing")

@@ -66,6 +66,7 @@ SUITES = {
     "TUN-4 apart": "suites/tunnel/test_loop.py::test_a_device_in_a_namespace_of_its_own_is_no_path",
     "TUN-4 backup": "suites/tunnel/test_loop.py::test_the_tunnel_as_a_backup_path_is_latent",
     "TUN-4 limit": "suites/tunnel/test_loop.py::test_a_limit_of_one_subflow_a_path_keeps_out_the_tunnel_only_if_it_comes_last",
+    "TUN-4 means": "suites/tunnel/test_loop.py::test_a_means_closes_the_ways_that_it_knows_and_no_other[both]",
     "TUN-5": "suites/tunnel/test_tunnel.py::test_udp_through_the_tunnel_passes_one_link",
     "TUN-6": "suites/tunnel/test_tunnel.py::test_udp_to_a_host_beyond_the_far_end_passes_one_link",
     "TUN-6 default": "suites/tunnel/test_tunnel.py::test_a_default_route_through_the_tunnel_leads_beyond_it",

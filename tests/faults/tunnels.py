@@ -16,6 +16,7 @@ from channover.network.loop_guard import Guard
 from channover.network.openvpn import join_listener
 from channover.scenarios import tunnels
 from channover.scenarios.loop import lab as loops
+from channover.scenarios.loop import means as loop_means
 from tests.faults.bench import Bench, require
 from tests.faults.fault import Evidence, Fault, When, caught, fails, noted
 from tests.faults.hosts import ip
@@ -207,7 +208,7 @@ FAULTS = (
         When.IN_PLACE,
         {"TUN-3 own": fails("tunnel-loop", words=r"signs of a loop by source .* of 0, expected at least 1")},
         (),
-        ((loops, "join_listener", _no_listener),),
+        ((loop_means, "join_listener", _no_listener),),
     ),
     Fault(
         "guard-not-apart",
@@ -320,6 +321,20 @@ FAULTS = (
                 "guard-never-met",
                 "guard-not-loaded",
                 words=r"packets that the guard of left refused of 0, expected at least 1",
+            )
+        },
+        (),
+        ((loops, "both_guard", _toothless),),
+    ),
+    Fault(
+        "means-toothless",
+        "guards",
+        "a means that is to close every way into the loop has no rule",
+        None,
+        When.IN_PLACE,
+        {
+            "TUN-4 means": fails(
+                "guard-never-met", words=r"subflows within the tunnel at left of \d, expected exactly 0"
             )
         },
         (),

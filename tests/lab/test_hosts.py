@@ -22,7 +22,7 @@ from channover.model.operations.devices import AddressAdd, AddressDelete, LinkAd
 from channover.model.operations.kernel import SysctlSet, TableAdd, TableDelete
 from channover.model.operations.mptcp import EndpointAdd, EndpointChange, EndpointDelete, LimitsSet
 from channover.model.operations.operation import Operation
-from channover.model.operations.routing import RouteAdd, RouteDelete, RuleAdd, RuleDelete
+from channover.model.operations.routing import ProhibitAdd, ProhibitDelete, RouteAdd, RouteDelete, RuleAdd, RuleDelete
 from channover.model.plan import Plan
 from channover.model.state import COMMAND, QUERY, State
 from channover.model.topology import gateway, pair
@@ -395,6 +395,7 @@ PLANS: dict[str, tuple[tuple[Operation, ...], tuple[Operation, ...]]] = {
     ),
     "rule": (ADDRESSED, (RuleAdd("10.93.93.1", 101, 101),)),
     "rule by prefix": (ADDRESSED, (RuleAdd("10.93.0.0/16", 101, 101),)),
+    "rule that prohibits": (ADDRESSED, (ProhibitAdd(5, "eth1", 50),)),
     "rule deleted": (RULED, (RuleDelete("10.93.93.1", 101, 101),)),
     "rule by prefix deleted": (RULED, (RuleDelete("10.7.0.0/16", 101, 102),)),
     "sysctl": ((), (SysctlSet("net/mptcp/enabled", "0"),)),
@@ -449,7 +450,8 @@ def without_bridges(state: State) -> State:
 
 
 def tables(lab: Lab) -> str:
-    return lab.left.run("nft", "list", "tables", quiet=True).stdout
+    """Tables of nftables, and rules: of these a state tells those by source alone."""
+    return "".join(lab.left.run(*words.split(), quiet=True).stdout for words in ("nft list tables", "ip rule show"))
 
 
 @pytest.mark.parametrize("name", PLANS)
@@ -472,7 +474,8 @@ def test_every_operation_is_among_the_plans() -> None:
     subjects = (devices, kernel, mptcp, routing)
     values = [value for subject in subjects for value in vars(subject).values()]
     known = {kind for kind in values if isinstance(kind, type) and hasattr(kind, "command")}
-    assert known - used == {Operation, LinkDelete, TableDelete}, "these two undo what a plan made, and have no inverse"
+    undo = {LinkDelete, TableDelete, ProhibitDelete}
+    assert known - used == {Operation, *undo}, "these undo what a plan made, and have no inverse"
 
 
 def test_a_state_is_what_iproute2_tells(two_hosts: Lab) -> None:

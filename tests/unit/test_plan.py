@@ -13,7 +13,14 @@ from channover.model.operations.devices import AddressAdd, AddressDelete, LinkAd
 from channover.model.operations.kernel import SysctlSet, TableAdd, TableDelete
 from channover.model.operations.mptcp import EndpointAdd, EndpointChange, EndpointDelete, LimitsSet
 from channover.model.operations.operation import Operation
-from channover.model.operations.routing import RouteAdd, RouteDelete, RuleAdd, RuleDelete
+from channover.model.operations.routing import (
+    ProhibitAdd,
+    ProhibitDelete,
+    RouteAdd,
+    RouteDelete,
+    RuleAdd,
+    RuleDelete,
+)
 from channover.model.plan import Plan
 from channover.model.state import Endpoint, Limits, LinkState, Route, Rule, State
 
@@ -40,6 +47,9 @@ OPERATIONS: list[tuple[Operation, str]] = [
     (RuleAdd("fd00:93::1", 101, 102), "ip -6 rule add from fd00:93::1 table 101 priority 102"),
     (RuleDelete("fd00:93::1", 101, 102), "ip -6 rule delete from fd00:93::1 table 101 priority 102"),
     (RuleDelete("10.93.93.1", 101, 102), "ip rule delete from 10.93.93.1 table 101 priority 102"),
+    (ProhibitAdd(5, "tun0", 50), "ip rule add fwmark 5 oif tun0 prohibit priority 50"),
+    (ProhibitAdd(5, "tun0", 50, 6), "ip -6 rule add fwmark 5 oif tun0 prohibit priority 50"),
+    (ProhibitDelete(5, "tun0", 50), "ip rule delete fwmark 5 oif tun0 prohibit priority 50"),
     (SysctlSet("net/mptcp/enabled", "1"), "printf %s 1 > /proc/sys/net/mptcp/enabled"),
     (SysctlSet("net/x", "4096 87380 6291456"), "printf %s '4096 87380 6291456' > /proc/sys/net/x"),
     (LimitsSet(8, 4), "ip mptcp limits set subflows 8 add_addr_accepted 4"),
@@ -110,6 +120,7 @@ def test_an_operation_is_what_a_person_would_type(operation: Operation, command:
         (RuleAdd("10.93.93.1", 101, 101), []),
         (RuleDelete("10.93.93.1", 101, 101), [RuleAdd("10.93.93.1", 101, 101)]),
         (RuleDelete("10.94.94.1", 102, 102), []),
+        (ProhibitAdd(5, "tun0", 50), [ProhibitDelete(5, "tun0", 50)]),
         (SysctlSet("net/mptcp/enabled", "1"), [SysctlSet("net/mptcp/enabled", "0")]),
         (SysctlSet("net/mptcp/enabled", "0"), []),
         (LimitsSet(8, 8), [LimitsSet(2, 0)]),

@@ -212,6 +212,11 @@ def _(operation: routing.RuleDelete, settings: dict[Setting, Any]) -> None:
 
 
 @_leave.register
+def _(operation: routing.ProhibitAdd | routing.ProhibitDelete, settings: dict[Setting, Any]) -> None:
+    del operation, settings  # a state tells rules by their source alone
+
+
+@_leave.register
 def _(operation: mptcp.LimitsSet, settings: dict[Setting, Any]) -> None:
     settings[("limits",)] = Limits(operation.subflows, operation.add_addr_accepted)
 

@@ -17,12 +17,16 @@ from channover.errors import TestbedError
 from channover.hosts.host import Host
 from channover.model.inner_network import Inner
 from channover.model.operations.kernel import TableAdd
+from channover.model.operations.routing import ProhibitAdd
 from channover.model.plan import Plan
 from channover.network.tunnel import Tunnel
 
 SOURCE = "channover_guard_source"
 BOTH = "channover_guard_both"
 DEVICE = "channover_guard_device"
+MARKED = "channover_guard_mark"
+MARK, MARKS_FIRST = 0x10, 90
+"""What :func:`mark_guard` marks the carrier with, and its rule's priority: before those of the NICs."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,23 @@ def device_guard(tunnel: Tunnel, host: Host, *, option: bool = True) -> Guard:
         {"by_device": rules["by_device"]},
         "reject with tcp reset",
     )
+
+
+def mark_guard(tunnel: Tunnel, host: Host) -> Guard:
+    """Return a guard that does not help: it marks the carrier, and a policy rule prohibits the mark by the tunnel's device.
+
+    The rule's device is the one that a socket is bound to, and a packet has its mark only once it has been routed.
+    """
+    text = f"""\
+  counter by_mark {{ }}
+  chain output {{
+    type route hook output priority mangle; policy accept;
+    tcp dport {tunnel.port} meta mark set {MARK} counter name by_mark
+  }}"""
+    end = tunnel.end(host)
+    prohibited = ProhibitAdd(MARK, end.device, MARKS_FIRST, end.address.version)
+    plan = Plan(f"mark the carrier, and prohibit the mark by {end.device}", (TableAdd(MARKED, text), prohibited))
+    return Guard(MARKED, ("by_mark",), plan)
 
 
 def both_guard(tunnel: Tunnel, host: Host, *, option: bool = True) -> Guard:

@@ -85,6 +85,7 @@ def openvpn_tunnel(
     remote: str,
     *,
     mptcp: bool = True,
+    bound_to: str | None = None,
     port: int = PORT,
     device: str = DEVICE,
     addresses: tuple[str, str] | None = None,
@@ -92,10 +93,12 @@ def openvpn_tunnel(
 ) -> Iterator[Tunnel]:
     """Run OpenVPN at both ends for the length of a block; the client names one address, ``remote``, and pins no source.
 
-    ``addresses`` are the client's and the server's within the tunnel, else those of ``remote``'s family. Both have said that
-    they are ready when the block starts. Raises TestbedError where one of them ends or is not ready within ``timeout`` seconds.
+    ``addresses`` are the client's and the server's within the tunnel, else those of ``remote``'s family; ``bound_to`` is a
+    device that the client binds its socket to (``SO_BINDTODEVICE``, from OpenVPN 2.6 on). Both have said that they are ready
+    when the block starts. Raises TestbedError where one of them ends or is not ready within ``timeout`` seconds.
     """
     prefix = MPTCPIZE if mptcp else ()
+    bind = f"\nbind-dev {bound_to}" if bound_to else ""
     version = ip_address(remote).version
     near, far = addresses or ADDRESSES[version]
     running: list[Process] = []
@@ -103,7 +106,7 @@ def openvpn_tunnel(
     try:
         for host, role, here, there in (
             (server, f"proto tcp{version}-server" + ("" if mptcp else f"\nlocal {remote}"), far, near),
-            (client, f"proto tcp{version}-client\nremote {remote}\nnobind\nconnect-retry 1 1", near, far),
+            (client, f"proto tcp{version}-client\nremote {remote}\nnobind\nconnect-retry 1 1{bind}", near, far),
         ):
             absent(host, device)
             path = f"{host.folder}/openvpn-{device}.conf"

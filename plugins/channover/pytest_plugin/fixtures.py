@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from channover.scenarios.lags.failover import SpreadFlows
     from channover.scenarios.lags.hashed import HashedFlows
     from channover.scenarios.lags.long_run import LongRuns
-    from channover.scenarios.loop.lab import LoopLabs
+    from channover.scenarios.loop.means import LoopLabs
     from channover.scenarios.noting import Noting
     from channover.scenarios.tunnels import Tunnels
 
@@ -173,7 +173,7 @@ def hashed(
 @pytest.fixture
 def loop_lab(tunnels: Tunnels) -> LoopLabs:
     """Make tunnels that can be made to feed on themselves, each for the length of a block."""
-    from channover.scenarios.loop.lab import loop_lab as make
+    from channover.scenarios.loop.means import loop_lab as make
 
     return partial(make, tunnels)
 

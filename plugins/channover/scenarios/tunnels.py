@@ -113,10 +113,11 @@ class Tunnels:
                 yield tunnel
 
     @contextmanager
-    def openvpn(self, *, mptcp: bool = True) -> Iterator[Tunnel]:
-        """Bring up OpenVPN over TCP without cipher (article, stage 3, round 2)."""
+    def openvpn(self, *, mptcp: bool = True, bound_to: str | None = None) -> Iterator[Tunnel]:
+        """Bring up OpenVPN over TCP without cipher (article, stage 3, round 2); the client may be ``bound_to`` a device."""
         left, right = self.multipath.left, self.multipath.right
-        with self._up(openvpn_tunnel(left.host, right.host, str(right.address.ip), mptcp=mptcp)) as tunnel:
+        made = openvpn_tunnel(left.host, right.host, str(right.address.ip), mptcp=mptcp, bound_to=bound_to)
+        with self._up(made) as tunnel:
             yield tunnel
 
     @contextmanager

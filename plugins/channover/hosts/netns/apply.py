@@ -42,7 +42,7 @@ from channover.model.operations import devices, kernel, mptcp, routing
 from channover.model.state import ENDPOINT_FLAGS
 
 _UNICAST, _STATIC, _LINK_SCOPE, _NOWHERE = 1, 4, 253, 255
-_TO_TABLE = 1
+_TO_TABLE, _PROHIBIT = 1, 8
 _NO_DETECTION = 0x02
 """``IFA_F_NODAD`` of ``linux/if_addr.h``."""
 _GENERIC = 16
@@ -236,6 +236,28 @@ def _(operation: routing.RuleAdd, _session: Session) -> bytearray:
 @told.register
 def _(operation: routing.RuleDelete, _session: Session) -> bytearray:
     return encoded(_ruled(operation), RTM_DELRULE)
+
+
+def _prohibited(operation: routing.ProhibitAdd | routing.ProhibitDelete) -> fibmsg:
+    message = fibmsg()
+    message["family"] = socket.AF_INET6 if operation.version == 6 else socket.AF_INET
+    message["action"] = _PROHIBIT
+    message["attrs"] = [
+        ["FRA_FWMARK", operation.mark],
+        ["FRA_OIFNAME", operation.device],
+        ["FRA_PRIORITY", operation.priority],
+    ]
+    return message
+
+
+@told.register
+def _(operation: routing.ProhibitAdd, _session: Session) -> bytearray:
+    return encoded(_prohibited(operation), RTM_NEWRULE, CREATE)
+
+
+@told.register
+def _(operation: routing.ProhibitDelete, _session: Session) -> bytearray:
+    return encoded(_prohibited(operation), RTM_DELRULE)
 
 
 _NESTED = 0x8000

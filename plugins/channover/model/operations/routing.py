@@ -116,3 +116,51 @@ class RuleDelete:
     def after(self, before: State) -> State:
         rule = Rule(self.priority, self.source, self.table)
         return replace(before, rules=tuple(known for known in before.rules if known != rule))
+
+
+@dataclass(frozen=True)
+class ProhibitAdd:
+    """Add a policy rule, for a version of IP, that refuses what carries a mark and leaves by a socket bound to a device.
+
+    A rule's ``oif`` is the device that the socket is bound to, and none that a route leads to (``ip-rule(8)``).
+    """
+
+    mark: int
+    device: str
+    priority: int
+    version: int = 4
+
+    @property
+    def command(self) -> str:
+        return _prohibit(self, "add")
+
+    def inverse(self, before: State) -> tuple[Operation, ...]:
+        return (ProhibitDelete(self.mark, self.device, self.priority, self.version),)
+
+    def after(self, before: State) -> State:
+        return before
+
+
+@dataclass(frozen=True)
+class ProhibitDelete:
+    """Delete such a rule."""
+
+    mark: int
+    device: str
+    priority: int
+    version: int = 4
+
+    @property
+    def command(self) -> str:
+        return _prohibit(self, "delete")
+
+    def inverse(self, before: State) -> tuple[Operation, ...]:
+        return ()
+
+    def after(self, before: State) -> State:
+        return before
+
+
+def _prohibit(rule: ProhibitAdd | ProhibitDelete, verb: str) -> str:
+    family = "ip -6" if rule.version == 6 else "ip"
+    return f"{family} rule {verb} fwmark {rule.mark} oif {rule.device} prohibit priority {rule.priority}"

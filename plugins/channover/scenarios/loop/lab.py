@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 
 from channover.errors import TestbedError
@@ -20,8 +20,7 @@ from channover.model.operations.mptcp import EndpointAdd, EndpointChange, Limits
 from channover.model.operations.operation import Operation
 from channover.model.operations.routing import RouteAdd
 from channover.model.plan import Plan
-from channover.network.loop_guard import Guard, both_guard, device_guard, matches_mptcp, source_guard
-from channover.network.openvpn import join_listener
+from channover.network.loop_guard import Guard, both_guard, device_guard, mark_guard, matches_mptcp, source_guard
 from channover.network.tunnel import Tunnel, TunnelEnd
 from channover.observe.sockets import subflows
 from channover.scenarios.loop.apart import Apart, separated
@@ -37,6 +36,8 @@ INNER_TRIES = 4
 COLLAPSE = 12.0
 """Seconds that the rate of a tunnel that feeds on itself may take to collapse, and to stay so for five of them."""
 COLLAPSES = 3
+BURST = 300
+"""Echo requests of 1400 bytes: more than a subflow's first windows hold, less than the sockets' buffers."""
 
 
 @dataclass
@@ -47,6 +48,8 @@ class LoopLab:
     tunnel: Tunnel = field(repr=False)
     began: float = 0.0
     """When the load in the loop began (``time.monotonic()``)."""
+    guard: Guarded | None = field(default=None, repr=False)
+    """The guard behind which it was brought up, if it was."""
     _tries: int = 0
 
     @contextmanager
@@ -279,12 +282,20 @@ class LoopLab:
         self.tunnels.show(found)
         return found
 
-    def wait_clear(self, timeout: float = 10.0) -> LoopSigns:
+    def use_every_path(self) -> None:
+        """Send a burst of echo requests through the tunnel, more than one path's window takes, answered or not."""
+        near, far = (str(end.address.ip) for end in self.tunnel.ends)
+        burst = str(BURST)
+        words = ("-n", "-q", "-c", burst, "-l", burst, "-s", "1400", "-W", "1", "-I", near, far)
+        self.tunnel.client.host.run("ping", *words, check=False)
+
+    def wait_clear(self, timeout: float = 10.0, *, tried: bool = False) -> LoopSigns:
         """Give the client's looped subflows time (seconds) to end; return the signs that are left there.
 
-        The server's may stay for longer: one on which nothing is sent meets no guard, and carries nothing.
+        The server's may stay for longer: one on which nothing is sent meets no guard, and carries nothing. With ``tried``
+        those have time as well that are tried for and not there.
         """
-        harmless = {Form.PENDING, Form.ENDPOINT}
+        harmless = {Form.ENDPOINT, *(() if tried else (Form.PENDING,))}
         client = self.tunnel.client
         self._wait(lambda: {one.form for one in self.signs(client).findings} <= harmless, "none", timeout)
         return self.signs(client)
@@ -309,6 +320,13 @@ class LoopLab:
             yield guarded
 
     @contextmanager
+    def guarded_by_a_mark(self) -> Iterator[Guarded]:
+        """Mark the carrier at the client for the length of a block, and prohibit the mark by the device: it does not help."""
+        client = self.tunnel.client.host
+        with self._guarded([(client, mark_guard(self.tunnel, client))]) as guarded:
+            yield guarded
+
+    @contextmanager
     def guarded_by_the_device(self) -> Iterator[Guarded]:
         """Load, at the client, the guard that knows the tunnel's device alone, for the length of a block."""
         client = self.tunnel.client.host
@@ -320,21 +338,3 @@ class LoopLab:
         lasted = time.monotonic() - self.began if self.began else 0.0
         with guarded(self.tunnels, self.tunnel, guards, lasted) as loaded:
             yield loaded
-
-
-@contextmanager
-def loop_lab(tunnels: Tunnels, *, joins: bool = True) -> Iterator[LoopLab]:
-    """Bring up an OpenVPN tunnel that can be made to feed on itself, for the length of a block.
-
-    Eight subflows can be added, and Linux 6.1 opens some of a mesh twice: with one server address, few of them leave room
-    for the loop's. With ``joins`` the server goes on taking subflows, as the article's kernel did: OpenVPN stops listening
-    once its client is there.
-    """
-    with tunnels.multipath.one_server_address(), tunnels.openvpn() as tunnel, ExitStack() as stack:
-        if joins:
-            stack.enter_context(join_listener(tunnel))
-        yield LoopLab(tunnels, tunnel)
-
-
-LoopLabs = Callable[..., AbstractContextManager[LoopLab]]
-"""Makes a tunnel that can be made to feed on itself, for the length of a block: :func:`loop_lab` of a test's tunnels."""
