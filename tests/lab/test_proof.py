@@ -18,6 +18,8 @@ from channover.hosts.netns.host import NamespaceHost
 from channover.hosts.netns.process import NamespaceProcess
 from channover.hosts.ssh.host import RemoteHost
 from channover.model.link import Link
+from channover.model.operations.devices import LinkSet
+from channover.model.plan import Plan
 from channover.model.topology import Topology, gateway, pair, trio, two_switches
 from channover.observe.proof.prove import prove
 from channover.scenarios import proving
@@ -315,3 +317,21 @@ def test_a_cable_is_a_broken_testbed_and_no_failed_behaviour(
     assert re.match(r"cable a carries (49|50)\.\d of 100 Mbit/s, left to right", one["reason"]), one["reason"]
     assert len(one["measurements"]) == readings
     done.stdout.no_fnmatch_line("*Traceback*")
+
+
+@pytest.mark.parametrize("carried", [9000, 4000])
+def test_a_jumbo_frame_proves_what_a_cable_carries(target: NetnsTarget, carried: int) -> None:
+    """A frame cannot be fragmented: it arrives whole, or the cable does not carry its size."""
+    if reason := target.unmet(pair()):
+        pytest.skip(reason)
+    with target.lab(pair(), Link(10**8, 9000), Journal()) as lab:
+        states = [lab.hosts[name].state().links for name in ("left", "right")]
+        assert [links["eth1"].mtu for links in states] == [9000, 9000]
+        if carried < 9000:
+            lab.right.apply(Plan("a port that carries less", (LinkSet("eth2", mtu=carried),)))
+        found = [finding for finding in prove(lab) if finding.kind == "size"]
+    if carried == 9000:
+        assert found == []
+    else:
+        assert {str(one.cable) for one in found} == {"left.b–right.b"}
+        assert "carries no frame of 9014 bytes" in str(found[0])

@@ -84,6 +84,7 @@ def pytest_run(*options: str, timeout: float = 60) -> subprocess.CompletedProces
         (["--link-rate=40gbit"], "--link-rate: '40gbit' is more than an emulated cable can be held to: up to 34gbit"),
         ([f"--link-rate={'9' * 400}"], "is not a rate that a lab can run: from 1mbit to 800gbit"),
         (["--lag-driver=bonding", "-n", "2"], "--lag-driver=bonding: "),
+        (["--mtu=1000"], "--mtu: '1000' is no MTU that a lab can have: write bytes, from 1280 to 16000"),
         (["--family=5"], "--family: there is no IPv5; there are: 4, 6"),
         (["--reports=/dev/null/reports"], "reports cannot be kept in /dev/null/reports"),
         (["--reports=/dev/null/reports", "-n", "2"], "cannot be kept in /dev/null/reports"),

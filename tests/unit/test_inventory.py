@@ -49,6 +49,9 @@ labs:
       - {ends: [left.b, right.b], rate: 1gbit}
 """
 
+JUMBO = PLAIN.replace("rate: 100mbit", "rate: 400gbit\n        mtu: 9000").replace("eth1, b", "eth1.100, b")
+"""The same with jumbo frames on its fastest cable, and a VLAN's device as a test NIC."""
+
 
 @pytest.fixture(autouse=True)
 def no_contact(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,6 +154,20 @@ def test_a_value_is_the_text_that_stands_there(file: Path, written: str) -> None
     file.write_text(PLAIN.replace("b: eth2", f"b: {written}", 1))
     device = load(file).labs["bench"].hosts["left"].nics["b"]
     assert device in (written, "12:34:56:12:34:56")
+
+
+def test_jumbo_frames_and_a_vlans_device(file: Path) -> None:
+    file.write_text(JUMBO)
+    lab = load(file).labs["bench"]
+    assert [(cable.rate, cable.mtu) for cable in lab.cables] == [(400 * 10**9, 9000), (10**9, 1500)]
+    assert lab.hosts["left"].nics["a"] == "eth1.100"
+
+
+@pytest.mark.parametrize("mtu", ["1279", "16001", "jumbo", "'9000 '", "1500.5", "-1500", "true", "[9000]"])
+def test_what_is_no_mtu_is_one_line(file: Path, mtu: str) -> None:
+    file.write_text(JUMBO.replace("mtu: 9000", f"mtu: {mtu}"))
+    with pytest.raises(InventoryError, match=r"mtu: .* no MTU; write bytes from 1280 to 16000, such as 1500 or 9000"):
+        load(file)
 
 
 @pytest.mark.parametrize("rate", ["2.5gbit", "5gbit", "25gbit", "40gbit", "100gbit", "200gbit", "400gbit", "800gbit"])
@@ -639,6 +656,7 @@ def test_any_bytes(file: Path, data: bytes) -> None:
     outcome(file, data)
 
 
+WHOLE = (PLAIN, EXAMPLE, JUMBO)
 LABELS = st.sampled_from(["left", "right", "x", "sw", "", "a b", "-"])
 NICS = st.dictionaries(st.sampled_from("abc"), st.sampled_from(["eth0", "eth1", "eth2", "52:54:00:00:00:01", ""]))
 HOSTS = st.fixed_dictionaries(
@@ -667,7 +685,8 @@ LABS = st.fixed_dictionaries(
     optional={
         "cables": st.lists(
             st.fixed_dictionaries(
-                {"ends": st.lists(ENDS, min_size=1, max_size=3), "rate": st.sampled_from(["100mbit", "1gbit", 5])}
+                {"ends": st.lists(ENDS, min_size=1, max_size=3), "rate": st.sampled_from(["100mbit", "1gbit", 5])},
+                optional={"mtu": st.sampled_from([1500, 9000, "9000", 68, 65536, True, 1500.5, "jumbo", None])},
             ),
             max_size=3,
         ),
@@ -677,7 +696,30 @@ LABS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+FUZZED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+
+
+@settings(max_examples=200, suppress_health_check=FUZZED)
 @given(st.dictionaries(LABELS, LABS, max_size=2))
 def test_any_labs(file: Path, labs: dict[str, Any]) -> None:
     outcome(file, yaml.safe_dump({"labs": labs}).encode())
+
+
+@pytest.mark.slow
+def test_two_thousand_labs(file: Path) -> None:
+    """As above, and nearly all of them labs that are whole: what is wrong in them is one value, in any field."""
+    seen: list[bool] = []
+
+    @settings(max_examples=2000, suppress_health_check=FUZZED, deadline=None)
+    @given(st.dictionaries(LABELS, LABS, min_size=1, max_size=2), st.sampled_from(WHOLE), st.data())
+    def look(labs: dict[str, Any], whole: str, data: st.DataObject) -> None:
+        document = yaml.safe_load(whole)
+        found = places(document)
+        holder, key = found[data.draw(st.integers(0, len(found) - 1))]
+        others = places({"labs": labs})
+        other, other_key = others[data.draw(st.integers(0, len(others) - 1))]
+        holder[key] = other[other_key]
+        seen.append(outcome(file, yaml.safe_dump(document).encode()))
+
+    look()
+    assert len(seen) >= 1000 and any(seen) and not all(seen), "compared nothing"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from channover.errors import UsageError
 from channover.hosts.host import Nic
 from channover.hosts.lab import Lab
 from channover.model.link import Link
@@ -156,6 +157,18 @@ def test_each_test_has_the_link_of_the_cables_that_it_is_laid_on() -> None:
     assert settings.rates == (SLOW, FAST)
     assert settings.link_for(pair()).rate == FAST
     assert settings.link_for(parallel(8)).rate == SLOW  # there is no such lab, and the slowest link is a safe guess
+
+
+def test_a_test_has_the_mtu_that_all_cables_carry_that_it_is_laid_on() -> None:
+    entry = lab([*straight("left", "right", "ab", FAST), *straight("left", "other", "cd", SLOW)])
+    sizes = (9000, 4000, 1500, 1500)
+    cables = tuple(one.model_copy(update={"mtu": mtu}) for one, mtu in zip(entry.cables, sizes, strict=True))
+    place = Place("physical", entry.model_copy(update={"cables": cables}))
+    settings = Settings(place, link_of(None, place, family="6"), "auto", None, 10.0, False, Path("reports"))
+    assert settings.link == Link(SLOW, 1500, ipv6=True)
+    assert settings.link_for(pair()) == Link(FAST, 4000, ipv6=True)
+    with pytest.raises(UsageError, match="--mtu: real cables have the MTU that the inventory says"):
+        link_of(None, place, mtu="9000")
 
 
 @pytest.mark.parametrize(

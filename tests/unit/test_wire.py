@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from channover.errors import UsageError
-from channover.model.link import Link, parse_rate
+from channover.model.link import Link, parse_mtu, parse_rate
 
 RATES = st.integers(10**6, 10**11)
 MTUS = st.integers(576, 9216)
@@ -54,6 +54,21 @@ def test_what_counters_show_of_a_full_link_is_its_rate(rate: int, mtu: int) -> N
     link = Link(rate, mtu)
     counted = rate * (mtu + 14) / (mtu + 38)
     assert link.counted(counted) == pytest.approx(rate)
+
+
+def test_jumbo_frames_cost_less_framing() -> None:
+    jumbo = Link(10**9, 9000)
+    assert jumbo.datagram == 8970
+    assert jumbo.tcp_goodput == 10**9 * 8948 / 9038
+    assert jumbo.mptcp_goodput == 10**9 * 8924 / 9038
+    assert jumbo.udp_goodput() == 10**9 * 8970 / 9036
+    assert Link(10**9, 9000, ipv6=True).tcp_goodput == 10**9 * 8928 / 9038
+
+
+@pytest.mark.parametrize("text", ["1279", "16001", "", "9e3", "9000 ", "-9000"])
+def test_what_is_no_mtu_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="is no MTU that a lab can have: write bytes, from 1280 to 16000"):
+        parse_mtu(text)
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,9 @@ def _parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
         help="rate of a lab's cables in tc's notation: 100mbit, 1gbit, … (default: the target's)",
     )
     doctor.add_argument(
+        "--mtu", default=None, metavar="BYTES", help="MTU of a lab's cables: 9000 for jumbo frames (default: 1500)"
+    )
+    doctor.add_argument(
         "--family", default=FAMILIES[0], metavar="VERSION", help="the version of IP of a lab: 4 (default) or 6"
     )
     doctor.add_argument(
@@ -132,7 +135,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
     place = choices.Place(target, lab, kernel=arguments.kernel or defaults.KERNEL, options=own)
     wanted = settings.Settings(
         place=place,
-        link=settings.link_of(arguments.link_rate, place, arguments.family),
+        link=settings.link_of(arguments.link_rate, place, family=arguments.family, mtu=arguments.mtu),
         lag_driver=arguments.lag_driver,
         duration=None,
         limit=10.0,

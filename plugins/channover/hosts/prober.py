@@ -39,6 +39,8 @@ MOST = 64
 """Frames that are sent before anything else is looked after."""
 PROMPT = 0.005
 """The share of a load within which counters must be read for the moment of the reading to be known."""
+LARGEST = 1 << 16
+"""Bytes of the largest frame that there can be."""
 LOOK = 0.05
 """Seconds after which it is looked at the clock again, whatever there is to do."""
 LATE = 0.02
@@ -140,7 +142,7 @@ class Port:
         self.frames_per_second = wanted["rate"] / 8 / (wanted["size"] + 24)
         self.ahead = ahead = max(12, int(self.frames_per_second * wanted["ahead"]))
         self.socket.setsockopt(
-            socket.SOL_SOCKET, socket.SO_SNDBUF, ahead * 1300
+            socket.SOL_SOCKET, socket.SO_SNDBUF, ahead * max(1300, wanted["size"])
         )  # of which the kernel makes twice as much
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         self.socket.setblocking(False)
@@ -200,7 +202,7 @@ class Port:
         """Take what has arrived, and answer what asks for an answer."""
         while True:
             try:
-                frame, (_, _, packet_type, _, source) = self.socket.recvfrom(2048)
+                frame, (_, _, packet_type, _, source) = self.socket.recvfrom(LARGEST)
             except OSError:
                 return
             if packet_type == socket.PACKET_OUTGOING:

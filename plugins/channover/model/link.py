@@ -21,6 +21,7 @@ USUAL_MTU = 1500
 IPV4_HEADER = 20
 IPV6_HEADER = 40
 UDP_HEADER = 8
+ICMP_HEADER = 8
 TCP_HEADER = 20
 TCP_TIMESTAMPS = 12
 """Timestamp option, padded (RFC 7323, 3.2)."""
@@ -45,6 +46,17 @@ def parse_rate(text: str) -> int:
     if not 10**6 <= rate <= 8 * 10**11:
         raise UsageError(f"'{text[:40]}' is not a rate that a lab can run: from 1mbit to 800gbit")
     return round(rate)
+
+
+MTUS = range(1280, 16_001)
+"""MTUs (bytes) that a lab can have: from what IPv6 needs (RFC 8200, 5) to what NICs with jumbo frames go to at most."""
+
+
+def parse_mtu(text: str) -> int:
+    """Return the MTU (bytes) that a text names, such as ``9000``. Raises UsageError."""
+    if not re.fullmatch(r"[0-9]{1,6}", text) or int(text) not in MTUS:
+        raise UsageError(f"'{text[:40]}' is no MTU that a lab can have: write bytes, from {MTUS[0]} to {MTUS[-1]}")
+    return int(text)
 
 
 @dataclass(frozen=True)

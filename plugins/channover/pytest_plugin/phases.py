@@ -123,7 +123,7 @@ def leave(item: pytest.Item, report: pytest.TestReport) -> None:
     from channover.verdict.notes import once
 
     session = item.config.stash[TESTBED].session
-    facts = (
+    facts: dict[str, object] = (
         {}
         if record.behaviour is None and LAB not in item.stash
         else {
@@ -133,6 +133,8 @@ def leave(item: pytest.Item, report: pytest.TestReport) -> None:
             "congestion_control": record.congestion_control or session.congestion_control,
         }
     )
+    if LAB in item.stash:
+        facts["mtu"] = item.stash[LAB].link.mtu
     hosts, cables = lab_facts(item.stash[LAB], item.stash.get(MACHINES, {})) if LAB in item.stash else ([], [])
     left = {
         "hosts": [asdict(host) for host in hosts],

@@ -103,10 +103,13 @@ def headline(config: pytest.Config, items: Sequence[pytest.Item]) -> list[str]:
     """Name the target, where behaviours were collected."""
     if not any(map(marks.stated, items)):
         return []
+    from channover.model.link import USUAL_MTU
     from channover.verdict.expectation import quantity
 
     wanted = config.stash[TESTBED].settings
     found = f"channover: target {wanted.target}, links of {', '.join(quantity(rate, 'bit/s') for rate in wanted.rates)}"
+    if wanted.link.mtu != USUAL_MTU:
+        found += f", MTU {wanted.link.mtu}"
     if _second(config):
         found += ", IPv6; tests that choose the families of their paths themselves (MP-11) are left out"
     if wanted.place.dry_run and not config.option.collectonly:

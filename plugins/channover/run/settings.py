@@ -7,7 +7,7 @@ from pathlib import Path
 
 from channover.errors import UsageError
 from channover.model import registry
-from channover.model.link import Link, parse_rate
+from channover.model.link import USUAL_MTU, Link, parse_mtu, parse_rate
 from channover.model.topology import Topology
 from channover.run.defaults import FAMILIES, LAG_DRIVERS, LINK_RATES, MACHINES, PACKET_HEAD, TARGETS
 from channover.run.own_targets import OWN_TARGETS
@@ -69,7 +69,7 @@ class Settings:
         from channover.targets.physical.placement import fit  # here, since every run of pytest reads the options
 
         found = fit(topology, self.place.lab)
-        return self.link if isinstance(found, str) else replace(self.link, rate=found.rate)
+        return self.link if isinstance(found, str) else found.link(self.link)
 
 
 def require_driver(name: str) -> None:
@@ -86,14 +86,25 @@ def _usual_rate(target: str) -> str:
     return LINK_RATES["netns"] if target == "physical" else LINK_RATES.get(target) or OWN_TARGETS[target].link_rate
 
 
-def link_of(asked: str | None, place: Place, family: str = FAMILIES[0]) -> Link:
+def link_of(asked: str | None, place: Place, *, family: str = FAMILIES[0], mtu: str | None = None) -> Link:
     """Return the link that cables are where no topology is in question: the inventory's slowest, or an emulated one.
 
-    ``family`` is the version of IP. Raises UsageError.
+    ``family`` is the version of IP, ``mtu`` was asked for in bytes. Raises UsageError.
     """
     if family not in FAMILIES:
         raise UsageError(f"--family: there is no IPv{family}; there are: {', '.join(FAMILIES)}")
-    return replace(_rated(asked, place), ipv6=family == "6")
+    return replace(_rated(asked, place), mtu=_mtu(mtu, place), ipv6=family == "6")
+
+
+def _mtu(asked: str | None, place: Place) -> int:
+    if place.lab is not None:
+        if asked is not None:
+            raise UsageError("--mtu: real cables have the MTU that the inventory says")
+        return min((cable.mtu for cable in place.lab.cables), default=USUAL_MTU)
+    try:
+        return USUAL_MTU if asked is None else parse_mtu(str(asked))
+    except UsageError as error:
+        raise UsageError(f"--mtu: {error}") from None
 
 
 def _rated(asked: str | None, place: Place) -> Link:

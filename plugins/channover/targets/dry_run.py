@@ -273,12 +273,12 @@ class DryTarget:
             before, devices = dry.now, [nic.device for nic in host.nics.values()]
             owner = found.nodes[name]
             lent = real.leases.at(owner, real.entry.hosts[owner]).lent
-            stripping = bare(before, devices, lent, down=real.entry.allows.nics_down)
+            stripping = bare(before, devices, lent, down=real.entry.allows.nics_down, mtu=found.mtu)
             dry.apply(stripping)
             foreign = host.policy.foreign - {"lo"}
             dry.apply(gate(host, "RUN", devices, foreign) + raised(before, devices, stripping))
             hosts[name] = dry
-        link = replace(asked, rate=found.rate) if topology.cables else asked
+        link = found.link(asked) if topology.cables else asked
         for cable in topology.cables:
             if self._first((found.nics[cable.a], found.nics[cable.b])):
                 self.said.append(

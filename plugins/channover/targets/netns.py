@@ -219,6 +219,7 @@ def _build(process: LabProcess, topology: Topology, link: Link, journal: Journal
                 device_name(b),
                 FIRST_INDEX + b,
                 int(link.rate * cable.speedup),
+                link.mtu,
             )
         )
     try:

@@ -162,7 +162,7 @@ class VmTarget:
         for host in machine.hosts:
             self._leases.forget(host.name)
 
-    def _entry(self, topology: Topology, using: dict[str, VmHost], rate: int) -> LabEntry:
+    def _entry(self, topology: Topology, using: dict[str, VmHost], link: Link) -> LabEntry:
         """Return the inventory's lab of a topology."""
         vm_pool = self._started()
         hosts = {}
@@ -182,7 +182,7 @@ class VmTarget:
         cables = []
         for cable in topology.cables:
             ends = [f"{using[port.node].name}.{self._nic(topology, using, port)}" for port in cable.ports]
-            cables.append({"ends": ends, "rate": f"{int(rate * cable.speedup) // 1000}kbit"})
+            cables.append({"ends": ends, "rate": f"{int(link.rate * cable.speedup) // 1000}kbit", "mtu": link.mtu})
         return LabEntry.model_validate({"hosts": hosts, "cables": cables})
 
     @staticmethod
@@ -209,7 +209,7 @@ class VmTarget:
         """Bring a topology up for the length of a block. Raises TestbedError."""
         with journal.step("panel", f"boot and cable {topology.name}"):
             using = self._hosts(topology, link.rate)
-            entry = self._entry(topology, using, link.rate)
+            entry = self._entry(topology, using, link)
             found = fit(topology, entry)
             if isinstance(found, str):
                 raise TestbedError(found)

@@ -76,7 +76,8 @@ class NamespaceLab:
                 port = 100 + self.ports
                 ports.append(port)
                 inside = self.hosts[host]
-                messages.append(netlink.veth(index, device, inside.namespace, port, f"port{port}", self.panel))
+                ends = index, device, inside.namespace, port, f"port{port}", self.panel
+                messages.append(netlink.veth(*ends, cable.mtu))
                 messages.append(netlink.link_state(port, up=True))
                 quiet += [(self.control, f"port{port}"), (inside.control, device)]
             a, b = ports

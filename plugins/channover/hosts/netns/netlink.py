@@ -21,7 +21,7 @@ from pyroute2.netlink.rtnl import RTM_DELQDISC, RTM_NEWLINK, RTM_NEWQDISC, RTM_N
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.tcmsg import tcmsg
 
-from channover.model.link import WIRE_OVERHEAD
+from channover.model.link import USUAL_MTU, WIRE_OVERHEAD
 
 CREATE = NLM_F_CREATE | NLM_F_EXCL
 """Flags of a message that makes something new."""
@@ -113,8 +113,10 @@ class Netlink:
                 offset += (length + 3) & ~3
 
 
-def veth(index: int, name: str, namespace: int, peer_index: int, peer_name: str, peer_namespace: int) -> bytearray:
-    """Message: make a veth pair, each end in the namespace (a descriptor) and with the index that are given.
+def veth(
+    index: int, name: str, namespace: int, peer_index: int, peer_name: str, peer_namespace: int, mtu: int = USUAL_MTU
+) -> bytearray:
+    """Message: make a veth pair, each end in the namespace (a descriptor) and with the index that are given; MTU in bytes.
 
     The first end comes up at once. The peer cannot: while it is configured it has no peer yet (``veth_open`` in
     ``drivers/net/veth.c`` answers ENOTCONN).
@@ -122,11 +124,13 @@ def veth(index: int, name: str, namespace: int, peer_index: int, peer_name: str,
     message = ifinfmsg()
     message["index"] = index
     message["flags"] = message["change"] = IFF_UP
-    peer = {"index": peer_index, "attrs": [["IFLA_IFNAME", peer_name], ["IFLA_NET_NS_FD", peer_namespace]]}
+    far = [["IFLA_IFNAME", peer_name], ["IFLA_NET_NS_FD", peer_namespace], ["IFLA_MTU", mtu]]
+    peer = {"index": peer_index, "attrs": far}
     data = {"attrs": [["VETH_INFO_PEER", peer]]}
     message["attrs"] = [
         ["IFLA_IFNAME", name],
         ["IFLA_NET_NS_FD", namespace],
+        ["IFLA_MTU", mtu],
         ["IFLA_LINKINFO", {"attrs": [["IFLA_INFO_KIND", "veth"], ["IFLA_INFO_DATA", data]]}],
     ]
     return encoded(message, RTM_NEWLINK, CREATE)

@@ -52,7 +52,7 @@ def receive(channel: socket.socket) -> tuple[Any, list[int]]:
 
 @dataclass(frozen=True)
 class PanelCable:
-    """One cable as the panel builds it: for each end the host, the device's name and index there; the rate in bit/s."""
+    """One cable as the panel builds it: for each end the host, the device's name and index there; bit/s, and bytes."""
 
     a_host: str
     a_device: str
@@ -61,6 +61,7 @@ class PanelCable:
     b_device: str
     b_index: int
     rate: int
+    mtu: int
 
 
 def described(error: BaseException) -> tuple[str, int, str]:

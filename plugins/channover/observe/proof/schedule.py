@@ -20,7 +20,7 @@ MORE = 1.12
 """How many times the cable's rate is offered, so that one that carries a tenth more than stated shows its figure."""
 GENTLE = 0.95
 """As many where only loss is looked for: no queue on the way is full."""
-SMALLER = (1494, 1414, 1294, 1014, 590)
+SMALLER = (9014, 8014, 4014, 2014, 1514, 1494, 1414, 1294, 1014, 590)
 """Sizes of frames (bytes) by which the largest one that passes is told."""
 
 

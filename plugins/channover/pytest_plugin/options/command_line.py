@@ -30,6 +30,13 @@ def add_options(parser: pytest.Parser) -> None:
     )
     words.add(
         group,
+        "--mtu",
+        default=None,
+        metavar="BYTES",
+        help="MTU of a lab's cables: 9000 for jumbo frames (default: 1500); physical: the inventory's",
+    )
+    words.add(
+        group,
         "--family",
         default=FAMILIES[0],
         metavar="VERSION",

@@ -32,7 +32,12 @@ def read(config: pytest.Config) -> Settings:
     _require_summary(config)
     return Settings(
         place=place,
-        link=link_of(words.value(config, "--link-rate"), place, str(words.value(config, "--family"))),
+        link=link_of(
+            words.value(config, "--link-rate"),
+            place,
+            family=str(words.value(config, "--family")),
+            mtu=words.value(config, "--mtu"),
+        ),
         asked=words.value(config, "--link-rate") is not None,
         lag_driver=driver,
         duration=_seconds(config, "--duration"),

@@ -214,7 +214,7 @@ class Collected:
             options=self.options,
             changes=self.changes,
             family=self.settings.family,
-            mtu=self.settings.link.mtu,
+            mtu=self.facts.get("mtu", self.settings.link.mtu),
         )
         order = list(CATALOGUE)
         tests = sorted(

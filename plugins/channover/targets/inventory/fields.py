@@ -14,7 +14,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, ValidationInfo, WithJsonSchema
 
 from channover.errors import UsageError
-from channover.model.link import parse_rate
+from channover.model.link import MTUS, parse_mtu, parse_rate
 from channover.targets.inventory.strict_yaml import quoted
 
 LABEL = r"^[A-Za-z0-9_][A-Za-z0-9_-]{0,31}$"
@@ -189,6 +189,17 @@ def rate(value: object) -> int:
     return found
 
 
+def mtu(value: object) -> int:
+    """Return an MTU in bytes."""
+    if isinstance(value, int) and not isinstance(value, bool) and value in MTUS:
+        return value
+    try:
+        return parse_mtu(value if isinstance(value, str) else "")
+    except UsageError:
+        shown = quoted(value) if isinstance(value, str | int) else "this"
+        raise ValueError(f"{shown} is no MTU; write bytes from {MTUS[0]} to {MTUS[-1]}, such as 1500 or 9000") from None
+
+
 Label = Annotated[str, Field(pattern=LABEL)]
 SwitchPort = Annotated[str, Field(pattern=PORT)]
 Vlan = Annotated[str, AfterValidator(vlan)]
@@ -211,5 +222,10 @@ Rate = Annotated[
     int,
     BeforeValidator(rate),
     WithJsonSchema({"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(k|m|g)?bit$", "examples": ["100mbit", "1gbit"]}),
+]
+Mtu = Annotated[
+    int,
+    BeforeValidator(mtu),
+    WithJsonSchema({"type": "integer", "minimum": MTUS[0], "maximum": MTUS[-1], "examples": [1500, 9000]}),
 ]
 End = Annotated[str, Field(pattern=END)]

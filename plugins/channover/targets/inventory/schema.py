@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 from pydantic.config import JsonDict
 
 from channover.errors import UsageError
+from channover.model.link import USUAL_MTU
 from channover.model.topology import Port, Role
 from channover.targets.inventory import strict_yaml as yaml_lines
 from channover.targets.inventory.faults import Fault, InventoryError, worded
@@ -26,6 +27,7 @@ from channover.targets.inventory.fields import (
     JumpHost,
     KeyFile,
     Label,
+    Mtu,
     Number,
     Rate,
     SwitchPort,
@@ -88,6 +90,8 @@ class CableEntry(BaseModel):
     """Both ends, as HOST.NIC or SWITCH.PORT."""
     rate: Rate
     """Rate of the link, such as 100mbit or 1gbit."""
+    mtu: Mtu = USUAL_MTU
+    """Largest packet (bytes) that it carries, and whatever lies between its ends: 1500, or 9000 for jumbo frames."""
 
     @property
     def ports(self) -> tuple[Port, Port]:

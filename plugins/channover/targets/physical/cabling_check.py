@@ -83,7 +83,7 @@ def miswired(target: PhysicalTarget, lab: Lab, part: Topology) -> list[str]:
             continue
         try:
             _carried(lab, cable, deadline)
-            if remark := preflight.prove(lab, cable, number, preflight.rate_of(target.entry, cable.a)):
+            if remark := preflight.prove(lab, cable, number, *_stated(target.entry, cable)):
                 target.say(remark)
         except TestbedError as error:
             words.append(str(error))
@@ -97,6 +97,10 @@ def miswired(target: PhysicalTarget, lab: Lab, part: Topology) -> list[str]:
             if cable.ports in target.measured:
                 target.measured |= {(cable.b, cable.a)}
     return list(dict.fromkeys(words))
+
+
+def _stated(entry: LabEntry, cable: Cable) -> tuple[int | None, int]:
+    return preflight.rate_of(entry, cable.a), preflight.mtu_of(entry, cable.a)
 
 
 def _carried(lab: Lab, cable: Cable, deadline: float) -> None:

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 
+from channover.model.link import USUAL_MTU, Link
 from channover.model.topology import Cable, Node, Port, Role, Topology
 from channover.targets.inventory.schema import CableEntry, LabEntry
 
@@ -37,6 +38,12 @@ class Fit:
     """Rate (bit/s) of the cables of speedup 1; where there are none, of the slowest ones."""
     rates: Mapping[float, int]
     """Rate (bit/s) of the lab's cables for each speedup of the topology's."""
+    mtu: int = USUAL_MTU
+    """The MTU (bytes) of the cables: the smallest of theirs."""
+
+    def link(self, asked: Link) -> Link:
+        """Return what one of its cables is, of the family that was asked for."""
+        return replace(asked, rate=self.rate, mtu=self.mtu)
 
 
 def fit(topology: Topology, lab: LabEntry) -> Fit | str:
@@ -55,7 +62,10 @@ def fit(topology: Topology, lab: LabEntry) -> Fit | str:
         nodes = search.placed()
         if nodes is not None:
             base = by_speedup.get(1.0, min(rates, default=0))
-            return Fit(nodes, _nics(topology, lab, nodes, by_speedup), base, by_speedup)
+            nics = _nics(topology, lab, nodes, by_speedup)
+            laid = {nics[port] for cable in topology.cables for port in cable.ports}
+            mtu = min((entry.mtu for entry in lab.cables if laid.intersection(entry.ports)), default=USUAL_MTU)
+            return Fit(nodes, nics, base, by_speedup, mtu)
         gave_up = gave_up or search.steps > STEPS
     if gave_up:
         return (

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 
 from channover.errors import TestbedError
 from channover.hosts.guardian.facts import Facts, NicFacts, speed_of
@@ -12,7 +13,8 @@ from channover.hosts.host import Host, Nic
 from channover.hosts.lab import Lab
 from channover.hosts.ssh.shell import PACKAGES
 from channover.model.drivers import VIRTUAL
-from channover.model.operations.devices import AddressAdd
+from channover.model.link import ICMP_HEADER, IPV4_HEADER, USUAL_MTU
+from channover.model.operations.devices import AddressAdd, LinkSet
 from channover.model.plan import Plan
 from channover.model.topology import Cable, Port
 from channover.network import bonding, lag
@@ -136,6 +138,11 @@ def rate_of(lab: LabEntry, port: Port) -> int | None:
     return next((cable.rate for cable in lab.cables if port in cable.ports), None)
 
 
+def mtu_of(lab: LabEntry, port: Port) -> int:
+    """Return the MTU (bytes) of the cable at a port."""
+    return next((cable.mtu for cable in lab.cables if port in cable.ports), USUAL_MTU)
+
+
 def _nic(name: str, label: str, nic: NicFacts, rate: int | None) -> Iterator[Finding]:
     what = f"{nic.device} (nics.{label})"
     if nic.carrier and nic.driver not in VIRTUAL:
@@ -184,11 +191,12 @@ def fatal(findings: list[Finding]) -> None:
         raise TestbedError(f"{bad[0]}{more}")
 
 
-def prove(lab: Lab, cable: Cable, number: int, rate: int | None = None) -> str | None:
+def prove(lab: Lab, cable: Cable, number: int, rate: int | None = None, mtu: int = USUAL_MTU) -> str | None:
     """See that both ends of a cable run at its rate (bit/s), and that frames come from the NIC that the inventory names.
 
-    Both ends have an address of a network of their own meanwhile (RFC 3927 keeps it off other networks). ARP alone proves
-    the cable (RFC 826): what is returned then says that pings are not answered; None where they are. Raises TestbedError.
+    Both ends have an address of a network of their own meanwhile (RFC 3927 keeps it off other networks), and the ``mtu``
+    (bytes), of which a packet has to cross that must not be fragmented. ARP alone proves the cable (RFC 826): what is returned
+    then says that pings are not answered; None where they are. Raises TestbedError.
     """
     for port in cable.ports:
         if gap := CAPABILITIES["ping"].unmet(lab.hosts[port.node]):
@@ -198,13 +206,17 @@ def prove(lab: Lab, cable: Cable, number: int, rate: int | None = None) -> str |
     network = f"169.254.{7 + number % 240}"
     (host, nic), (other, peer) = ((lab.hosts[port.node], lab.hosts[port.node].nic(port.nic)) for port in cable.ports)
     with (
-        host.applied(Plan("prove the cabling", (AddressAdd(nic.device, f"{network}.1/30"),))),
-        other.applied(Plan("prove the cabling", (AddressAdd(peer.device, f"{network}.2/30"),))),
+        host.applied(_proving(nic.device, f"{network}.1/30", mtu)),
+        other.applied(_proving(peer.device, f"{network}.2/30", mtu)),
     ):
-        there = _Way(lab, host, nic, other, peer, f"{network}.2")
-        back = _Way(lab, other, peer, host, nic, f"{network}.1")
+        there = _Way(lab, host, nic, other, peer, f"{network}.2", mtu)
+        back = _Way(lab, other, peer, host, nic, f"{network}.1", mtu)
         remarks = [there.proved(), back.proved()]
         return remarks[1] or remarks[0]
+
+
+def _proving(device: str, address: str, mtu: int) -> Plan:
+    return Plan("prove the cabling", (LinkSet(device, mtu=mtu), AddressAdd(device, address)))
 
 
 @dataclass(frozen=True)
@@ -216,8 +228,8 @@ class Measured:
     remarks: list[str]
 
 
-def measured(lab: Lab, rates: Mapping[Cable, float]) -> Measured:
-    """Send over cables, by rate (bit/s), and return what they carry, lose and delay that they should not.
+def measured(lab: Lab, rates: Mapping[Cable, float], mtu: int = USUAL_MTU) -> Measured:
+    """Send over cables, by rate (bit/s), frames that fill an ``mtu`` (bytes), and return what they do and should not.
 
     A cable of a host without Python is left out, and so is one with something between its ends that keeps the proof's frames
     from crossing: they are addressed to the nearest bridge. Raises TestbedError.
@@ -227,7 +239,11 @@ def measured(lab: Lab, rates: Mapping[Cable, float]) -> Measured:
     for name in sorted({port.node for cable in rates for port in cable.ports} - able):
         remarks.append(f"{name}: what its cables carry is not proved, since it has no python3: install it")
     cables = [cable for cable in rates if {port.node for port in cable.ports} <= able]
-    found = prove_cables(lab, cables, rates)
+    with ExitStack() as stack:
+        for port in (port for cable in cables for port in cable.ports):
+            host = lab.hosts[port.node]
+            stack.enter_context(host.applied(_sized(host.nic(port.nic).device, mtu)))
+        found = prove_cables(replace(lab, link=replace(lab.link, mtu=mtu)), cables, rates)
     ways = [finding.cable for finding in found if finding.kind == "unheard"]
     between = {cable for cable in ways if ways.count(cable) == len(cable.ports)}
     remarks += [
@@ -239,6 +255,10 @@ def measured(lab: Lab, rates: Mapping[Cable, float]) -> Measured:
     bad = [finding for finding in found if finding.kind != "machine" and finding.cable not in between]
     spoiled = between | {finding.cable for finding in found}
     return Measured([cable for cable in cables if cable not in spoiled], list(map(str, bad)), remarks)
+
+
+def _sized(device: str, mtu: int) -> Plan:
+    return Plan("prove what cables carry", (LinkSet(device, mtu=mtu),))
 
 
 def _has_python(host: Host) -> bool:
@@ -255,11 +275,18 @@ class _Way:
     other: Host
     peer: Nic
     address: str
+    mtu: int
 
     def proved(self) -> str | None:
         """Return that pings are not answered, or nothing. Raises TestbedError where frames do not arrive where they should."""
-        if self._answered():
+        if self._answered("-M", "do", "-s", str(self.mtu - IPV4_HEADER - ICMP_HEADER)):
             return None
+        if self._answered():
+            raise TestbedError(
+                f"packets of {self.mtu} bytes that must not be fragmented do not cross from {self.host.name}'s NIC "
+                f"{self.nic.name} ({self.nic.device}) to {self.other.name}'s, and small ones do: set that MTU at whatever lies "
+                "between them, or correct the cable's 'mtu' in the inventory"
+            )
         if self._resolved():
             return (
                 f"{self.other.name} answers ARP on its NIC {self.peer.name} ({self.peer.device}), and no ping: where a "
@@ -275,9 +302,9 @@ class _Way:
             "inventory"
         )
 
-    def _answered(self) -> bool:
+    def _answered(self, *options: str) -> bool:
         """Send pings; whether one was answered, by the NIC that should. Raises TestbedError where none could be sent."""
-        words = ("ping", "-c", "4", "-i", "0.2", "-W", "2", "-I", self.nic.device, self.address)
+        words = ("ping", "-c", "4", "-i", "0.2", "-W", "2", *options, "-I", self.nic.device, self.address)
         ping = self.host.run(*words, check=False, quiet=True)
         if ping.returncode not in (0, 1):  # of ping(8) itself: it could not be tried
             raise TestbedError(f"{self.host.name}: ping cannot be used: {(ping.stderr or ping.stdout).strip()[-200:]}")

@@ -13,7 +13,7 @@ from channover.hosts.guardian.lease import ROOT, HostLease
 from channover.hosts.host import Host, Journal, Nic, until
 from channover.hosts.lab import CableEnd, Cabling, Lab, mutes
 from channover.hosts.ssh.host import RemoteHost
-from channover.model.link import Link
+from channover.model.link import USUAL_MTU, Link
 from channover.model.operations.devices import AddressDelete, LinkSet
 from channover.model.operations.operation import Operation
 from channover.model.plan import Plan
@@ -27,7 +27,6 @@ from channover.targets.physical.placement import Fit, fit
 
 CARRIER_TIMEOUT = 15.0
 """Seconds that NICs may take to agree on a speed (IEEE 802.3, clause 28) once they are up."""
-MTU = 1500
 """Bytes: what every lab starts with."""
 
 
@@ -144,12 +143,13 @@ class PhysicalTarget:
             stack.callback(self._compare, list(taken.values()), stripped, journal)
             clashes(hosts, found, topology, link)
             stack.callback(self._unwind, hosts.values())
-            self._prepare(hosts, {node: taken[name] for node, name in found.nodes.items()}, topology, stripped)
+            leases = {node: taken[name] for node, name in found.nodes.items()}
+            self._prepare(hosts, leases, topology, found.mtu, stripped)
             cabling = self.cabling or HostCabling(hosts, self.entry.allows.nics_down)
             made = Lab(
                 topology,
                 hosts,
-                replace(link, rate=found.rate) if topology.cables else link,
+                found.link(link) if topology.cables else link,
                 cabling,
                 journal,
                 found.rates,
@@ -173,8 +173,8 @@ class PhysicalTarget:
         for number, cable in enumerate(lab.topology.cables if self.prove else ()):
             ends = (found.nics[cable.a], found.nics[cable.b])
             if ends not in self.proven:
-                rate = preflight.rate_of(self.entry, ends[0])
-                if self.ping and (remark := preflight.prove(lab, cable, number, rate)):
+                rate, mtu = preflight.rate_of(self.entry, ends[0]), preflight.mtu_of(self.entry, ends[0])
+                if self.ping and (remark := preflight.prove(lab, cable, number, rate, mtu)):
                     self.say(remark)
                 new[cable] = ends
         if words := self.measure(lab, new):
@@ -186,11 +186,15 @@ class PhysicalTarget:
         if not cables:
             return []
         rates = {cable: preflight.rate_of(self.entry, ends[0]) or lab.rate(cable) for cable, ends in cables.items()}
-        proof = preflight.measured(lab, rates)
-        for remark in proof.remarks:
-            self.say(remark)
-        self.measured |= {cables[cable] for cable in proof.cables}
-        return proof.findings
+        mtus = {cable: preflight.mtu_of(self.entry, ends[0]) for cable, ends in cables.items()}
+        findings = []
+        for mtu in sorted(set(mtus.values())):
+            proof = preflight.measured(lab, {cable: rate for cable, rate in rates.items() if mtus[cable] == mtu}, mtu)
+            for remark in proof.remarks:
+                self.say(remark)
+            self.measured |= {cables[cable] for cable in proof.cables}
+            findings += proof.findings
+        return findings
 
     def _host(self, node: str, host_lease: HostLease, found: Fit, journal: Journal) -> RemoteHost:
         nics = {}
@@ -215,9 +219,14 @@ class PhysicalTarget:
         )
 
     def _prepare(
-        self, hosts: Mapping[str, RemoteHost], leases: Mapping[str, HostLease], topology: Topology, stripped: set[str]
+        self,
+        hosts: Mapping[str, RemoteHost],
+        leases: Mapping[str, HostLease],
+        topology: Topology,
+        mtu: int,
+        stripped: set[str],
     ) -> None:
-        """Make NICs bare and up, and wait for the carrier of each that has a cable. Raises TestbedError.
+        """Make NICs bare and up, of an ``mtu`` (bytes), and wait for the carrier of each that has a cable. Raises TestbedError.
 
         What that takes from NICs goes to ``stripped``, in words: the guardian puts it back.
         """
@@ -229,7 +238,7 @@ class PhysicalTarget:
             host.run("mkdir", "-p", host.folder, quiet=True)
             before = host.state()
             lent = leases[host.name].lent
-            if (plan := bare(before, devices, lent, down=host.policy.nics_down)).operations:
+            if (plan := bare(before, devices, lent, down=host.policy.nics_down, mtu=mtu)).operations:
                 host.strip(plan)
                 stripped.update(f"{leases[host.name].name}: {words}" for words in leases[host.name].differences())
             host_lease = leases[host.name]
@@ -304,8 +313,10 @@ class PhysicalTarget:
         self.remarks += self.leases.end()
 
 
-def bare(before: State, devices: list[str], lent: Collection[str] = (), *, down: bool = True) -> Plan:
-    """Return the plan that takes addresses, masters and routes from NICs and gives them an MTU of 1500 bytes.
+def bare(
+    before: State, devices: list[str], lent: Collection[str] = (), *, down: bool = True, mtu: int = USUAL_MTU
+) -> Plan:
+    """Return the plan that takes addresses, masters and routes from NICs and gives them an ``mtu`` in bytes.
 
     A NIC that has any of these, or is one of ``lent``, ends ``down``, where that is allowed: the kernel then drops IPv6
     addresses, neighbours and what is left of the routes (``addrconf_ifdown`` in ``net/ipv6/addrconf.c``), as it would when a
@@ -319,8 +330,8 @@ def bare(before: State, devices: list[str], lent: Collection[str] = (), *, down:
         if link.master:
             own.append(LinkSet(device, master=""))
         own += [AddressDelete(device, address) for address in reversed(link.addresses) if ":" not in address]
-        if link.mtu != MTU:
-            own.append(LinkSet(device, mtu=MTU))
+        if link.mtu != mtu:
+            own.append(LinkSet(device, mtu=mtu))
         if down and link.up and (own or link.addresses or before.routes_lost_with(device) or device in lent):
             own.append(LinkSet(device, up=False))
         steps += own
@@ -338,7 +349,7 @@ def raised(before: State, devices: list[str], stripping: Plan) -> Plan:
 
 def clashes(hosts: Mapping[str, RemoteHost], found: Fit, topology: Topology, link: Link) -> None:
     """Raise TestbedError where a network of the lab lies on the way to a host."""
-    planned = Lab(topology, hosts, replace(link, rate=found.rate), HostCabling(hosts, False))
+    planned = Lab(topology, hosts, found.link(link), HostCabling(hosts, False))
     for cable in topology.cables:
         address = planned.address(cable.a)
         for host in hosts.values():
