@@ -83,7 +83,7 @@ class Bench:
         self.entry = load(self.folder / "bench.yaml").labs["bench"]
 
     def connect(self, name: str, host: HostEntry) -> SshLink:
-        if name not in self.servers or host.ssh.port != 22:
+        if name not in self.servers or host.ssh.port not in (None, 22):
             return SshLink(name, login_of(host))
         link = self.servers[name].link(sudo=host.sudo)
         link.host = name

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from channover.model.topology import Topology, gateway, pair, trio, two_switches
 from channover.observe.proof.prove import prove
 from channover.scenarios import proving
 from channover.targets.netns import NetnsTarget, Panel
+from channover.targets.physical import preflight
 from channover.verdict.notes import Note
 from tests.support.sshd import Server
 
@@ -335,3 +337,26 @@ def test_a_jumbo_frame_proves_what_a_cable_carries(target: NetnsTarget, carried:
     else:
         assert {str(one.cable) for one in found} == {"left.b–right.b"}
         assert "carries no frame of 9014 bytes" in str(found[0])
+
+
+@pytest.mark.parametrize("carried", [1500, 9000])
+def test_a_packet_that_must_not_be_fragmented_proves_the_mtu(target: NetnsTarget, carried: int) -> None:
+    """What lies between two real NICs may be a switch, which takes the proof's own frames for itself."""
+    if reason := target.unmet(pair()):
+        pytest.skip(reason)
+    with target.lab(pair(), Link(10**8, carried), Journal()) as lab:
+        cable = lab.topology.cables[0]
+        for host in lab.hosts.values():
+            assert isinstance(host, NamespaceHost)
+            links = host.state().links
+            host.nics = {label: replace(nic, mac=links[nic.device].mac) for label, nic in host.nics.items()}
+        assert preflight.prove(lab, cable, 0) is None
+        if carried == 9000:
+            assert preflight.prove(lab, cable, 0, mtu=9000) is None
+        else:
+            words = (
+                r"packets of 9000 bytes that must not be fragmented do not cross from left's NIC a \(eth1\) to right's"
+            )
+            with pytest.raises(TestbedError, match=words):
+                preflight.prove(lab, cable, 0, mtu=9000)
+        assert lab.left.state().links["eth1"].mtu == carried
