@@ -12,13 +12,14 @@ from channover.hosts.lab import Lab
 from channover.model.link import Link
 from channover.model.topology import pair, two_switches
 from channover.network import lag
+from channover.network.drivers import DRIVERS
 from channover.network.loop_guard import source_guard
 from channover.network.openvpn import openvpn_tunnel
 from channover.network.programs.file_servers import FileProtocol, copy, serve
 from channover.network.ssh_tunnel import ssh_login, ssh_server, ssh_tunnel
 from channover.network.tunnel import Tunnel, through
 from channover.scenarios.labs import configure
-from channover.targets.capabilities import CAPABILITIES
+from channover.targets.capabilities import CAPABILITIES, lag_driver
 from channover.targets.netns import NetnsTarget
 
 pytestmark = pytest.mark.lab
@@ -97,3 +98,34 @@ def test_lags_and_hosts_behind_switches_have_addresses_of_the_family() -> None:
     assert lag.addresses(1, ipv6=True)[0].network != near.network
     assert str(lag.addresses(0)[0]) == "10.92.92.1/30"
     assert len(two_switches(8).hosts) == 16
+
+
+@pytest.mark.parametrize("ipv6", [False, True], ids=["IPv4", "IPv6"])
+def test_jumbo_frames_cross_lags_and_tunnels_whole(ipv6: bool) -> None:
+    target, link = NetnsTarget(), Link(mtu=9000, ipv6=ipv6)
+    if reason := target.unmet(pair()):
+        pytest.skip(reason)
+    size = str(9000 - link.ip_header - 8)
+    with target.lab(pair(), link, Journal()) as lab:
+        require(lab, "ping", "tun", "openvpn", "openssh", "mptcp")
+        driver = lag_driver(lab.left, "auto")[0]
+        if driver is not None:
+            with lag.between_hosts(DRIVERS[driver], lab.left, lab.right, lab.topology.cables, link) as made:
+                made.wait_converged()
+                assert made.unmet({host.name: host.state() for host in lab.hosts.values()}) == []
+                assert answered(lab, size, str(made.right.address.ip))
+        multipath = configure(lab)
+        remote = str(multipath.right.address.ip)
+        with openvpn_tunnel(lab.left, lab.right, remote, mtu=9000) as tunnel:
+            assert answered(lab, size, str(tunnel.server.address.ip))
+        with ExitStack() as stack:
+            server = stack.enter_context(ssh_server(lab.right, version=multipath.right.address.version))
+            tunnel = stack.enter_context(ssh_tunnel(ssh_login(lab.left, server, remote), mtu=9000))
+            assert answered(lab, size, str(tunnel.server.address.ip))
+    target.close()
+
+
+def answered(lab: Lab, size: str, address: str) -> bool:
+    """Whether packets of a size are answered that must not be fragmented."""
+    words = ("ping", "-c", "3", "-i", "0.2", "-W", "2", "-M", "do", "-s", size, address)
+    return "3 received" in lab.left.run(*words, check=False).stdout

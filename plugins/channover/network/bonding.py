@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from channover.errors import NotAllowed, TestbedError
 from channover.hosts.host import Host
+from channover.model.link import USUAL_MTU
 from channover.model.operations.devices import AddressAdd, LinkAdd, LinkSet
 from channover.model.operations.operation import Operation
 from channover.model.plan import Plan
@@ -63,7 +64,7 @@ def bond(device: str, members: Sequence[str], policy: HashPolicy, rate: LacpRate
     )
     steps: list[Operation] = [LinkAdd(device, "bond", options)]
     mtus = [before.links[member].mtu for member in members if member in before.links]
-    if mtus and min(mtus) != 1500:
+    if mtus and min(mtus) != USUAL_MTU:
         steps.append(LinkSet(device, mtu=min(mtus)))
     for member in members:
         steps += [LinkSet(member, up=False), LinkSet(member, master=device), LinkSet(member, up=True)]

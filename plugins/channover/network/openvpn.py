@@ -15,6 +15,7 @@ from signal import SIGCONT, SIGSTOP, SIGUSR1
 from channover.errors import TestbedError
 from channover.hosts.host import Host, Process, each, until
 from channover.model.inner_network import inner_network
+from channover.model.link import USUAL_MTU
 from channover.network.addressing import wait_usable
 from channover.network.mptcp import MAX_EXTRA_SUBFLOWS
 from channover.network.tunnel import MPTCPIZE, Tunnel, TunnelEnd, absent, wait_gone, wait_up
@@ -89,17 +90,19 @@ def openvpn_tunnel(
     port: int = PORT,
     device: str = DEVICE,
     addresses: tuple[str, str] | None = None,
+    mtu: int = USUAL_MTU,
     timeout: float = 20.0,
 ) -> Iterator[Tunnel]:
     """Run OpenVPN at both ends for the length of a block; the client names one address, ``remote``, and pins no source.
 
-    ``addresses`` are the client's and the server's within the tunnel, else those of ``remote``'s family; ``bound_to`` is a
-    device that the client binds its socket to (``SO_BINDTODEVICE``, from OpenVPN 2.6 on). Both have said that they are ready
-    when the block starts. Raises TestbedError where one of them ends or is not ready within ``timeout`` seconds.
+    ``addresses`` are the client's and the server's within the tunnel, else those of ``remote``'s family; ``mtu`` is bytes.
+    ``bound_to`` is a device that the client binds its socket to (``SO_BINDTODEVICE``, from OpenVPN 2.6 on). Both have said that
+    they are ready when the block starts. Raises TestbedError where one of them ends or is not ready within ``timeout`` seconds.
     """
     prefix = MPTCPIZE if mptcp else ()
     bind = f"\nbind-dev {bound_to}" if bound_to else ""
     version = ip_address(remote).version
+    options = () if mtu == USUAL_MTU else (f"tun-mtu {mtu}",)
     near, far = addresses or ADDRESSES[version]
     running: list[Process] = []
     held = ExitStack()
@@ -110,7 +113,7 @@ def openvpn_tunnel(
         ):
             absent(host, device)
             path = f"{host.folder}/openvpn-{device}.conf"
-            host.write(path, _configuration(role, device, port, here, there, _options(host)))
+            host.write(path, _configuration(role, device, port, here, there, options + _options(host)))
             process = host.spawn(*prefix, "openvpn", "--config", path)
             running.append(process)
             if host is server:

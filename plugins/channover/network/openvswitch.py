@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 
 from channover.errors import TestbedError, UsageError
 from channover.hosts.host import Host, until
+from channover.model.link import USUAL_MTU
 from channover.model.operations.devices import AddressAdd, LinkDelete, LinkSet
 from channover.model.operations.kernel import SysctlSet
 from channover.model.operations.operation import Operation
@@ -205,6 +206,13 @@ def _words(
     return words
 
 
+def _sized(bridge: str, host: Host, members: Sequence[str]) -> list[str]:
+    """Return the words that give a bridge's own port the MTU of its members, where that is not the usual one."""
+    links = host.state().links
+    mtu = min((links[member].mtu for member in members if member in links), default=USUAL_MTU)
+    return [] if mtu == USUAL_MTU else ["--", "set", "Interface", bridge, f"mtu_request={mtu}"]
+
+
 @dataclass
 class OpenVSwitchDriver:
     """Open vSwitch (:class:`channover.network.lag.LagDriver`); ``rebalance`` in milliseconds, 0: flows stay put."""
@@ -295,7 +303,8 @@ class OpenVSwitchDriver:
         try:
             if switch.process is None:
                 switch.start()
-            switch.configure(*_words(bridge, port, members, ports, MODES[policy], lacp, self.rebalance))
+            words = _words(bridge, port, members, ports, MODES[policy], lacp, self.rebalance)
+            switch.configure(*words, *_sized(bridge, host, members))
             switch.ports += len(members) + len(ports)
             switch.widen(switch.ports)
         except BaseException:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from ipaddress import ip_interface
 
 from channover.hosts.host import Host, Process
+from channover.model.link import USUAL_MTU
 from channover.model.operations.devices import AddressAdd, LinkSet
 from channover.model.plan import Plan
 from channover.network.addressing import wait_usable
@@ -150,14 +151,16 @@ def ssh_tunnel(
     mptcp: bool = True,
     number: int = 0,
     addresses: tuple[str, str] | None = None,
+    mtu: int = USUAL_MTU,
     timeout: float = 15.0,
 ) -> Iterator[Tunnel]:
     """Hold ``ssh -w`` open for the length of a block: device ``tun{number}`` at both ends, addressed and up.
 
-    ``addresses`` are the client's and the server's, in prefix notation, else those of the server's family. Raises
-    TestbedError where a device is there before, or does not appear within ``timeout`` seconds.
+    ``addresses`` are the client's and the server's, in prefix notation, else those of the server's family; ``mtu`` is bytes.
+    Raises TestbedError where a device is there before, or does not appear within ``timeout`` seconds.
     """
     client, server = login.client, login.server.host
+    size = None if mtu == USUAL_MTU else mtu
     device, inside = f"tun{number}", addresses or ADDRESSES[login.server.version]
     for host in (client, server):
         absent(host, device)
@@ -172,7 +175,7 @@ def ssh_tunnel(
         holders = (process, login.server.process)
         for host, address in zip((client, server), inside, strict=True):
             wait_up(host, device, holders, timeout)
-            host.apply(Plan(f"address of {device}", (LinkSet(device, up=True), AddressAdd(device, address))))
+            host.apply(Plan(f"address of {device}", (LinkSet(device, up=True, mtu=size), AddressAdd(device, address))))
             wait_usable(host, ip_interface(address), device)
         near, far = map(ip_interface, inside)
         yield Tunnel(

@@ -108,15 +108,16 @@ class Tunnels:
         """Bring up ``ssh -w`` (article, stage 3, round 1)."""
         left, right = self.multipath.left, self.multipath.right
         with ssh_server(right.host, mptcp=mptcp, version=right.address.version) as server:
-            login = ssh_login(left.host, server, str(right.address.ip))
-            with self._up(ssh_tunnel(login, compression=compression, mptcp=mptcp)) as tunnel:
+            login, mtu = ssh_login(left.host, server, str(right.address.ip)), self.multipath.link.mtu
+            with self._up(ssh_tunnel(login, compression=compression, mptcp=mptcp, mtu=mtu)) as tunnel:
                 yield tunnel
 
     @contextmanager
     def openvpn(self, *, mptcp: bool = True, bound_to: str | None = None) -> Iterator[Tunnel]:
         """Bring up OpenVPN over TCP without cipher (article, stage 3, round 2); the client may be ``bound_to`` a device."""
         left, right = self.multipath.left, self.multipath.right
-        made = openvpn_tunnel(left.host, right.host, str(right.address.ip), mptcp=mptcp, bound_to=bound_to)
+        remote, mtu = str(right.address.ip), self.multipath.link.mtu
+        made = openvpn_tunnel(left.host, right.host, remote, mptcp=mptcp, mtu=mtu, bound_to=bound_to)
         with self._up(made) as tunnel:
             yield tunnel
 
