@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import os
 import sys
 from collections.abc import Sequence
@@ -119,6 +120,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
     from channover.run import defaults, own_targets, settings
     from channover.run import target_choice as choices
     from channover.targets.inventory.schema import load
+    from channover.targets.labgrid import places
 
     registry.load()
     target = arguments.target
@@ -130,7 +132,12 @@ def _doctor(arguments: argparse.Namespace) -> int:
     if target == "physical":
         if arguments.inventory is None:
             raise UsageError("--target physical needs --inventory FILE: 'channover inventory discover' begins one")
-        lab = choices.chosen(load(Path(arguments.inventory)).labs, arguments.lab, arguments.inventory)
+        if arguments.inventory.startswith(places.SCHEME):
+            held = places.reserved(places.source(arguments.inventory), 1, print)
+            atexit.register(held.release)
+            lab = choices.chosen(held.labs, arguments.lab, arguments.inventory)
+        else:
+            lab = choices.chosen(load(Path(arguments.inventory)).labs, arguments.lab, arguments.inventory)
     own = {one.name: getattr(arguments, one.name) for one in own_targets.options_of(target)}
     place = choices.Place(target, lab, kernel=arguments.kernel or defaults.KERNEL, options=own)
     wanted = settings.Settings(

@@ -134,7 +134,14 @@ def _add_target(group: pytest.OptionGroup) -> None:
         help="where labs come from: netns, network namespaces of this machine; physical, hosts of an --inventory over SSH; "
         "vm, virtual machines with a --kernel of their own (default: %(default)s)",
     )
-    words.add(group, "--inventory", default=None, metavar="FILE", help="the YAML file that describes physical labs")
+    words.add(
+        group,
+        "--inventory",
+        default=None,
+        metavar="FILE",
+        help="the YAML file that describes physical labs; or labgrid://COORDINATOR[:PORT]?TAG=VALUE&…: a place of a labgrid "
+        "coordinator that has these tags, reserved for the run",
+    )
     words.add(
         group,
         "--lab",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from channover.errors import UsageError
+from channover.errors import TestbedError, UsageError
 from channover.pytest_plugin.options import names as words
 from channover.pytest_plugin.options.command_line import LAB, WAIT
 from channover.run import own_targets
@@ -18,6 +19,10 @@ from channover.run.target_choice import Place, check_owners, chosen
 
 if TYPE_CHECKING:
     from channover.targets.inventory.schema import LabEntry
+
+LABGRID = "labgrid://"
+HELD = pytest.StashKey[Any]()
+"""The places of a coordinator that this run holds (:class:`channover.targets.labgrid.places.Places`)."""
 
 
 def read(config: pytest.Config) -> Settings:
@@ -103,6 +108,8 @@ def _labs(config: pytest.Config) -> tuple[LabEntry, tuple[str, ...]]:
     path = words.value(config, "--inventory")
     if path is None:
         raise UsageError("--target=physical needs --inventory FILE: 'channover inventory discover' begins one")
+    if str(path).startswith(LABGRID):
+        return _reserved(config, str(path))
     from channover.targets.inventory.schema import load
 
     labs = load(Path(str(path))).labs
@@ -115,6 +122,30 @@ def _labs(config: pytest.Config) -> tuple[LabEntry, tuple[str, ...]]:
             f"-n {workers}: {path} has {one}, and each worker needs a lab of its own; -n {len(labs)} at most"
         )
     return (next(iter(labs.values())) if workers else chosen(labs, None, str(path))), tuple(labs)
+
+
+def _reserved(config: pytest.Config, url: str) -> tuple[LabEntry, tuple[str, ...]]:
+    """Return this process's lab and the names of all, of places that a coordinator gives; who only looks takes none."""
+    from channover.targets.labgrid import places
+
+    if words.value(config, "--lab") is not None:
+        raise UsageError("--lab chooses of a file's labs, and a place of labgrid names its own: leave it out")
+    source, name = places.source(url), getattr(config, "workerinput", {}).get(LAB)
+    try:
+        if name is not None:  # the controller holds it
+            labs = places.looked_up(source.named(name))
+        elif config.option.collectonly or words.value(config, "--dry-run"):
+            labs = places.looked_up(source)
+        else:
+            held = places.reserved(
+                source, max(_workers(config), 1), lambda text: print(text, file=sys.stderr, flush=True)
+            )
+            config.stash[HELD] = held
+            config.add_cleanup(held.release)
+            labs = held.labs
+    except TestbedError as error:
+        raise UsageError(str(error)) from None
+    return next(iter(labs.values())), tuple(labs)
 
 
 def _workers(config: pytest.Config) -> int:

@@ -182,7 +182,16 @@ def load(path: Path) -> Inventory:
     Raises InventoryError, a UsageError of one line that names file, line, field and remedy.
     """
     try:
-        document = yaml_lines.parse(yaml_lines.read(path))
+        text = yaml_lines.read(path)
+    except yaml_lines.Unreadable as error:
+        raise InventoryError.at(path, error.line, error.where, str(error)) from None
+    return loaded(text, path)
+
+
+def loaded(text: str, path: Path) -> Inventory:
+    """Check an inventory's text; ``path`` is its name, to whose folder its paths are relative. Raises InventoryError."""
+    try:
+        document = yaml_lines.parse(text)
     except yaml_lines.Unreadable as error:
         raise InventoryError.at(path, error.line, error.where, str(error)) from None
     if not isinstance(document.value, dict):

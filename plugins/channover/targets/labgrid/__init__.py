@@ -1,0 +1,1 @@
+"""Labs that are reserved from a labgrid coordinator."""
