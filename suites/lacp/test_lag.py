@@ -72,8 +72,8 @@ def test_one_nic_carries_the_flow_and_the_other_only_lacp(
 def test_lacp_has_converged(forming_lag: Lag, counted: Counted, listed: Listing) -> None:
     pending = forming_lag.unconverged()
     assert pending is None, pending
-    for end in forming_lag.ends:
-        name, status = end.host.name, end.status()
+    for end, status in forming_lag.watched():
+        name = end.host.name
         assert counted(f"aggregators at {name}", len(status.aggregators)) == 1
         assert counted(f"ports in it at {name}", status.ports) == forming_lag.links
         assert listed(f"LAG IDs at {name}", status.lag_ids) == {forming_lag.id()}

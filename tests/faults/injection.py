@@ -25,6 +25,7 @@ from channover.measure.file_transfer import FileTransfer
 from channover.measure.running.phased import Phasing
 from channover.model.link import Link
 from channover.model.topology import Topology
+from channover.network import lag
 from channover.network.bonding import BondingDriver
 from channover.network.openvswitch import OpenVSwitchDriver
 from channover.scenarios import proving
@@ -131,6 +132,7 @@ class Injection:
             put += [
                 (proving, "prove", lambda *_: []),
                 (readback, "read_back", partial(_all_met, readback.read_back)),
+                (lag.Lag, "_require", lambda _: None),
             ]
         for owner, name, value in put:
             setattr(owner, name, value)

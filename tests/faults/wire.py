@@ -468,7 +468,7 @@ SHAPE = (
         "cable b is pulled before the LAG is made",
         _pulled,
         When.BUILT,
-        {"LAG-4": caught("no-carrier", words=r"eth2.* no (link|carrier)|cable.* is pulled|cable b")},
+        {"LAG-4": caught("cable-carrier", "no-carrier", words=r"eth2.* no (link|carrier)|cable.* is pulled|cable b")},
     ),
     Fault(
         "flapping-b",
@@ -476,7 +476,7 @@ SHAPE = (
         "cable b's carrier goes for a tenth of every second",
         _flapping,
         When.TRAFFIC,
-        {"MP-1": caught("no-carrier", "subflow-ended", "cable-carrier")},
+        {"MP-1": caught("carrier-flaps", "no-carrier", words="carrier")},
     ),
 )
 

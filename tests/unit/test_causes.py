@@ -282,6 +282,10 @@ CASES: dict[str, tuple[Callable[[], Case], str]] = {
         lambda: case(client=one_idle(neighbours=[NeighbourView("10.94.94.2", "eth2", "02:99:99", "PERMANENT")])),
         "neighbour",
     ),
+    "flaps": (
+        lambda: case(client=replace(LEFT, nics=[*LEFT.nics[:-1], replace(LEFT.nics[-1], flaps=4)])),
+        "carrier-flaps",
+    ),
     "no neighbour": (
         lambda: case(
             client=one_idle(neighbours=[NeighbourView("10.94.94.2", "eth2", "", "FAILED")]), paths=at(1, small=0)

@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 
 from channover.errors import TestbedError
 from channover.hosts.host import Host, each
-from channover.hosts.lab import Asking, Lab
+from channover.hosts.lab import Asking, Lab, Remembering
 from channover.model.asked import Asked
 from channover.model.state import State
 from channover.model.topology import Port
@@ -70,6 +70,27 @@ def read_back(lab: Lab) -> Readback:
         found.append(list(lab.cabling.unmet(states)))
     more = [words for host in hosts for words in _unasked(host, states[host.name])]
     return Readback(states, tuple(dict.fromkeys(words for some in found for words in some)), tuple(more))
+
+
+@dataclass(frozen=True)
+class Carriers:
+    """The carriers of a lab's NICs from a moment on (``since``: seconds since the epoch), as its hosts were then."""
+
+    before: Mapping[str, State]
+    since: float = 0.0
+
+    def changes(self, lab: Lab, now: Mapping[str, State]) -> Iterator[tuple[Port, int]]:
+        """Yield each NIC whose carrier came or went though nobody pulled its cable or set it down, and how often."""
+        pulled = lab.cabling.pulled if isinstance(lab.cabling, Remembering) else lab.topology.cables
+        down = [step.title for step in lab.journal.steps if step.start >= self.since]
+        for cable in (one for one in lab.topology.cables if one not in pulled):
+            for port in cable.ports:
+                device = lab.hosts[port.node].nic(port.nic).device
+                links = [one[port.node].links.get(device) for one in (self.before, now) if port.node in one]
+                if len(links) == 2 and links[0] and links[1] and f"ip link set dev {device} down" not in down:
+                    changes = links[1].carrier_changes - links[0].carrier_changes
+                    if changes > 0:
+                        yield port, changes
 
 
 def _state(host: Host) -> State:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from channover.hosts.host import Journal
+from channover.hosts.readback import Carriers
 from channover.measure.flow import Flow
 from channover.model.catalogue import Behaviour
 from channover.observe.bond import LagStatus
@@ -34,8 +35,8 @@ class Record:
     counts the comparisons of the phases that are over (set-up, call). ``converging`` and ``waiting`` are seconds spent on
     protocols and on the measuring slot. ``seen`` is what was measured, each with what hosts showed of themselves at its end,
     by host and section.
-    ``standing`` are the LAGs, tunnels and guards that are there now, ``other_causes`` those of what ended it before a
-    comparison could.
+    ``carriers`` are the NICs' as what is being measured began. ``standing`` are the LAGs, tunnels and guards that are there
+    now, ``other_causes`` those of what ended it before a comparison could.
     """
 
     behaviour: Behaviour | None
@@ -58,6 +59,7 @@ class Record:
     congestion_control: str | None = None
     failed: bool = False
     standing: list[object] = field(default_factory=list)
+    carriers: Carriers = field(default=Carriers({}), repr=False)
     other_causes: list[Cause] = field(default_factory=list)
 
     @property

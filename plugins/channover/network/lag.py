@@ -7,6 +7,7 @@ Which driver makes it (the kernel's bonding, Open vSwitch) is the testbed's matt
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -28,6 +29,8 @@ from channover.network.addressing import wait_usable
 from channover.network.flow_hash import Conversation
 from channover.observe.bond import LagId, LagStatus, lag_id, working_state
 
+WATCHED = 1.2
+"""Seconds: somewhat longer than lies between two LACP frames of an end that was asked for them at the fast rate."""
 DEVICE = "bond0"
 """The LAG's device on each host, as in the article."""
 MORE = tuple(f"chanbond{number}" for number in range(1, 8))
@@ -382,6 +385,21 @@ class Lag:
         """Return each member of an end with each state bit that it must have set, as :attr:`LagStatus.states` does."""
         bits = working_state(end.rate is LacpRate.FAST, not end.passive)
         return frozenset(f"{device} {bit}" for device in end.members for bit in bits)
+
+    def watched(self, seconds: float = WATCHED) -> list[tuple[LagEnd, LagStatus]]:
+        """Return what each end says of itself within so long, once for each state that differs. Raises TestbedError.
+
+        Two partners that take turns on a link are seen so: what has converged is to stay so.
+        """
+        found: dict[object, tuple[LagEnd, LagStatus]] = {}
+        until = time.monotonic() + seconds
+        while True:
+            for end in self.ends:
+                now = end.status()
+                found.setdefault((end.host.name, now.aggregators, now.ports, now.lag_ids, now.states), (end, now))
+            if time.monotonic() > until:
+                return list(found.values())
+            time.sleep(0.1)
 
     def unconverged(self, timeout: float = 10.0) -> str | None:
         """Give LACP some time (seconds) to converge; return why it has not, or None. Raises TestbedError as below."""

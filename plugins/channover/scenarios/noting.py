@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from channover.errors import TestbedError
 from channover.hosts.host import Host
-from channover.hosts.lab import Lab, Remembering
-from channover.hosts.readback import Readback, read_back, require
+from channover.hosts.lab import Lab
+from channover.hosts.readback import Carriers, Readback, read_back, require
 from channover.measure.file_transfer import Copied
 from channover.measure.flow import Flow
 from channover.measure.record import Record
@@ -30,15 +30,14 @@ class Noting:
 
     lab: Lab
     record: Record
-    _before: Readback = field(default=Readback({}, ()), repr=False)
-    _since: float = 0.0
 
     def ready(self) -> None:
         """Raise TestbedError that names what was asked of the lab and is not in force, if there is any."""
-        self._before, self._since = read_back(self.lab), time.time()
-        require(self._before.unmet)
-        self._note(self._of_cables(self._before))
-        self._note(_unasked(self._before))
+        found = read_back(self.lab)
+        self.record.carriers = Carriers(found.states, time.time())
+        require(found.unmet)
+        self._note(self._of_cables(found))
+        self._note(_unasked(found))
 
     def of_flow(self, flow: Flow) -> None:
         """Note what was seen of a flow that has ended in good order."""
@@ -69,23 +68,10 @@ class Noting:
         with suppress(TestbedError):  # a host that is gone is what the test fails of
             now = read_back(self.lab)
             self._note(Note("changed", f"changed while {what} ran: {words}") for words in now.unmet)
-            self._note(self._flapped(what, now))
+            changes = self.record.carriers.changes(self.lab, now.states)
+            self._note(notes.flapped(what, port.node, port.nic, number) for port, number in changes)
             self._note(_unasked(now))
-            self._before, self._since = now, time.time()
-
-    def _flapped(self, what: str, now: Readback) -> Iterator[Note]:
-        cabling = self.lab.cabling
-        pulled = cabling.pulled if isinstance(cabling, Remembering) else self.lab.topology.cables
-        down = [step.title for step in self.lab.journal.steps if step.start >= self._since]
-        for cable in (one for one in self.lab.topology.cables if one not in pulled):
-            for port in cable.ports:
-                device = self.lab.hosts[port.node].nic(port.nic).device
-                links = [
-                    one.states[port.node].links.get(device) for one in (self._before, now) if port.node in one.states
-                ]
-                if len(links) == 2 and links[0] and links[1] and f"ip link set dev {device} down" not in down:
-                    changes = links[1].carrier_changes - links[0].carrier_changes
-                    yield from notes.flapped(what, port.node, port.nic, changes)
+            self.record.carriers = Carriers(now.states, time.time())
 
     def _of_cables(self, now: Readback) -> Iterator[Note]:
         for cable in self.lab.topology.cables:

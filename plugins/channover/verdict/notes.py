@@ -79,12 +79,9 @@ def reordered(what: str, host: str, number: int, of: int) -> Iterator[Note]:
         yield Note("reordering", text, {"share": number / of, "out_of_order": number})
 
 
-def flapped(what: str, host: str, nic: str, changes: int) -> Iterator[Note]:
-    """Yield that a NIC's carrier came or went while ``what`` ran, though nobody pulled its cable."""
-    if changes > 0:
-        yield Note(
-            "carrier", f"{what}: the carrier of {host}'s NIC {nic} changed {changes} times", {"changes": changes}
-        )
+def flapped(what: str, host: str, nic: str, changes: int) -> Note:
+    """Return that a NIC's carrier came or went so often while ``what`` ran, though nobody pulled its cable."""
+    return Note("carrier", f"{what}: the carrier of {host}'s NIC {nic} changed {changes} times", {"changes": changes})
 
 
 def unlike_mtus(where: str, mtus: tuple[int, int]) -> Iterator[Note]:

@@ -19,6 +19,7 @@ from channover.measure.flow import Flow
 from channover.measure.record import Record
 from channover.measure.running.phased import Phased
 from channover.model.link import Link
+from channover.model.state import State
 from channover.model.topology import Port
 from channover.network.lag import Lag
 from channover.network.programs.iperf import Transport
@@ -209,7 +210,12 @@ class Diagnosis:
         inquiry = inquire(host, ways[host.name], devices)
         series = traffic.series.get(host.name)
         counted = _counted(traffic.before.get(host.name), sections)
-        return hosts.Seen(host, sections, inquiry, series, counted, planned.get(host.name, {}))
+        flaps = partial(self._flaps, host)
+        return hosts.Seen(host, sections, inquiry, series, counted, planned.get(host.name, {}), flaps)
+
+    def _flaps(self, host: Host, now: State) -> dict[str, int]:
+        changes = self.record.carriers.changes(self.lab, {host.name: now})
+        return {port.nic: number for port, number in changes if port.node == host.name}
 
     def _case_of_lab(self) -> Case:
         """Return what a lab shows where nothing was measured in it: its ends' NICs, and its LAGs."""

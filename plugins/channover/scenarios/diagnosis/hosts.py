@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from channover.hosts.host import Host
+from channover.model.state import State
 from channover.observe.filters import FilterRule, parse_nft, parse_tc
 from channover.observe.inquiry import Inquiry
 from channover.observe.nics import NicSeries
@@ -31,6 +32,8 @@ class Seen:
     series: NicSeries | None = None
     counted: Mapping[str, int] = field(default_factory=dict)
     planned: Mapping[str, str] = field(default_factory=dict)
+    carriers: Callable[[State], Mapping[str, int]] = lambda _: {}
+    """Returns how often the carrier of each NIC changed, of the host's state now."""
 
 
 def view(seen: Seen) -> HostView:
@@ -42,7 +45,7 @@ def view(seen: Seen) -> HostView:
     for one in sockets:
         if one.mptcp and one.state == "ESTAB":
             sources[one.source] = sources.get(one.source, 0) + 1
-    nics = []
+    nics, flaps = [], seen.carriers(state)
     for nic in host.nics.values():
         link = state.links.get(nic.device)
         actual = link.addresses[0].replace("/", " ").split()[0] if link and link.addresses else ""
@@ -58,6 +61,7 @@ def view(seen: Seen) -> HostView:
                 moved.tx_drops + moved.rx_drops + moved.tx_errors + moved.rx_errors if moved else 0,
                 link.mac if link else "",
                 link.mtu if link else 0,
+                flaps.get(nic.name, 0),
             )
         )
     refusing = sections.get("routes", ""), sections.get("rules", "")

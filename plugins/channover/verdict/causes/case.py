@@ -73,6 +73,8 @@ class NicView:
     drops: int = 0
     mac: str = ""
     mtu: int = 0
+    flaps: int = 0
+    """How often its carrier came or went meanwhile, though nobody pulled its cable."""
 
     def __str__(self) -> str:
         return f"NIC {self.name} ({self.device})"

@@ -49,6 +49,21 @@ def _no_carrier(case: Case) -> Iterator[Found]:
 
 
 @cause(
+    "carrier-flaps",
+    "A NIC's carrier came and went during the traffic, though nobody pulled its cable.",
+    shows="`carrier_changes` of each NIC (`ip -s -d link show`), before the traffic and after it",
+    remedy="look for a loose plug, a bad transceiver, a port that is set down and up, or energy-efficient Ethernet",
+)
+def _flaps(case: Case) -> Iterator[Found]:
+    for host in case.hosts:
+        for nic in host.nics:
+            link = host.state.links.get(nic.device)
+            if nic.flaps and link is not None and link.carrier:
+                times = f"{nic.flaps} time{'s' * (nic.flaps != 1)}"
+                yield Found(f"the carrier of {host.name}'s {nic} came or went {times}", (str(host),), "shown")
+
+
+@cause(
     "ipv6-off",
     "A NIC whose path goes by IPv6 has IPv6 switched off, and with it its addresses are gone.",
     shows="`net.ipv6.conf.DEVICE.disable_ipv6` of each NIC, and the MTU, below whose 1280 bytes there is no IPv6 (RFC 8200, 5)",
