@@ -26,7 +26,7 @@ PLUGINS = str(Path(channover.__file__).parent.parent)
 WAITS = """
 import sys, time
 from pathlib import Path
-from channover.pytest_plugin.live_line import LIVE
+from channover.pytest_plugin.live.line import LIVE
 from channover.pytest_plugin.testbed import TESTBED
 from channover.measure.activity import Waiting
 from channover.testing import behaviour
@@ -53,8 +53,10 @@ def test_measures(multipath: Multipath, mptcp: TrafficGenerator) -> None:
     assert flow.goodput == at_least(1e6)
     Path("ended").touch()
 """
-LIVE = re.compile(r"MP-8  copy by nobody  \d\.\d s, at most \d+\.\d s more\x1b\[K\x1b\[\d+D")
-MEASURED = re.compile(r"MP-1  mptcp left→right  [\d.]+ Mbit/s  \d\.\d s, at most \d+\.\d s more\x1b\[K\x1b\[\d+D")
+LIVE = re.compile(r"MP-8 test_waits  copy by nobody  \d\.\d s, at most \d+\.\d s more\x1b\[K\x1b\[\d+D")
+MEASURED = re.compile(
+    r"MP-1  mptcp left→right  [\d.]+ Mbit/s of ≥ 1\.0  a \d+% b \d+%  \d\.\d s, at most \d+\.\d s more\x1b\[K\x1b\[\d+D"
+)
 
 
 @dataclass
@@ -136,7 +138,7 @@ def test_a_flow_is_told_of_at_second_two(folder: Path) -> None:
         terminal.read(lambda: "test_it.py MP-1" in terminal.shown)
         began = time.monotonic()
         terminal.read(lambda: time.monotonic() > began + 2)
-        assert re.search(r"(running|s more)\x1b\[K\x1b\[\d+D$", terminal.shown), terminal.shown
+        assert re.search(r"(running|s more|≤ \d+ s)\x1b\[K\x1b\[\d+D$", terminal.shown), terminal.shown
         terminal.read(lambda: MEASURED.search(terminal.shown))  # others may hold the machine's measuring slot
         assert MEASURED.search(terminal.shown), terminal.shown
         assert not (folder / "ended").exists() and terminal.run.poll() is None
@@ -184,7 +186,7 @@ def test_each_of_xdist_s_workers_has_a_line_below_what_pytest_writes(folder: Pat
         f'{first}import pytest\n\n@pytest.mark.parametrize("number", [1, 2])\n{head}'
         + body.replace("counted):", "counted, number):")
     )
-    told = r"MP-8  copy by nobody  \d\.\d s, at most \d+\.\d s more"
+    told = r"MP-8 test_waits\[[12]\]  copy by nobody  \d\.\d s, at most \d+\.\d s more"
     both = re.compile(rf"\x1b\[J\r\n{told}\r\n{told}\x1b\[2A\x1b\[\d+G")
     with running(folder, "-n", "2", "-rA") as terminal:
         terminal.read(lambda: both.search(terminal.shown))
@@ -195,11 +197,37 @@ def test_each_of_xdist_s_workers_has_a_line_below_what_pytest_writes(folder: Pat
     assert "2 passed" in shown and "s more" not in kept(folder)
 
 
-def test_there_is_none_where_there_is_no_terminal(folder: Path) -> None:
-    command = [sys.executable, "-m", "pytest", "-p", "channover.pytest_plugin.hooks", "-s", "-p", "no:cacheprovider"]
+@pytest.mark.parametrize("options", [(), ("-n", "2"), ("-v",), ("-q",)], ids=" ".join)
+def test_where_there_is_no_terminal_each_test_is_a_line(folder: Path, options: tuple[str, ...]) -> None:
+    suite = (folder / "test_it.py").read_text().replace("waiting.elapsed < 3", "waiting.elapsed < 0.1")
+    (folder / "test_it.py").write_text(
+        f"""{suite}
+
+@behaviour("MP-8")
+def test_fails(counted):
+    assert counted("ports", 2) == 1
+
+def test_of_others():
+    pass
+"""
+    )
+    command = [sys.executable, "-m", "pytest", "-p", "channover.pytest_plugin.hooks", "-p", "no:cacheprovider"]
     environment = {**os.environ, "PYTHONPATH": PLUGINS, "TERM": "xterm"}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
-    assert "copy by nobody" not in done.stdout + done.stderr and "\x1b" not in done.stdout + done.stderr
+    done = subprocess.run(
+        [*command, *options], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    shown = done.stdout.partition("= FAILURES")[0]
+    assert "copy by nobody" not in shown + done.stderr and "\x1b" not in shown
+    lines = [re.sub(r"\d+\.\d s: ", "", line) for line in shown.splitlines()]
+    told = {"PASSED MP-8 ports 1 (1), test_it.py::test_waits", "FAILED MP-8 ports 2 (1), test_it.py::test_fails"}
+    told.add("PASSED test_it.py::test_of_others")
+    if options in ((), ("-n", "2")):
+        assert told <= set(lines), shown
+        assert {line for line in lines if "test_it.py" in line} == told
+    elif options == ("-v",):
+        assert "test_it.py::test_fails FAILED ports 2 (1) " in shown and "test_it.py::test_of_others PASSED " in shown
+    else:
+        assert "ports" not in shown
 
 
 def test_ctrl_c_takes_it_away(folder: Path) -> None:
@@ -214,9 +242,9 @@ def test_ctrl_c_takes_it_away(folder: Path) -> None:
 
 def test_it_fits_narrow_terminals_and_such_as_are_resized(folder: Path) -> None:
     with running(folder, columns=40) as terminal:
-        terminal.read(lambda: "…\x1b[K" in terminal.shown)
-        first = re.findall(r"(MP-8  copy[^\x1b]*)", terminal.shown)[0]
-        assert len("test_it.py " + first) < 40
+        terminal.read(lambda: "copy by nobody" in terminal.shown)
+        (first, *_) = re.findall(r"(MP-8  copy[^\x1b]*)", terminal.shown)
+        assert len("test_it.py " + first) < 40 and first.endswith("  ≤ 60 s"), "it is not cut, but shorter"
         terminal.resize(100)
         terminal.read(lambda: LIVE.search(terminal.shown))
         terminal.resize(30)

@@ -31,9 +31,9 @@ from channover.report import results as results_module
 from channover.report.allure.plot_process import drawn
 from channover.report.allure.plots import Series, course_svg, nic_rates_svg
 from channover.report.facts import CableFacts, NicBytes, moment
-from channover.report.results import Measurement, Results, Run, TestResult, Unit
+from channover.report.results import Measurement, Outcome, Results, Run, TestResult, Unit
 from channover.report.store import run_folder
-from channover.report.terminal import LiveLine, expectation, figure, progress, render, show
+from channover.report.terminal import expectation, figure, line_of, render, show
 from channover.text import printable, readable
 from channover.verdict.expectation import Expectation, anything_but, at_least, between, less_than, more_than
 from channover.verdict.measured import Reading
@@ -476,53 +476,26 @@ def test_strict_and_negated_expectations_are_told_as_they_are(
     assert expected.holds(value) is inside
 
 
-def test_live_line_overwrites_itself_ten_times_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TERM", "xterm")
-    now = [0.0]
-    file = Terminal()
-    with LiveLine(file, clock=lambda: now[0]) as line:
-        for tick in range(100):
-            now[0] = tick / 100
-            line.update(progress("LAG-1", "tcp left→right", 94.1e6, now[0], 10 - now[0]))
-    painted = re.split(r"\x1b\[\d+D", file.getvalue())
-    assert 9 <= len(painted) - 1 <= 10
-    assert painted[0] == "LAG-1  tcp left→right  94.1 Mbit/s  0.0 s, at most 10.0 s more\x1b[K"
-    cells = cell_len(painted[0].removesuffix("\x1b[K"))
-    assert file.getvalue().startswith(f"{painted[0]}\x1b[{cells}D"), "the cursor goes back"
-    assert painted[-1] == "\x1b[K", "it clears itself"
-    assert "\n" not in file.getvalue()
-
-
-def test_live_line_keeps_to_one_line_of_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TERM", "xterm")
-    file = Terminal()
-    LiveLine(file, column=lambda: 30).update("吞吐量" * 40 + "\nsecond")
-    shown, _, rest = file.getvalue().partition("\x1b[K")
-    assert cell_len(shown) < 50 and shown.endswith("…") and rest == f"\x1b[{cell_len(shown)}D"
-    full = Terminal()
-    LiveLine(full, column=lambda: 75).update("no room")
-    assert full.getvalue() == ""
-
-
-def test_live_line_is_silent_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    log, dumb = io.StringIO(), Terminal()
-    with LiveLine(log) as line:
-        line.update("x")
-    monkeypatch.setenv("TERM", "dumb")
-    with LiveLine(dumb) as line:
-        line.update("x")
-    assert log.getvalue() == dumb.getvalue() == ""
-
-
-def test_live_line_survives_its_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TERM", "xterm")
-    file = Terminal()
-    with LiveLine(file) as line:
-        line.update("x")
-        file.close()
-        line.clear()
-        line.update("y")
-    LiveLine(file).update("closed from the start")
+@pytest.mark.parametrize(
+    ("outcome", "measured", "reason", "said"),
+    [
+        ("passed", [RATE], "", "PASSED LAG-1 tcp left→right 94.1 Mbit/s (94.2 ±0.9), "),
+        ("failed", [RATE, replace(RATE, name="wire", value=1e6)], "x", "FAILED LAG-1 wire 1.0 Mbit/s (94.2 ±0.9), "),
+        ("failed", [], "no route\nto it", "FAILED LAG-1 no route, "),
+        (
+            "skipped",
+            [],
+            "no vsftpd: install it" + " x" * 99,
+            f"SKIPPED LAG-1 {('no vsftpd: install it' + ' x' * 99)[:159]}…, ",
+        ),
+        ("error", [RATE], "iperf3 died", "ERROR LAG-1 iperf3 died, "),
+    ],
+)
+def test_a_test_is_a_line_with_its_verdict_and_its_value(
+    outcome: Outcome, measured: list[Measurement], reason: str, said: str
+) -> None:
+    found = TestResult("suites/test_x.py::test_it", "LAG-1", outcome, reason, 1.25, tuple(measured))
+    assert line_of(found) == f"{said}1.2 s: suites/test_x.py::test_it"
 
 
 # ------------------------------------------------------------------------------------------------------------ plots

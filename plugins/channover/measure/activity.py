@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from channover.hosts.host import Host
 from channover.hosts.lab import Interface
+from channover.verdict.expectation import Expectation
 
 
 class End(Protocol):
@@ -40,8 +42,17 @@ class UnderWay(Protocol):
         """The longest that it may take."""
         ...
 
+    @property
+    def expected(self) -> Expectation | None:
+        """What its rate is being compared with; None where it is with nothing, or not yet."""
+        ...
+
     def samples(self) -> list[float]:
         """Return its rates so far, in bit/s; none where nobody measures them."""
+        ...
+
+    def shares(self) -> Mapping[str, float]:
+        """Return what each NIC of the receiving host carries now, by label, as shares (0 to 1); none where nobody looks."""
         ...
 
 
@@ -53,6 +64,8 @@ class Waiting:
     limit: float
     seconds: float = 0.0
     started: float = field(default_factory=time.monotonic)
+    expected: Expectation | None = None
+    shares: Callable[[], Mapping[str, float]] = field(default=dict, repr=False)
 
     @property
     def elapsed(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from statistics import fmean
@@ -40,6 +41,10 @@ class DeviceRate:
     def calm(self) -> list[float]:
         """Return those in which none of the run's programs waited for a processor."""
         return [rate for number, rate in enumerate(self.samples()) if number not in self.watch.waited]
+
+    def shares(self) -> Mapping[str, float]:
+        """Return nothing: a tunnel's device is no NIC."""
+        return {}
 
     @property
     def shortage(self) -> Shortage:

@@ -15,6 +15,7 @@ from channover.model.link import Link
 from channover.model.processors import Processors
 from channover.network.programs.iperf import ports
 from channover.verdict.causes.cause import Explanation, said
+from channover.verdict.expectation import Expectation
 from channover.verdict.measured import Reading
 from channover.verdict.settling import Source
 
@@ -99,6 +100,10 @@ class Rates(Protocol):
         """Return those of them that nothing is known to have disturbed."""
         ...
 
+    def shares(self) -> Mapping[str, float]:
+        """Return what each NIC of the receiving host carries now, by label, as shares (0 to 1); none where nobody looks."""
+        ...
+
     @property
     def disturbed_for(self) -> float:
         """How much longer (seconds) than its limit it is measured, since it was disturbed for so long."""
@@ -141,6 +146,8 @@ class Measurement:
     seconds: float = 0.0
     started: float = field(default_factory=time.monotonic)
     is_open: bool = True
+    expected: Expectation | None = None
+    """What it is being compared with, once it is."""
     _extended: bool = False
     _since: float = 0.0
 
@@ -169,6 +176,10 @@ class Measurement:
     def samples(self) -> list[float]:
         """Return the rates so far, in bit/s."""
         return self.rates.samples()
+
+    def shares(self) -> Mapping[str, float]:
+        """Return what each NIC of the receiving host carries now, by label, as shares (0 to 1)."""
+        return self.rates.shares()
 
     def calm(self) -> list[float]:
         """Return those of them that nothing is known to have disturbed."""

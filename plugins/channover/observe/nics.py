@@ -227,6 +227,30 @@ class Sampler:
         except ValueError as error:
             raise TestbedError(f"{error}; {self._process.stderr.strip()[-200:]}") from None
 
+    def lately(self, samples: int) -> NicSeries:
+        """Return its last samples, so many at most. Raises TestbedError where there is none."""
+        text = self._process.stdout
+        start = len(text)
+        for _ in range(samples):
+            start = max(text.rfind("@", 0, start), 0)
+        try:
+            return parse_samples(self.host.name, self.devices, text[start:])
+        except ValueError as error:
+            raise TestbedError(str(error)) from None
+
+    def shares(self, way: str, samples: int = 10) -> dict[str, float]:
+        """Return the share (0 to 1) of the bytes that each of the host's NICs carried in a direction lately, by label."""
+        with contextlib.suppress(TestbedError):  # it has just begun
+            series = self.lately(samples)
+            sizes = {
+                nic.name: float(getattr(series.delta(nic.device), f"{way}_bytes"))
+                for nic in self.host.nics.values()
+                if nic.device in series.devices
+            }
+            if total := sum(sizes.values()):
+                return {name: size / total for name, size in sizes.items()}
+        return {}
+
     def stop(self) -> NicSeries:
         """Take a last sample, end, and return all of them. Raises TestbedError where there is none."""
         if self.series is None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from channover.pytest_plugin import phases
-from channover.pytest_plugin.live_line import LIVE
+from channover.pytest_plugin.live.line import LIVE
 from channover.pytest_plugin.stash import marked, topology_of
 from channover.pytest_plugin.testbed import TESTBED
 

@@ -14,10 +14,13 @@ from typing import Any
 import pytest
 
 from channover.errors import UsageError
-from channover.pytest_plugin import failures, fixtures, live_line, phases, prerequisites
+from channover.pytest_plugin import failures, fixtures, phases, prerequisites
 from channover.pytest_plugin.allure import pages
 from channover.pytest_plugin.allure.report import Report
 from channover.pytest_plugin.beginning import Beginning
+from channover.pytest_plugin.live import line as live_line
+from channover.pytest_plugin.live import lines
+from channover.pytest_plugin.live.lines import Lines
 from channover.pytest_plugin.options import command_line, passwords
 from channover.pytest_plugin.options import names as words
 from channover.pytest_plugin.results import artifacts, judging, marks
@@ -79,6 +82,7 @@ class Hooks:
         self.config = config
         self.testbed = config.stash[TESTBED]
         self.live = config.stash[live_line.LIVE] = live_line.Live(config)
+        self.lines = Lines(config)
         self.planning = Planning(config)
         self.beginning = Beginning(config, self.planning)
         self.witness = Witness(config)
@@ -138,6 +142,7 @@ class Hooks:
     def pytest_runtestloop(self, session: pytest.Session) -> None:
         self.beginning.begin(session)
         self.live.start_of_workers()
+        self.lines.start()
 
     # A test is run.
 
@@ -198,6 +203,7 @@ class Hooks:
         phases.judge(item, call, report)
         failures.add_commands(item, report)
         artifacts.claim(item, report)
+        lines.note(item, report)
         phases.leave(item, report)
         return report
 
@@ -211,13 +217,18 @@ class Hooks:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self.live.give_way(report)
-        self.results.take(report)
+        self.lines.tell(self.results.take(report))
         self.witness.forget(report)
 
     def pytest_report_teststatus(
         self, report: pytest.TestReport
     ) -> tuple[str, str, str | tuple[str, Mapping[str, bool]]] | None:
         return phases.status(report)
+
+    @pytest.hookimpl(wrapper=True, specname="pytest_report_teststatus")
+    def pytest_report_teststatus_beside_lines(self, report: pytest.TestReport) -> Generator[None, Any, Any]:
+        found = yield
+        return self.lines.status(report, found) if found else found
 
     # Workers of xdist, seen from their controller.
 

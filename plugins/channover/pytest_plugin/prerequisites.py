@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from channover.errors import ChannoverError, UsageError
-from channover.pytest_plugin import live_line
 from channover.pytest_plugin.beginning import refuse
+from channover.pytest_plugin.live import line as live_line
 from channover.pytest_plugin.options import names as words
 from channover.pytest_plugin.results import marks
 from channover.pytest_plugin.stash import UNMET, is_worker, marked, shows_fixtures, topology_of

@@ -13,7 +13,7 @@ from _pytest.runner import runtestprotocol
 from _pytest.skipping import evaluate_skip_marks
 
 from channover.errors import TestbedError, UsageError
-from channover.pytest_plugin import live_line as live
+from channover.pytest_plugin.live import line as live
 from channover.pytest_plugin.options import command_line, values
 from channover.pytest_plugin.options import names as words
 from channover.pytest_plugin.results import marks

@@ -1,4 +1,4 @@
-"""Results on a terminal or in a log: the table at the end of a run, and one live line while a flow is measured."""
+"""Results on a terminal or in a log: the table at the end of a run, and a line a test."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ import io
 import os
 import re
 import shutil
-import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
-from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
 from channover.model.catalogue import CATALOGUE
@@ -31,8 +28,8 @@ UNBROKEN, NAME_WIDTH = 4000, 100
 """Columns of what goes to a file or a pipe, where names are looked for and not to be broken; of a value's name there."""
 NARROWEST = 70
 """Columns that the table needs at least; below 76 it leaves the article's figures out."""
-NARROW_LINE = 12
-"""Fewer columns than this are not worth a live line."""
+LONGEST_REASON = 160
+"""Characters of a reason that a test's line has."""
 _STYLES: dict[Outcome, str] = {
     "passed": "green",
     "failed": "bold red",
@@ -159,7 +156,7 @@ def show(results: Results, file: TextIO) -> None:
     terminal = is_terminal(file)
     colour = terminal and not os.environ.get("NO_COLOR")
     width = min(shutil.get_terminal_size((PLAIN_WIDTH, 24)).columns, 140) if terminal else UNBROKEN
-    file.write(_encodable(render(results, width=width, colour=colour), file))
+    file.write(encodable(render(results, width=width, colour=colour), file))
     file.flush()
 
 
@@ -171,7 +168,7 @@ def is_terminal(file: TextIO) -> bool:
         return False
 
 
-def _encodable(text: str, file: TextIO) -> str:
+def encodable(text: str, file: TextIO) -> str:
     """Return text that a file's encoding can hold: signs that it lacks become plain ones of the same width."""
     encoding = getattr(file, "encoding", None) or "utf-8"
     try:
@@ -200,6 +197,23 @@ def _rows(test: TestResult) -> Iterator[tuple[str, str, str, str]]:
         yield each.name, value, expectation(each), figure(each.article, each.unit)
     if not test.measurements:
         yield readable(test.nodeid.rpartition("::")[2] or test.nodeid), _NOTHING, _NOTHING, _NOTHING
+
+
+def compared(measurements: Sequence[Measurement]) -> str:
+    """Return the value that a verdict stands on, with what was expected of it: the first that did not hold, or the first."""
+    one = next((each for each in measurements if not each.held), measurements[0])
+    value = f"{figure(one.value, one.unit)} {scale(one.unit)}".rstrip()
+    return f"{one.name} {value} ({expectation(one)})"
+
+
+def line_of(test: TestResult) -> str:
+    """Return a test that has ended as one line: verdict, behaviour, value with what was expected, seconds, pytest's name."""
+    said = compared(test.measurements) if test.measurements else ""
+    if test.outcome not in ("passed", "failed") or not said:
+        reason = printable(test.reason.strip().partition("\n")[0])
+        said = reason if len(reason) <= LONGEST_REASON else f"{reason[: LONGEST_REASON - 1]}…"
+    words = [test.outcome.upper(), test.behaviour or "", f"{printable(said)}," if said else ""]
+    return f"{' '.join(filter(None, words))} {test.duration:.1f} s: {readable(test.nodeid)}"
 
 
 def _reasons(results: Results) -> Iterator[tuple[str, str, Outcome]]:
@@ -245,119 +259,3 @@ def _closing(results: Results) -> str:
     ]
     stopped = "Interrupted: tests that did not run are not listed. " if run.interrupted else ""
     return stopped + " · ".join(fact for fact in facts if fact)
-
-
-def progress(behaviour: str | None, what: str, rate: float | None, elapsed: float, left: float) -> str:
-    """Return a live line's text; ``rate`` is bit/s, ``elapsed`` and ``left`` (at most) are seconds."""
-    parts = [behaviour or "", what, "" if rate is None else f"{figure(rate, 'bit/s')} Mbit/s"]
-    clock = f"{elapsed:.1f} s, at most {max(left, 0.0):.1f} s more"
-    return "  ".join(part for part in (*parts, clock) if part)
-
-
-class LiveLine:
-    """The rest of a terminal's line, written over and over at most ten times a second; nothing where there is no terminal.
-
-    It begins where the cursor stands (``column`` tells how far to the right) and leaves the cursor there, so that what
-    stands before it on the line stays. A context manager: at its end it is gone. Threads may share it. A terminal that
-    goes away is no error.
-    """
-
-    PERIOD = 0.1
-    """Seconds between two paints, at least."""
-
-    def __init__(
-        self, file: TextIO, clock: Callable[[], float] = time.monotonic, column: Callable[[], int] = lambda: 0
-    ) -> None:
-        self._file = file
-        self._clock = clock
-        self._column = column
-        self._lock = threading.Lock()
-        self._painted: float | None = None
-        self._visible = False
-        self._below = False
-        self._columns = 0
-        self._enabled = is_terminal(file)
-
-    @property
-    def enabled(self) -> bool:
-        """Whether there is a terminal."""
-        return self._enabled
-
-    def update(self, text: str) -> None:
-        """Show a text (its first line, cut to the terminal's width), unless the last paint is too recent."""
-        if not self._enabled:
-            return
-        with self._lock:
-            now = self._clock()
-            if self._painted is not None and now - self._painted < self.PERIOD:
-                return
-            rest = self._rest()
-            self._painted = now
-            line, cells = self._fitting(text)
-            if cells:
-                self._visible = True
-                self._write(f"{rest}{line}\x1b[K\x1b[{cells}D")
-
-    def show_below(self, texts: Sequence[str]) -> None:
-        """Show texts on lines of their own below that of the cursor, each cut to the terminal's width; none takes them away.
-
-        The cursor stays where it stands. Unlike :meth:`update`, it paints whenever it is asked to.
-        """
-        if not self._enabled or not (texts or self._below):
-            return
-        with self._lock:
-            self._rest()
-            self._below = bool(texts)
-            lines = "".join(f"\n{self._cut(text, self._columns - 1)}" for text in texts)
-            back = f"\x1b[{len(texts)}A\x1b[{self._column() % self._columns + 1}G" if texts else ""
-            self._write(f"\x1b[J{lines}{back}")
-
-    def clear(self) -> None:
-        """Take the line away, and those below, so that something else can be written there."""
-        with self._lock:
-            if self._enabled and (self._visible or self._below):
-                words = "\x1b[J" if self._below else self._rest() or "\x1b[K"
-                self._visible = self._below = False
-                self._painted = None
-                self._write(words)
-
-    def __enter__(self) -> LiveLine:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.clear()
-
-    def _rest(self) -> str:
-        """Measure the terminal; return what takes away the line that it has wrapped, where it was resized meanwhile."""
-        before = self._columns
-        try:
-            self._columns = os.get_terminal_size(self._file.fileno()).columns or PLAIN_WIDTH
-        except (OSError, ValueError, AttributeError):
-            self._columns = PLAIN_WIDTH
-        return "\x1b[J" if self._visible and self._columns != before else ""
-
-    def _fitting(self, text: str) -> tuple[str, int]:
-        """Return what fits the rest of the line, and how many columns that takes."""
-        from rich.cells import cell_len
-
-        # What stands before may be longer than a line; the last column stays free: some terminals wrap on it.
-        room = self._columns - 1 - self._column() % self._columns
-        if room < NARROW_LINE:
-            return "", 0
-        fitting = self._cut(text, room)
-        return fitting, cell_len(fitting)
-
-    @staticmethod
-    def _cut(text: str, room: int) -> str:
-        """Return a text's first line, as much of it as fits into so many columns."""
-        from rich.cells import cell_len, set_cell_size
-
-        line = printable(text.partition("\n")[0].replace("\t", " "))
-        return line if cell_len(line) <= room else set_cell_size(line, max(room - 1, 0)) + "…"
-
-    def _write(self, text: str) -> None:
-        try:
-            self._file.write(_encodable(text, self._file))
-            self._file.flush()
-        except (OSError, ValueError):  # the terminal is gone, or the file closed
-            self._enabled = False

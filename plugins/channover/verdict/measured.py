@@ -22,7 +22,7 @@ from channover.verdict.expectation import (
     more_than,
     quantity,
 )
-from channover.verdict.settling import Source, advice, ended, settle, settled_by
+from channover.verdict.settling import Source, Telling, advice, ended, settle, settled_by
 from channover.verdict.statistics import Estimate
 
 
@@ -137,6 +137,8 @@ class Measured:
         """Return the comparison, and the interval that leaves it open, if one does."""
         if self.known is None:
             assert self.source is not None
+            if isinstance(self.source, Telling):
+                self.source.expected = expectation
             self.known, left = settle(self.source, expectation)
         else:  # what is known exactly, as a count is, leaves nothing open, even where nobody can say what it is
             left = self.known if self.known.half and not settled_by(self.known, expectation) else None

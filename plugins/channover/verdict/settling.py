@@ -58,6 +58,13 @@ class Source(Protocol):
 
 
 @runtime_checkable
+class Telling(Protocol):
+    """A source that tells people what it is being compared with."""
+
+    expected: Expectation | None
+
+
+@runtime_checkable
 class Timed(Protocol):
     """A source that knows how long it has measured."""
 

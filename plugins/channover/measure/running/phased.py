@@ -158,6 +158,8 @@ class Phased:
         """Let traffic run until something is so, or for ``limit`` seconds, as a phase; return how long (seconds) that was."""
         limit = 0.0 if self.measuring.rehearsed else limit
         begin, waiting = self.now(), Waiting(f"{self.name}, {name}", limit)
+        target = (self.ends.server if self.ends.upload else self.ends.client).host.name
+        waiting.shares = lambda: self.samplers.by_host[target].shares("rx")
         shared = self.measuring.processors
         watch = ProcessorWatch(shared or (lambda: processors(self.ends.client.host)))
         watch.begin()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
@@ -57,6 +57,11 @@ class FlowRun:
     def samples(self) -> list[float]:
         """Return the receivers' goodput so far (bit/s), slice by slice."""
         return self.slices.samples()
+
+    def shares(self) -> Mapping[str, float]:
+        """Return what each NIC of the first receiver carries now, by label, as shares (0 to 1)."""
+        transfers, samplers = self.programs.transfers, self.programs.samplers
+        return samplers.by_host[transfers[0].target.name].shares("rx") if transfers and samplers else {}
 
     def calm(self) -> list[float]:
         """Return the samples in which none of the run's programs waited for a processor."""

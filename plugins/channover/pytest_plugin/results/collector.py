@@ -112,13 +112,14 @@ class Collected:
     _next_write: float = 0.0
     _pending: dict[tuple[str, str], list[pytest.TestReport]] = field(default_factory=dict)
 
-    def add(self, report: pytest.TestReport) -> None:
-        """Take a phase's report; the test is complete with its teardown, or where it begins again without one.
+    def add(self, report: pytest.TestReport) -> TestResult | None:
+        """Take a phase's report; return the test's result where it is complete with it.
 
-        Several workers may run the same test at once (xdist's ``--dist each``).
+        It is so with its teardown, or where it begins again without one. Several workers may run the same test at once
+        (xdist's ``--dist each``).
         """
         if not self.opened:
-            return  # a run in which nothing is compared
+            return None  # a run in which nothing is compared
         key = (report.nodeid, _worker(report))
         reports = self._pending.setdefault(key, [])
         if report.when == "setup" and reports:
@@ -127,6 +128,8 @@ class Collected:
         reports.append(report)
         if report.when not in ("setup", "call"):
             self._complete(report.nodeid, self._pending.pop(key))
+            return self.masker.of(self.tests[report.nodeid])
+        return None
 
     def _meet(self, hosts: Sequence[HostFacts], cables: Sequence[CableFacts]) -> None:
         """Add what a test's lab consisted of: a host may have shown more of its NICs to another test."""

@@ -14,6 +14,7 @@ from channover.pytest_plugin.stash import is_worker
 
 if TYPE_CHECKING:
     from channover.pytest_plugin.results.collector import Collected
+    from channover.report.results import TestResult
 
 COLLECTED: pytest.StashKey[Collected] = pytest.StashKey()
 """In the process that reports: the results of the run, once it has begun."""
@@ -54,15 +55,16 @@ class Writer:
             found = uncollected(report)
             self._config.stash[COLLECTED].uncollected[found.nodeid] = found
 
-    def take(self, report: pytest.TestReport) -> None:
-        """Take a report, and note the exit code that it asks for where it did not pass."""
+    def take(self, report: pytest.TestReport) -> TestResult | None:
+        """Take a report, and the exit code that it asks for where it did not pass; return its test's result, if complete."""
         if COLLECTED not in self._config.stash:
-            return
-        self._config.stash[COLLECTED].add(report)
+            return None
+        result = self._config.stash[COLLECTED].add(report)
         if report.failed:
             from channover.pytest_plugin.results.outcomes import exit_code
 
             self._against.add(exit_code(report))
+        return result
 
     def hear(self, node: Any) -> None:
         """Take what a worker has to say about the command line."""
