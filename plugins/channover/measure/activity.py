@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from channover.hosts.host import Host
 from channover.hosts.lab import Interface
+from channover.observe.nics import Sampler
 from channover.verdict.expectation import Expectation
 
 
@@ -65,7 +66,8 @@ class Waiting:
     seconds: float = 0.0
     started: float = field(default_factory=time.monotonic)
     expected: Expectation | None = None
-    shares: Callable[[], Mapping[str, float]] = field(default=dict, repr=False)
+    receiver: Sampler | None = field(default=None, repr=False)
+    """What samples the NICs of the host that gets the data meanwhile, if there are any."""
 
     @property
     def elapsed(self) -> float:
@@ -73,5 +75,9 @@ class Waiting:
         return self.seconds or time.monotonic() - self.started
 
     def samples(self) -> list[float]:
-        """Return nothing."""
-        return []
+        """Return what the receiver's NICs got of late, in bit/s as they count."""
+        return self.receiver.rates("rx") if self.receiver is not None else []
+
+    def shares(self) -> Mapping[str, float]:
+        """Return what each NIC of the receiver carries now, by label, as shares (0 to 1)."""
+        return self.receiver.shares("rx") if self.receiver is not None else {}

@@ -197,7 +197,7 @@ class FileTransfer:
                 stack.callback(copying.abandon)
                 watch = ProcessorWatch(self.measuring.processors) if self.measuring.processors else None
                 waiting = Waiting(f"copy by {protocol.name}", size * 8 / rate * 5 + 10)
-                waiting.shares = lambda: samplers.by_host[client.host.name].shares("rx")
+                waiting.receiver = samplers.by_host[client.host.name]
                 programs = self._watch(copying, waiting, trace, watch)
                 self._require_time(copying, watch, samplers.by_host[client.host.name])
                 done = copying.wait(1.0)

@@ -238,6 +238,13 @@ class Sampler:
         except ValueError as error:
             raise TestbedError(str(error)) from None
 
+    def rates(self, way: str, samples: int = 10) -> list[float]:
+        """Return what the host's devices carried together in a direction lately, in bit/s as they count; none at its begin."""
+        with contextlib.suppress(TestbedError):
+            series = self.lately(samples)
+            return [sum(row) for row in zip(*(series.rate(device, way) for device in series.devices), strict=True)]
+        return []
+
     def shares(self, way: str, samples: int = 10) -> dict[str, float]:
         """Return the share (0 to 1) of the bytes that each of the host's NICs carried in a direction lately, by label."""
         with contextlib.suppress(TestbedError):  # it has just begun

@@ -159,7 +159,7 @@ class Phased:
         limit = 0.0 if self.measuring.rehearsed else limit
         begin, waiting = self.now(), Waiting(f"{self.name}, {name}", limit)
         target = (self.ends.server if self.ends.upload else self.ends.client).host.name
-        waiting.shares = lambda: self.samplers.by_host[target].shares("rx")
+        waiting.receiver = self.samplers.by_host[target]
         shared = self.measuring.processors
         watch = ProcessorWatch(shared or (lambda: processors(self.ends.client.host)))
         watch.begin()
