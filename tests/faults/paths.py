@@ -26,6 +26,12 @@ def _ipv6_off(bench: Bench) -> Evidence:
     return parameter("left", f"net/ipv6/conf/{bench.device('b')}/disable_ipv6", "1")(bench)
 
 
+def _down_as_it_is_lost(bench: Bench) -> Evidence:
+    """Set the client's first NIC down, as somebody else would: its routes go, and no cable brings it up."""
+    bench.left.run("ip", "link", "set", bench.device("a"), "down")
+    return lambda: require("DOWN" in (told := bench.left.run("ip", "-br", "link").stdout), " ".join(told.split()))
+
+
 def _another_table(bench: Bench) -> Evidence:
     """Have the client's second IPv6 address looked up in the first NIC's table."""
     bench.left.run("sh", "-c", "ip -6 rule add from fd00:93:1::1 table 101 priority 50")
@@ -137,6 +143,30 @@ FAULTS = (
         changed(("left", EndpointChange(2, ("backup",)))),
         When.TRAFFIC,
         {"MP-10": fails("endpoint-backup"), "MP-10 delays": fails("endpoint-backup")},
+    ),
+    Fault(
+        "backup-unflagged",
+        "unlike paths",
+        "the backup path is a path like any other as the traffic begins",
+        changed(("left", EndpointChange(2, ()))),
+        When.TRAFFIC,
+        {"MP-5": fails("no-backup")},
+    ),
+    Fault(
+        "path-gives-up",
+        "MPTCP recovery",
+        "the client ends a subflow after two retransmissions",
+        parameter("left", "net/ipv4/tcp_retries2", "2"),
+        When.READY,
+        {"MP-9": fails("gives-up-early"), "MP-5": fails("gives-up-early")},
+    ),
+    Fault(
+        "path-back-down",
+        "MPTCP recovery",
+        "the client's NIC is down when the cable that was lost is plugged in again",
+        _down_as_it_is_lost,
+        When.LOST,
+        {"MP-9": fails("nic-down"), "MP-5": fails("nic-down")},
     ),
     Fault(
         "slow-path-slower",

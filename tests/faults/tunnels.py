@@ -14,7 +14,9 @@ from channover.model.operations.mptcp import EndpointAdd, EndpointDelete
 from channover.model.plan import Plan
 from channover.network.loop_guard import Guard
 from channover.network.openvpn import join_listener
+from channover.network.tunnel import Tunnel
 from channover.scenarios import tunnels
+from channover.scenarios.full_ip import FullIP
 from channover.scenarios.loop import lab as loops
 from channover.scenarios.loop import means as loop_means
 from tests.faults.bench import Bench, require
@@ -152,6 +154,19 @@ def _on_one_path(restart: Any, used: Used) -> Any:
     return connected
 
 
+def _smaller(addressed: Any, used: Used) -> Any:
+    """Have the tunnel's device at the client take smaller packets from then on."""
+
+    @contextmanager
+    def made(full_ip: FullIP, tunnel: Tunnel) -> Iterator[None]:
+        used()
+        tunnel.client.host.run("ip", "link", "set", tunnel.client.device, "mtu", "1300")
+        with addressed(full_ip, tunnel):
+            yield
+
+    return made
+
+
 def _not_apart(_: Any, used: Used) -> Any:
     """Leave the device where it is."""
 
@@ -240,7 +255,7 @@ FAULTS = (
         "nothing offers the tunnel as a backup path",
         None,
         When.IN_PLACE,
-        {"TUN-4 backup": fails(words=r"signs of a loop by source .* of 0, expected at least 1")},
+        {"TUN-4 backup": fails("loop-not-offered", words=r"signs of a loop by source .* of 0, expected at least 1")},
         (),
         ((LoopLab, "closed_by", _nothing),),
     ),
@@ -375,6 +390,34 @@ FAULTS = (
             "TUN-1": fails("filter", words="echo requests answered"),
             "TUN-7": fails(words="answers, full size, whole of 0"),
         },
+    ),
+    Fault(
+        "tunnel-gre-lost",
+        "tunnels",
+        "the client lets no GRE and no ESP into the tunnel",
+        table("left", "output", 'oifname "ptp" meta l4proto { gre, esp } counter drop'),
+        When.READY,
+        {"TUN-7": fails("filter", words="protocols that arrived unchanged, left→right")},
+        ("TUN-2",),
+    ),
+    Fault(
+        "tunnel-ttl-set",
+        "tunnels",
+        "the client sets the time to live of what goes into the tunnel",
+        table("left", "output", 'oifname "ptp" ip ttl set 77 counter', "mangle"),
+        When.READY,
+        {"TUN-7": fails("filter", "filter-strips-option", words="protocols that arrived unchanged, left→right")},
+        ("TUN-2",),
+    ),
+    Fault(
+        "tunnel-smaller",
+        "tunnels",
+        "the tunnel's device at the client takes packets of 1300 bytes at most",
+        None,
+        When.IN_PLACE,
+        {"TUN-7": fails("tunnel-mtu", words="answers, full size, whole of 0")},
+        (),
+        ((FullIP, "addressed", _smaller),),
     ),
     Fault(
         "tunnel-no-forwarding",

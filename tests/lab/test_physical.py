@@ -743,8 +743,8 @@ def test_the_doctor_finds_what_is_wrong_with_each_host_and_shows_the_others(
     missing = {prospect.behaviour.id: str(prospect.missing) for prospect in found.prospects if prospect.stated}
     assert "the topology two-switches-2 needs" in missing.pop("LAG-6")
     assert "the topology two-switches-8 needs" in missing.pop("LAG-7")
-    for name in ("MP-10", "APP-1"):
-        assert "the topology unequal needs" in missing.pop(name)
+    for name, share in (("MP-10", 10), ("APP-1", 20)):
+        assert f"the topology unequal-{share} needs" in missing.pop(name)
     assert len(missing) > 10 and all("right: cannot reach" in words for words in missing.values())
     plain = render(found, terminal=False)
     assert re.search(r"^left +root, \S+ .*iproute2", plain, re.MULTILINE)
@@ -773,7 +773,7 @@ def test_the_doctor_tells_what_a_lab_of_two_cables_is_good_for(bench: Bench, mon
     assert told["MP-4"].able and told["MP-4"].in_part is None
     assert told["MP-1"].able and "trio" in str(told["MP-1"].in_part)
     assert told["MP-2"].able and "trio" in str(told["MP-2"].in_part)
-    assert not told["MP-10"].able and "unequal needs: left–right 1 cable, left–right 1 cable slower" in str(
+    assert not told["MP-10"].able and "unequal-10 needs: left–right 1 cable, left–right 1 cable slower" in str(
         told["MP-10"].missing
     )
     assert not told["TUN-6"].able and "the topology gateway needs" in str(told["TUN-6"].missing)

@@ -21,6 +21,8 @@ def test_variants_are_deselected_unless_they_are_asked_for() -> None:
     file = "suites/tunnel/test_loop.py"
     said = run("--collect-only", file)
     assert VARIANT not in said and "9 deselected" in said
+    assert "channover: TUN-3, TUN-4: the topology pair; a lab of real hosts needs left–right 2 cables" in said
+    assert "channover: elsewhere than --target=netns: --target=vm: " in said
     assert VARIANT in run("--collect-only", "--variants", file)
 
 

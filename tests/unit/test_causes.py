@@ -330,6 +330,32 @@ CASES: dict[str, tuple[Callable[[], Case], str]] = {
         lambda: case(client=one_idle(state=state_of(LEFT, limits=Limits(0, 8)), sockets=only_a(LEFT))),
         "subflow-limit",
     ),
+    "lost join of one subflow a path": (
+        lambda: case(
+            client=counted(
+                one_idle(
+                    state=state_of(
+                        LEFT, endpoints={n: replace(one, flags=("subflow",)) for n, one in ENDPOINT.items()}
+                    ),
+                    sockets=only_a(LEFT),
+                ),
+                MPJoinSynAckRx=0,
+            ),
+            server=replace(counted(RIGHT, MPJoinSynRx=0), state=state_of(RIGHT, endpoints={})),
+        ),
+        "join-unanswered",
+    ),
+    "no backup": (
+        lambda: case(
+            client=replace(
+                LEFT,
+                state=state_of(LEFT, endpoints={n: replace(one, flags=("subflow",)) for n, one in ENDPOINT.items()}),
+            ),
+            server=replace(RIGHT, state=state_of(RIGHT, endpoints={})),
+            missed="too much",
+        ),
+        "no-backup",
+    ),
     "lost joins": (
         lambda: case(client=counted(one_idle(sockets=PENDING), MPJoinSynAckRx=0), server=counted(RIGHT, MPJoinSynRx=0)),
         "join-unanswered",
@@ -375,6 +401,7 @@ CASES: dict[str, tuple[Callable[[], Case], str]] = {
     ),
     "latent": (lambda: replace(through(loops=RIDING), missed="too much"), "loop-latent"),
     "joined": (lambda: replace(through(loops=RIDING), about="signs of a loop by pending at left"), "loop-joined"),
+    "not offered": (lambda: replace(through(), about="signs of a loop by source at left"), "loop-not-offered"),
     "tunnel gone": (lambda: case(tunnel=tunnel()), "tunnel-down"),
     "guard unloaded": (lambda: through(guards=guards()), "guard-not-loaded"),
     "guard unmet": (lambda: through(guards=guards(by_source=0)), "guard-never-met"),

@@ -261,3 +261,14 @@ def test_a_usage_error_of_a_command_is_one_line(
     monkeypatch.setattr(doctor, "main", broken)
     assert cli.main(["doctor"]) == 2
     assert capsys.readouterr().err == "channover: first second\n"
+
+
+def test_it_says_what_each_behaviour_s_lab_is_and_where_else_it_can_be_had(environment: Environment) -> None:
+    found = examine(environment.settings)
+    assert found.facts["elsewhere"].startswith("--target=vm: ") and "--target=physical" in found.facts["elsewhere"]
+    rows = {name: (of, needed) for name, of, needed in found.topologies}
+    assert rows["unequal-20"] == ("APP-1", "left–right 1 cable, left–right 1 cable slower")
+    assert "unequal-10" in rows and rows["pair"][1] == "left–right 2 cables"
+    plain = render(found, terminal=False)
+    assert "\ngateway " in plain and "a lab of real hosts needs left–right 2 cables, right–beyond 1 cable" in plain
+    assert "right–beyond" in render(found, terminal=True, width=100)

@@ -20,6 +20,7 @@ from channover.model.catalogue import CATALOGUE, Behaviour
 from channover.model.topology import Topology, pair
 from channover.observe.processors import Glance
 from channover.report.terminal import is_terminal
+from channover.run.elsewhere import elsewhere, needs
 from channover.run.environment import Environment, target_of, versions
 from channover.run.settings import Settings
 from channover.targets.capabilities import CAPABILITIES, OPENVSWITCH, bonding
@@ -40,8 +41,9 @@ def examine(settings: Settings) -> Findings:
     Raises UsageError where probing itself breaks; what is wrong with real hosts is a finding.
     """
     environment = Environment(settings, target_of(settings))
+    stated = [(one, [name for name, asked in STATED.items() if one in asked]) for one in asked_for()]
     try:
-        return _examine(environment)
+        return replace(_examine(environment), topologies=tuple(needs(stated)))
     except (ChannoverError, OSError) as error:
         raise UsageError(f"this machine could not be probed: {' '.join(str(error).split())}") from None
     finally:
@@ -52,6 +54,7 @@ def _examine(environment: Environment) -> Findings:
     facts = {
         "channover": f"{__version__}, Python {platform.python_version()}",
         "target": environment.settings.target,
+        "elsewhere": elsewhere(environment.settings),
         "links": quantity(environment.settings.link.rate, "bit/s"),
     }
     if isinstance(environment.target, PhysicalTarget):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from channover.model.catalogue import Behaviour
 
 HOSTS = ("host", "privileges", "kernel", "tools")
+TOPOLOGIES = ("topology", "of", "a lab of real hosts needs")
 NICS = ("NIC", "device", "driver", "speed", "duplex", "state")
 
 
@@ -55,6 +56,8 @@ class Findings:
     """Real hosts, as ``HOSTS`` names the columns."""
     nics: tuple[tuple[str, ...], ...] = ()
     """Their NICs, as ``NICS`` names the columns."""
+    topologies: tuple[tuple[str, ...], ...] = ()
+    """What the suites' tests ask for, as ``TOPOLOGIES`` names the columns."""
 
     @property
     def complete(self) -> bool:

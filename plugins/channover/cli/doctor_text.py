@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from channover.cli.doctor_findings import HOSTS, NICS, Findings, Prospect
+from channover.cli.doctor_findings import HOSTS, NICS, TOPOLOGIES, Findings, Prospect
 from channover.report.terminal import text_console, written
 from channover.text import printable
 
@@ -33,6 +33,9 @@ def _plain(findings: Findings) -> str:
         lines += _aligned([(each.name, f"{_verdict(each.missing)}  ({each.title})") for each in findings.abilities])
         lines.append("")
     lines += _aligned([(each.behaviour.id, _prospect(each)) for each in findings.prospects])
+    if findings.topologies:
+        rows = [(name, f"{of}; a lab of real hosts needs {needs}") for name, of, needs in findings.topologies]
+        lines += ["", *_aligned(rows)]
     return printable("\n".join([*lines, "", findings.closing])) + "\n"
 
 
@@ -81,6 +84,11 @@ def _tables(findings: Findings, width: int, colour: bool) -> str:
         can_be = _cell(_prospect(prospect, ", ".join(prospect.lacks)))
         runs.add_row(prospect.behaviour.id, prospect.behaviour.statement, can_be)
     console.print(runs)
+    if findings.topologies:
+        laid = _table(*TOPOLOGIES)
+        for row in findings.topologies:
+            laid.add_row(*map(Text, row))
+        console.print(laid)
     console.print(Text(findings.closing, style="green" if findings.complete else "yellow"))
     return written(console) + "\n"
 

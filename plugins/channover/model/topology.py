@@ -194,10 +194,10 @@ def trio() -> Topology:
 
 
 def unequal(share: float = 0.1) -> Topology:
-    """Two hosts, two cables: the second is of a ``share`` of the first one's rate."""
+    """Two hosts, two cables: the second is of a ``share`` of the first one's rate, which its name has in per cent."""
     base = pair()
     fast, slow = base.cables
-    return Topology("unequal", base.nodes, (fast, replace(slow, speedup=share)))
+    return Topology(f"unequal-{share * 100:g}", base.nodes, (fast, replace(slow, speedup=share)))
 
 
 def gateway() -> Topology:

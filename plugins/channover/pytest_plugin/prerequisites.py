@@ -148,10 +148,25 @@ def say_unmet(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
     for item in items:
         if UNMET in item.stash:
             reporter.write_line(f"would skip {item.nodeid}: {item.stash[UNMET]}")
+    _say_where(config, items, reporter)
     if _unasked(config):
         reporter.write_line(
             "channover: no host was asked what it lacks; 'channover doctor --target physical' asks them"
         )
+
+
+def _say_where(config: pytest.Config, items: Sequence[pytest.Item], reporter: Any) -> None:
+    """Print by which targets the topologies of collected tests can be had, and what a lab of real hosts needs for each."""
+    from channover.run.elsewhere import elsewhere, needs
+
+    asked: dict[Any, dict[str, None]] = {}
+    for item in items:
+        if behaviour := marks.stated(item):
+            asked.setdefault(topology_of(item), {})[behaviour.id] = None
+    settings = config.stash[TESTBED].settings
+    reporter.write_line(f"channover: elsewhere than --target={settings.target}: {elsewhere(settings)}")
+    for name, behaviours, cables in needs([(topology, list(found)) for topology, found in asked.items()]):
+        reporter.write_line(f"channover: {behaviours}: the topology {name}; a lab of real hosts needs {cables}")
 
 
 def _unasked(config: pytest.Config) -> bool:

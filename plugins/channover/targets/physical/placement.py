@@ -285,12 +285,16 @@ def _pace(speedup: float) -> str:
 
 def _uncabled(topology: Topology, lab: LabEntry) -> str:
     """Say what a lab would have to be, where each thing is there but not together."""
+    return (
+        f"the hosts of lab {lab.name} are not cabled as the topology {topology.name} needs: {cabling(topology)}, "
+        "those of a kind at one rate; cable them so, and name the cables in the inventory"
+    )
+
+
+def cabling(topology: Topology) -> str:
+    """Say which cables a topology needs between which hosts, by its own names for them: the first four kinds."""
     wanted = []
     for one, other, speedup in dict.fromkeys((cable.a.node, cable.b.node, cable.speedup) for cable in topology.cables):
         number = sum(cable.speedup == speedup for cable in topology.between(one, other))
         wanted.append(f"{one}–{other} {_cables(number)}{_pace(speedup)}")
-    more = ", …" if len(wanted) > 4 else ""
-    return (
-        f"the hosts of lab {lab.name} are not cabled as the topology {topology.name} needs: {', '.join(wanted[:4])}{more}, "
-        "those of a kind at one rate; cable them so, and name the cables in the inventory"
-    )
+    return ", ".join(wanted[:4]) + (", …" if len(wanted) > 4 else "")

@@ -375,6 +375,16 @@ class Case:
                 return one
         raise KeyError(name)
 
+    @property
+    def one_subflow_a_path(self) -> bool:
+        """Whether each of the client's addresses is to join the one that was asked for, and no mesh is meant.
+
+        Its endpoints are not ``fullmesh`` then, and the server announces nothing, nor would an announcement bring anything.
+        """
+        starting = [one for one in self.client.state.endpoints.values() if "subflow" in one.flags]
+        meshed = any("fullmesh" in one.flags for one in starting)
+        return bool(starting) and not meshed and not self.server.state.endpoints
+
     def needs_paths(self) -> bool:
         """Say whether too little of what several paths were to carry was carried."""
         return self.several and self.missed != "too much"

@@ -32,7 +32,8 @@ def _joined(case: Case) -> set[tuple[str, str]]:
 
 
 def _pairs(case: Case) -> list[tuple[str, str]]:
-    return [(one.near, other.far) for one in case.paths for other in case.paths]
+    others = case.paths[:1] if case.one_subflow_a_path else case.paths
+    return [(one.near, other.far) for one in case.paths for other in others]
 
 
 def _missing(case: Case) -> list[tuple[str, str]]:
@@ -85,7 +86,7 @@ def _what(nic: NicView) -> str:
 )
 def _no_endpoint(case: Case) -> Iterator[Found]:
     first = _first(case)
-    for host in case.ends:
+    for host in [case.client] if case.one_subflow_a_path else case.ends:
         for nic in _suspects(case, host):
             opened = first is not None and nic.name in (first.client_nic, first.server_nic)
             if not nic.address or _endpoint(host, nic) is not None or (opened and host.state.endpoints):
@@ -382,7 +383,7 @@ def _join_refused(case: Case) -> Iterator[Found]:
     applies=_wanted,
 )
 def _not_fullmesh(case: Case) -> Iterator[Found]:
-    missing = _missing(case)
+    missing = [] if case.one_subflow_a_path else _missing(case)
     for one in case.client.state.endpoints.values():
         lacking = [pair for pair in missing if pair[0] == one.address]
         if lacking and "subflow" in one.flags and "fullmesh" not in one.flags:

@@ -190,6 +190,24 @@ def _endpoint_left(case: Case) -> Iterator[Found]:
 
 
 @cause(
+    "no-backup",
+    "No MPTCP endpoint is a backup, and each path carried data where one was to be left aside.",
+    shows="`ip mptcp endpoint show`, and the bytes of each NIC",
+    remedy="`ip mptcp endpoint change id ID backup`",
+    applies=lambda case: _beyond(case) and case.one_subflow_a_path and not any(host.middlebox for host in case.ends),
+)
+def _no_backup(case: Case) -> Iterator[Found]:
+    client = case.client
+    if len(_used(client)) > 1 and not any("backup" in one.flags for one in client.state.endpoints.values()):
+        told = [f"endpoint {one.address} ({', '.join(one.flags)})" for one in client.state.endpoints.values()]
+        yield Found(
+            f"{client.name}'s NICs {', '.join(_used(client))} carried data, and none of its endpoints is a backup",
+            (*told, str(client)),
+            "shown",
+        )
+
+
+@cause(
     "rule-left",
     "Source rules are there that were to be gone: subflows left by the NIC of their address.",
     shows="`ip rule show`, and the bytes of each NIC",

@@ -93,6 +93,26 @@ def _joined(case: Case) -> Iterator[Found]:
 
 
 @cause(
+    "loop-not-offered",
+    "A loop was to be there, and nothing offers the tunnel as a path: no endpoint has an address of it, or its device.",
+    shows="the MPTCP endpoints at both ends (`ip mptcp endpoint`), beside the tunnel's network and device",
+    remedy="add the tunnel's own address as an endpoint, where the loop is meant",
+    applies=lambda case: (
+        case.tunnel is not None and case.about.startswith("signs of a loop") and case.missed == "too little"
+    ),
+)
+def _not_offered(case: Case) -> Iterator[Found]:
+    assert case.tunnel is not None
+    if not case.tunnel.loops and " by device " not in case.about:  # what a route leads inside needs no endpoint
+        told = [
+            f"{host.name}: endpoint {one.address or one.id}"
+            for host in case.ends
+            for one in host.state.endpoints.values()
+        ]
+        yield Found(f"no endpoint lies in the tunnel's network {case.tunnel.network}", tuple(told), "shown")
+
+
+@cause(
     "tunnel-loop",
     "The tunnel's carrier rides within the tunnel.",
     shows="the carrier's subflows and the MPTCP endpoints, beside the tunnel's network and device",
