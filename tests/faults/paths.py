@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
-from channover.model.operations.devices import AddressAdd
+from channover.model.operations.devices import AddressAdd, LinkSet
 from channover.model.operations.kernel import TableAdd
 from channover.model.operations.mptcp import EndpointAdd, EndpointChange, EndpointDelete
 from channover.model.plan import Plan
@@ -27,8 +27,8 @@ def _ipv6_off(bench: Bench) -> Evidence:
 
 
 def _down_as_it_is_lost(bench: Bench) -> Evidence:
-    """Set the client's first NIC down, as somebody else would: its routes go, and no cable brings it up."""
-    bench.left.run("ip", "link", "set", bench.device("a"), "down")
+    """Have the client's first NIC be set down: its routes go, and no cable brings it up."""
+    bench.ask(bench.left, LinkSet(bench.device("a"), up=False))
     return lambda: require("DOWN" in (told := bench.left.run("ip", "-br", "link").stdout), " ".join(told.split()))
 
 

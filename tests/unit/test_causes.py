@@ -132,6 +132,8 @@ def counted(view: HostView, **counts: int) -> HostView:
 
 LEFT, RIGHT = host("left", 1), host("right", 2)
 ENDPOINT = LEFT.state.endpoints
+IMPLICIT = {1: replace(RIGHT.state.endpoints[1], flags=("implicit",))}
+"""What a kernel notes of an address that a join came to."""
 PENDING = [*only_a(LEFT), socket(NETS[1], NETS[1], state="SYN-SENT")]
 
 
@@ -351,7 +353,7 @@ CASES: dict[str, tuple[Callable[[], Case], str]] = {
                 LEFT,
                 state=state_of(LEFT, endpoints={n: replace(one, flags=("subflow",)) for n, one in ENDPOINT.items()}),
             ),
-            server=replace(RIGHT, state=state_of(RIGHT, endpoints={})),
+            server=replace(RIGHT, state=state_of(RIGHT, endpoints=IMPLICIT)),
             missed="too much",
         ),
         "no-backup",
@@ -380,6 +382,7 @@ CASES: dict[str, tuple[Callable[[], Case], str]] = {
     "never stale": (lambda: case(server=replace(RIGHT, sysctls={"net/mptcp/stale_loss_cnt": "0"})), "stale-late"),
     "gives up": (lambda: case(server=replace(RIGHT, sysctls={"net/ipv4/tcp_retries2": "3"})), "gives-up-early"),
     "control by MPTCP": (lambda: case(mptcp=False, transport="tcp", missed="too much", several=False), "mptcp-unasked"),
+    "control by MPTCP, on a slower path": (lambda: case(mptcp=False, transport="tcp"), "mptcp-unasked"),
     "control by MPTCP, gone": (
         lambda: case(
             client=replace(LEFT, sockets=()),

@@ -383,7 +383,8 @@ class Case:
         """
         starting = [one for one in self.client.state.endpoints.values() if "subflow" in one.flags]
         meshed = any("fullmesh" in one.flags for one in starting)
-        return bool(starting) and not meshed and not self.server.state.endpoints
+        announced = any("signal" in one.flags for one in self.server.state.endpoints.values())
+        return bool(starting) and not meshed and not announced
 
     def needs_paths(self) -> bool:
         """Say whether too little of what several paths were to carry was carried."""

@@ -55,7 +55,7 @@ def _gives_up(case: Case) -> Iterator[Found]:
     "Traffic that was to be plain TCP is Multipath TCP: something has its programs ask for it.",
     shows="the sockets of both ends (`ss -tai`), or, where they are gone, the counters of MP_CAPABLE (`nstat`)",
     remedy="look for what preloads mptcpize's library (`LD_PRELOAD`, `mptcpize enable`), or replaces sockets by BPF",
-    applies=lambda case: case.transport == "tcp" and case.missed == "too much",
+    applies=lambda case: case.transport == "tcp" and not case.lags,
 )
 def _unasked(case: Case) -> Iterator[Found]:
     client, server = case.ends

@@ -178,7 +178,7 @@ def _used(host: HostView) -> list[str]:
     "MPTCP endpoints are there that were to be gone: more paths carried the data than were meant to.",
     shows="`ip mptcp endpoint show`, and the bytes of each NIC",
     remedy="`ip mptcp endpoint delete id ID`",
-    applies=_beyond,
+    applies=lambda case: _beyond(case) and not case.one_subflow_a_path,
 )
 def _endpoint_left(case: Case) -> Iterator[Found]:
     for host in case.ends:
