@@ -246,7 +246,7 @@ class _Way:
             if span.factor >= 1:
                 arrived = self.carried(span)
                 found.append((arrived.share(stated, self.stated.busy) if arrived else UNKNOWN, number, span))
-        if not (found := [one for one in found if abs(one[0] - 1) > max(TOLERANCE, self._frame(one[2]))]):
+        if not (found := [one for one in found if abs(one[0] - 1) > TOLERANCE]):
             return
         share, number, span = max(found, key=lambda one: abs(one[0] - 1))
         said = f"{figures(share * stated, stated)}, {self.words}"
@@ -259,10 +259,6 @@ class _Way:
             yield self._finding("rate", f"{self.title} carries {more}{said}", share)
         else:
             yield self._finding("machine", f"this machine could send {said}, over {self.title}", share)
-
-    def _frame(self, span: Span) -> float:
-        """Return the share that one frame is of what a cable carries in a span: on slow ones more than any tolerance."""
-        return (self.stated.size + WIRE_OVERHEAD) * 8 / (self.stated.rates[self.cable] * span.seconds * (1 - SETTLED))
 
     def _unaccounted(self) -> tuple[int, int]:
         """Return how many frames the source sent, and how many fewer arrived."""

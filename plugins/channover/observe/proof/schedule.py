@@ -14,8 +14,10 @@ FEWER = 800
 """As many where more than a few cables have to wait for each other."""
 FEW = 4
 LONGEST = 0.25
-"""Seconds of a load: a slow cable's frames are fewer."""
+"""Seconds of a load: a slow cable's frames are fewer, ``LEAST`` at the least."""
 SHORTEST = 0.01
+LEAST = 120
+"""Full frames of a load, however slow the cable is: one more or less at its edges is then less than a rate's tolerance."""
 MORE = 1.12
 """How many times the cable's rate is offered, so that one that carries a tenth more than stated shows its figure."""
 GENTLE = 0.95
@@ -119,7 +121,7 @@ def schedule(
     clock, used, until = 0.0, 0.0, 0.0
     for cable, rate in sorted(rates.items(), key=lambda one: one[1]):
         each = frames_per_second(rate, size)
-        seconds = max(min(pace.longest * longer, frames / each), SHORTEST)
+        seconds = max(min(pace.longest * longer, frames / each), LEAST / each, SHORTEST)
         both = 2 * each <= pace.budget
         ways: list[tuple[Port, ...]] = [cable.ports] if both else []
         if apart or not both:
