@@ -91,9 +91,11 @@ def _parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
     from channover.cli import report as cli_report
     from channover.cli.loopcheck import command as cli_loopcheck
     from channover.cli.runs import export as cli_export
+    from channover.cli.runs import over_time as cli_over_time
 
     cli_allure.add_parser(commands)
     cli_report.add_parsers(commands)
+    cli_over_time.add_compare(commands)
     cli_export.add_parser(commands)
     cli_inventory.add_parser(commands, cli_lab.reach)
     cli_kernel.add_parser(commands)

@@ -1,16 +1,12 @@
-"""The commands for what is signed: ``certificate``, ``sign-off``, ``verify``, ``compare``."""
+"""The commands for what is signed: ``certificate``, ``sign-off``, ``verify``."""
 
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
-from channover.cli.runs.reading import RUN, folder_of, results_of, say
-from channover.errors import UsageError
+from channover.cli.runs.reading import RUN, folder_of, say
 
 _CERTIFICATE = """\
 Write the certificate of a run: certificate.html in its folder, and certificate.pdf where Chromium is present. It says
@@ -41,15 +37,6 @@ exit codes:
   0  all is as it was signed (and by an allowed signer, where they were given), and follows from the results
   1  something is not or does not; each line names it
   2  this is no bundle, or one that is not safe to open"""
-_COMPARE = """\
-Say what changed between two runs, behaviour by behaviour, with the noise taken into account: before and after a kernel, a
-firmware, a switch. --before and --after add repetitions of the first and of the second run, which makes smaller changes
-visible."""
-_COMPARE_CODES = """\
-exit codes:
-  0  nothing significant changed
-  1  a verdict or a value changed, or a test came or went
-  2  the runs cannot be compared"""
 
 
 def add_parsers(subparsers: Any) -> None:
@@ -76,16 +63,6 @@ def add_parsers(subparsers: Any) -> None:
     command.add_argument("bundle", type=Path, metavar="BUNDLE", help="what channover sign-off wrote")
     command.add_argument("--allowed-signers", type=Path, metavar="FILE", help="whose signature is accepted")
     command.set_defaults(run=_verify)
-
-    command = _add(subparsers, "compare", "say what changed between two runs", _COMPARE, _COMPARE_CODES)
-    command.add_argument("runs", nargs=2, metavar="RUN", help=RUN)
-    for side, which in (("before", "first"), ("after", "second")):
-        text = f"a repetition of the {which} run; may be given again"
-        command.add_argument(f"--{side}", action="append", default=[], metavar="RUN", help=text)
-    text = "smallest difference that counts, in percent of the scale (default: 1 to 5; 1 with repetitions)"
-    command.add_argument("--least", type=float, metavar="PERCENT", help=text)
-    command.add_argument("--json", action="store_true", help="print JSON")
-    command.set_defaults(run=_compare)
 
 
 def _add(subparsers: Any, name: str, text: str, description: str, epilog: str) -> argparse.ArgumentParser:
@@ -180,24 +157,3 @@ def _verify(arguments: argparse.Namespace) -> int:
         )
         say("make such a key. Give --allowed-signers with the keys that you know.")
     return 0
-
-
-def _compare(arguments: argparse.Namespace) -> int:
-    from channover.report.comparison import compare
-    from channover.report.comparison import table as comparison
-
-    if arguments.least is not None and not 0 <= arguments.least <= 100:
-        raise UsageError("--least: a number of percent from 0 to 100")
-    first, second = arguments.runs
-    found = compare.compare(
-        [results_of(run) for run in (first, *arguments.before)],
-        [results_of(run) for run in (second, *arguments.after)],
-        None if arguments.least is None else arguments.least / 100,
-    )
-    if arguments.json:
-        sys.stdout.write(comparison.to_json(found))
-    else:
-        terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
-        width = min(shutil.get_terminal_size((100, 24)).columns, 140) if terminal else 100
-        say(comparison.render(found, width=width, colour=terminal and not os.environ.get("NO_COLOR")), raw=True)
-    return 1 if found.significant else 0

@@ -197,13 +197,18 @@ class Results:
         return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod
-    def from_json(cls, text: str) -> Results:
-        """Return the results that a JSON text holds. Raises UsageError, naming the place, where it holds none."""
+    def from_json(cls, text: str, *, check: bool = True) -> Results:
+        """Return the results that a JSON text holds. Raises UsageError, naming the place, where it holds none.
+
+        Without ``check`` the schema is not asked, which takes a second of a large run: for many runs of the past, of which
+        one that is none is left out.
+        """
         try:
             document = json.loads(text, parse_constant=_no_number)
         except (ValueError, RecursionError) as error:
             raise UsageError(f"these are no results of channover: not JSON ({error})") from None
-        validate(document)
+        if check:
+            validate(document)
         try:
             tests = [
                 TestResult(
@@ -221,7 +226,13 @@ class Results:
                 for test in document["tests"]
             ]
             run = _run(document["run"])
-        except (ValueError, OverflowError) as error:  # numbers that are JSON, but beyond a float
+        except (
+            ValueError,
+            OverflowError,
+            KeyError,
+            TypeError,
+            AttributeError,
+        ) as error:  # such as numbers beyond a float
             raise UsageError(f"these are no results of channover: {error}") from None
         return cls(run, tuple(tests))
 

@@ -1,1 +1,1 @@
-"""Two runs side by side."""
+"""Runs side by side, and one after the other."""

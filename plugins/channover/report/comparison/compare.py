@@ -1,17 +1,16 @@
-"""What changed between two runs, behaviour by behaviour, with the noise taken into account.
+"""What changed between runs, behaviour by behaviour, told from noise by how much runs differ from each other.
 
-A value of one run has an interval, which knows the noise within that run. Two such values have changed where Welch's test
-finds them different, and the difference is at least ``FLOOR_ONCE`` of the value's scale: from run to run rates vary more
-than within one. Where both sides are repeated, Welch's test is made on the repetitions, and ``FLOOR_REPEATED`` is enough;
-where one is, its repetitions tell of either side how much runs vary. Each run of a side counts, for the difference and for
-its chance.
-All tests of a comparison together err with a probability of ``LEVEL`` at most (Holm). Counts are exact: any difference is a
-change. A value whose noise nobody knows is shown, and is no change.
+A value of one run has an interval, which knows the noise within that run; runs of the same code differ by more. How much they
+do is told by all that is there: repetitions on either side, and former runs of the same lab. Where these are few, a usual
+spread is weighed in (:mod:`channover.report.comparison.values`). A value has changed where Student's test with that spread
+finds it different, and the difference is at least a share of the value's scale. Each run of a side counts.
+All tests of a comparison together err with a probability of ``LEVEL`` at most (Holm). Counts are exact where none of the runs
+shows them to vary: any difference is a change. A value whose noise nobody knows is shown, and is no change.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from statistics import fmean, stdev
@@ -19,25 +18,23 @@ from typing import Literal
 
 from channover.errors import UsageError
 from channover.model.catalogue import CATALOGUE
+from channover.report.comparison.changed_facts import Fact, changed_facts
+from channover.report.comparison.values import (
+    FLOOR_ONCE,
+    FLOOR_REPEATED,
+    LEVEL,
+    Key,
+    chance_of,
+    counts,
+    floor_of,
+    scale_of,
+    values_of,
+)
 from channover.report.endings import STATES, State, ended
-from channover.report.results import Measurement, Results, Run, TestResult, Unit
-from channover.text import readable
-from channover.verdict.significance import holm, of_intervals, of_one_and_repetitions, of_repetitions
+from channover.report.results import Measurement, Results, Unit
+from channover.verdict.significance import Spread, holm, of_runs, of_succession
 
-LEVEL = 0.01
-FLOOR_ONCE, FLOOR_REPEATED = 0.05, 0.01
-"""Differences below these fractions of the scale are no change: the scale is the largest of both values, their bounds, and,
-of rates, the link's rate."""
 Kind = Literal["changed", "same", "noise unknown", "only before", "only after"]
-
-
-@dataclass(frozen=True)
-class Fact:
-    """Something about the testbed or the plan that is not the same in both runs."""
-
-    name: str
-    before: str
-    after: str
 
 
 @dataclass(frozen=True)
@@ -96,8 +93,10 @@ class Comparison:
         return bool(self.verdicts) or any(each.kind == "changed" for each in self.differences)
 
 
-def compare(before: Sequence[Results], after: Sequence[Results], least: float | None = None) -> Comparison:
-    """Compare runs: one or more on each side, the first of which give the facts.
+def compare(
+    before: Sequence[Results], after: Sequence[Results], least: float | None = None, former: Sequence[Results] = ()
+) -> Comparison:
+    """Compare runs, one or more on each side. ``former`` are other runs of the same lab, in their order.
 
     ``least`` is the fraction of the scale below which no difference is a change (default: as the module says). Raises
     UsageError where the runs are of different targets, or of different families: what differs would be the testbed.
@@ -109,25 +108,29 @@ def compare(before: Sequence[Results], after: Sequence[Results], least: float | 
         raise UsageError(
             f"runs of different targets cannot be compared ({', '.join(sorted(targets))}): the testbed differs"
         )
-    repeated, either = len(before) > 1 and len(after) > 1, len(before) > 1 or len(after) > 1
-    floor = least if least is not None else FLOOR_REPEATED if repeated else None
-    differences = list(_differences(before, after, floor))
+    differences = list(_differences(before, after, former, least))
     tried = [each for each in differences if each.chance is not None]
     found = iter(holm([each.chance for each in tried if each.chance is not None], LEVEL))
     judged = [each if each.chance is None else _judged(each, next(found)) for each in differences]
-    least_share = (
-        f"at least {FLOOR_REPEATED * 100:g} to {FLOOR_ONCE * 100:g} %" if floor is None else f"{floor * 100:g} %"
-    )
-    way = f"Welch's test on the {'repeated runs' if either else 'recorded intervals'}"
-    way += " and the interval of the single one" * (either and not repeated)
     return Comparison(
         tuple(results.run.id for results in before),
         tuple(results.run.id for results in after),
         targets.pop(),
-        (*_facts(before[0].run, after[0].run), *_noted(before[0], after[0])),
+        tuple(changed_facts(before, after)),
         tuple(_verdicts(before, after)),
         tuple(sorted(judged, key=lambda each: _place(each.behaviour))),
-        f"{way}, {1 - LEVEL:.0%} over all {len(tried)} values together (Holm), and {least_share} of the scale",
+        _method(len(before), len(after), len(former), len(tried), least),
+    )
+
+
+def _method(before: int, after: int, former: int, tried: int, least: float | None) -> str:
+    """Say how changes were told from noise."""
+    runs = [f"{before} and {after} runs"] * (before + after > 2) + [f"{former} former runs"] * (former > 1)
+    spread = f"of {' and '.join(runs)}, and a usual one" if runs else "taken as usual: no other runs tell it"
+    share = f"{FLOOR_REPEATED * 100:g} to {FLOOR_ONCE * 100:g}" if least is None else f"{least * 100:g}"
+    return (
+        f"Student's test with the spread between runs ({spread}), {1 - LEVEL:.0%} over all {tried} values together (Holm), and "
+        f"at least {share} % of the scale"
     )
 
 
@@ -139,81 +142,43 @@ def _place(identifier: str | None) -> tuple[int, str]:
 # ------------------------------------------------------------------------------------------------------------ values
 
 
-def _differences(before: Sequence[Results], after: Sequence[Results], floor: float | None) -> Iterator[Difference]:
-    old, new = [list(map(_values, side)) for side in (before, after)]
-    link_rate = max(before[0].run.link_rate, after[0].run.link_rate)
+def _differences(
+    before: Sequence[Results], after: Sequence[Results], former: Sequence[Results], least: float | None
+) -> Iterator[Difference]:
+    old, new, past = [list(map(values_of, side)) for side in (before, after, former)]
+    link_rate = max(results.run.link_rate for results in (*before, *after))
     keys = dict.fromkeys(key for values in (*old, *new) for key in values)
     common = {test for values in old for test, *_ in values} & {test for values in new for test, *_ in values}
     for key in keys:
         if key[0] not in common:
             continue  # a test that only one side has is told as such
-        ones = [values[key] for values in old if key in values]
-        others = [values[key] for values in new if key in values]
-        behaviour = (ones or others)[0][0]
-        yield _difference(behaviour, key, [m for _, m in ones], [m for _, m in others], link_rate, floor)
-
-
-_Key = tuple[str, str, Unit, int]
-_Values = dict[_Key, tuple[str | None, Measurement]]
-
-
-def _values(results: Results) -> _Values:
-    """Return the measurements by test, name, unit, and which of that name it is."""
-    found: _Values = {}
-    for test in results.tests:
-        for key, measurement in _numbered(test):
-            found[key] = (test.behaviour, measurement)
-    return found
-
-
-def _numbered(test: TestResult) -> Iterable[tuple[_Key, Measurement]]:
-    seen: dict[tuple[str, Unit], int] = {}
-    for each in test.measurements:
-        number = seen[each.name, each.unit] = seen.get((each.name, each.unit), -1) + 1
-        if each.value is not None:
-            yield (test.nodeid, each.name, each.unit, number), each
+        test = next(values[key][0] for values in (*old, *new) if key in values)
+        sides = [[values[key][1] for values in side if key in values] for side in (old, new)]
+        earlier = [values[key] for values in past if key in values]
+        passed = [one.value or 0.0 for test, one in earlier if test.outcome == "passed"]
+        yield _difference(test.behaviour, key, sides[0], sides[1], of_succession(passed), link_rate, least)
 
 
 def _difference(
     behaviour: str | None,
-    key: _Key,
+    key: Key,
     ones: Sequence[Measurement],
     others: Sequence[Measurement],
+    former: Spread | None,
     link_rate: float,
-    floor: float | None,
+    least: float | None,
 ) -> Difference:
     nodeid, name, unit, _ = key
     known = Difference(behaviour, nodeid, name, unit, _side(ones), _side(others))
     if not ones or not others:
         return replace(known, kind="only after" if not ones else "only before")
-    before, after = [[each.value or 0.0 for each in side] for side in (ones, others)]
-    difference = fmean(after) - fmean(before)
-    bounds = [abs(b) for each in (*ones, *others) for b in (each.low, each.high, each.expected) if b is not None]
-    scale = max([*map(abs, before), *map(abs, after), *bounds, link_rate if unit == "bit/s" else 0.0])
+    scale = scale_of([*ones, *others], link_rate)
+    found = [*(of_runs([each.value or 0.0 for each in side]) for side in (ones, others)), former]
+    chance = chance_of(ones, others, found, scale)
+    difference = fmean(each.value or 0.0 for each in others) - fmean(each.value or 0.0 for each in ones)
+    floor = least if least is not None else floor_of([*ones, *others], found, scale)
     share = difference / scale if scale else 0.0
-    chance = _chance(before, after, ones[0].uncertainty, others[0].uncertainty)
-    least = floor if floor is not None else _floor((*ones, *others), scale)
-    return replace(known, share=share, chance=chance, floor=least, kind="noise unknown" if chance is None else "same")
-
-
-def _floor(measurements: Sequence[Measurement], scale: float) -> float:
-    """Return the share that counts: half the width of the narrowest range that is expected, within the two floors."""
-    widths = [(m.high - m.low) / 2 for m in measurements if m.low is not None and m.high is not None]
-    return min(max(min(widths, default=scale) / scale, FLOOR_REPEATED), FLOOR_ONCE) if scale else FLOOR_ONCE
-
-
-def _chance(
-    before: Sequence[float], after: Sequence[float], half_before: float | None, half_after: float | None
-) -> float | None:
-    """Return the probability of the difference by noise; the halves (of intervals) matter on a side of one run only."""
-    if len(before) > 1 and len(after) > 1:
-        return of_repetitions(before, after)
-    if len(before) > 1 or len(after) > 1:
-        (one,), many, half = (before, after, half_before) if len(after) > 1 else (after, before, half_after)
-        return of_one_and_repetitions(one, half or 0.0, many, 1 - LEVEL)
-    if half_before is None or half_after is None:
-        return 1.0 if before == after else None
-    return of_intervals(after[0] - before[0], half_before, half_after, 1 - LEVEL)
+    return replace(known, share=share, chance=chance, floor=floor, kind="noise unknown" if chance is None else "same")
 
 
 def _side(measurements: Sequence[Measurement]) -> Value | None:
@@ -225,9 +190,7 @@ def _side(measurements: Sequence[Measurement]) -> Value | None:
 
 
 def _judged(difference: Difference, significant: bool) -> Difference:
-    exact = difference.unit == "1" and (difference.before, difference.after) != (None, None)
-    exact = exact and all(side is not None and side.half == 0 for side in (difference.before, difference.after))
-    large = abs(difference.share or 0.0) >= difference.floor or exact
+    large = counts(difference.share or 0.0, difference.chance or 0.0, difference.floor, difference.unit)
     return replace(difference, kind="changed" if significant and large else "same")
 
 
@@ -263,47 +226,6 @@ def _states(side: Sequence[Results]) -> dict[str, tuple[str | None, State]]:
 
 
 # ------------------------------------------------------------------------------------------------------------- facts
-
-
-def _facts(before: Run, after: Run) -> Iterator[Fact]:
-    old, new = dict(_flat(before)), dict(_flat(after))
-    for name in dict.fromkeys([*old, *new]):
-        if old.get(name) != new.get(name):
-            yield Fact(name, old.get(name, "–") or "–", new.get(name, "–") or "–")
-
-
-def _noted(before: Results, after: Results) -> Iterator[Fact]:
-    """Yield the tests whose notes are of other kinds now; their figures differ from run to run."""
-    old, new = ({test.nodeid: test for test in results.tests} for results in (before, after))
-    for nodeid in (nodeid for nodeid in old if nodeid in new):
-        kinds = [", ".join(dict.fromkeys(note.id for note in side[nodeid].notes)) for side in (old, new)]
-        if kinds[0] != kinds[1]:
-            yield Fact(f"{new[nodeid].behaviour or readable(nodeid)}: noted", kinds[0] or "–", kinds[1] or "–")
-
-
-def _flat(run: Run) -> Iterator[tuple[str, str]]:
-    yield "lab", run.lab
-    yield "kernel", run.kernel
-    yield "link rate, bit/s", f"{run.link_rate:g}"
-    yield "MTU, bytes", f"{run.mtu}"
-    yield "LAG driver", run.lag_driver or ""
-    yield "congestion control", run.congestion_control
-    yield "suites", run.revision
-    for name, seconds in run.durations.items():
-        yield f"{name}, s", f"{seconds:g}"
-    for name, version in run.tools.items():
-        yield name, version
-    for host in run.hosts:
-        yield f"{host.name}: machine", host.machine
-        yield f"{host.name}: kernel or firmware", host.kernel
-        for nic in host.nics:
-            place = f"{host.name}.{nic.name}"
-            yield f"{place}: device", nic.device
-            yield f"{place}: driver", nic.driver
-            yield f"{place}: firmware", nic.firmware
-            yield f"{place}: speed, bit/s", "" if nic.speed is None else f"{nic.speed:g}"
-    if run.cables:
-        yield "cables", ", ".join(sorted(f"{cable.a}–{cable.b}" for cable in run.cables))
 
 
 def by_behaviour(comparison: Comparison) -> Iterator[tuple[str | None, list[Verdict], list[Difference]]]:

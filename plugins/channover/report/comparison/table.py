@@ -1,4 +1,4 @@
-"""A comparison of two runs as a table for a terminal, and as JSON."""
+"""A comparison of runs as a table for a terminal, and as JSON."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def _closing(comparison: Comparison) -> str:
     verdicts = len(comparison.verdicts) - gone
     parts = [f"{verdicts} verdicts and {changed} of {len(comparison.differences)} values changed"]
     parts += [f"{gone} tests came or went"] * bool(gone)
-    parts += [f"of {unknown} values the noise is not known (repeat the runs: --before, --after)"] * bool(unknown)
+    parts += [f"of {unknown} values the noise is not known (repeat the runs: --with)"] * bool(unknown)
     return f"{'; '.join(parts)}. How: {comparison.method}."
 
 
