@@ -30,7 +30,7 @@ def require_lacp_alone(lag: Lag, flow: Flow, listening: Listening, counted: Coun
 
     Each end chooses the link for what it sends, so the flow's own direction is looked at, not its acknowledgements'.
     """
-    due = listening.seconds / lag.rate.interval
+    due = listening.seconds / lag.interval
     for host, way in ((lag.left.host, "tx"), (lag.right.host, "rx")):
         idle = flow.nics.idle(host, way)
         assert counted(f"idle NICs at {host.name}", len(idle)) == lag.links - 1
@@ -76,7 +76,7 @@ def test_lacp_has_converged(forming_lag: Lag, counted: Counted, listed: Listing)
         name = end.host.name
         assert counted(f"aggregators at {name}", len(status.aggregators)) == 1
         assert counted(f"ports in it at {name}", status.ports) == forming_lag.links
-        assert listed(f"LAG IDs at {name}", status.lag_ids) == {forming_lag.id()}
+        assert listed(f"LAG IDs at {name}", status.lag_ids) == {forming_lag.id(end)}
         assert listed(f"states of ports at {name}", status.states) == forming_lag.states(end)
 
 

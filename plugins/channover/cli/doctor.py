@@ -165,7 +165,7 @@ def _forbidden(
             return seen[name].fatal[0]
     for cable in topology.cables:
         ends = found.nics[cable.a], found.nics[cable.b]
-        if environment.miswired and ends not in target.proven:
+        if environment.miswired and not target.is_proven(*ends):
             named = [words for words in environment.miswired if any(f"{end} " in words for end in ends)]
             return (named or environment.miswired)[0]
     return None

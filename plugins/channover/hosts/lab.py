@@ -106,6 +106,13 @@ class Lab:
     """The cables that the target has proved already (:mod:`channover.observe.proof`)."""
     asked: list[Asking] = field(default_factory=list, compare=False)
     """What is asked of it beside its hosts' plans, and is to be read back with these (:mod:`channover.hosts.readback`)."""
+    facing: Mapping[Port, str] = field(default_factory=dict)
+    """The ports of switches that NICs face, as ``tor.7``: such a NIC's cable ends there, and not at another host.
+
+    A cable of the topology between two of them is a way through the switches.
+    """
+    crowded: Collection[Port] = ()
+    """The NICs that share a broadcast domain with another NIC of their host."""
     over_ipv6: set[Cable] = field(default_factory=set, compare=False)
     """The cables whose ends the lab knows by their IPv6 addresses now: all where the link's packets are of IPv6."""
 

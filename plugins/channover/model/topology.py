@@ -17,6 +17,14 @@ class Role(Enum):
     SWITCH = "switch"
 
 
+class Links(Enum):
+    """What a test makes of the cables between two hosts; a port of a switch that is not the lab's is for one of the two."""
+
+    LAG = "LAG"
+    PATHS = "paths"
+    EITHER = "cables"
+
+
 @dataclass(frozen=True)
 class Port:
     """One NIC of one node, by the names that the topology gives them."""
@@ -90,6 +98,7 @@ class Topology:
     name: str
     nodes: tuple[Node, ...]
     cables: tuple[Cable, ...]
+    links: Links = Links.EITHER
 
     def __post_init__(self) -> None:
         known = {Port(node.name, nic) for node in self.nodes for nic in node.nics}

@@ -46,10 +46,17 @@ def wait_usable(host: Host, address: Interface, device: str, timeout: float = 10
 
 
 def addresses(lab: Lab, host: Host) -> Plan:
-    """Return the plan that gives each cabled NIC of a host its address and its MTU, and sets it up."""
+    """Return the plan that gives each cabled NIC of a host its address and its MTU, and sets it up.
+
+    NICs that share a broadcast domain answer ARP, and ask, each for its own address alone: else the far end may learn the other
+    one's MAC address (``arp_ignore`` 1 and ``arp_announce`` 2, ``Documentation/networking/ip-sysctl.rst``).
+    """
     operations: list[Operation] = []
     for port in cabled(lab, host):
         device = host.nic(port.nic).device
+        if port in lab.crowded:
+            operations.append(SysctlSet(f"net/ipv4/conf/{device}/arp_ignore", "1"))
+            operations.append(SysctlSet(f"net/ipv4/conf/{device}/arp_announce", "2"))
         operations.append(LinkSet(device, up=True, mtu=lab.link.mtu))
         operations.append(AddressAdd(device, str(lab.address(port))))
     return Plan.of("addresses of the test NICs", operations)

@@ -358,13 +358,18 @@ class LagEnd:
 
 @dataclass(frozen=True)
 class Lag:
-    """A LAG from end to end: ``link`` is one of its links. What its ends do not share, each of them tells."""
+    """A LAG from end to end: ``link`` is one of its links. What its ends do not share, each of them tells.
+
+    With ``faces_switch`` each end is a LAG of its own, whose partner is a switch that nobody logs in to: an end then tells of
+    its own members, and of its partner what that says in its LACP frames.
+    """
 
     left: LagEnd
     right: LagEnd
     link: Link
     policy: HashPolicy
     rate: LacpRate
+    faces_switch: bool = False
 
     @property
     def ends(self) -> tuple[LagEnd, LagEnd]:
@@ -376,10 +381,24 @@ class Lag:
         """How many links it has."""
         return len(self.left.members)
 
-    def id(self) -> LagId:
-        """Return the LAG ID that each member must have, of what both ends say of themselves. Raises TestbedError."""
-        left, right = (end.status().own for end in self.ends)
+    def id(self, end: LagEnd) -> LagId:
+        """Return the LAG ID that each member of an end must have, of what both ends say of themselves. Raises TestbedError.
+
+        Of a switch it is what the first member was told: the partner's system and key must be the same on all of them.
+        """
+        if self.faces_switch:
+            status = end.status()
+            return lag_id(status.own, status.members[0].partner)
+        left, right = (one.status().own for one in self.ends)
         return lag_id(left, right)
+
+    @property
+    def interval(self) -> float:
+        """How long (seconds) lies between two LACP frames of the slower end: a switch asks for them as it is set up."""
+        if not self.faces_switch:
+            return self.rate.interval
+        asked = (member.partner.state for end in self.ends for member in end.status().members)
+        return self.rate.interval if all("timeout" in state for state in asked) else LacpRate.SLOW.interval
 
     def states(self, end: LagEnd) -> frozenset[str]:
         """Return each member of an end with each state bit that it must have set, as :attr:`LagStatus.states` does."""
@@ -462,11 +481,13 @@ def between_hosts(
     policy: HashPolicy = HashPolicy.LAYER2,
     manners: tuple[Manner, Manner] = (Manner(), Manner()),
     number: int = 0,
+    faces_switch: bool = False,
 ) -> Iterator[Lag]:
     """Make cables between two hosts one LAG for the length of a block; LACP may still be at work. Raises TestbedError.
 
-    ``drivers`` and ``manners`` are those of each end; ``number`` tells the LAGs of a lab apart: each has a device and
-    addresses of its own. Raises NotAllowed where a driver cannot do what a manner asks for.
+    Where they lead through a switch, ``faces_switch``, each host has a LAG of its own with it. ``drivers`` and ``manners`` are
+    those of each end; ``number`` tells the LAGs of a lab apart: each has a device and addresses of its own. Raises NotAllowed
+    where a driver cannot do what a manner asks for.
     """
     device = (DEVICE, *MORE)[number]
 
@@ -482,7 +503,7 @@ def between_hosts(
         partial(make, *one) for one in zip((left, right), addresses(number, link.ipv6), each, manners, strict=True)
     ]
     with _both(makers) as (one, other):
-        yield Lag(one, other, link, policy, manners[0].rate)
+        yield Lag(one, other, link, policy, manners[0].rate, faces_switch)
 
 
 def _passive(driver: LagDriver) -> Callable[..., LagHandle]:

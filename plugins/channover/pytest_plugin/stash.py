@@ -6,6 +6,7 @@ Every run of pytest loads this, also one without a test of channover's: what cos
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 import pytest
@@ -47,10 +48,13 @@ def marked(item: pytest.Item, name: str, kind: type[_Value]) -> _Value | None:
 
 
 def topology_of(item: pytest.Item) -> Topology:
-    """Return the topology that a test asks for. Raises UsageError."""
-    from channover.model.topology import Topology, pair
+    """Return the topology that a test asks for, and what its fixtures make of the cables. Raises UsageError."""
+    from channover.model.topology import Links, Topology, pair
 
-    return marked(item, "topology", Topology) or pair()
+    fixtures = getattr(item, "fixturenames", ())
+    made = {links for name, links in (("bond", Links.LAG), ("multipath", Links.PATHS)) if name in fixtures}
+    wanted = marked(item, "topology", Topology) or pair()
+    return replace(wanted, links=made.pop() if len(made) == 1 else wanted.links)
 
 
 def masker(config: pytest.Config) -> Masker:

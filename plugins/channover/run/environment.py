@@ -83,7 +83,7 @@ class Environment:
     """Cables of that part that do not lie as the inventory says, once it was probed."""
     probed: Callable[[Lab], None] = lambda _: None
     """Is called with the hosts that were probed."""
-    _answers: dict[str, str | None] = field(default_factory=dict)
+    _answers: dict[Topology, str | None] = field(default_factory=dict)
     _laid: dict[Topology, frozenset[str] | None] = field(default_factory=dict)
 
     @cached_property
@@ -268,9 +268,9 @@ class Environment:
         """Say why this topology cannot be had here, or None."""
         if self.settings.place.lab is None:
             return self.target_unmet  # namespaces and machines are made as they are wanted
-        if topology.name not in self._answers:
-            self._answers[topology.name] = self.target.unmet(topology)
-        return self._answers[topology.name]
+        if topology not in self._answers:
+            self._answers[topology] = self.target.unmet(topology)
+        return self._answers[topology]
 
     def gaps(self) -> dict[str, str | None]:
         """Return every capability with what is missing for it."""

@@ -107,8 +107,13 @@ class Bonds:
                 raise UsageError(f"the cables between {one.name} and {other.name} are a LAG already")
         if len(self.made) > len(lags.MORE):
             raise UsageError(f"a lab has at most {len(lags.MORE) + 1} LAGs")
+        faces = any(port in self.lab.facing for cable in cables for port in cable.ports)
+        if faces and near != far:
+            raise NotAllowed(
+                "the hosts face a switch that is not this run's: how it speaks LACP is not for a test to choose"
+            )
         number = len(self.made)
-        making = lags.between_hosts(drivers, one, other, cables, self.lab.link, chosen, (near, far), number)
+        making = lags.between_hosts(drivers, one, other, cables, self.lab.link, chosen, (near, far), number, faces)
         with self.record.converges():
             return self._keep(making)
 

@@ -52,7 +52,7 @@ while len(seen) < wanted and time.monotonic() < deadline:
 print(min(seen.values(), default=0))
 """
 _START = (
-    'mkdir -p "$1" && ovsdb-tool create "$1/conf.db" "$2" && '
+    'rm -rf "$1" && mkdir -p "$1" && ovsdb-tool create "$1/conf.db" "$2" && '
     'exec ovsdb-server "$1/conf.db" "--remote=punix:$1/db.sock" "--unixctl=$1/db.ctl" '
     '-vsyslog:off -vfile:off -vconsole:warn --run="$3"'
 )

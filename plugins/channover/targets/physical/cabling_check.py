@@ -17,7 +17,9 @@ from channover.hosts.ssh.host import NOWHERE, RemoteHost
 from channover.model.link import Link
 from channover.model.topology import Cable, Node, Port, Topology
 from channover.targets.inventory.schema import LabEntry
+from channover.targets.inventory.wiring import Wiring
 from channover.targets.physical import preflight
+from channover.targets.physical.facing.prove import Outlook
 from channover.targets.physical.lease_pool import each
 from channover.targets.physical.placement import Fit, fit
 from channover.targets.physical.target import CARRIER_TIMEOUT, PhysicalTarget
@@ -48,9 +50,15 @@ def whole(entry: LabEntry, hosts: Iterable[str]) -> Topology:
 def fitting(entry: LabEntry, part: Topology, topologies: Iterable[Topology]) -> list[Topology]:
     """Return the topologies that a part of the lab is enough for."""
     cables = {cable.ports for cable in part.cables}
+    reached = {*(node.name for node in part.nodes), *entry.switches}
+    switched = {cable for cable in entry.cables if any(port.node in entry.switches for port in cable.ports)}
     changes = {
         "hosts": {node.name: entry.hosts[node.name] for node in part.nodes},
-        "cables": tuple(cable for cable in entry.cables if cable.ports in cables),
+        "cables": tuple(
+            cable
+            for cable in entry.cables
+            if cable.ports in cables or (cable in switched and {port.node for port in cable.ports} <= reached)
+        ),
     }
     some = entry.model_copy(update=changes)
     return [topology for topology in topologies if isinstance(fit(topology, some), Fit)]
@@ -79,7 +87,7 @@ def miswired(target: PhysicalTarget, lab: Lab, part: Topology) -> list[str]:
     laid: dict[Cable, tuple[Port, Port]] = {}
     deadline = time.monotonic() + CARRIER_TIMEOUT
     for number, cable in enumerate(part.cables if target.prove else ()):
-        if cable.ports in target.proven:
+        if target.is_proven(*cable.ports):
             continue
         try:
             _carried(lab, cable, deadline)
@@ -96,11 +104,30 @@ def miswired(target: PhysicalTarget, lab: Lab, part: Topology) -> list[str]:
             target.proven |= {(cable.a, cable.b), (cable.b, cable.a)}
             if cable.ports in target.measured:
                 target.measured |= {(cable.b, cable.a)}
+    words += _ports(target, lab, deadline) if target.prove else []
     return list(dict.fromkeys(words))
 
 
 def _stated(entry: LabEntry, cable: Cable) -> tuple[int | None, int]:
     return preflight.rate_of(entry, cable.a), preflight.mtu_of(entry, cable.a)
+
+
+def _ports(target: PhysicalTarget, lab: Lab, deadline: float) -> list[str]:
+    """Say of NICs that face switches what is not as the inventory states."""
+    nics = []
+    for port in Wiring(target.entry).facing:
+        if port.node in lab.hosts and port.nic in lab.hosts[port.node].nics:
+            nics.append(Outlook(port, lab.hosts[port.node], lab.hosts[port.node].nic(port.nic)))
+
+    def carriers() -> bool:
+        return all(one.host.state().links[one.nic.device].carrier for one in nics)
+
+    with suppress(TestbedError):  # which of them has none is said by the look at each
+        until(carriers, "carriers", max(0.0, deadline - time.monotonic()), 0.2)
+    try:
+        return target.look_at_ports(nics)
+    except TestbedError as error:
+        return [str(error)]
 
 
 def _carried(lab: Lab, cable: Cable, deadline: float) -> None:

@@ -1,8 +1,9 @@
 """Lays a topology on a lab of real hosts: which host is which node, which NIC is which, at which rate.
 
-Nodes go to hosts of the same role, each topology cable to a cable of the lab between the same two hosts. What the lab has
-beside that is left alone. Cables of one ``speedup`` all have one rate, those of a higher speedup are not slower, and those
-below 1 are slower; how many times faster they are is not looked at, since an access link has only to be no bottleneck.
+Nodes go to hosts of the same role, each topology cable to a way of the lab between the same two hosts: a cable, or two that end
+in switches. What the lab has beside that is left alone. Cables of one ``speedup`` all have one rate, those of a higher speedup
+are not slower, and those below 1 are slower; how many times faster they are is not looked at, since an access link has only to
+be no bottleneck.
 
 The search is depth first with forward checking: a node's candidates are the hosts with enough cables to the neighbours
 already placed, and the open nodes must all find different hosts (a bipartite matching). The same question always has the
@@ -17,8 +18,10 @@ from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 from channover.model.link import USUAL_MTU, Link
-from channover.model.topology import Cable, Node, Port, Role, Topology
-from channover.targets.inventory.schema import CableEntry, LabEntry
+from channover.model.topology import Cable, Links, Node, Port, Role, Topology
+from channover.targets.inventory.schema import LabEntry
+from channover.targets.inventory.wiring import Way, Wiring
+from channover.targets.physical.nic_choice import chosen
 
 STEPS = 20_000
 """The most placements that are tried at one rate before the search gives up: some seconds."""
@@ -40,10 +43,20 @@ class Fit:
     """Rate (bit/s) of the lab's cables for each speedup of the topology's."""
     mtu: int = USUAL_MTU
     """The MTU (bytes) of the cables: the smallest of theirs."""
+    facing: Mapping[Port, Port] = field(default_factory=dict)
+    """The switch's port that a NIC of a node faces, by the topology's port; one with a bare cable, or none, is not here."""
+    crowded: frozenset[Port] = frozenset()
+    """The topology's ports whose NICs share a broadcast domain with another NIC of their host."""
 
     def link(self, asked: Link) -> Link:
         """Return what one of its cables is, of the family that was asked for."""
         return replace(asked, rate=self.rate, mtu=self.mtu)
+
+    def near(self, topology: Topology) -> frozenset[Port]:
+        """Return the client's ports that are links of a LAG with a switch: of a way through it, that link alone is lost."""
+        if topology.links is not Links.LAG or not self.facing:
+            return frozenset()
+        return frozenset(port for port in self.facing if port.node == topology.client)
 
 
 def fit(topology: Topology, lab: LabEntry) -> Fit | str:
@@ -52,20 +65,25 @@ def fit(topology: Topology, lab: LabEntry) -> Fit | str:
     if lacking:
         return lacking
     speedups = sorted({cable.speedup for cable in topology.cables})
-    have = _have(lab)
+    wiring = Wiring(lab)
+    ways = wiring.ways(topology.links)
+    have = _have(ways)
     gave_up = False
-    for rates in _ascending(_rates(lab), len(speedups)):
+    for rates in _ascending(list(dict.fromkeys(way.rate for way in ways)), len(speedups)):
         by_speedup = dict(zip(speedups, rates, strict=True))
         if any(speedup < 1 and rate == by_speedup.get(1.0) for speedup, rate in by_speedup.items()):
             continue  # what is asked to be slower is of no use at the same rate
-        search = _Search(topology, lab, by_speedup, have)
-        nodes = search.placed()
-        if nodes is not None:
+        search = _Search(topology, lab, by_speedup, have, ways)
+        found = search.placed()
+        if found is not None:
+            nodes, nics = found
             base = by_speedup.get(1.0, min(rates, default=0))
-            nics = _nics(topology, lab, nodes, by_speedup)
-            laid = {nics[port] for cable in topology.cables for port in cable.ports}
-            mtu = min((entry.mtu for entry in lab.cables if laid.intersection(entry.ports)), default=USUAL_MTU)
-            return Fit(nodes, nics, base, by_speedup, mtu)
+            facing = {ours: outlet for ours, nic in nics.items() if (outlet := wiring.outlet(nic))}
+            crowded = frozenset(ours for ours, nic in nics.items() if wiring.crowded(nic))
+            mtu = min(
+                (entry.mtu for entry in lab.cables if {*nics.values()}.intersection(entry.ports)), default=USUAL_MTU
+            )
+            return Fit(nodes, _nics(topology, lab, nodes, nics), base, by_speedup, mtu, facing, crowded)
         gave_up = gave_up or search.steps > STEPS
     if gave_up:
         return (
@@ -75,27 +93,21 @@ def fit(topology: Topology, lab: LabEntry) -> Fit | str:
     return _uncabled(topology, lab)
 
 
-def _host_cables(lab: LabEntry) -> list[CableEntry]:
-    """Return the cables between hosts: a switch that is not ours keeps LACP frames (IEEE 802.1Q, 8.6.3) to itself."""
-    return [cable for cable in lab.cables if all(port.node in lab.hosts for port in cable.ports)]
-
-
-def _pair(cable: Cable | CableEntry) -> Pair:
+def _pair(cable: Cable | Way) -> Pair:
     a, b = cable.ports
     return frozenset((a.node, b.node))
 
 
-def _have(lab: LabEntry) -> dict[Pair, Counter[int]]:
-    """Return how many cables there are between two hosts, by rate."""
+def _have(ways: Sequence[Way]) -> dict[Pair, Counter[int]]:
+    """Return how many ways there are between two hosts at most, by rate: each NIC has one at a time."""
     found: dict[Pair, Counter[int]] = {}
-    for entry in _host_cables(lab):
-        found.setdefault(_pair(entry), Counter())[entry.rate] += 1
+    seen: dict[tuple[Pair, int], list[tuple[Port, Port]]] = {}
+    for way in ways:
+        seen.setdefault((_pair(way), way.rate), []).append(way.ports)
+    for (pair, rate), ends in seen.items():
+        nics = [{port for ports in ends for port in ports if port.node == host} for host in pair]
+        found.setdefault(pair, Counter())[rate] = min(map(len, nics))
     return found
-
-
-def _rates(lab: LabEntry) -> list[int]:
-    """Return the rates of the lab's cables in the order in which they are first named."""
-    return list(dict.fromkeys(cable.rate for cable in _host_cables(lab)))
 
 
 def _ascending(rates: Sequence[int], length: int, least: int = 0) -> Iterator[tuple[int, ...]]:
@@ -117,6 +129,7 @@ class _Search:
     lab: LabEntry
     by_speedup: Mapping[float, int]
     have: Mapping[Pair, Counter[int]]
+    ways: Sequence[Way]
     need: dict[Pair, Counter[int]] = field(default_factory=dict)
     steps: int = 0
 
@@ -125,13 +138,16 @@ class _Search:
             self.need.setdefault(_pair(cable), Counter())[self.by_speedup[cable.speedup]] += 1
         self.order = self._ordered()
 
-    def placed(self) -> dict[str, str] | None:
-        """Return a host for every node, or None."""
+    def placed(self) -> tuple[dict[str, str], dict[Port, Port]] | None:
+        """Return a host for every node, and a NIC for each of a node's that has a cable; or None."""
         return self._placed({}, {node.name: self._candidates(node) for node in self.topology.nodes})
 
-    def _placed(self, nodes: dict[str, str], domains: Mapping[str, list[str]]) -> dict[str, str] | None:
+    def _placed(
+        self, nodes: dict[str, str], domains: Mapping[str, list[str]]
+    ) -> tuple[dict[str, str], dict[Port, Port]] | None:
         if len(nodes) == len(self.order):
-            return {node.name: nodes[node.name] for node in self.topology.nodes}
+            nics = chosen(self.topology, nodes, self.by_speedup, self.ways)
+            return None if nics is None else ({node.name: nodes[node.name] for node in self.topology.nodes}, nics)
         node = self.order[len(nodes)]
         for host in domains[node.name]:
             self.steps += 1
@@ -207,25 +223,8 @@ def _all_different(domains: Mapping[str, list[str]]) -> bool:
     return all(find(node, set()) for node in domains)
 
 
-def _nics(
-    topology: Topology, lab: LabEntry, nodes: Mapping[str, str], by_speedup: Mapping[float, int]
-) -> dict[Port, Port]:
-    """Return a NIC for each NIC of the topology: cables whose ends have the same names first, then any."""
-    free = _host_cables(lab)
-    laid: dict[Port, Port] = {}
-    for equal in (2, 1, 0):
-        for cable in topology.cables:
-            if cable.a in laid:
-                continue
-            for entry in free:
-                ends = {port.node: port for port in entry.ports}
-                a, b = ends.get(nodes[cable.a.node]), ends.get(nodes[cable.b.node])
-                if not a or not b or entry.rate != by_speedup[cable.speedup]:
-                    continue
-                if (a.nic == cable.a.nic) + (b.nic == cable.b.nic) >= equal:
-                    laid |= {cable.a: a, cable.b: b}
-                    free.remove(entry)
-                    break
+def _nics(topology: Topology, lab: LabEntry, nodes: Mapping[str, str], laid: dict[Port, Port]) -> dict[Port, Port]:
+    """Return a NIC for each NIC of the topology; ``laid`` are those that have a cable."""
     wired = {port for entry in lab.cables for port in entry.ports}
     for node in topology.nodes:  # NICs that the topology leaves without a cable
         for nic in node.nics:
@@ -243,7 +242,7 @@ def _lacking(topology: Topology, lab: LabEntry) -> str | None:
         there = sum(host.role == role for host in lab.hosts.values())
         if there < needed:
             return f"lab {lab.name} has {word}: {there}, and the topology {topology.name} needs {needed}; {hint}"
-    have = _have(lab)
+    have = _have(Wiring(lab).ways(topology.links))
     for one, other in combinations(topology.nodes, 2):
         drawn = list(topology.between(one.name, other.name))
         roles = sorted((one.role.value, other.role.value))
@@ -252,15 +251,25 @@ def _lacking(topology: Topology, lab: LabEntry) -> str | None:
         ]
         words = _roles_word(roles)
         if drawn and max((rates.total() for rates in fitting), default=0) < len(drawn):
-            return (
-                f"no {words} in lab {lab.name} has {_cables(len(drawn))} between them; {_needs(topology, len(drawn))}"
-            )
+            needs = f"{_needs(topology, len(drawn))}{_of_switches(topology.links, lab)}"
+            return f"no {words} in lab {lab.name} has {_cables(len(drawn))} between them; {needs}"
         alike = max(Counter(cable.speedup for cable in drawn).values(), default=0)
         if max((count for rates in fitting for count in rates.values()), default=0) < alike:
             return (
                 f"no {words} in lab {lab.name} has {alike} cables of one rate between them; {_needs(topology, alike)}"
             )
     return None
+
+
+def _of_switches(links: Links, lab: LabEntry) -> str:
+    """Say what is asked of the switches that hosts face, where what they have was not found."""
+    if not Wiring(lab).facing:
+        return ""
+    return {
+        Links.LAG: "; of hosts that face a switch, each needs a LAG there of as many ports: name them in the switch's 'lags'",
+        Links.PATHS: "; of hosts that face a switch, so many ports of each have to be in no LAG there, and in a VLAN of both",
+        Links.EITHER: ", and no switch between",
+    }[links]
 
 
 _HOSTS = (Role.HOST, "hosts", "add hosts to the inventory, or choose another lab")

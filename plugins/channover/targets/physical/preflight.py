@@ -235,7 +235,7 @@ def measured(lab: Lab, rates: Mapping[Cable, float], mtu: int = USUAL_MTU) -> Me
     from crossing: they are addressed to the nearest bridge. Raises TestbedError.
     """
     remarks = []
-    able = {name for name, host in lab.hosts.items() if _has_python(host)}
+    able = {name for name, host in lab.hosts.items() if has_python(host)}
     for name in sorted({port.node for cable in rates for port in cable.ports} - able):
         remarks.append(f"{name}: what its cables carry is not proved, since it has no python3: install it")
     cables = [cable for cable in rates if {port.node for port in cable.ports} <= able]
@@ -261,7 +261,8 @@ def _sized(device: str, mtu: int) -> Plan:
     return Plan("prove what cables carry", (LinkSet(device, mtu=mtu),))
 
 
-def _has_python(host: Host) -> bool:
+def has_python(host: Host) -> bool:
+    """Say whether a host can run the programs that prove cables and ports."""
     return host.run("sh", "-c", "command -v python3", check=False, quiet=True).returncode == 0
 
 

@@ -20,7 +20,10 @@ from channover.model.plan import Plan
 from channover.model.state import State
 from channover.model.topology import Cable, Port, Topology
 from channover.targets.inventory.schema import HostEntry, LabEntry
+from channover.targets.inventory.wiring import Wiring
 from channover.targets.physical import preflight
+from channover.targets.physical.facing.prove import Outlook
+from channover.targets.physical.facing.prove import prove as prove_ports
 from channover.targets.physical.gate import INSIDE, gate
 from channover.targets.physical.lease_pool import LeasePool, each
 from channover.targets.physical.placement import Fit, fit
@@ -32,10 +35,14 @@ CARRIER_TIMEOUT = 15.0
 
 @dataclass
 class HostCabling:
-    """Cables that nobody can pull from here: setting both NICs down comes closest (:class:`Cabling`)."""
+    """Cables that nobody can pull from here: setting both NICs down comes closest (:class:`Cabling`).
+
+    ``near`` are the NICs of which each is set down alone: the cable ends in a switch, and what lies opposite keeps its own.
+    """
 
     hosts: Mapping[str, Host]
     allowed: bool
+    near: Collection[Port] = ()
     pulled: set[Cable] = field(default_factory=set)
     _pulled: dict[Cable, list[tuple[Host, Plan]]] = field(default_factory=dict)
 
@@ -44,7 +51,7 @@ class HostCabling:
         if not self.allowed:
             raise NotAllowed(f"the cable {cable} cannot be pulled: the inventory says allows.nics_down: false")
         self.pulled.add(cable)
-        for port in cable.ports:
+        for port in [port for port in cable.ports if port in self.near] or cable.ports:
             host = self.hosts[port.node]
             undo = host.apply(Plan(f"pull {port}", (LinkSet(host.nic(port.nic).device, up=False),)))
             self._pulled.setdefault(cable, []).append((host, undo))
@@ -95,6 +102,8 @@ class PhysicalTarget:
     """Those of them that frames of the proof could be sent over: what they carry is known to be as stated."""
     say: Callable[[str], None] = lambda _: None
     """Told, in a line, what the user should know meanwhile."""
+    faced: set[Port] = field(default_factory=set)
+    """The NICs whose switch ports were seen to be as the inventory says."""
     _found: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -145,7 +154,7 @@ class PhysicalTarget:
             stack.callback(self._unwind, hosts.values())
             leases = {node: taken[name] for node, name in found.nodes.items()}
             self._prepare(hosts, leases, topology, found.mtu, stripped)
-            cabling = self.cabling or HostCabling(hosts, self.entry.allows.nics_down)
+            cabling = self.cabling or HostCabling(hosts, self.entry.allows.nics_down, found.near(topology))
             made = Lab(
                 topology,
                 hosts,
@@ -154,6 +163,8 @@ class PhysicalTarget:
                 journal,
                 found.rates,
                 patience=self.leases.patience,
+                facing={ours: str(outlet) for ours, outlet in found.facing.items()},
+                crowded=found.crowded,
             )
             self._prove(made, found)
             ends = {cable: (found.nics[cable.a], found.nics[cable.b]) for cable in topology.cables}
@@ -169,17 +180,45 @@ class PhysicalTarget:
 
     def _prove(self, lab: Lab, found: Fit) -> None:
         """See that each cable lies where the inventory says and does what it states, once a run. Raises TestbedError."""
+        if not self.prove:
+            return
         new: dict[Cable, tuple[Port, Port]] = {}
-        for number, cable in enumerate(lab.topology.cables if self.prove else ()):
+        for number, cable in enumerate(lab.topology.cables):
             ends = (found.nics[cable.a], found.nics[cable.b])
-            if ends not in self.proven:
+            if cable.a not in found.facing and not self.is_proven(*ends):
                 rate, mtu = preflight.rate_of(self.entry, ends[0]), preflight.mtu_of(self.entry, ends[0])
                 if self.ping and (remark := preflight.prove(lab, cable, number, rate, mtu)):
                     self.say(remark)
                 new[cable] = ends
-        if words := self.measure(lab, new):
+        words = self.measure(lab, new)
+        nics = [
+            Outlook(found.nics[port], lab.hosts[port.node], lab.hosts[port.node].nic(port.nic)) for port in found.facing
+        ]
+        words += self.look_at_ports(nics)
+        if words:
             raise TestbedError("; ".join(words))
         self.proven |= set(new.values())
+
+    def is_proven(self, one: Port, other: Port) -> bool:
+        """Say whether what joins two NICs was seen to be as the inventory says."""
+        return (one, other) in self.proven or {one, other} <= self.faced
+
+    def look_at_ports(self, nics: Sequence[Outlook]) -> list[str]:
+        """Say of NICs that face switches what is not as the inventory says, once a run. Raises TestbedError."""
+        if {one.port for one in nics} <= self.faced:
+            return []
+        for name, host in {one.port.node: one.host for one in nics}.items():
+            if not preflight.has_python(host):
+                self.say(f"{name}: the switch ports that it faces are not proved, since it has no python3: install it")
+                return []
+        for one in nics:
+            preflight.negotiated(one.host, one.nic.name, preflight.rate_of(self.entry, one.port))
+        by_mtu: dict[int, list[Outlook]] = {}
+        for one in nics:
+            by_mtu.setdefault(preflight.mtu_of(self.entry, one.port), []).append(one)
+        words = [said for mtu, some in by_mtu.items() for said in prove_ports(Wiring(self.entry), some, mtu)]
+        self.faced |= {one.port for one in nics if not any(f"{one.port} " in said for said in words)}
+        return words
 
     def measure(self, lab: Lab, cables: Mapping[Cable, tuple[Port, Port]]) -> list[str]:
         """Say of cables, each with its ends by the inventory's names, what they do and should not. Raises TestbedError."""

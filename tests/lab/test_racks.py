@@ -1,0 +1,175 @@
+"""Hosts that face switches of others: what of the rack is not as the inventory says is told before any traffic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from channover.errors import TestbedError
+from channover.hosts.host import Journal
+from channover.hosts.ssh.connection import SshLink
+from channover.model.link import Link
+from channover.model.topology import Links, Topology, pair
+from channover.targets.inventory.schema import HostEntry, LabEntry, load
+from channover.targets.netns import NetnsTarget
+from channover.targets.physical.lease_pool import LeasePool
+from channover.targets.physical.target import PhysicalTarget
+from tests.support.rack import Rack, Switch, inventory, rack, two_hosts_and_a_switch
+
+pytestmark = pytest.mark.lab
+slow = pytest.mark.slow
+
+LAGS = "lags: {left: [p1, p2], right: [p3, p4]}"
+VLANS = "vlans: {10: [p1, p3], 20: [p2, p4]}"
+BUNDLED, PATHS = replace(pair(), links=Links.LAG), replace(pair(), links=Links.PATHS)
+
+
+@pytest.fixture
+def made(netns: NetnsTarget, tmp_path: Path) -> Iterator[Rack]:
+    with rack(netns, tmp_path) as empty:
+        yield empty
+
+
+def written(made: Rack, text: str, folder: Path) -> PhysicalTarget:
+    """Return the target of a rack, as an inventory has it that somebody wrote."""
+    (folder / "bench.yaml").write_text(text)
+    entry: LabEntry = load(folder / "bench.yaml").labs["bench"]
+
+    def connect(name: str, host: HostEntry) -> SshLink:
+        link = made.servers[name].link(sudo=host.sudo)
+        link.host = name
+        return link
+
+    return PhysicalTarget(entry, LeasePool(connect=connect))
+
+
+def said(target: PhysicalTarget, topology: Topology) -> str:
+    """Return what keeps a lab from being had, or nothing."""
+    with closing(target):
+        try:
+            with target.lab(topology, Link(), Journal()):
+                return ""
+        except TestbedError as error:
+            return str(error)
+
+
+def lags(tor: Switch) -> None:
+    tor.lag("left", ["p1", "p2"])
+    tor.lag("right", ["p3", "p4"])
+
+
+def vlans(tor: Switch) -> None:
+    for port, vlan in (("p1", 10), ("p2", 20), ("p3", 10), ("p4", 20)):
+        tor.port(port, f"tag={vlan}")
+
+
+def swapped_lags(tor: Switch) -> None:
+    tor.lag("left", ["p1", "p4"])
+    tor.lag("right", ["p2", "p3"])
+
+
+def without_one(tor: Switch) -> None:
+    tor.lag("left", ["p1"])
+    tor.port("p2")
+    tor.lag("right", ["p3", "p4"])
+
+
+def static(tor: Switch) -> None:
+    tor.lag("left", ["p1", "p2"], "lacp=off", "bond_mode=balance-slb")
+    tor.lag("right", ["p3", "p4"])
+
+
+def apart(tor: Switch) -> None:
+    tor.lag("left", ["p1", "p2"], "tag=10")
+    tor.lag("right", ["p3", "p4"], "tag=20")
+
+
+def wrong_vlan(tor: Switch) -> None:
+    for port, vlan in (("p1", 10), ("p2", 10), ("p3", 10), ("p4", 20)):
+        tor.port(port, f"tag={vlan}")
+
+
+def swapped_vlans(tor: Switch) -> None:
+    for port, vlan in (("p1", 20), ("p2", 10), ("p3", 10), ("p4", 20)):
+        tor.port(port, f"tag={vlan}")
+
+
+def one_vlan(tor: Switch) -> None:
+    for port in ("p1", "p2", "p3", "p4"):
+        tor.port(port)
+
+
+def unbundled(tor: Switch) -> None:
+    for port, vlan in (("p1", 10), ("p3", 10), ("p4", 20)):
+        tor.port(port, f"tag={vlan}")
+    tor.run("ip", "link", "add", "p9", "type", "veth", "peer", "name", "far9")
+    tor.run("ip", "link", "set", "p9", "up")
+    tor.lag("lonely", ["p2", "p9"], "tag=20")
+
+
+def dead(tor: Switch) -> None:
+    for port, vlan in (("p1", 10), ("p3", 10), ("p4", 20)):
+        tor.port(port, f"tag={vlan}")
+
+
+def small(tor: Switch) -> None:
+    vlans(tor)
+    tor.run("ip", "link", "set", "p2", "mtu", "1400")
+
+
+@pytest.mark.parametrize(
+    ("switch", "owner", "topology", "words"),
+    [
+        pytest.param(LAGS, lags, BUNDLED, "", id="lags"),
+        pytest.param(VLANS, vlans, PATHS, "", id="vlans", marks=slow),
+        pytest.param("", one_vlan, PATHS, "", id="one-domain", marks=slow),
+        pytest.param(LAGS, swapped_lags, BUNDLED, "left.b (tor.p2) and right.b (tor.p4) are swapped", id="swapped"),
+        pytest.param(LAGS, without_one, BUNDLED, "left.b (tor.p2) answers no LACP", id="not-in-the-lag", marks=slow),
+        pytest.param(
+            LAGS, static, BUNDLED, "the LAG 'left' of tor is static, and hosts speak LACP", id="static", marks=slow
+        ),
+        pytest.param(
+            LAGS, apart, BUNDLED, "do not reach each other: they are in different VLANs", id="lags-apart", marks=slow
+        ),
+        pytest.param(
+            VLANS,
+            wrong_vlan,
+            PATHS,
+            "left.b (tor.p2) is in the wrong VLAN: that of left.a",
+            id="wrong-vlan",
+            marks=slow,
+        ),
+        pytest.param(
+            VLANS,
+            swapped_vlans,
+            PATHS,
+            "the cables of left.a (tor.p1) and left.b (tor.p2), or of right.a",
+            id="swapped-vlans",
+            marks=slow,
+        ),
+        pytest.param(
+            VLANS, one_vlan, PATHS, "are in one VLAN, and by the inventory in two", id="one-vlan-not-two", marks=slow
+        ),
+        pytest.param(VLANS, unbundled, PATHS, "left.b (tor.p2) is unbundled by the switch", id="unbundled"),
+        pytest.param(
+            VLANS,
+            dead,
+            PATHS,
+            "left.b (tor.p2) has a carrier and nothing passes: a dead port",
+            id="dead-port",
+            marks=slow,
+        ),
+        pytest.param(VLANS, small, PATHS, "no frame of 1514 bytes passes from", id="mtu", marks=slow),
+    ],
+)
+def test_a_rack_is_told_before_any_traffic(
+    made: Rack, tmp_path: Path, switch: str, owner: Callable[[Switch], None], topology: Topology, words: str
+) -> None:
+    owner(two_hosts_and_a_switch(made))
+    told = said(written(made, inventory(switch=switch), tmp_path), topology)
+    assert words in told
+    assert bool(words) == bool(told), told

@@ -1,0 +1,282 @@
+"""A rack: hosts behind SSH that face switches which channover does not make and cannot log in to.
+
+A switch is a namespace with an Open vSwitch of its own, userspace datapath, which speaks LACP and rapid spanning tree. Hosts
+are labs of one namespace each. Cables lie in a patch panel, shaped outside both ends, as those of the target netns do.
+"""
+
+from __future__ import annotations
+
+import secrets
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from channover.hosts.host import Journal
+from channover.hosts.netns.host import NamespaceHost
+from channover.model.link import Link
+from channover.model.topology import Node, Topology
+from channover.targets.netns import NetnsTarget
+from tests.support.sshd import Server
+
+QUIET = ("tso", "off", "gso", "off", "gro", "off", "tx", "off")
+RATE = "10mbit"
+"""Of every cable: slow, since a switch is a program, and several of them share this machine with what sends."""
+SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
+
+
+def run(*words: str) -> str:
+    done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 0, f"{' '.join(words)}: {done.stderr}"
+    return done.stdout
+
+
+class Space:
+    """A network namespace of a program that sleeps."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(["unshare", "--net", "sleep", "infinity"])
+        own = Path("/proc/self/ns/net").readlink()
+        while Path(f"/proc/{self.process.pid}/ns/net").readlink() == own:
+            time.sleep(0.002)
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def run(self, *words: str) -> str:
+        return run("nsenter", f"--net=/proc/{self.pid}/ns/net", *words)
+
+    def quiet(self) -> None:
+        """Have the kernel send nothing by itself: neither a panel nor a switch does on its ports."""
+        for name in ("all", "default"):
+            self.run("sysctl", "-qw", f"net.ipv6.conf.{name}.disable_ipv6=1")
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+class Switch(Space):
+    """A switch of others: ports as they were cabled, and what ``ovs-vsctl`` makes of them."""
+
+    def __init__(self, folder: Path, mac: str) -> None:
+        super().__init__()
+        self.quiet()
+        self.folder = folder
+        folder.mkdir()
+        run("ovsdb-tool", "create", f"{folder}/conf.db", SCHEMA)
+        logs = ("-vsyslog:off", "-vfile:off", "-vconsole:off")
+        enter = ("nsenter", f"--net=/proc/{self.pid}/ns/net")
+        self.daemons = [
+            subprocess.Popen(
+                [
+                    *enter,
+                    "ovsdb-server",
+                    f"{folder}/conf.db",
+                    f"--remote=punix:{folder}/db.sock",
+                    f"--unixctl={folder}/db.ctl",
+                    *logs,
+                ]
+            )
+        ]
+        while not (folder / "db.sock").exists():
+            time.sleep(0.005)
+        self.daemons.append(
+            subprocess.Popen(
+                [
+                    *enter,
+                    "ovs-vswitchd",
+                    f"unix:{folder}/db.sock",
+                    "--disable-system",
+                    f"--unixctl={folder}/ctl",
+                    *logs,
+                ],
+                env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "OVS_RUNDIR": str(folder)},
+            )
+        )
+        self.configure(
+            "init",
+            "--",
+            "add-br",
+            "br",
+            "--",
+            "set",
+            "Bridge",
+            "br",
+            "datapath_type=netdev",
+            f'other-config:hwaddr="{mac}"',
+        )
+
+    def configure(self, *words: str) -> None:
+        run("ovs-vsctl", f"--db=unix:{self.folder}/db.sock", "--timeout=15", *words)
+
+    def show(self, *words: str) -> str:
+        return run("ovs-appctl", "-t", f"{self.folder}/ctl", *words)
+
+    def port(self, name: str, *settings: str) -> None:
+        """Have a port stand alone; ``tag=10`` puts it into a VLAN."""
+        self.configure("add-port", "br", name, *settings)
+
+    def lag(self, name: str, ports: Sequence[str], *settings: str) -> None:
+        """Make ports a LAG with active LACP, fast, unless ``settings`` say otherwise."""
+        usual = (
+            "lacp=active",
+            "bond_mode=balance-tcp",
+            "other_config:lacp-time=fast",
+            "other_config:bond-rebalance-interval=0",
+        )
+        if len(ports) == 1:  # a LAG of one is a port to Open vSwitch
+            self.configure("add-port", "br", *ports, *(word for word in usual if "bond" not in word), *settings)
+        else:
+            self.configure("add-bond", "br", name, *ports, *usual, *settings)
+
+    def close(self) -> None:
+        for daemon in reversed(self.daemons):
+            daemon.kill()
+            daemon.wait()
+        super().close()
+
+
+class Rack:
+    """Hosts and switches, and the cables between them."""
+
+    def __init__(self, netns: NetnsTarget, folder: Path, stack: ExitStack) -> None:
+        self._netns, self._folder, self._stack = netns, folder, stack
+        self._panel = Space()
+        self._panel.quiet()
+        stack.callback(self._panel.close)
+        self._cables = 0
+        self.hosts: dict[str, NamespaceHost] = {}
+        self.servers: dict[str, Server] = {}
+        self.switches: dict[str, Switch] = {}
+        self._pids: dict[str, int] = {}
+        self.ports: dict[str, int] = {}
+        """The panel's port number of each end, ``left.eth1``."""
+
+    def host(self, name: str) -> None:
+        lab = self._stack.enter_context(
+            self._netns.lab(Topology(f"host {name}", (Node(name, ()),), ()), Link(), Journal())
+        )
+        host = lab.hosts[name]
+        assert isinstance(host, NamespaceHost)
+        (self._folder / name).mkdir()
+        self.hosts[name], self.servers[name] = host, Server(host, self._folder / name)
+        mark = f"{secrets.randbelow(10**8) + 10**8}"
+        host.spawn("sleep", mark)
+        while name not in self._pids:
+            for entry in Path("/proc").glob("[0-9]*"):
+                with suppress(OSError):
+                    if (entry / "cmdline").read_bytes() == f"sleep\0{mark}\0".encode():
+                        self._pids[name] = int(entry.name)
+
+    def switch(self, name: str, mac: str = "") -> Switch:
+        made = Switch(self._folder / name, mac or f"02:53:57:00:00:{len(self.switches) + 1:02x}")
+        self._stack.callback(made.close)
+        self.switches[name], self._pids[name] = made, made.pid
+        return made
+
+    def cable(self, one: str, other: str, rate: str = RATE) -> None:
+        """Lay a cable between two ends, ``left.eth1`` and ``tor.p1``; a device is made of each."""
+        enter = ("nsenter", f"--net=/proc/{self._panel.pid}/ns/net")
+        numbers = []
+        for end in (one, other):
+            where, device = end.split(".", 1)
+            self._cables += 1
+            port = f"port{self._cables}"
+            run(
+                *enter,
+                "ip",
+                "link",
+                "add",
+                port,
+                "type",
+                "veth",
+                "peer",
+                "name",
+                device,
+                "netns",
+                str(self._pids[where]),
+            )
+            inside = ("nsenter", f"--net=/proc/{self._pids[where]}/ns/net")
+            run(*inside, "ethtool", "-K", device, *QUIET)
+            run(*enter, "ethtool", "-K", port, *QUIET)
+            run(*enter, "ip", "link", "set", port, "up")
+            if where in self.switches:
+                run(*inside, "ip", "link", "set", device, "up")
+            self.ports[end] = self._cables
+            numbers.append(port)
+        for near, far in (numbers, numbers[::-1]):
+            run(*enter, "tc", "qdisc", "add", "dev", near, "ingress")
+            words = (
+                "protocol",
+                "all",
+                "u32",
+                "match",
+                "u32",
+                "0",
+                "0",
+                "action",
+                "mirred",
+                "egress",
+                "redirect",
+                "dev",
+                far,
+            )
+            run(*enter, "tc", "filter", "add", "dev", near, "parent", "ffff:", *words)
+            shaped = ("tbf", "rate", rate, "burst", "16k", "latency", "20ms")
+            run(
+                *enter,
+                "tc",
+                "qdisc",
+                "add",
+                "dev",
+                near,
+                "root",
+                "stab",
+                "overhead",
+                "24",
+                "linklayer",
+                "ethernet",
+                *shaped,
+            )
+
+    def pull(self, end: str, *, up: bool = False) -> None:
+        self._panel.run("ip", "link", "set", f"port{self.ports[end]}", "up" if up else "down")
+
+
+@contextmanager
+def rack(netns: NetnsTarget, folder: Path) -> Iterator[Rack]:
+    """Give an empty rack for the length of a block."""
+    with ExitStack() as stack:
+        yield Rack(netns, folder, stack)
+
+
+def two_hosts_and_a_switch(made: Rack, *, members: int = 2) -> Switch:
+    """Cable ``left`` and ``right``, two NICs each, to a switch ``tor``: ports p1 and p2, p3 and p4."""
+    tor = made.switch("tor")
+    for number, name in enumerate(("left", "right")):
+        made.host(name)
+        for member in range(members):
+            made.cable(f"{name}.eth{member + 1}", f"tor.p{number * members + member + 1}")
+    return tor
+
+
+def inventory(
+    ports: Sequence[int] = (22, 22), folder: Path | None = None, switch: str = "", more: Mapping[str, str] = {}
+) -> str:
+    """Return the inventory of that rack, as one would write it by hand; ``switch`` are the fields of ``tor``."""
+    hosts: list[str] = []
+    for name, port in zip(("left", "right"), ports, strict=True):
+        keys = f", key: {folder}/{name}/client, known_hosts: {folder}/{name}/known_hosts" if folder else ""
+        address = "127.0.0.1" if folder else f"192.0.2.{len(hosts) + 1}"
+        ssh = f"{{address: {address}, port: {port}{keys}}}"
+        hosts.append(f"      {name}: {{ssh: {ssh}, management: lo, nics: {{a: eth1, b: eth2}}}}")
+    lines = ["labs:", "  bench:", "    hosts:", *hosts, "    switches:"]
+    lines += [f"      tor: {{ports: [p1, p2, p3, p4]{', ' if switch else ''}{switch}}}"]
+    lines += [f"      {name}: {{{fields}}}" for name, fields in more.items()]
+    lines += ["    cables:"]
+    for port, end in enumerate(("left.a", "left.b", "right.a", "right.b"), start=1):
+        lines.append(f"      - {{ends: [{end}, tor.p{port}], rate: {RATE}}}")
+    return "\n".join(lines) + "\n"
