@@ -360,3 +360,16 @@ def test_a_packet_that_must_not_be_fragmented_proves_the_mtu(target: NetnsTarget
             with pytest.raises(TestbedError, match=words):
                 preflight.prove(lab, cable, 0, mtu=9000)
         assert lab.left.state().links["eth1"].mtu == carried
+
+
+@pytest.mark.parametrize("rate", [10**9, 25 * 10**8, 10**10, 25 * 10**9, 40 * 10**9, 10**11, 2 * 10**11, 4 * 10**11])
+def test_a_cable_of_any_rate_is_shaped_to_it(target: NetnsTarget, rate: int) -> None:
+    """Its rate is in force, whether or not this machine could carry as much."""
+    if reason := target.unmet(pair()):
+        pytest.skip(reason)
+    with target.lab(pair(), Link(rate), Journal()) as lab:
+        assert isinstance(lab.cabling, Panel)
+        assert list(lab.cabling.unmet({})) == []
+        for one in lab.cabling._queues():
+            if one.get("kind") == "tbf":
+                assert one["options"]["rate"] * 8 == rate

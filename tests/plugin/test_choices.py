@@ -81,7 +81,6 @@ def pytest_run(*options: str, timeout: float = 60) -> subprocess.CompletedProces
         ),
         (["--lease-wait=5"], "--lease-wait is for --target=physical, and the target is netns"),
         (["--kernel=6.1"], "--kernel is for --target=vm, and the target is netns"),
-        (["--link-rate=40gbit"], "--link-rate: '40gbit' is more than an emulated cable can be held to: up to 34gbit"),
         ([f"--link-rate={'9' * 400}"], "is not a rate that a lab can run: from 1mbit to 800gbit"),
         (["--lag-driver=bonding", "-n", "2"], "--lag-driver=bonding: "),
         (["--mtu=1000"], "--mtu: '1000' is no MTU that a lab can have: write bytes, from 1280 to 16000"),

@@ -18,7 +18,9 @@ from channover.measure.measurement import Measuring
 from channover.measure.running.programs import Programs
 from channover.measure.running.slices import Slices
 from channover.measure.running.together import FlowRun
+from channover.measure.running.watch import HostsWatch, ProcessorWatch
 from channover.model.link import Link
+from channover.model.processors import Core, Processors
 from channover.network.programs.iperf import Load, Transfer, Transport
 from channover.network.programs.iperf_output import SLICE, Slice, even_rates, parse_slices, read_report
 from tests.support.iperf_output import Ended, told
@@ -270,3 +272,29 @@ def test_where_most_samples_waited_the_others_are_no_evidence_against(waited: in
     slices.watch.waited.update(range(waited))
     assert len(slices.calm()) == 100 - waited
     assert (slices.disturbed(settled=True, alone=True) == "") is stands
+
+
+@pytest.mark.parametrize(
+    ("kbits", "busy", "stands"),
+    [(40_000_000, 100, False), (94_148_000, 100, True), (40_000_000, 60, True)],
+    ids=["a core is full", "one link is", "nothing is"],
+)
+def test_a_flow_that_a_core_of_a_real_host_limits_is_no_verdict_however_steady(
+    kbits: int, busy: int, stands: bool
+) -> None:
+    slice_ = "[  5]   {:.2f}-{:.2f}   sec  1 MBytes  {} Kbits/sec\n"
+    server = Ended("".join(slice_.format(at / 10, (at + 1) / 10, kbits) for at in range(100)))
+    host: Any = SimpleNamespace(name="right", nics={})
+    transfers = [Transfer(Load(Transport.TCP, "10.0.0.2"), host, host, server, Ended("{}"))]
+    slices = Slices(Programs(Transport.TCP, Measuring(Link(10**11), duration=None, limit=30.0), transfers))
+    slices.begun = slices.take()
+    cores = iter(((Core(0, 0, 0, 0),) * 2, (Core(100, 95, 0, 0), Core(100, 100 - busy, 70, 0))))
+    reader = ProcessorWatch(lambda: Processors(next(cores)))
+    reader.begin()
+    reader.look(0, 0)
+    slices._hosts = HostsWatch([], {"left": ProcessorWatch(lambda: Processors(())), "right": reader})
+    found = slices.disturbed(settled=True, alone=True)
+    assert (found == "") is stands
+    if not stands:
+        assert found.startswith("right's processor 1 was 100% busy, 70% with softirqs, all 2 together")
+        assert "right carries about 40 Gbit/s by one link" in found

@@ -13,7 +13,7 @@ from channover.measure.running.watch import ProcessorWatch, processor_use
 from channover.observe.nics import Sampler
 from channover.observe.processors import processors
 from channover.verdict.settling import CALM
-from channover.verdict.shortage import Shortage
+from channover.verdict.shortage import THIS_MACHINE, Shortage
 
 
 @dataclass
@@ -49,7 +49,8 @@ class DeviceRate:
     @property
     def shortage(self) -> Shortage:
         """How the processors were so far, and the share of the samples that had waited for one."""
-        return Shortage(self.watch.whole, len(self.watch.waited) / max(self._seen, 1))
+        where = THIS_MACHINE if self.measuring.processors is not None else self.sampler.host.name
+        return Shortage(self.watch.whole, len(self.watch.waited) / max(self._seen, 1), where)
 
     @property
     def disturbed_for(self) -> float:

@@ -13,9 +13,6 @@ from channover.run.defaults import FAMILIES, LAG_DRIVERS, LINK_RATES, MACHINES, 
 from channover.run.own_targets import OWN_TARGETS
 from channover.run.target_choice import Place
 
-FASTEST = 34 * 10**9
-"""The highest rate (bit/s) of an emulated cable: tbf counts bytes a second in 32 bits (``linux/pkt_sched.h``)."""
-
 
 @dataclass(frozen=True)
 class Settings:
@@ -116,8 +113,4 @@ def _rated(asked: str | None, place: Place) -> Link:
         rate = parse_rate(asked or _usual_rate(place.target))
     except UsageError as error:
         raise UsageError(f"--link-rate: {error}") from None
-    if rate > FASTEST:
-        raise UsageError(
-            f"--link-rate: '{asked}' is more than an emulated cable can be held to: up to {FASTEST // 10**9}gbit"
-        )
     return Link(rate)

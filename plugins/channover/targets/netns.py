@@ -189,16 +189,11 @@ class NetnsTarget:
             process.close()
 
 
-_MOST = 8 * 0xFFFF_FFFF
-"""The highest rate (bit/s) that a shaper's number of bytes a second can hold."""
-
-
 def _shaped(shapers: Sequence[Mapping[str, Any]], rate: int) -> str:
     """Say what a panel's port has in place of its one shaper of a rate (bit/s), or nothing."""
     kinds = ", ".join(str(one.get("kind")) for one in shapers)
     if kinds != "tbf":
         return f"its queue is {kinds or 'unshaped'}, and a shaper of {rate / 1e6:g} Mbit/s was asked for"
-    rate = min(rate, _MOST)
     found = float(shapers[0].get("options", {}).get("rate", 0)) * 8
     if abs(found - rate) > rate / 1000:
         return f"it is shaped to {found / 1e6:g} Mbit/s, and {rate / 1e6:g} Mbit/s was asked for"

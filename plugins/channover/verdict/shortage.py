@@ -13,6 +13,7 @@ from statistics import fmean, stdev
 from channover.model.processors import Strain
 from channover.verdict.expectation import quantity
 
+THIS_MACHINE = "this machine"
 WAITED = 0.2
 """The share of a slice that a program of the run's own may wait for a processor, and its sample still count."""
 STOLEN = 0.05
@@ -67,10 +68,14 @@ def narrow(samples: Sequence[float]) -> bool:
 
 @dataclass(frozen=True)
 class Shortage:
-    """How the processors were while something was measured: ``share`` of its samples had waited for one."""
+    """How the processors were while something was measured: ``share`` of its samples had waited for one.
+
+    ``where`` is the machine whose processors these are.
+    """
 
     strain: Strain
     share: float = 0.0
+    where: str = THIS_MACHINE
 
     @property
     def by_others(self) -> bool:
@@ -100,19 +105,25 @@ class Shortage:
         """How many times as much processor time the lab would have without other work."""
         return self.strain.count / max(self.strain.count - self.strain.foreign, 0.1)
 
-    def reason(
-        self, rate: float, links: int, link_rate: float = 0.0, wanted: float = 0.0, where: str = "this machine"
-    ) -> str:
+    def reason(self, rate: float, links: int, link_rate: float = 0.0, wanted: float = 0.0) -> str:
         """Say what was short, and what would do; nothing where nothing was.
 
         ``rate`` (bit/s) is what came through by so many ``links`` of what was ``wanted``; ``link_rate`` is that of a link
-        where another can be chosen, ``where`` the machine whose processors these are.
+        where another can be chosen.
         """
         strain = self.strain
         if not self:
             return ""
         if strain.stolen > STOLEN:
             return f"{strain.stolen:.0%} of the processors' time went to other machines of their host"
+        if self.where != THIS_MACHINE:
+            softirq = f", {strain.softirq:.0%} with softirqs" if strain.softirq > 0.01 else ""
+            return (
+                f"{self.where}'s processor {strain.core} was {strain.full:.0%} busy{softirq}, all {strain.count} together "
+                f"{1 - strain.idle:.0%}: with its set-up, {self.where} carries about {quantity(rate, 'bit/s')} "
+                f"{_by(links)}, and the wire more: spread the NIC's interrupts and the flow's program over other processors, "
+                "switch its offloads on, or take a slower link"
+            )
         less = suggested(link_rate, rate / links)
         waited = f"{strain.waiter or 'the lab'} waited {strain.waited:.0%} of the time for a processor"
         if self.by_others and not self.hopeless(rate, wanted):
@@ -122,11 +133,15 @@ class Shortage:
             )
         softirq = f", {strain.softirq:.0%} with softirqs" if strain.softirq > 0.01 else ""
         beside = f", beside other work ({_named(strain)})" if self.by_others else ""
-        by = f"by {links} links" if links > 1 else "by one link"
         return (
             f"processor {strain.core} was {strain.full:.0%} busy{softirq}, all {strain.count} together "
-            f"{1 - strain.idle:.0%}{beside}; {waited}: {where} carries about {quantity(rate, 'bit/s')} {by}"
+            f"{1 - strain.idle:.0%}{beside}; {waited}: {self.where} carries about {quantity(rate, 'bit/s')} "
+            f"{_by(links)}"
         ) + (f"; --link-rate {less} works" if less else "")
+
+
+def _by(links: int) -> str:
+    return f"by {links} links" if links > 1 else "by one link"
 
 
 def busy(strain: Strain, processors: int) -> str:

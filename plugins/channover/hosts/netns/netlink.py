@@ -35,6 +35,8 @@ _CODES_OF_NO_QDISC = (2, 22)
 _INGRESS_HANDLE = 0xFFFF_0000
 _ALL_PROTOCOLS = socket.htons(3) | 1 << 16
 _LINKLAYER_ETHERNET = 1
+_MOST, _TBF_RATE64 = 0xFFFF_FFFF, 4
+"""The most bytes a second that the shaper's own field holds, and the attribute for more (``linux/pkt_sched.h``)."""
 _STOLEN, _EGRESS_REDIRECT = 4, 1
 _TICKS_PER_MICROSECOND = 15.625
 """Psched ticks: 64 ns each since Linux 2.6.31 (``PSCHED_SHIFT`` 6 in ``include/net/pkt_sched.h``)."""
@@ -178,14 +180,27 @@ def bucket(rate: int) -> int:
 @lru_cache
 def _shaper_template(rate: int) -> bytearray:
     parameters = {
-        "rate": min(rate // 8, 0xFFFF_FFFF),
+        "rate": min(rate // 8, _MOST),
         "rate_overhead": WIRE_OVERHEAD,
         "rate___reserved": _LINKLAYER_ETHERNET,
-        "limit": int(rate / 8 * LATENCY) + bucket(rate),
+        "limit": min(int(rate / 8 * LATENCY) + bucket(rate), _MOST),
         "buffer": int(bucket(rate) * 8 / rate * 1e6 * _TICKS_PER_MICROSECOND),
     }
     options = {"attrs": [["TCA_TBF_PARMS", parameters]]}
-    return encoded(_traffic_control(0x1_0000, ROOT, "tbf", 0, options), RTM_NEWQDISC, CREATE)
+    message = encoded(_traffic_control(0x1_0000, ROOT, "tbf", 0, options), RTM_NEWQDISC, CREATE)
+    return message if rate // 8 < _MOST else _with_rate64(message, rate // 8)
+
+
+def _with_rate64(message: bytearray, rate: int) -> bytearray:
+    """Return a shaper's message with its rate (bytes a second) as pyroute2 knows no attribute for: TCA_TBF_RATE64.
+
+    It belongs into the last attribute, TCA_OPTIONS, which stands behind both headers and the kind.
+    """
+    added = struct.pack("=HHQ", 12, _TBF_RATE64, rate)
+    at = message.index(b"tbf\0") + 4
+    struct.pack_into("=H", message, at, struct.unpack_from("=H", message, at)[0] + len(added))
+    struct.pack_into("=I", message, 0, len(message) + len(added))
+    return message + added
 
 
 def crossover(index: int, to: int) -> list[bytearray]:

@@ -21,13 +21,12 @@ from channover.measure.activity import End, Waiting
 from channover.measure.measurement import Measuring
 from channover.measure.running.alive import program
 from channover.measure.running.metrics import carrying, of_datagrams, of_tcp, paths
-from channover.measure.running.watch import ProcessorWatch
+from channover.measure.running.watch import HostsWatch, ProcessorWatch
 from channover.model.processors import Strain
 from channover.network.programs.iperf import Transport
 from channover.network.programs.numbered import SLICE, FlowSeen, StreamSeen
 from channover.observe import evidence
 from channover.observe.nics import NicCounters, NicSeries, Samplers
-from channover.observe.processors import processors
 from channover.observe.sockets import parse_tcp
 from channover.observe.trace import Trace
 from channover.report.facts import TrafficMetrics
@@ -91,6 +90,11 @@ class Ends:
     transport: Transport
     ports: frozenset[int]
     upload: bool = True
+
+    @property
+    def hosts(self) -> list[Host]:
+        """Both hosts, or the one."""
+        return list({end.host.name: end.host for end in (self.client, self.server)}.values())
 
 
 @dataclass(eq=False)
@@ -161,15 +165,15 @@ class Phased:
         target = (self.ends.server if self.ends.upload else self.ends.client).host.name
         waiting.receiver = self.samplers.by_host[target]
         shared = self.measuring.processors
-        watch = ProcessorWatch(shared or (lambda: processors(self.ends.client.host)))
+        watch = ProcessorWatch(shared) if shared is not None else HostsWatch(self.ends.hosts)
         watch.begin()
         while waiting.elapsed < limit and not over():
             self.measuring.progress(waiting)
             time.sleep(min(0.1, max(limit - waiting.elapsed, 0.0)))
-            if shared is not None:
+            if isinstance(watch, ProcessorWatch):
                 watch.look(0, 0)
-        if shared is None:  # a host of its own is asked twice, and no more
-            watch.look(0, 0)
+        if isinstance(watch, HostsWatch):
+            watch.end()
         waiting.seconds = waiting.elapsed
         self.measuring.progress(waiting)
         self.spans.append(Span(name, begin, self.now(), watch.shortage))
@@ -244,8 +248,7 @@ class Phased:
         """Say what was short of processor time in phases, so that a value that is not as expected shows nothing; or nothing."""
         rate = found.estimate.mean if found.unit == "bit/s" else 0.0
         for span in spans:
-            where = "this machine" if self.measuring.processors is not None else self.ends.client.host.name
-            if why := span.short.reason(rate, 1, self.measuring.chosen_rate, found.expectation.low, where):
+            if why := span.short.reason(rate, 1, self.measuring.chosen_rate, found.expectation.low):
                 return f"{span.name}: {why}"
         return ""
 

@@ -6,12 +6,11 @@ from dataclasses import dataclass, field
 from statistics import fmean, median
 
 from channover.measure.running.programs import Programs
-from channover.measure.running.watch import ProcessorWatch
+from channover.measure.running.watch import HostsWatch, ProcessorWatch
 from channover.model.link import ETHERNET_HEADER, UDP_HEADER
 from channover.model.processors import Processors
 from channover.network.programs.iperf import Transport
 from channover.network.programs.iperf_output import SLICE
-from channover.observe.processors import processors
 from channover.verdict import shortage
 from channover.verdict.settling import CALM
 from channover.verdict.shortage import Shortage
@@ -48,8 +47,11 @@ class Slices:
     watch: ProcessorWatch = field(init=False, repr=False)
     _lead: list[int] = field(default_factory=list)
 
+    _hosts: HostsWatch | None = field(default=None, repr=False)
+    """Of hosts that have processors of their own."""
+
     def __post_init__(self) -> None:
-        self.watch = ProcessorWatch(self._processors)
+        self.watch = ProcessorWatch(self.programs.measuring.processors or (lambda: Processors(())))
 
     def samples(self) -> list[float]:
         """Return the rates, summed over the transfers, slice by slice, from where all had begun."""
@@ -91,6 +93,8 @@ class Slices:
     @property
     def shortage(self) -> Shortage:
         """How the processors were so far, and the share of the samples that had waited for one."""
+        if self._hosts is not None:
+            return self._hosts.shortage
         waited = [number for number in self.watch.waited if 0 <= number < self._seen]
         return Shortage(self.watch.whole, len(waited) / max(self._seen, 1))
 
@@ -147,6 +151,8 @@ class Slices:
             return False
         if not self.begun:
             self.programs.meet()
+            if self._hosts is not None:  # the connections are there: what their making took says nothing of the flow
+                self._hosts.begin()
         self.begun = True
         self.programs.look()
         if self.programs.measuring.processors is not None:
@@ -162,21 +168,20 @@ class Slices:
 
     def begin(self) -> None:
         """Take note of the processors as the traffic begins. Raises TestbedError."""
-        self.watch.begin()
+        if self.programs.measuring.processors is not None:
+            self.watch.begin()
+        elif not self.programs.measuring.rehearsed:
+            self._hosts = HostsWatch(list(self.programs.ends.values()))
+            self._hosts.begin()
 
     def end(self) -> None:
-        """Take note of the processors as the traffic has ended. Raises TestbedError."""
-        if self.programs.measuring.processors is None:
-            self.watch.look(self._seen, self._seen)
+        """Take note of the processors as the traffic is about to end. Raises TestbedError."""
+        if self._hosts is not None:
+            self._hosts.end()
 
     def forget_lead(self) -> None:
         """Forget which transfer came first: all are started once more."""
         self._lead.clear()
-
-    def _processors(self) -> Processors:
-        """Read the processors that make the wire: this machine's, which all hosts share, or a real host's own."""
-        shared = self.programs.measuring.processors
-        return shared() if shared is not None else processors(self.programs.transfers[0].source)
 
     def disturbed(self, settled: bool, *, alone: bool) -> str:
         """Say that the processors were too busy to be a wire while it ran, or nothing; ``alone`` if nothing ran beside it.
@@ -190,6 +195,8 @@ class Slices:
         if little := self._little_offered():
             return f"{little}; {words}" if (words := self.short_of(short)) else little
         stands = settled and len(calm) >= CALM
+        if self._hosts is not None and short.full and not shortage.plateau(calm, self._levels()):
+            stands = False  # however steady: a real host's processor limits it, or its rate were a wire's
         if stands and (shortage.narrow(settled_part(calm)) or not (short.full or short.mostly)):
             return ""
         return self.short_of(short)
@@ -202,8 +209,7 @@ class Slices:
         """Say what was short of processor time, and what would do; or nothing."""
         rate = fmean(settled_part(self.samples()) or [0.0])
         measuring = self.programs.measuring
-        where = "this machine" if measuring.on_this_machine else self.programs.transfers[0].source.name
-        return short.reason(rate, self._links, measuring.chosen_rate, self._wanted(), where)
+        return short.reason(rate, self._links, measuring.chosen_rate, self._wanted())
 
     def _little_offered(self) -> str:
         """Say that senders of datagrams offered less than they were told to, and nearly all of it arrived, or nothing."""

@@ -192,7 +192,6 @@ class FlowRun:
         """End the traffic, and look at what is left of it. Raises TestbedError."""
         self.programs.stop_traffic()
         self.measurement.over()
-        self.slices.end()
         self.programs.stop_sampling()
         self._held.close()
         self._gone()
@@ -214,6 +213,7 @@ def _end(runs: Sequence[FlowRun]) -> None:
             run.programs.trace.evidence = {host.name: found[host.name] for host in run.programs.hosts}
             for transfer in run.programs.transfers:
                 transfer.take()
+            run.slices.end()
         for run in runs:
             run._stop()
             run.slices.silent |= not run.samples()  # nothing arrived, though its programs ran: a verdict like any other

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from statistics import fmean
 
+from channover.hosts.host import Host, each
 from channover.model.processors import Processors, Strain, strain
+from channover.observe.processors import processors
 from channover.report.facts import ProcessorUse
 from channover.verdict import shortage
 from channover.verdict.shortage import Shortage
@@ -54,6 +57,32 @@ class ProcessorWatch:
             return found
         most = max(self.looks, key=lambda one: one.waited)
         return replace(found, waited=fmean(one.waited for one in self.looks), waiter=most.waiter)
+
+
+@dataclass(eq=False)
+class HostsWatch:
+    """Looks at the processors of hosts that have their own, twice: each look is a round trip to the host."""
+
+    hosts: Sequence[Host]
+    watches: dict[str, ProcessorWatch] = field(default_factory=dict)
+
+    def begin(self) -> None:
+        """Look as what is measured begins. Raises TestbedError."""
+        self.watches = {host.name: ProcessorWatch(partial(processors, host)) for host in self.hosts}
+        each(ProcessorWatch.begin, list(self.watches.values()))
+
+    def end(self) -> None:
+        """Look while what is measured still runs, or has just ended. Raises TestbedError."""
+        each(lambda one: one.look(0, 0), list(self.watches.values()))
+
+    @property
+    def shortage(self) -> Shortage:
+        """How the processors were at the host which had the fullest one: a flow is bound by one of them."""
+        if not self.watches:
+            return Shortage(Strain(0.0, 1.0, 0.0))
+        found = {name: watch.whole for name, watch in self.watches.items()}
+        name = max(found, key=lambda one: found[one].full)
+        return Shortage(found[name], where=name)
 
 
 def processor_use(traffic: str, short: Shortage) -> ProcessorUse:
