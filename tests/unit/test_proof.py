@@ -219,3 +219,12 @@ def test_frames_that_a_test_sent_and_a_cable_lost_are_told_without_those_that_it
 def test_what_emulated_processors_feign_is_not_judged() -> None:
     assert not EMULATED.exact and EMULATED.trip > ONE_PROCESS.trip
     assert REAL.exact and ONE_PROCESS.exact
+
+
+def test_a_vlan_s_frames_are_counted_without_their_header_and_bear_a_tag_on_the_wire() -> None:
+    each = 1542 * 8 / RATE  # seconds of a frame of 1500 bytes, header, tag, and what is around it
+    arrived = [(number * 20 * each, number * 20 * 1500, number * 20, 0) for number in range(int(0.25 / each / 20))]
+    stated = Stated(pair(), {B: RATE}, SIZE, 0.005, tagged=B.ports)
+    assert stated.tag(B) == 4 and stated.tag(A) == 0
+    told = carried(arrived, SPAN, 24 + 14 + stated.tag(B))
+    assert told is not None and told.mean == pytest.approx(RATE)

@@ -47,6 +47,8 @@ class Nic:
     firmware: str = ""
     speed: int | None = None
     bus: str = ""
+    tagged: bool = False
+    """Whether it is the device of a VLAN: its frames bear a tag on the wire (IEEE 802.1Q), and the rest is its NIC's."""
 
 
 @dataclass(frozen=True)

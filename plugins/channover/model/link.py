@@ -20,6 +20,8 @@ USUAL_MTU = 1500
 """Bytes of the largest packet of Ethernet as it was standardised (IEEE 802.3, 3.2.7)."""
 IPV4_HEADER = 20
 IPV6_HEADER = 40
+VLAN_TAG = 4
+"""What a frame of a VLAN bears behind its addresses (IEEE 802.1Q, 9.3)."""
 UDP_HEADER = 8
 ICMP_HEADER = 8
 TCP_HEADER = 20
@@ -67,6 +69,13 @@ class Link:
     mtu: int = USUAL_MTU
     ipv6: bool = False
     """Whether its packets are of IPv6, whose header is 20 bytes longer."""
+    tagged: bool = False
+    """Whether its frames bear the tag of a VLAN."""
+
+    @property
+    def around(self) -> int:
+        """Bytes around a packet on the wire: 38, and 4 more with a VLAN's tag."""
+        return ETHERNET_HEADER + WIRE_OVERHEAD + (VLAN_TAG if self.tagged else 0)
 
     @property
     def ip_header(self) -> int:
@@ -75,7 +84,7 @@ class Link:
 
     def goodput(self, payload: int, packet: int) -> float:
         """Goodput (bit/s) of back-to-back packets of ``packet`` bytes (IP header included), ``payload`` of them data."""
-        return self.rate * payload / (packet + ETHERNET_HEADER + WIRE_OVERHEAD)
+        return self.rate * payload / (packet + self.around)
 
     @property
     def tcp_goodput(self) -> float:
@@ -119,7 +128,6 @@ class Link:
     def counted(self, frame_rate: float) -> float:
         """Wire rate (bit/s) of full-size frames that NIC byte counters show as ``frame_rate`` (bit/s).
 
-        Counters hold the Ethernet header and the packet, not the 24 bytes around them.
+        Counters hold the Ethernet header and the packet, not the 24 bytes around them, nor a VLAN's tag.
         """
-        full = self.mtu + ETHERNET_HEADER
-        return frame_rate * (full + WIRE_OVERHEAD) / full
+        return frame_rate * (self.mtu + self.around) / (self.mtu + ETHERNET_HEADER)

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from channover.hosts.change_policy import Management
+from channover.model.link import USUAL_MTU
 
 FASTEST = 1_600_000
 """The highest speed of a link in Mbit/s (IEEE 802.3dj). Above is what drivers say who do not know: -1, without its sign."""
@@ -48,6 +49,7 @@ class NicFacts:
     """Whether somebody has given it neighbours, proxy entries or next hops: they go when it is set down."""
     static: bool = False
     """Whether its bridge has forwarding entries for it that somebody has made."""
+    mtu: int = USUAL_MTU
 
     @property
     def networks(self) -> tuple[str, ...]:

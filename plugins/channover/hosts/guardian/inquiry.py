@@ -10,6 +10,7 @@ from typing import Any
 
 from channover.hosts.change_policy import Management
 from channover.hosts.guardian.facts import Facts, NicFacts, speed_of
+from channover.model.link import USUAL_MTU
 
 SCRIPT = r"""
 echo "@id"; id -u
@@ -79,6 +80,7 @@ def parse(text: str, asked: float, answered: float, controller: str) -> Facts:
                 found = _device(entry, nics.get(entry["ifname"]), managed)
                 entries, static = (found.device in parts.get(what, "").split() for what in ("entries", "static"))
                 devices[found.device] = replace(found, entries=entries, static=static)
+        devices = {name: _of_nic(device, devices) for name, device in devices.items()}
         route = json.loads(parts["route"] or "[]")
         version = re.search(r"version (\d+)\.(\d+)", parts["bash"])
         return Facts(
@@ -144,8 +146,18 @@ def _device(entry: Mapping[str, Any], nic: list[str] | None, managed: Mapping[st
         port=made.get("info_slave_kind", ""),
         filtering=bool(made.get("info_data", {}).get("vlan_filtering")),
         xdp="xdp" in entry,
+        mtu=entry.get("mtu", USUAL_MTU),
         bus=f"emulated {bus}" if vendor in _EMULATORS else bus,
     )
+
+
+def _of_nic(device: NicFacts, devices: Mapping[str, NicFacts]) -> NicFacts:
+    """Return a VLAN's device with what is its NIC's: driver, firmware, speed, duplex, and what that is plugged into."""
+    below = devices.get(device.below)
+    if device.kind != "vlan" or below is None:
+        return device
+    nic = _of_nic(below, devices)
+    return replace(device, driver=nic.driver, firmware=nic.firmware, speed=nic.speed, duplex=nic.duplex, bus=nic.bus)
 
 
 def _management(route: list[dict[str, Any]], devices: Mapping[str, NicFacts], controller: str) -> Management | None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
-from channover.model.link import WIRE_OVERHEAD
+from channover.model.link import ETHERNET_HEADER, VLAN_TAG, WIRE_OVERHEAD
 from channover.model.topology import Cable, Port, Topology
 from channover.observe.proof.schedule import Span
 
@@ -83,6 +83,12 @@ class Stated:
     """Whether what sent the frames had to wait for processors."""
     dropped: int = 0
     """Frames that the processors dropped meanwhile, whosever they were, since they came too fast (/proc/net/softnet_stat)."""
+    tagged: Collection[Port] = ()
+    """The NICs that are devices of VLANs: of what they receive they do not count the Ethernet header (``vlan_do_receive``)."""
+
+    def tag(self, cable: Cable) -> int:
+        """Return the bytes of a VLAN's tag in the frames on a cable: none where it has none."""
+        return VLAN_TAG if any(port in self.tagged for port in cable.ports) else 0
 
 
 Reports = Mapping[tuple[str, str], Mapping[str, Any]]
@@ -236,7 +242,8 @@ class _Way:
 
     def carried(self, span: Span) -> Carried | None:
         """Return what arrived while the source sent; None where it was not seen often enough."""
-        return carried(self._receiver["samples"], span)
+        header = ETHERNET_HEADER if self.target in self.stated.tagged else 0
+        return carried(self._receiver["samples"], span, WIRE_OVERHEAD + header + self.stated.tag(self.cable))
 
     def rate(self, spans: Sequence[Span]) -> Iterator[Finding]:
         """Yield that it carries less, or more, than is stated, in the worst of the spans."""
@@ -250,7 +257,7 @@ class _Way:
             return
         share, number, span = max(found, key=lambda one: abs(one[0] - 1))
         said = f"{figures(share * stated, stated)}, {self.words}"
-        offered = _offered(self._sender["samples"], span, self.stated.size)
+        offered = _offered(self._sender["samples"], span, self.stated.size + self.stated.tag(self.cable))
         pushed = self._sender["loads"][number]["full"] >= PUSHED
         if share > UNKNOWN and (
             pushed or (span.seconds >= SHORT and (share > 1 or offered > (1 - TOLERANCE) * stated))
@@ -328,22 +335,23 @@ class Carried:
         return max(self.mean, min(self.best, stated)) / stated
 
 
-def carried(samples: Sequence[Sequence[float]], span: Span) -> Carried | None:
+def carried(samples: Sequence[Sequence[float]], span: Span, uncounted: int = WIRE_OVERHEAD) -> Carried | None:
     """Return what arrived in a span, from where queues are full; None where too few samples tell.
 
-    Samples are moments (seconds), each with bytes and packets received.
+    Samples are moments (seconds), each with bytes and packets received; of each frame so many bytes are ``uncounted``.
     """
     inside = [one for one in samples if span.start + SETTLED * span.seconds <= one[0] <= span.end]
     kept = [other for one, other in pairwise(inside) if other[2] != one[2]]  # a frame has just arrived
     if len(kept) < LEAST or kept[-1][0] - kept[0][0] < COVERED * span.seconds:
         return None
-    rates = sorted(_between(one, other) for one, other in zip(kept, kept[len(kept) // WINDOWS :], strict=False))
-    mean = _between(kept[0], kept[-1])
+    apart = zip(kept, kept[len(kept) // WINDOWS :], strict=False)
+    rates = sorted(_between(one, other, uncounted) for one, other in apart)
+    mean = _between(kept[0], kept[-1], uncounted)
     return Carried(mean, rates[len(rates) // 2], rates[len(rates) * 4 // 5], span.seconds < SHORT)
 
 
-def _between(one: Sequence[float], other: Sequence[float]) -> float:
-    return 8 * (other[1] - one[1] + WIRE_OVERHEAD * (other[2] - one[2])) / (other[0] - one[0])
+def _between(one: Sequence[float], other: Sequence[float], uncounted: int) -> float:
+    return 8 * (other[1] - one[1] + uncounted * (other[2] - one[2])) / (other[0] - one[0])
 
 
 def _offered(samples: Sequence[Sequence[float]], span: Span, size: int) -> float:

@@ -65,7 +65,8 @@ class _Proof:
         rates = {cable: self.rates[cable] for cable in cables}
         planned = plans.schedule(rates, self.size, self.pace, **how)
         reports, busy, dropped = self._probed(planned)
-        stated = Stated(self.lab.topology, rates, self.size, self.pace.trip, busy, dropped)
+        tagged = [port for cable in cables for port in cable.ports if self.lab.hosts[port.node].nic(port.nic).tagged]
+        stated = Stated(self.lab.topology, rates, self.size, self.pace.trip, busy, dropped, tagged)
         found = judge(stated, reports, planned.spans)
         least = min(self.rates.values())
         return [one for one in found if self._counts(one) and (one.kind not in UNCERTAIN or rates[one.cable] <= least)]

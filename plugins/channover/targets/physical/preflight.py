@@ -72,6 +72,7 @@ def of_host(name: str, host: HostEntry, lab: LabEntry, facts: Facts) -> Iterator
             )
         else:
             yield from _nic(name, label, found_nic, rate_of(lab, Port(name, label)))
+            yield from _vlan(name, label, found_nic, host, lab, facts)
             yield from _use(name, f"{found_nic.device} (nics.{label})", found_nic, facts)
     if abs(facts.clock) > CLOCK_TOLERANCE:
         yield Finding(
@@ -156,6 +157,30 @@ def _nic(name: str, label: str, nic: NicFacts, rate: int | None) -> Iterator[Fin
             "ifupdown": f"take {nic.device} out of /etc/network/interfaces, or leave it alone while a run lasts",
         }
         yield Finding(name, f"{nic.manager} also configures {what}", remedies[nic.manager], fatal=False)
+
+
+def _vlan(name: str, label: str, nic: NicFacts, host: HostEntry, lab: LabEntry, facts: Facts) -> Iterator[Finding]:
+    """Yield what speaks against the device of a VLAN as a test NIC: what is below it is one link, and others may use it."""
+    below = facts.devices.get(nic.below)
+    if nic.kind != "vlan" or below is None:
+        return
+    what = f"{nic.device} (nics.{label}) is a VLAN of {below.device}"
+    beneath = facts.beneath({nic.device}) - {nic.device}
+    way = facts.beneath({host.management, facts.management.device if facts.management else ""} - {"", "lo"})
+    if beneath & way:
+        words = f"{what}, which carries the SSH connection: a test would fill that link"
+        yield Finding(name, words, "name a VLAN of another NIC")
+    for other, device in host.nics.items():
+        found = facts.device(device)
+        if other != label and found is not None and beneath & facts.beneath({found.device}):
+            words = f"{what}, and so is nics.{other} on that link"
+            yield Finding(name, words, "a test NIC needs a link of its own: name one of the two")
+            break
+    if not below.up:
+        yield Finding(name, f"{what}, which is down", f"set it up: 'ip link set {below.device} up'")
+    if below.mtu < (mtu := mtu_of(lab, Port(name, label))):
+        words = f"{what}, whose MTU of {below.mtu} bytes is less than its cable's of {mtu}"
+        yield Finding(name, words, f"'ip link set {below.device} mtu {mtu}', or correct 'mtu' in the inventory")
 
 
 def _link(name: str, what: str, speed: int | None, duplex: str, rate: int | None) -> Iterator[Finding]:

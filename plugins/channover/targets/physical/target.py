@@ -158,7 +158,10 @@ class PhysicalTarget:
             made = Lab(
                 topology,
                 hosts,
-                found.link(link) if topology.cables else link,
+                replace(
+                    found.link(link) if topology.cables else link,
+                    tagged=any(hosts[port.node].nic(port.nic).tagged for one in topology.cables for port in one.ports),
+                ),
                 cabling,
                 journal,
                 found.rates,
@@ -242,7 +245,8 @@ class PhysicalTarget:
             if ours.node == node:
                 device = host_lease.device(theirs.nic)
                 one = host_lease.facts.devices[device]
-                nics[ours.nic] = Nic(ours.nic, device, one.mac, one.driver, one.firmware, one.speed, one.bus)
+                tagged = one.kind == "vlan"
+                nics[ours.nic] = Nic(ours.nic, device, one.mac, one.driver, one.firmware, one.speed, one.bus, tagged)
         folder = f"{ROOT}/{host_lease.run_id}"
         lease = f"{folder}/beat" if host_lease.held else ""
         return RemoteHost(
