@@ -134,7 +134,7 @@ def test_that_uses_its_lab(pytestconfig, worker_id="master"):
     lab = pytestconfig.stash[TESTBED].settings.place.lab.name
     print(f"lab {lab}")
     (Path(__file__).parent / f"in-{lab}").touch()
-    end = time.monotonic() + 20
+    end = time.monotonic() + 120
     while not (Path(__file__).parent / "go").exists() and time.monotonic() < end:
         time.sleep(0.05)
 """

@@ -100,12 +100,26 @@ class CableEntry(BaseModel):
         return a, b
 
 
+class Snmp(BaseModel):
+    """How a switch is read by SNMP; it is never written. Community and passphrases never stand here."""
+
+    model_config = _STRICT
+    address: Address
+    """IP address or host name of the switch's agent."""
+    port: Number = 161
+    """UDP port of the agent."""
+    config: File = None
+    """File with community or v3 user, in the form of snmp.conf(5); without it CHANNOVER_SNMP_… of the environment."""
+
+
 class SwitchEntry(BaseModel):
     """A switch that is only cabled: it is not logged in to. What stands here is how its owner has set it up."""
 
     model_config = _STRICT
     description: str = ""
     """Make, model, place: whatever helps who stands in front of it."""
+    snmp: Snmp | None = None
+    """How the switch is read, where it may be: its members, states and bytes then stand beside the hosts'."""
     ports: Annotated[tuple[SwitchPort, ...], Field(min_length=1)]
     """Names of the ports that cables end in."""
     vlans: Mapping[Vlan, tuple[SwitchPort, ...]] = Field(default_factory=dict, json_schema_extra=_NAMES_ONLY)
@@ -229,7 +243,7 @@ def _fields(where: Where) -> Sequence[str]:
     models: dict[int, Any] = {0: Inventory, 2: LabEntry}
     if len(where) > 2:
         within = {"allows": Allows, "hosts": HostEntry, "cables": CableEntry, "switches": SwitchEntry}
-        models |= {3: within[str(where[2])], 4: within[str(where[2])], 5: Ssh}
+        models |= {3: within[str(where[2])], 4: within[str(where[2])], 5: Snmp if where[2] == "switches" else Ssh}
     return tuple(models[len(where)].model_fields)
 
 

@@ -1,0 +1,1 @@
+"""Switches that are read by SNMP, and never written."""
