@@ -33,7 +33,7 @@ before=$$(readlink reports/latest); status=0; \
 $(BIN)/pytest $(if $(filter suites suites/%,$(ARGS)),,$(SUITES)) $(1) $(ARGS) || status=$$?; \
 after=$$(readlink reports/latest); \
 if [ "$$after" != "$$before" ]; then \
-	for file in results.json certificate.html report.html; do \
+	for file in index.html report.html certificate.html results.json; do \
 		if [ -e "reports/$$after/$$file" ]; then echo "$${file%%.*}: $$PWD/reports/$$after/$$file"; fi; \
 	done; \
 fi; \

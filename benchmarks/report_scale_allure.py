@@ -25,11 +25,11 @@ from channover.report.allure import make as allure_report
 from channover.report.allure import page as story
 from channover.report.allure.config import NODEID
 from channover.report.allure.plot_process import SAMPLES
-from channover.report.allure.plots import nic_rates_svg
+from channover.report.drawing.plots import nic_rates_svg
+from channover.report.drawing.topology import topology_svg
 from channover.report.facts import CableFacts, HostFacts, NicFacts, Planned
 from channover.report.results import Measurement, Results, Run, TestResult
 from channover.report.signoff import certificate
-from channover.report.topology_diagram import topology_svg
 from channover.verdict.expectation import at_least
 from channover.verdict.measured import Reading
 from channover.verdict.statistics import Estimate

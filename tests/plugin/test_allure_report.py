@@ -27,8 +27,8 @@ from channover.hosts.host import Step
 from channover.hosts.lab import Lab
 from channover.model.catalogue import CATALOGUE
 from channover.observe.captures import Captures
-from channover.pytest_plugin.allure.evidence import phases
 from channover.pytest_plugin.allure.labels import links, requirements, severity
+from channover.pytest_plugin.allure.rates import phases
 from channover.report.allure import config as allure_config
 from channover.report.allure import generator, history
 from channover.report.allure import make as allure_report
@@ -36,7 +36,7 @@ from channover.report.allure import page as pages
 from channover.report.allure.config import NODEID
 from channover.report.allure.generator import GeneratorMissing
 from channover.report.allure.plot_process import PLACEHOLDER, SAMPLES
-from channover.report.allure.plots import nic_rates_svg
+from channover.report.drawing.plots import nic_rates_svg
 from channover.report.facts import Planned
 from channover.report.results import Results
 from channover.verdict.causes.cause import Cause, Explanation

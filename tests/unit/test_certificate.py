@@ -19,6 +19,7 @@ from channover.model.catalogue import CATALOGUE
 from channover.pytest_plugin.results.collector import measurement
 from channover.pytest_plugin.results.plan import Plan, save, take
 from channover.report.decision import decide
+from channover.report.drawing.topology import topology_svg
 from channover.report.endings import MEANING
 from channover.report.facts import CableFacts, HostFacts, LeftOut, NicFacts, Planned, Uncollected
 from channover.report.figures import lines_of, with_uncertainty
@@ -26,7 +27,6 @@ from channover.report.results import Measurement, Outcome, Results, TestResult
 from channover.report.rules import RULES
 from channover.report.signoff import certificate, detection_limits
 from channover.report.signoff.hardware_table import in_short, items, parts
-from channover.report.topology_diagram import topology_svg
 from channover.report.waivers import Waiver, load
 from channover.verdict.expectation import near
 from channover.verdict.measured import Reading

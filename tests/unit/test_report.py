@@ -29,7 +29,7 @@ from channover.pytest_plugin.results import collector as collecting
 from channover.report import figures
 from channover.report import results as results_module
 from channover.report.allure.plot_process import drawn
-from channover.report.allure.plots import Series, course_svg, nic_rates_svg
+from channover.report.drawing.plots import Series, course_svg, nic_rates_svg
 from channover.report.facts import CableFacts, NicBytes, moment
 from channover.report.results import Measurement, Outcome, Results, Run, TestResult, Unit
 from channover.report.store import run_folder

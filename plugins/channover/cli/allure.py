@@ -10,8 +10,8 @@ from typing import Any
 from channover.errors import UsageError
 
 _WHAT = """\
-Make reports/<run>/report.html of what a run has left: one file that opens from the file system and asks nothing of the
-network. A run makes it by itself at its end; this makes it again, or for a run that was stopped."""
+Make reports/<run>/index.html and report.html of what a run has left: each is one file that opens from the file system and
+asks nothing of the network. A run makes them by itself at its end; this makes them again, or for a run that was stopped."""
 _CODES = """\
 exit codes:
   0  the report is there
@@ -48,6 +48,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> int:
+    from channover.report import front_page
     from channover.report.allure import generator
     from channover.report.allure import make as allure_report  # here, since --help needs none of it
 
@@ -55,7 +56,10 @@ def _report(arguments: argparse.Namespace) -> int:
         if arguments.set_up:
             print(f"generator: {generator.install()}")
             return 0
-        made = allure_report.make(folder_of(arguments.wanted, Path(arguments.reports)), timeout=600.0)
+        folder = folder_of(arguments.wanted, Path(arguments.reports))
+        print(f"index: {front_page.write(folder)}")
+        made = allure_report.make(folder, timeout=600.0)
+        front_page.write(folder)  # now with links into it
     except generator.GeneratorMissing as error:
         print(f"channover: report not made: {' '.join(str(error).split())}", file=sys.stderr)
         return 1

@@ -89,16 +89,18 @@ def _certificate_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _certificate(arguments: argparse.Namespace) -> int:
+    from channover.report import front_page
     from channover.report.signoff import certificate
 
-    made = certificate.write(
-        folder_of(arguments.reported), waivers=arguments.waivers, lab=arguments.lab, pdf=not arguments.no_pdf
-    )
+    folder = folder_of(arguments.reported)
+    made = certificate.write(folder, waivers=arguments.waivers, lab=arguments.lab, pdf=not arguments.no_pdf)
+    page = front_page.write(folder, waivers=made.waivers)
     say(f"{made.decision.text}: {made.decision.rule}")
     for reason in made.decision.reasons:
         say(f"  {reason}")
     if made.kept:
         say(f"the former certificate is kept: {made.kept}")
+    say(f"index: {page}")
     say(f"certificate: {made.page}")
     if made.pdf:
         say(f"printable: {made.pdf}")
@@ -108,10 +110,12 @@ def _certificate(arguments: argparse.Namespace) -> int:
 
 
 def _sign_off(arguments: argparse.Namespace) -> int:
+    from channover.report import front_page
     from channover.report.signoff import bundle
 
+    folder = folder_of(arguments.reported)
     made = bundle.sign_off(
-        folder_of(arguments.reported),
+        folder,
         arguments.key,
         waivers=arguments.waivers,
         identity=arguments.identity,
@@ -120,6 +124,7 @@ def _sign_off(arguments: argparse.Namespace) -> int:
         pdf=not arguments.no_pdf,
         anyway=arguments.anyway,
     )
+    front_page.write(folder, waivers=made.certificate.waivers)
     if made.certificate.kept:
         say(f"the former certificate is kept: {made.certificate.kept}")
     if made.certificate.note and not arguments.no_pdf:

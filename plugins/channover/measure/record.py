@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from channover.hosts.host import Journal
 from channover.hosts.readback import Carriers
 from channover.measure.flow import Flow
 from channover.model.catalogue import Behaviour
 from channover.observe.bond import LagStatus
-from channover.report.facts import NicBytes, ProcessorUse, TrafficMetrics
+from channover.report.facts import Course, NicBytes, ProcessorUse, TrafficMetrics
 from channover.verdict.causes.cause import Cause
 from channover.verdict.measured import Reading
 from channover.verdict.notes import Note
@@ -25,18 +26,32 @@ class Made:
     name: str
 
 
+@dataclass(frozen=True)
+class Sampled:
+    """Rates over time of what a test measured (``about``): its phases, each with begin and end (s), and the plot of it.
+
+    That is the attachment's file, None where none is kept, and the data that it is drawn from.
+    """
+
+    about: object
+    course: Course
+    phases: Sequence[tuple[str, float, float]] = ()
+    plot: str | None = None
+    drawn: Mapping[str, Any] = field(default_factory=dict)
+
+
 @dataclass
 class Record:
     """One test.
 
-    ``plots`` are titles, each with its attachment's file; ``lags`` what each end of a LAG said of itself, last, by host and
-    device. ``metrics`` are how what it measured fared beside its rates, ``notes`` what a reader wants to know beside a
-    verdict: neither touches that. ``made`` are the values that the test made itself (``counted``, ``listed``). ``told``
-    counts the comparisons of the phases that are over (set-up, call). ``converging`` and ``waiting`` are seconds spent on
-    protocols and on the measuring slot. ``seen`` is what was measured, each with what hosts showed of themselves at its end,
-    by host and section.
-    ``carriers`` are the NICs' as what is being measured began. ``standing`` are the LAGs, tunnels and guards that are there
-    now, ``other_causes`` those of what ended it before a comparison could.
+    ``plots`` are titles, each with its attachment's file; ``sampled`` are rates over time; ``lags`` what each end of a
+    LAG said of itself, last, by host and device. ``metrics`` are how what it measured fared beside its rates, ``notes``
+    what a reader wants to know beside a verdict: neither touches that. ``made`` are the values that the test made itself
+    (``counted``, ``listed``). ``told`` counts the comparisons of the phases that are over (set-up, call). ``converging``
+    and ``waiting`` are seconds spent on protocols and on the measuring slot. ``seen`` is what was measured, each with
+    what hosts showed of themselves at its end, by host and section. ``carriers`` are the NICs' as what is being measured
+    began. ``standing`` are the LAGs, tunnels and guards that are there now, ``other_causes`` those of what ended it before
+    a comparison could.
     """
 
     behaviour: Behaviour | None
@@ -45,6 +60,7 @@ class Record:
     flows: list[Flow] = field(default_factory=list)
     plots: list[tuple[str, str]] = field(default_factory=list)
     lags: dict[tuple[str, str], LagStatus] = field(default_factory=dict)
+    sampled: list[Sampled] = field(default_factory=list)
     nics: list[NicBytes] = field(default_factory=list)
     processors: list[ProcessorUse] = field(default_factory=list)
     metrics: list[TrafficMetrics] = field(default_factory=list)

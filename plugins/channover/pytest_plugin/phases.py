@@ -120,6 +120,7 @@ def leave(item: pytest.Item, report: pytest.TestReport) -> None:
         return
     from channover.pytest_plugin.allure.page_facts import lab_facts
     from channover.pytest_plugin.results.collector import measurements
+    from channover.pytest_plugin.results.courses import courses
     from channover.verdict.notes import once
 
     session = item.config.stash[TESTBED].session
@@ -148,6 +149,7 @@ def leave(item: pytest.Item, report: pytest.TestReport) -> None:
         "notes": [asdict(one) for one in once(record.notes)],
         "facts": facts,
         "artifacts": artifacts.left(item),
+        "courses": [asdict(one) for one in courses(record)],
         "spent": {"traffic": record.traffic, "converging": record.converging, "waiting": record.waiting},
     }
     masked = masker(item.config).of(left)

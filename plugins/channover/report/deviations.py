@@ -45,7 +45,7 @@ _CHANGING = (
 def deviations(results: Results) -> Iterator[str]:
     """Yield the deviations that follow from results alone, those of the plan first. Names are never left out."""
     run = results.run
-    yield from _left_out(run)
+    yield from left_out(run)
     if marked := list(dict.fromkeys(test.nodeid for test in run.planned or () if test.xfail)):
         yield f"{len(marked)} marked as expected to fail (xfail): {by_file(marked)}"
     if run.revision and run.changes:
@@ -72,7 +72,8 @@ def deviations(results: Results) -> Iterator[str]:
         yield "hosts and NICs were not recorded"
 
 
-def _left_out(run: Run) -> Iterator[str]:
+def left_out(run: Run) -> Iterator[str]:
+    """Yield how many tests were there and not run, by what, and all their names."""
     for how, options in _SELECTING.items():
         found = [one for one in run.left_out if one.how == how]
         if not found:

@@ -26,6 +26,16 @@ MEANING: dict[State, str] = {
     "passed": "the behaviour is there",
 }
 
+SIGNS: dict[State, str] = {
+    "passed": "✓",
+    "failed": "✗",
+    "error": "!",
+    "inconclusive": "≈",
+    "not reported": "?",
+    "skipped": "–",
+}
+"""What stands beside the word, for whoever sees no colours."""
+
 
 @dataclass(frozen=True)
 class Ended:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -172,6 +173,68 @@ class TrafficMetrics:
 def traffic_metrics(plain: Mapping[str, Any]) -> TrafficMetrics:
     """Return what stands beside a rate from plain data that fits the results' schema."""
     return TrafficMetrics(**{**plain, "paths": tuple(PathMetrics(**one) for one in plain["paths"])})
+
+
+EventKind = Literal["fault", "return", "re-deal", "phase"]
+Carried = Literal["goodput", "NICs"]
+
+
+@dataclass(frozen=True)
+class Event:
+    """What happened while data flowed, ``at`` so many seconds: a ``fault`` such as a lost link, its ``return``, a ``re-deal``.
+
+    That is flows dealt anew to the links of a LAG. Whatever else began then is a ``phase``.
+    """
+
+    what: str
+    at: float
+    kind: EventKind = "phase"
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What was expected of a goodput (bit/s) from ``begin`` to ``end`` (seconds); None leaves a side open.
+
+    ``mean`` is what it was compared with: the mean of that time, None where there was none.
+    """
+
+    begin: float
+    end: float
+    low: float | None = None
+    high: float | None = None
+    mean: float | None = None
+
+
+@dataclass(frozen=True)
+class Course:
+    """How fast data came during ``traffic``, over time: ``rates`` (bit/s) at ``times`` (seconds since its start).
+
+    ``of`` is the ``goodput``, what the receiving applications got, where that was sampled, and else the sum of what the
+    receiving ``NICs`` counted. Long ones are thinned to their extremes. Raises ValueError where times and rates are not
+    numbers, and equally many.
+    """
+
+    traffic: str
+    of: Carried
+    times: tuple[float, ...]
+    rates: tuple[float, ...]
+    bounds: tuple[Bound, ...] = ()
+    events: tuple[Event, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.times) != len(self.rates):
+            raise ValueError(f"{self.traffic}: {len(self.times)} times and {len(self.rates)} rates")
+        if not all(type(one) in (int, float) and math.isfinite(one) for one in (*self.times, *self.rates)):
+            raise ValueError(f"{self.traffic}: its times and rates are numbers")
+
+
+def course(plain: Mapping[str, Any]) -> Course:
+    """Return a course from plain data that fits the results' schema. Raises ValueError as :class:`Course` does."""
+    lists = {key: tuple(plain[key]) for key in ("times", "rates")}
+    bounds = tuple(Bound(**one) for one in plain.get("bounds", ()))
+    return Course(
+        **{**plain, **lists, "bounds": bounds, "events": tuple(Event(**one) for one in plain.get("events", ()))}
+    )
 
 
 def moment(at: datetime) -> str:

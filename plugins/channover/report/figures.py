@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from channover.report.results import Measurement, TestResult, Unit
@@ -15,7 +16,7 @@ class Line:
     """One measurement of a test in words.
 
     ``bounds`` are what is expected, without the unit; ``share`` is the margin by the bound. ``inside`` says whether the
-    value lies in the expected range, and was settled to do so.
+    value lies in the expected range, and was settled to do so, ``rate`` whether it is in bit/s.
     """
 
     test: str
@@ -28,6 +29,7 @@ class Line:
     margin: str
     share: str
     inside: bool
+    rate: bool = False
 
 
 def with_uncertainty(value: float | None, half: float | None, unit: Unit) -> str:
@@ -78,6 +80,17 @@ def lines_of(test: TestResult) -> list[Line]:
             f"{figure(each.article, each.unit)} {scale(each.unit)}".rstrip() if each.article is not None else "",
             *_margins(each),
             each.held and each.settled,
+            each.unit == "bit/s",
         )
         for each in test.measurements
     ]
+
+
+def main_line(lines: Sequence[Line]) -> Line | None:
+    """Return the one value that stands for several.
+
+    That is one outside its range, else the one beside the article's figure, else the first rate, else the first.
+    """
+    beside = next((line for line in lines if line.article), next((line for line in lines if line.rate), None))
+    first = next((line for line in lines if not line.inside), next(iter(lines), None))
+    return first if first is None or not first.inside or beside is None else beside

@@ -20,6 +20,7 @@ from channover.errors import UsageError
 from channover.model.link import USUAL_MTU
 from channover.report.facts import (
     CableFacts,
+    Course,
     HostFacts,
     LeftOut,
     NicBytes,
@@ -27,6 +28,7 @@ from channover.report.facts import (
     ProcessorUse,
     TrafficMetrics,
     Uncollected,
+    course,
     host_facts,
     traffic_metrics,
 )
@@ -98,6 +100,7 @@ class TestResult:
     are why it most likely did not pass, the likeliest first. ``spent`` says on what it spent how long (seconds): its set-up and
     its teardown, and within its body on traffic, on what had to converge, and on waiting for its turn to measure.
     ``artifacts`` is the folder of what it left as plain files, within the run's; empty where it passed.
+    ``courses`` are how fast data came over time.
     Raises ValueError where the duration is negative or not finite.
     """
 
@@ -120,6 +123,7 @@ class TestResult:
     causes: tuple[Cause, ...] = ()
     spent: Mapping[str, float] = field(default_factory=dict)
     artifacts: str = ""
+    courses: tuple[Course, ...] = ()
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.duration) and self.duration >= 0):
@@ -221,6 +225,7 @@ class Results:
                         "outcomes": tuple(test.get("outcomes", ())),
                         "notes": tuple(Note(**one) for one in test.get("notes", ())),
                         "causes": tuple(cause_of(one) for one in test.get("causes", ())),
+                        "courses": tuple(course(one) for one in test.get("courses", ())),
                     }
                 )
                 for test in document["tests"]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, fields, replace
+from dataclasses import asdict, replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,11 @@ from typing import Any
 import allure
 import allure_commons
 
-from channover.hosts.host import Host, Step
+from channover.hosts.host import Host
 from channover.hosts.lab import Lab
 from channover.measure.file_transfer import Copied
 from channover.measure.flow import Flow
-from channover.measure.record import Record
+from channover.measure.record import Record, Sampled
 from channover.measure.running.phased import Phased
 from channover.measure.running.streaming import Played
 from channover.measure.running.telephony import Calling
@@ -26,13 +25,15 @@ from channover.measure.running.watch import processor_use
 from channover.model.link import Link
 from channover.network.programs.applications.sip import calls_a_second
 from channover.network.programs.iperf_output import SLICE
+from channover.network.programs.numbered import SLICE as STREAM_SLICE
+from channover.network.programs.numbered import StreamSeen
 from channover.observe import evidence
-from channover.observe.nics import NicCounters, NicSeries
+from channover.observe.nics import NicSeries
+from channover.pytest_plugin.allure import rates
+from channover.pytest_plugin.results.courses import bounded
 from channover.report.allure.plot_process import PLACEHOLDER, SAMPLES, Plotter
-from channover.report.allure.plots import Phase, Series
-from channover.report.facts import NicBytes
+from channover.report.drawing.plots import Phase, Series
 from channover.report.signoff.masking import Masker
-from channover.scenarios.loop.ways import LOOP_ENDPOINT
 from channover.scenarios.tunnels import Loaded
 from channover.verdict.causes.cause import Explanation
 from channover.verdict.measured import Reading
@@ -63,8 +64,12 @@ def of_flow(record: Record, flow: Flow) -> None:
         _attach_all(record, flow.name, flow.evidence)
         began = time.time() - (time.monotonic() - flow.run.measurement.started)
         warm = max(flow.seconds - len(settled_part(flow.run.samples())) * SLICE, 0.0)
-        spans = phases(warm, flow.seconds, began, record.journal.steps)
-        _attach_rates(record, flow.name, flow.programs.hosts, flow.programs.series, flow.measuring.link, spans)
+        spans = rates.phases(warm, flow.seconds, began, record.journal.steps)
+        samples = flow.run.samples()
+        middles = [flow.seconds - (len(samples) - number - 0.5) * SLICE for number in range(len(samples))]
+        seen = flow.programs
+        goodput = ([round(at, 3) for at in middles], samples)
+        _attach_rates(record, flow, flow.name, seen.hosts, seen.series, flow.measuring.link, spans, goodput)
 
 
 def of_copy(record: Record, copied: Copied) -> None:
@@ -76,7 +81,7 @@ def of_copy(record: Record, copied: Copied) -> None:
     with allure.step(f"{copied.name}: {copied.copy.seconds:.1f} s"):
         _attach_all(record, copied.name, evidence.collect_all(copied.hosts))
         spans = [("set-up", 0.0, start), ("copy", start, end)]
-        _attach_rates(record, copied.name, copied.hosts, copied.nics.series, copied.measuring.link, spans)
+        _attach_rates(record, copied, copied.name, copied.hosts, copied.nics.series, copied.measuring.link, spans)
 
 
 def of_phased(record: Record, moving: Phased) -> None:
@@ -85,7 +90,19 @@ def of_phased(record: Record, moving: Phased) -> None:
     record.traffic += seconds
     with allure.step(f"{moving.name}: {seconds:.1f} s"):
         _attach_all(record, moving.name, moving.trace.evidence)
-        _attach_rates(record, moving.name, moving.hosts, moving.series, moving.measuring.link, moving.bands)
+        link, spans = moving.measuring.link, moving.bands
+        _attach_rates(record, moving, moving.name, moving.hosts, moving.series, link, spans, _of_stream(moving, spans))
+
+
+def _of_stream(moving: Phased, spans: Sequence[Phase]) -> tuple[Sequence[float], Sequence[float]]:
+    """Return what the receiver of a stream got, as times (s) by its hosts' clock and bit/s; nothing of other traffic."""
+    if not isinstance(moving.came, StreamSeen) or not spans:
+        return (), ()
+    ahead = spans[0][1] - moving.spans[0].begin.receiver
+    sizes = moving.stream.slices
+    return [round(ahead + (number + 0.5) * STREAM_SLICE, 3) for number in range(len(sizes))], [
+        size * 8 / STREAM_SLICE for size in sizes
+    ]
 
 
 def of_calls(record: Record, calling: Calling) -> None:
@@ -122,6 +139,7 @@ def of_course(record: Record, title: str, series: Sequence[Series], axis: str, b
     drawn = {"title": title, "axis": axis, "phases": bands, "series": series}
     if file := _plots.attach(title, drawn):
         record.plots.append((title, file))
+        _plots.draw(file, drawn)
     allure.attach(json.dumps(drawn), SAMPLES, allure.attachment_type.JSON)
 
 
@@ -139,54 +157,51 @@ def told_phases(moving: Phased, missed: Reading) -> Explanation:
 def of_load(record: Record, loaded: Loaded) -> None:
     """Attach what the NICs carried under a load: a loop in it is a fault, a guard against that its repair."""
     with allure.step(f"{loaded.title}: {loaded.seconds:.1f} s"):
-        spans = phases(0.0, loaded.seconds, loaded.began, record.journal.steps, "load")
-        _attach_rates(record, loaded.title, loaded.hosts, loaded.series, loaded.link, spans)
+        spans = rates.phases(0.0, loaded.seconds, loaded.began, record.journal.steps, "load")
+        _attach_rates(record, loaded, loaded.title, loaded.hosts, loaded.series, loaded.link, spans)
 
 
 def _attach_rates(
     record: Record,
+    about: object,
     title: str,
     hosts: Sequence[Host],
     taken: Mapping[str, NicSeries],
     link: Link,
     spans: Sequence[Phase],
+    goodput: tuple[Sequence[float], Sequence[float]] = ((), ()),
 ) -> None:
-    """Attach a plot of each NIC's rate, and what it is drawn from, and note bytes; of many NICs, the busiest are drawn."""
-    record.nics += _carried(title, hosts, taken)
+    """Attach a plot of each NIC's rate, and what it is drawn from; of many NICs, the busiest are drawn.
+
+    The plot is drawn when the test is over (:func:`draw`): it shows what was expected, too. Note bytes, and the rates over
+    time: of the ``goodput``, as times and bit/s, where it was sampled.
+    """
+    record.nics += rates.carried(title, hosts, taken)
     taken = {name: one.thinned(MOST_SAMPLES) for name, one in taken.items()}
-    series = _series(hosts, taken)
+    series = rates.lines(hosts, taken)
     busiest = sorted(series, key=lambda one: -sum(one[2]))[:MOST]
+    total = rates.together(series, rates.receivers(hosts, taken))
     drawn = {
         "title": title if len(series) <= MOST else f"{title}: the {MOST} busiest of {len(series)} NICs",
         "link_rate": link.rate,
         "phases": spans,
         "series": [one for one in series if one in busiest],
+        "sum": total,
+        "goodput": goodput,
     }
-    if file := _plots.attach(title, drawn):
+    file = _plots.attach(title, drawn)
+    if file:
         record.plots.append((title, file))
-    allure.attach(json.dumps({**drawn, **_counters(taken)}), SAMPLES, allure.attachment_type.JSON)
+    allure.attach(json.dumps({**drawn, **rates.counters(taken)}), SAMPLES, allure.attachment_type.JSON)
+    course = rates.course(title, "goodput" if goodput[0] else "NICs", *(goodput if goodput[0] else total), spans)
+    record.sampled.append(Sampled(about, course, spans, file, drawn))
 
 
-def _carried(title: str, hosts: Sequence[Host], taken: Mapping[str, NicSeries]) -> list[NicBytes]:
-    found = []
-    for host in hosts:
-        for nic in host.nics.values():
-            if nic.device in taken[host.name].devices:
-                moved = taken[host.name].delta(nic.device)
-                found.append(NicBytes(title, host.name, nic.name, moved.tx_bytes, moved.rx_bytes))
-    return found
-
-
-def _counters(taken: Mapping[str, NicSeries]) -> dict[str, Any]:
-    """Return every sample as plain data: rows of counters in the order of their names, since most of a report is this."""
-    hosts = {
-        name: {
-            "times": [round(time, 6) for time in one.times],
-            "samples": {device: [astuple(sample) for sample in samples] for device, samples in one.samples.items()},
-        }
-        for name, one in taken.items()
-    }
-    return {"counters": [each.name for each in fields(NicCounters)], "hosts": hosts}
+def draw(record: Record) -> None:
+    """Have the plots of NICs' rates drawn, with what the test expected in them."""
+    for one in record.sampled:
+        if one.plot is not None:
+            _plots.draw(one.plot, {**one.drawn, "bounds": [asdict(each) for each in bounded(record, one).bounds]})
 
 
 def _attach_all(record: Record, title: str, shown: Mapping[str, Mapping[str, str]]) -> None:
@@ -218,8 +233,13 @@ class Plots:
             allure.attachment_type.SVG,
         )
         if self._written is not None and self.folder is not None:
-            self._plotter.draw(self.folder / self._written, self.masker.of(drawn))
-        return self._written
+            return self._written
+        return None
+
+    def draw(self, file: str, drawn: Mapping[str, Any]) -> None:
+        """Have a plot drawn into an attachment, without secrets."""
+        if self.folder is not None:
+            self._plotter.draw(self.folder / file, self.masker.of(drawn))
 
     @allure_commons.hookimpl(trylast=True)
     def report_attached_data(self, file_name: str) -> None:
@@ -244,58 +264,5 @@ def plots_into(folder: Path, masker: Masker) -> Plots:
 
 MOST = 8
 """NICs in one plot: its key has no room for many more."""
-
-
 MOST_SAMPLES = 3000
 """Of each NIC in a report, five minutes of ten a second: twenty minutes would be as large as all else of a run."""
-
-
-def _series(hosts: Sequence[Host], series: Mapping[str, NicSeries]) -> list[Series]:
-    found: list[Series] = []
-    for host in hosts:
-        taken = series[host.name]
-        if not taken.times:
-            continue
-        for nic in host.nics.values():
-            if nic.device not in taken.devices:
-                continue
-            moved = taken.delta(nic.device)
-            way = "tx" if moved.tx_bytes >= moved.rx_bytes else "rx"
-            times = [round(time - taken.times[0], 4) for time in taken.middles]
-            found.append((f"{host.name}.{nic.name} {way}", times, [round(one) for one in taken.rate(nic.device, way)]))
-    return found
-
-
-_FAULT = re.compile(
-    rf"pull the cable (?P<what>.+)|ip link set (?:dev )?(?P<device>\S+) down"
-    rf"|ip mptcp endpoint add (?P<loop>\S+) id {LOOP_ENDPOINT}\b"
-)
-_REPAIR = re.compile(r"plug in the cable |ip link set (?:dev )?\S+ up|nft -f ")
-
-
-def phases(warm: float, end: float, began: float, steps: Sequence[Step], label: str = "measured") -> list[Phase]:
-    """Return what a flow went through, in seconds from its start: warm-up, measured, and each fault with its recovery.
-
-    It ``began`` at a moment (seconds since the epoch), was warm after ``warm`` and over after ``end`` seconds. Faults are
-    the steps that take a link away, or offer a tunnel's own address as a path, until one that gives a link back, or loads
-    a guard.
-    """
-    found: list[Phase] = [("warm-up", 0.0, warm)] if warm else []
-    since = warm
-    for step in steps:
-        at = step.start - began
-        if not since < at < end:
-            continue
-        if match := _FAULT.match(step.title):
-            loop = match["loop"] and f"loop by {match['loop']}"
-            if loop and label.startswith("fault: loop"):
-                continue  # it has begun already
-            what = match["what"] or loop or f"{step.host} {match['device']}"
-            following = f"fault: {what}"
-        elif _REPAIR.match(step.title) and label.startswith("fault"):
-            following = "recovery"
-        else:
-            continue
-        found.append((label, since, at))
-        label, since = following, at
-    return [*found, (label, since, end)]

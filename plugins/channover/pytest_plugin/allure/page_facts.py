@@ -21,8 +21,8 @@ from channover.observe.sockets import Subflow
 from channover.pytest_plugin.results.outcomes import outcome_of
 from channover.pytest_plugin.stash import FAULTS, LAB, PHASES
 from channover.report.allure.page import MemberRow, Members, PageFacts, Plot, SubflowRow, Subflows, page
+from channover.report.drawing.topology import topology_svg
 from channover.report.facts import CableFacts, HostFacts, NicFacts
-from channover.report.topology_diagram import topology_svg
 from channover.verdict.notes import once
 
 _QUIET = "No NIC was watched in this test: there are no rates to show."

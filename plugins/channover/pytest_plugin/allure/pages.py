@@ -75,7 +75,9 @@ def tell(item: pytest.Item, report: pytest.TestReport) -> None:
     if report.when == "teardown":
         import allure
 
+        from channover.pytest_plugin.allure.evidence import draw
         from channover.pytest_plugin.allure.page_facts import page_of
 
+        draw(record)
         dynamic: Any = allure.dynamic
         dynamic.description_html(page_of(item, record))

@@ -1,4 +1,4 @@
-"""The end of a run in the process that reports: the last plots, the certificate, the HTML report, and where they are."""
+"""The end of a run in the process that reports: the last plots, the certificate, the HTML report, the first page."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ class Report:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._said: list[str] = []
+        self._page: list[str] = []
 
     def finish_plots(self, exitstatus: int) -> None:
         """Wait for the plots that are still being drawn; whoever interrupts a run does not want to wait."""
@@ -46,7 +47,10 @@ class Report:
         try:
             if collected.plan and any(test.behaviour for test in collected.plan.planned):
                 self._certificate(collected)
-            self._report(collected, shown, exitstatus)
+            self._front_page(collected, report=False)  # first: whatever becomes of the report
+            if self._report(collected, shown, exitstatus):
+                self._front_page(collected, report=True)
+            self._said = [*self._page, *self._said]
         except KeyboardInterrupt:
             self._said += [f"report: stopped; channover report {shown} makes it"]
 
@@ -62,21 +66,36 @@ class Report:
         except (ChannoverError, OSError) as error:
             self._said += [f"certificate: not made: {' '.join(str(error).split())}"]
 
-    def _report(self, collected: Collected, shown: str, exitstatus: int) -> None:
+    def _front_page(self, collected: Collected, *, report: bool) -> None:
+        from channover.report import front_page
+
+        try:
+            page = front_page.write(collected.folder, report=report, allure_results=self._allure_results)
+            self._page = [f"index: {os.path.relpath(page, self._config.invocation_params.dir)}"]
+        except (ChannoverError, OSError) as error:
+            self._page = [f"index: not made: {' '.join(str(error).split())}"]
+
+    @property
+    def _allure_results(self) -> Path | None:
+        told = getattr(self._config.option, "allure_report_dir", None)
+        return Path(told) if told else None
+
+    def _report(self, collected: Collected, shown: str, exitstatus: int) -> bool:
+        """Make the report, and say whether it is there."""
         from channover.report.allure import make as allure_report
         from channover.report.allure.generator import GeneratorMissing
 
-        told = getattr(self._config.option, "allure_report_dir", None)
         try:
-            made = allure_report.make(
-                collected.folder, Path(told) if told else None, PATIENCE if exitstatus in (0, 1) else HURRIED
-            )
+            patience = PATIENCE if exitstatus in (0, 1) else HURRIED
+            made = allure_report.make(collected.folder, self._allure_results, patience)
         except GeneratorMissing as error:
             self._said += [f"report: not made: {' '.join(str(error).split())}"]
         except (ChannoverError, OSError) as error:
             self._said += [f"report: not made: {' '.join(str(error).split())}; channover report {shown} tries again"]
         else:
             self._said += [*made.notes, f"report: {os.path.join(shown, made.path.name)}"]
+            return True
+        return False
 
     def say(self, terminalreporter: Any) -> None:
         """Say where the report is, or in one line why there is none."""

@@ -26,6 +26,7 @@ from channover.report.facts import (
     NicBytes,
     ProcessorUse,
     Uncollected,
+    course,
     host_facts,
     moment,
     traffic_metrics,
@@ -184,6 +185,7 @@ class Collected:
             notes=tuple(Note(**one) for one in left.get("notes", [])),
             artifacts=left.get("artifacts", ""),
             spent=_spent(reports, left.get("spent", {})),
+            courses=tuple(course(one) for one in left.get("courses", ())),
         )
         self.tests[nodeid] = _worse(self.tests[nodeid], result) if nodeid in self.tests else result
         if time.monotonic() >= self._next_write:

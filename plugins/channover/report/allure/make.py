@@ -16,7 +16,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from channover.errors import UsageError
 from channover.model.catalogue import CATALOGUE
@@ -24,6 +23,7 @@ from channover.report.allure import config as allure_config
 from channover.report.allure import generator, history
 from channover.report.allure import plot_process as plotter
 from channover.report.allure.generator import GeneratorMissing
+from channover.report.allure.links import uuid_of
 from channover.report.allure.page import PLOT, data_address
 from channover.report.endings import Ended, ended
 from channover.report.facts import Planned
@@ -215,7 +215,7 @@ class _Stage:
             labels |= {"behaviour": behaviour.id, "tag": behaviour.id}
             labels |= {"epic": behaviour.epic, "feature": behaviour.feature, "story": behaviour.story}
         moment = int(allure_config.seconds(self.results.run.end) * 1000)
-        uuid = str(uuid4())
+        uuid = uuid_of(self.results.run.id, end.nodeid)
         self.uuids[end.nodeid] = uuid
         result = {
             "uuid": uuid,

@@ -13,7 +13,7 @@ from html import escape
 
 from channover.model.catalogue import Behaviour
 from channover.text import printable
-from channover.verdict.causes.cause import Cause, Explanation
+from channover.verdict.causes.cause import Cause, besides
 from channover.verdict.expectation import quantity
 from channover.verdict.measured import Reading
 from channover.verdict.notes import Note
@@ -156,11 +156,10 @@ def _reason(facts: PageFacts) -> Iterator[str]:
     kind = _KINDS.get(facts.verdict)
     if kind is None:
         return
-    told = set(Explanation(tuple(facts.causes)).lines)
-    rest = [line for line in facts.reason.splitlines() if line not in told]
+    rest = besides(facts.reason, facts.causes)
     colour = RED if facts.verdict == "failed" else GREY
     yield f'<div style="border-left:4px solid {colour};padding:2px 10px;margin:8px 0"><b>{kind}.</b><br>'
-    yield _said("\n".join(rest[:40]))
+    yield _said("\n".join(rest))
     yield "</div>"
     if facts.causes:
         yield _head("Most likely causes")

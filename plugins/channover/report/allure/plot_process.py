@@ -19,7 +19,8 @@ from typing import Any
 
 from channover import isolated
 from channover import syscalls as kernel
-from channover.report.allure.plots import course_svg, nic_rates_svg
+from channover.report.drawing.plots import Judged, course_svg, nic_rates_svg
+from channover.report.facts import Bound
 from channover.report.store import write_whole
 
 PLACEHOLDER = '<svg xmlns="http://www.w3.org/2000/svg" width="640" height="20"><text y="15">not drawn: {}</text></svg>'
@@ -90,13 +91,23 @@ def main() -> None:
 def drawn(job: Mapping[str, Any]) -> str:
     """Return the plot of plain data: ``series``, ``title``, ``phases``, and ``link_rate`` (bit/s) or what is on its ``axis``.
 
+    Beside a link rate there may be the ``sum`` of the NICs and the ``goodput``, as times and rates, and its ``bounds``.
+
     Raises KeyError, ValueError.
     """
     series = [(label, times, rates) for label, times, rates in job["series"]]
     phases = [(label, begin, end) for label, begin, end in job["phases"]]
     if "axis" in job:
         return course_svg(series, title=job["title"], axis=job["axis"], phases=phases)
-    return nic_rates_svg(series, title=job["title"], link_rate=job["link_rate"], phases=phases)
+    judged = Judged(
+        [
+            (words, *job[key])
+            for key, words in (("sum", "sum of NICs"), ("goodput", "goodput"))
+            if job.get(key, ((),))[0]
+        ],
+        [Bound(**bound) for bound in job.get("bounds", ())],
+    )
+    return nic_rates_svg(series, title=job["title"], link_rate=job["link_rate"], phases=phases, judged=judged)
 
 
 def missing(svg: str) -> bool:

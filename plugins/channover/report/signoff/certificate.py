@@ -18,14 +18,14 @@ from channover import __version__
 from channover.errors import UsageError
 from channover.model.catalogue import CATALOGUE
 from channover.report.decision import Decision, Judged, decide
-from channover.report.endings import MEANING, STATES, Ended, State
-from channover.report.figures import Line, lines_of
+from channover.report.drawing.topology import rate, topology_svg
+from channover.report.endings import MEANING, SIGNS, STATES, Ended, State
+from channover.report.figures import Line, lines_of, main_line
 from channover.report.results import Results
 from channover.report.signoff import detection_limits
 from channover.report.signoff import pdf as printing
 from channover.report.signoff.hardware_table import in_short, items, parts
 from channover.report.store import write_whole
-from channover.report.topology_diagram import rate, topology_svg
 from channover.report.waivers import Waiver, load
 from channover.text import printable, readable
 from channover.verdict.causes.cause import Cause
@@ -34,21 +34,14 @@ from channover.verdict.notes import Note, once
 NAME, PDF_NAME = "certificate.html", "certificate.pdf"
 _LINES, _TESTS, _REASON = 6, 3, 320
 """Measurements and tests shown per behaviour, characters of a reason: the rest is counted, and is in results.json."""
-_SIGNS: dict[State, str] = {
-    "passed": "✓",
-    "failed": "✗",
-    "error": "!",
-    "inconclusive": "≈",
-    "not reported": "?",
-    "skipped": "–",
-}
 
 
 @dataclass(frozen=True)
 class Certificate:
     """A certificate that was written: its id, the decision, the files; ``note`` says why there is no PDF.
 
-    ``kept`` is the former one under its new name, None where there was none, or the same.
+    ``kept`` is the former one under its new name, None where there was none, or the same; ``waivers`` are those
+    that it rests on.
     """
 
     id: str
@@ -57,6 +50,7 @@ class Certificate:
     pdf: Path | None
     note: str
     kept: Path | None
+    waivers: tuple[Waiver, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,10 +65,8 @@ class _Row:
 
     @property
     def main(self) -> Line | None:
-        """The one value that the first sheet shows: outside its range, else beside the article's figure, else the first."""
-        beside = next((line for line in self.lines if line.article), None)
-        first = next(iter(self.lines), None)
-        return first if first is None or not first.inside or beside is None else beside
+        """The one value that the first sheet shows (:func:`channover.report.figures.main_line`)."""
+        return main_line(self.lines)
 
     @property
     def verdict(self) -> str:
@@ -156,6 +148,7 @@ def write(
         None if note else folder / PDF_NAME,
         f"no certificate.pdf: {note}" * bool(note),
         kept,
+        waived,
     )
 
 
@@ -255,7 +248,7 @@ def _row(judged: Judged) -> _Row:
         more += f"{'; ' if more else ''}{left} more values in results.json"
     return _Row(
         judged,
-        _SIGNS[judged.state],
+        SIGNS[judged.state],
         known.source if known else "",
         known.article_note if known else "",
         tuple(lines[:_LINES]),

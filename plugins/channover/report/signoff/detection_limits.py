@@ -11,7 +11,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from channover.report.topology_diagram import rate
+from channover.report.drawing.topology import rate
 
 NAME = "detection_limits.json"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from channover.report.drawing.topology import rate
 from channover.report.facts import CableFacts, HostFacts, NicFacts
 from channover.report.results import Run
-from channover.report.topology_diagram import rate
 
 _NAMED = 4
 """Hosts of a row that are named; of more, the first ones and the last."""

@@ -115,8 +115,12 @@ def _rules(host: HostView, address: str) -> list[str]:
     ]
 
 
+def _with(host: HostView, device: str) -> NicView | None:
+    return next((one for one in host.nics if one.device == device), None)
+
+
 def _carried(host: HostView, device: str) -> str:
-    nic: NicView | None = next((one for one in host.nics if one.device == device), None)
+    nic = _with(host, device)
     return f"NIC {nic.name} carried {nic.carried:,} bytes and " if nic is not None else ""
 
 
@@ -128,7 +132,9 @@ def _carried(host: HostView, device: str) -> str:
     applies=Case.needs_paths,
 )
 def _no_rule(case: Case) -> Iterator[Found]:
-    for host, way in _astray(case):
+    astray = ((host, way, _with(host, way.expected)) for host, way in _astray(case))
+    # The NIC that carried least comes first: of one that carried all it would be odd to hear that its packets leave elsewhere.
+    for host, way, _ in sorted(astray, key=lambda one: one[2].carried if one[2] else 0):
         if not _rules(host, way.source):
             count = host.subflow_sources.get(way.source, 0)
             yield Found(

@@ -69,3 +69,9 @@ class Explanation:
 def said(words: str | Iterable[str] = ()) -> Explanation:
     """Return an explanation that consists of words alone, line by line."""
     return Explanation(seen=tuple(words.splitlines() if isinstance(words, str) else words))
+
+
+def besides(reason: str, causes: Iterable[Cause]) -> list[str]:
+    """Return the lines of a reason that do not tell of these causes."""
+    told = set(Explanation(tuple(causes)).lines)
+    return [line for line in reason.splitlines() if line not in told]

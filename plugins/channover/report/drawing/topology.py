@@ -10,11 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 
+from channover.report.drawing import theme
 from channover.report.facts import CableFacts, HostFacts
 from channover.text import printable
 
 _BOX, _GAP, _PITCH, _HEAD, _ROW = 132, 136, 22, 34, 20
 """Width of a node, room between columns, height per NIC, of a node's head, between nodes; CSS pixels."""
+_CARRIED = 110
+"""How much wider the room between columns is where NICs have what they carried beside them."""
 _MOST = 12
 """Nodes in a column; the others are counted."""
 _INK, _GREY, _PAPER, _RED = "#1a1a1a", "#5a5a5a", "#f4f4f4", "#b00020"
@@ -40,20 +43,25 @@ class _Box:
 
 
 def topology_svg(
-    hosts: Sequence[HostFacts], cables: Sequence[CableFacts], faults: Mapping[str, str] | None = None
+    hosts: Sequence[HostFacts],
+    cables: Sequence[CableFacts],
+    faults: Mapping[str, str] | None = None,
+    carried: Mapping[str, str] | None = None,
 ) -> str:
     """Return a drawing as an SVG text; an empty text where there are no hosts.
 
-    ``faults`` says what failed, in a few words, by host (``left``), NIC (``left.a``) or cable (``left.a–right.a``). Nodes
-    are placed in columns: hosts, the switches between them, hosts. A cable to a node that is not there is left out.
+    ``faults`` says what failed, in a few words, by host (``left``), NIC (``left.a``) or cable (``left.a–right.a``),
+    ``carried`` what each NIC carried, which stands at its end of the cable. Nodes are placed in columns: hosts, the switches
+    between them, hosts. A cable to a node that is not there is left out.
     """
     if not hosts:
         return ""
-    faults = faults or {}
+    faults, carried = faults or {}, carried or {}
+    gap = _GAP + (_CARRIED if carried else 0)
     by_name = {host.name: host for host in hosts}
     drawn = [(cable, a, b) for cable in cables if (a := _end(cable.a, by_name)) and (b := _end(cable.b, by_name))]
     columns = _columns(hosts, [(a[0], b[0]) for _, a, b in drawn])
-    boxes, hidden = _placed(hosts, columns)
+    boxes, hidden = _placed(hosts, columns, gap)
     for _, a, b in drawn:
         for (name, nic), (peer, _) in ((a, b), (b, a)):
             if (box := boxes.get(name)) and nic not in box.left + box.right:
@@ -64,16 +72,17 @@ def topology_svg(
                 if spare.name not in box.left + box.right:
                     (box.left if columns[host.name] else box.right).append(spare.name)
     height = _stack(boxes, hidden)
-    width = 8 + (_BOX + _GAP) * max(columns.values()) + _BOX + 8
+    width = 8 + (_BOX + gap) * max(columns.values()) + _BOX + 8
     parts = [_cable(cable, boxes, a, b, faults) for cable, a, b in drawn if a[0] in boxes and b[0] in boxes]
     parts += [_node(box, faults) for box in boxes.values()]
+    parts += [_beside(box, nic, carried) for box in boxes.values() for nic in box.left + box.right]
     parts += [_text(x, height - 8, f"and {count} more", "start", 11, _GREY) for x, count in hidden.items()]
-    said = f"{len(hosts)} nodes, {len(cables)} cables" + ("; " if faults else "")
-    said += "; ".join(f"{place}: {what}" for place, what in faults.items())
+    said = f"{len(hosts)} nodes, {len(cables)} cables" + ("; " if faults or carried else "")
+    said += "; ".join(f"{place}: {what}" for place, what in (*faults.items(), *carried.items()))
+    drawn_parts = f'<rect width="100%" height="100%" fill="#ffffff"/>{"".join(parts)}'
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" width="{width:g}" '
-        f'height="{height:g}" role="img" {_FONT}><title>{_safe(said)}</title>'
-        f'<rect width="100%" height="100%" fill="#ffffff"/>{"".join(parts)}</svg>'
+        f'height="{height:g}" role="img" {_FONT}><title>{_safe(said)}</title>{theme.style(drawn_parts)}{drawn_parts}</svg>'
     )
 
 
@@ -123,13 +132,15 @@ def _distances(first: str, names: Sequence[str], near: Mapping[str, set[str]]) -
     return found
 
 
-def _placed(hosts: Sequence[HostFacts], columns: Mapping[str, int]) -> tuple[dict[str, _Box], dict[float, int]]:
+def _placed(
+    hosts: Sequence[HostFacts], columns: Mapping[str, int], gap: int
+) -> tuple[dict[str, _Box], dict[float, int]]:
     boxes: dict[str, _Box] = {}
     hidden: dict[float, int] = {}
     count: dict[int, int] = {}
     for host in hosts:
         column = columns[host.name]
-        x = 8.0 + column * (_BOX + _GAP)
+        x = 8.0 + column * (_BOX + gap)
         count[column] = count.get(column, 0) + 1
         if count[column] > _MOST:
             hidden[x] = hidden.get(x, 0) + 1
@@ -179,6 +190,13 @@ def _node(box: _Box, faults: Mapping[str, str]) -> str:
     return "".join(parts)
 
 
+def _beside(box: _Box, nic: str, carried: Mapping[str, str]) -> str:
+    """Return what a NIC carried, at its end of the cable."""
+    words = carried.get(f"{box.node.name}.{nic}", "")
+    x, y, side = box.port(nic)
+    return _text(x + side * 8, y - 5, words, "start" if side > 0 else "end", 9, _INK) if words else ""
+
+
 def _cable(
     cable: CableFacts, boxes: Mapping[str, _Box], a: tuple[str, str], b: tuple[str, str], faults: Mapping[str, str]
 ) -> str:
@@ -203,7 +221,7 @@ def _cable(
 
 def rate(value: float) -> str:
     """Return a link's rate (bit/s) in words, such as ``100 Mbit/s`` or ``2.5 Gbit/s``."""
-    return f"{value / 1e9:g} Gbit/s" if value >= 1e9 else f"{value / 1e6:g} Mbit/s"
+    return f"{value / 1e9:.4g} Gbit/s" if value >= 1e9 else f"{value / 1e6:.4g} Mbit/s"
 
 
 def _text(x: float, y: float, text: str, anchor: str, size: float, colour: str, weight: str = "normal") -> str:
