@@ -83,6 +83,7 @@ def pytest_run(*options: str, timeout: float = 60) -> subprocess.CompletedProces
         (["--kernel=6.1"], "--kernel is for --target=vm, and the target is netns"),
         ([f"--link-rate={'9' * 400}"], "is not a rate that a lab can run: from 1mbit to 800gbit"),
         (["--lag-driver=bonding", "-n", "2"], "--lag-driver=bonding: "),
+        (["--members=9"], "--members: '9' is no number of a LAG's links from 2 to 8"),
         (["--mtu=1000"], "--mtu: '1000' is no MTU that a lab can have: write bytes, from 1280 to 16000"),
         (["--family=5"], "--family: there is no IPv5; there are: 4, 6"),
         (["--reports=/dev/null/reports"], "reports cannot be kept in /dev/null/reports"),

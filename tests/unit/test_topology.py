@@ -25,6 +25,8 @@ from channover.model.topology import (
     trio,
     two_switches,
     unequal,
+    unstacked,
+    with_members,
 )
 
 
@@ -190,3 +192,20 @@ def test_a_role_that_is_no_word_and_an_end_that_is_missing() -> None:
         node("a", "x", "")
     with pytest.raises(UsageError, match="topology t: no host is left to be the server"):
         _ = Topology.of("t", node("a", "x"), cables="").server
+
+
+@pytest.mark.parametrize("members", range(2, 9))
+def test_a_lag_has_two_to_eight_members(members: int) -> None:
+    hosts, switches = with_members(pair(), members), with_members(two_switches(8), members)
+    assert len(list(hosts.between("left", "right"))) == members
+    assert len(list(switches.between("west", "east"))) == members
+    assert len(switches.hosts) == 16 and len(switches.cables) == members + 16
+    assert (hosts == pair(), switches == two_switches(8)) == (members == 2,) * 2
+    for other in (trio(), gateway(), unequal(), unstacked()):
+        assert with_members(other, members) == other
+
+
+def test_more_members_than_nics_have_names_are_refused() -> None:
+    for members in (1, 9):
+        with pytest.raises(ValueError, match="cables"):
+            two_switches(1, members)

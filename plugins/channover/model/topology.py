@@ -231,14 +231,29 @@ def unstacked() -> Topology:
     )
 
 
-def two_switches(hosts_per_side: int = 1) -> Topology:
-    """Hosts ``left1``… and ``right1``… behind two switches, ``west`` and ``east``, with two cables between them.
+def with_members(topology: Topology, members: int) -> Topology:
+    """Return a topology whose LAG has so many links, 2 to 8: of two hosts, or between two switches; others stay as they are.
+
+    Raises ValueError.
+    """
+    if topology == pair() and members != 2:
+        return parallel(members)
+    if len(topology.switches) == 2 and members != 2:
+        per_side = len(topology.hosts) // 2
+        return two_switches(per_side, members) if topology == two_switches(per_side) else topology
+    return topology
+
+
+def two_switches(hosts_per_side: int = 1, links: int = 2) -> Topology:
+    """Hosts ``left1``… and ``right1``… behind two switches, ``west`` and ``east``, with two cables between them, or more.
 
     A host's cable is ten times as fast as one between the switches: the article's sketches 1 (one host a side) and 2.
     """
     if not 1 <= hosts_per_side <= 32:
         raise ValueError(f"a switch takes 1 to 32 hosts, not {hosts_per_side}")
-    trunk = ("a", "b")
+    if not 2 <= links <= len(LETTERS):
+        raise ValueError(f"two switches have 2 to {len(LETTERS)} cables between them, not {links}")
+    trunk = tuple(LETTERS[:links])
     access = tuple(f"p{number}" for number in range(1, hosts_per_side + 1))
     nodes = [Node("west", trunk + access, Role.SWITCH), Node("east", trunk + access, Role.SWITCH)]
     cables = [Cable(Port("west", nic), Port("east", nic)) for nic in trunk]
@@ -246,4 +261,5 @@ def two_switches(hosts_per_side: int = 1) -> Topology:
         for number, port in enumerate(access, start=1):
             nodes.append(Node(f"{side}{number}", ("a",)))
             cables.append(Cable(Port(f"{side}{number}", "a"), Port(switch, port), speedup=10))
-    return Topology(f"two-switches-{hosts_per_side}", tuple(nodes), tuple(cables))
+    name = f"two-switches-{hosts_per_side}" + ("" if links == 2 else f"-by-{links}")
+    return Topology(name, tuple(nodes), tuple(cables))

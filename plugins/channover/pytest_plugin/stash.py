@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import pytest
 
 from channover.errors import UsageError
+from channover.pytest_plugin.options import names as words
 
 if TYPE_CHECKING:
     from channover.hosts.lab import Lab
@@ -48,13 +49,19 @@ def marked(item: pytest.Item, name: str, kind: type[_Value]) -> _Value | None:
 
 
 def topology_of(item: pytest.Item) -> Topology:
-    """Return the topology that a test asks for, and what its fixtures make of the cables. Raises UsageError."""
-    from channover.model.topology import Links, Topology, pair
+    """Return the topology that a test asks for, its LAG with the members that the run does, and what fixtures make of it.
 
-    fixtures = getattr(item, "fixturenames", ())
+    Raises UsageError.
+    """
+    from channover.model.topology import Links, Topology, pair, with_members
+
+    fixtures = {*getattr(item, "fixturenames", ())}
     made = {links for name, links in (("bond", Links.LAG), ("multipath", Links.PATHS)) if name in fixtures}
-    wanted = marked(item, "topology", Topology) or pair()
-    return replace(wanted, links=made.pop() if len(made) == 1 else wanted.links)
+    asked = marked(item, "topology", Topology) or pair()
+    members = str(words.value(item.config, "--members"))
+    if members != "2" and {"bond", "forming_lag"} & fixtures:
+        asked = with_members(asked, int(members))
+    return replace(asked, links=made.pop() if len(made) == 1 else asked.links)
 
 
 def masker(config: pytest.Config) -> Masker:

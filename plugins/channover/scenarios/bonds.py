@@ -134,13 +134,13 @@ class Bonds:
                 lag = self(client, self.lab.right)
                 ends = list(lag.ends)
                 for end in ends:
-                    for member in end.members[len(end.members) // 2 :]:
+                    for member in end.members[-(len(end.members) // 2) :]:
                         stack.enter_context(end.apart(member))
             if self.real:
                 with self.record.converges():
                     near = ends[0]
                     until(lambda: all(one.heard for one in near.status().members), "partners by all NICs", 10.0, 0.05)
-                    near.wait_links(half := len(near.members) // 2)
+                    near.wait_links(half := len(near.members) - len(near.members) // 2)
                     with suppress(TestbedError):  # what it comes to is for the test to compare
                         until(lambda: _working(ends[1:]) == half, "links at work opposite", 5.0, 0.05)
             yield ends

@@ -246,6 +246,12 @@ class Switched:
         return self.lag.left.host, self.lag.right.host
 
     @property
+    def trunk(self) -> tuple[str, ...]:
+        """The switches' NICs that their LAG consists of, by label: both call them alike."""
+        switch = self.lag.left.host
+        return tuple(label for label, nic in switch.nics.items() if nic.device in self.lag.left.members)
+
+    @property
     def pairs(self) -> list[tuple[HostEnd, HostEnd]]:
         """Each host on the left with the one that stands opposite."""
         return list(zip(self.left, self.right, strict=True))

@@ -30,6 +30,13 @@ def add_options(parser: pytest.Parser) -> None:
     )
     words.add(
         group,
+        "--members",
+        default="2",
+        metavar="NUMBER",
+        help="how many links a LAG has that a test makes of two hosts' cables, or between two switches: 2 (default) to 8",
+    )
+    words.add(
+        group,
         "--mtu",
         default=None,
         metavar="BYTES",

@@ -33,6 +33,8 @@ def read(config: pytest.Config) -> Settings:
     pcap = str(words.value(config, "--pcap"))
     if pcap not in PCAP:
         raise UsageError(f"--pcap: there is no '{pcap}'; there are: {', '.join(PCAP)}")
+    if not re.fullmatch(r"[2-8]", str(words.value(config, "--members"))):
+        raise UsageError(f"--members: '{words.value(config, '--members')}' is no number of a LAG's links from 2 to 8")
     reports = words.value(config, "--reports")
     _require_summary(config)
     return Settings(

@@ -31,6 +31,8 @@ RATE, EMULATED_RATE = 100.0, 25.0
 """Datagrams a second of each flow: how exact (1/s) an outage is known. Emulated processors take no more in time."""
 PAYLOAD = 200
 """Bytes of a datagram: all flows together are no load for any link, and a switch's buffer holds a third of a second of them."""
+EACH = 6
+"""Flows for each link of a LAG of more than two: with eight of these one stays without in one of 75 times."""
 TRIES = 6
 """How often flows are dealt out until each link has some: all eight on one link come once in 128 times."""
 LOOK = 0.6
@@ -213,11 +215,12 @@ class SpreadFlows:
     def _spread(self, lag: Lag) -> Iterator[FlowsOfLinks]:
         rate = EMULATED_RATE if self.lab.patience > 1 else RATE
         nics = [nic.name for nic in lag.left.host.nics.values() if nic.device in lag.left.members]
-        for first in range(FIRST_PORT, FIRST_PORT + TRIES * FLOWS, FLOWS):
+        number = FLOWS if lag.links == 2 else EACH * lag.links
+        for first in range(FIRST_PORT, FIRST_PORT + TRIES * number, number):
             with self.numbered.datagrams(
                 lag.left,
                 lag.right,
-                flows=FLOWS,
+                flows=number,
                 rate=rate,
                 payload=PAYLOAD,
                 limit=60 + 4 * lag.rate.timeout,
@@ -229,7 +232,7 @@ class SpreadFlows:
                     yield FlowsOfLinks(self.lab, lag, moving, nics[0], carried.get(nics[0], frozenset()))
                     return
         raise TestbedError(
-            f"{lag.left.host.name}: one link carries all {FLOWS} flows, or flows change links, {TRIES} times: that shows "
+            f"{lag.left.host.name}: a link carries none of {number} flows, or flows change links, {TRIES} times: that shows "
             "nothing of a lost link"
         )
 
@@ -241,7 +244,7 @@ class SpreadFlows:
         """
         with ExitStack() as stack:
             for end in lag.ends if lag.rate is LacpRate.SLOW else ():
-                key = f"net/ipv4/neigh/{end.device}/base_reachable_time_ms"
+                key = f"net/ipv{end.address.version}/neigh/{end.device}/base_reachable_time_ms"
                 stay = SysctlSet(key, str(int(4e3 * lag.rate.timeout + 6e4)))
                 with suppress(UsageError):  # a host that guards itself does not let a lab set it
                     stack.enter_context(end.host.applied(Plan.of("neighbours stay known", [stay])))
