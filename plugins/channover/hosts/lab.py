@@ -6,13 +6,19 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from channover.errors import UsageError
 from channover.hosts.host import Host, Journal
 from channover.model.link import Link
 from channover.model.state import State
 from channover.model.topology import Cable, Port, Topology
+
+if TYPE_CHECKING:
+    from channover.hosts.snmp.switch import Switch
+
+if TYPE_CHECKING:
+    pass
 
 CableEnd = tuple[Host, str]
 """A host at an end of a cable, and its device there."""
@@ -102,6 +108,8 @@ class Lab:
     """Probes NICs of all hosts at once (:func:`channover.hosts.prober.probe`); None where each host has to by itself."""
     patience: float = 1.0
     """By what the times are multiplied that programs may take: emulated processors are slow."""
+    switches: Sequence[Switch] = ()
+    """The switches beside its hosts that may be read: what they count and say is evidence, and no host's."""
     proved: Collection[Cable] = ()
     """The cables that the target has proved already (:mod:`channover.observe.proof`)."""
     asked: list[Asking] = field(default_factory=list, compare=False)

@@ -118,6 +118,7 @@ def leave(item: pytest.Item, report: pytest.TestReport) -> None:
     record = item.stash.get(RECORD, None)
     if report.when != "teardown" or record is None or not marks.takes_part(item):
         return
+    from channover.pytest_plugin.allure import switches
     from channover.pytest_plugin.allure.page_facts import lab_facts
     from channover.pytest_plugin.results.collector import measurements
     from channover.pytest_plugin.results.courses import courses
@@ -137,6 +138,7 @@ def leave(item: pytest.Item, report: pytest.TestReport) -> None:
     if LAB in item.stash:
         facts["mtu"] = item.stash[LAB].link.mtu
     hosts, cables = lab_facts(item.stash[LAB], item.stash.get(MACHINES, {})) if LAB in item.stash else ([], [])
+    hosts = [*hosts, *switches.facts(item.stash.get(switches.SEEN, None))]
     left = {
         "hosts": [asdict(host) for host in hosts],
         "cables": [asdict(cable) for cable in cables],

@@ -18,6 +18,7 @@ from channover.network.programs.iperf import Transport
 from channover.observe.bond import STATE_BITS
 from channover.observe.evidence import nics_by_address
 from channover.observe.sockets import Subflow
+from channover.pytest_plugin.allure import switches
 from channover.pytest_plugin.results.outcomes import outcome_of
 from channover.pytest_plugin.stash import FAULTS, LAB, PHASES
 from channover.report.allure.page import MemberRow, Members, PageFacts, Plot, SubflowRow, Subflows, page
@@ -41,7 +42,7 @@ def page_of(item: pytest.Item, record: Record) -> str:
             drawn(lab, item.stash.get(FAULTS, {})) if lab is not None else "",
             [Plot(title, file) for title, file in record.plots],
             list(_subflows(record.flows)),
-            list(_members(lab, record)) if lab is not None else (),
+            [*_members(lab, record), *switches.members(item.stash.get(switches.SEEN, None))] if lab is not None else (),
             reason,
             () if verdict == "passed" else [one for one in record.causes if one.explains],
             verdict,

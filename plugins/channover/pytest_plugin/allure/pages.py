@@ -26,6 +26,10 @@ def meet(request: pytest.FixtureRequest, name: str, made: object) -> None:
 
     if isinstance(made, Lab):
         request.node.stash[LAB] = made
+        if made.switches:
+            from channover.pytest_plugin.allure import switches
+
+            switches.meet(request.node, made)
         wanted = request.config.stash[TESTBED].settings
         if wanted.target == "physical" and not wanted.place.dry_run:
             request.node.stash[MACHINES] = machines(made)
@@ -44,6 +48,10 @@ def look(item: pytest.Item) -> TestbedError | None:
     if record.failed:
         with contextlib.suppress(TestbedError):  # a host that does not answer is what the test has failed of
             item.stash[FAULTS] = faults(lab, record)
+    if lab.switches:
+        from channover.pytest_plugin.allure import switches
+
+        switches.look(item, lab, record)
     try:
         _attach(item, record)
     except TestbedError as error:

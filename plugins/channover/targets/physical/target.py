@@ -27,6 +27,7 @@ from channover.targets.physical.facing.prove import prove as prove_ports
 from channover.targets.physical.gate import INSIDE, gate
 from channover.targets.physical.lease_pool import LeasePool, each
 from channover.targets.physical.placement import Fit, fit
+from channover.targets.physical.switch_readers import SwitchReaders
 
 CARRIER_TIMEOUT = 15.0
 """Seconds that NICs may take to agree on a speed (IEEE 802.3, clause 28) once they are up."""
@@ -108,6 +109,7 @@ class PhysicalTarget:
 
     def __post_init__(self) -> None:
         self.leases.say = lambda text: self.say(text)
+        self.readers = SwitchReaders(self.entry, lambda text: self.say(text))
         self.leases.nics_down = self.entry.allows.nics_down
 
     def unmet(self, topology: Topology) -> str | None:
@@ -168,6 +170,7 @@ class PhysicalTarget:
                 patience=self.leases.patience,
                 facing={ours: str(outlet) for ours, outlet in found.facing.items()},
                 crowded=found.crowded,
+                switches=self.readers.beside(found.nics.values()),
             )
             self._prove(made, found)
             ends = {cable: (found.nics[cable.a], found.nics[cable.b]) for cable in topology.cables}
