@@ -149,13 +149,13 @@ def _seen(fault: Fault, name: str, test: Mapping[str, Any], said: Mapping[str, s
 
 
 def first_of(test: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the ids of a test's causes, the first first; of an error, what it says was found stands before them."""
+    """Return the ids of a test's causes, the first first; of an error that has none, what it says was found."""
     causes = tuple(one["id"] for one in test.get("causes", ()))
     if test["outcome"] == "passed" or (causes and test["outcome"] == "failed"):
         return causes
     reason = " ".join(test.get("reason", "").split())
     found = [identifier for identifier, words in FOUND.items() if re.search(words, reason)]
-    return (*(one for one in found if one not in causes), *causes)
+    return causes or tuple(found)
 
 
 def meets(expected: Expected, outcome: str, reason: str, notes: Sequence[str]) -> bool:

@@ -244,7 +244,7 @@ FAULTS = (
         "the server does not announce its third address",
         changed(("right", EndpointDelete(3))),
         When.TRAFFIC,
-        {"MP-2": fails("endpoint-not-announced", "no-announcement")},
+        {"MP-2": fails("no-endpoint", "endpoint-not-announced", "no-announcement")},
         ("MP-1 three",),
     ),
     Fault(

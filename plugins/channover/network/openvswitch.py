@@ -68,7 +68,7 @@ class OvsBond:
     policy: HashPolicy
     undo: Plan
     options: Mapping[str, str]
-    """Its port's ``other_config`` as it was set up; the LACP rate, which it tells by itself, is left out."""
+    """Its port's LACP and ``other_config`` as it was set up; the LACP rate, which it tells by itself, is left out."""
     deals: int = 0
     """How often the hash buckets have been dealt anew."""
 
@@ -94,9 +94,12 @@ class OvsBond:
     def unmet(self, now: State) -> Iterator[str]:  # noqa: ARG002 - the kernel knows nothing of it
         """Yield what is not as it was set up in the daemon's configuration (``ovs-vswitchd.conf.db(5)``, table Port)."""
         asked = {**self.options, **({"bond-hash-basis": str(self.deals)} if self.deals else {})}
-        found, members = self.switch.config(self.port)
+        asked |= {f"LACP key of {member}": str(KEY) for member in self.members}
+        found = self.switch.config(self.port)
+        members = sum(key.startswith("LACP key of") for key in found)
         if members != len(self.members):
             yield f"it has {members} of its {len(self.members)} members"
+            return
         for key in sorted(asked.keys() | found.keys()):
             if asked.get(key) != found.get(key) and key != "lacp-time":
                 known, wanted = (f"{one[key]}" if key in one else "not set" for one in (found, asked))
@@ -297,7 +300,7 @@ class OpenVSwitchDriver:
             switch = self._running[host.folder] = Switch(host)
         port = device if bridge != device else f"{device}-lag"
         undo = host.apply(members_plan(host, (*members, *ports)))
-        options = {"bond-rebalance-interval": str(self.rebalance)}
+        options = {"LACP": lacp[0], "bond-rebalance-interval": str(self.rebalance)}
         bond = OvsBond(host, device, tuple(members), switch, bridge, port, policy, undo, options)
         switch.bridges.append(bridge)
         try:

@@ -99,14 +99,24 @@ class Switch:
         """Change the configuration in one step and wait until the switch daemon has taken it over. Raises TestbedError."""
         self._ask("ovs-vsctl", f"--db=unix:{self.folder}/db.sock", f"--timeout={START_TIMEOUT:.0f}", *words)
 
-    def config(self, port: str) -> tuple[dict[str, str], int]:
-        """Return a port's ``other_config`` as the database has it, and how many interfaces it has. Raises TestbedError."""
-        words = ("--format=json", "--columns=other_config,interfaces", "list", "Port", port)
+    def config(self, port: str) -> dict[str, str]:
+        """Return a port's ``other_config`` as the database has it, its LACP, and the LACP key of each of its interfaces.
+
+        Raises TestbedError.
+        """
+        words = ["--format=json", "--columns=lacp,other_config,interfaces", "list", "Port", port]
+        words += ["--", "--columns=_uuid,name,other_config", "list", "Interface"]
         said = self._ask(
             "ovs-vsctl", f"--db=unix:{self.folder}/db.sock", f"--timeout={START_TIMEOUT:.0f}", *words, quiet=True
         )
-        (_, pairs), (kind, found) = json.loads(said)["data"][0]
-        return {str(key): str(value) for key, value in pairs}, len(found) if kind == "set" else 1
+        ports, interfaces = map(json.loads, said.splitlines())
+        lacp, (_, pairs), (kind, members) = ports["data"][0]
+        found = {str(key): str(value) for key, value in pairs} | ({"LACP": lacp} if isinstance(lacp, str) else {})
+        ours = members if kind == "set" else [[kind, members]]
+        for uuid, name, (_, more) in interfaces["data"]:
+            if uuid in ours:
+                found[f"LACP key of {name}"] = str(dict(more).get("lacp-aggregation-key", "not set"))
+        return found
 
     def widen(self, ports: int) -> None:
         """Widen the buffers of the daemon's packet sockets: one of each port, and the one it sends by.

@@ -178,17 +178,22 @@ def _wrong_route(case: Case) -> Iterator[Found]:
 )
 def _rp_filter(case: Case) -> Iterator[Found]:
     for host in case.ends:
-        dropped = host.counters.get("TcpExtIPReversePathFilter", 0)
+        dropped = host.counters.get("TcpExtIPReversePathFilter")
         strict = [
             nic.device
             for nic in host.nics
             if max(_sysctl(host, "all", "rp_filter"), _sysctl(host, nic.device, "rp_filter")) == STRICT
         ]
         waits = any(one.state == "SYN-SENT" for one in case.own(case.client))
-        if strict and (dropped or waits or not all(way.small for _, way in case.ways() if way.small is not None)):
+        silent = waits or not all(way.small for _, way in case.ways() if way.small is not None)
+        if strict and (dropped or (dropped is None and silent)):
             yield Found(
                 f"{host.name} filters strictly by the reverse path at {', '.join(strict)}",
-                (f"it dropped {dropped:,} packets for that during the traffic",),
+                (
+                    f"it dropped {dropped:,} packets for that during the traffic"
+                    if dropped
+                    else "its kernel counts none",
+                ),
                 "shown" if dropped else "likely",
             )
 
