@@ -132,9 +132,12 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return found
 
 
+OFFERED = {"command": ["sh", "-c", "echo planted"], "greeting": ["left"]}
+
+
 def offer(folder: Path) -> None:
     folder.mkdir(mode=0o700, exist_ok=True)
-    (folder / f"{os.getpid()}.json").write_text(json.dumps({"left": ["sh", "-c", "echo planted"]}))
+    (folder / f"{os.getpid()}.json").write_text(json.dumps({"left": OFFERED}))
 
 
 def a_folder_of_a_stranger(place: Path) -> None:
@@ -209,11 +212,19 @@ def test_root_is_not_told_to_set_what_root_s_folder_does_not_depend_on() -> None
 
 def test_a_file_of_a_stranger_or_a_link_in_the_own_folder_is_no_offer(place: Path) -> None:
     offer(place)
-    assert kept.shell("left") == ["sh", "-c", "echo planted"]
+    assert kept.shell("left").command == ["sh", "-c", "echo planted"]
     file = place / f"{os.getpid()}.json"
     file.rename(place.parent / "elsewhere.json")
     file.symlink_to(place.parent / "elsewhere.json")
-    for words in (None, "nonsense", "[]", '{"left": "sh"}', '{"left": []}', '{"left": [1]}', "\0"):
+    for words in (
+        None,
+        "nonsense",
+        "[]",
+        '{"left": "sh"}',
+        '{"left": ["sh"]}',
+        '{"left": {"command": [], "greeting": []}}',
+        "\0",
+    ):
         if words is not None:
             file.unlink()
             file.write_text(words)

@@ -198,13 +198,21 @@ def test_a_kept_lab_can_be_looked_at(tmp_path: Path) -> None:
         look = subprocess.run(
             shell,
             env=environment,
-            input="ip -o -4 address; ip mptcp endpoint\n",
+            input='ip -o -4 address; ip mptcp endpoint; uname -n\n',
             capture_output=True,
             text=True,
             check=False,
         )
         assert "10.93.93.1/30" in look.stdout, look.stdout + look.stderr
         assert "subflow fullmesh" in look.stdout
+        assert look.stdout.splitlines()[-1] == "left", "its name is the host's, and so is its prompt's"
+        who, first, second, others, last = look.stderr.splitlines()
+        assert (
+            who.startswith("left (client) of the lab pair, as suites/mptcp/test_multipath.py::") and str(run.pid) in who
+        )
+        assert first.split() == ["a", "eth1", "10.93.93.1/30", "—", "right.a", "10.93.93.2/30"]
+        assert second.split() == ["b", "eth2", "10.94.94.1/30", "—", "right.b", "10.94.94.2/30"]
+        assert (others, last) == ("others: channover shell right", "exit leaves; the lab stays")
         wrong = subprocess.run([*shell[:-1], "moon"], env=environment, capture_output=True, text=True, check=False)
         assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
         assert "no lab that is kept has a host 'moon'; there are: left, right" in wrong.stderr

@@ -30,6 +30,7 @@ def test_it_installs_what_setup_says_and_names_no_package_of_setup_s_itself() ->
     assert set(re.findall(r"install -y --no-install-recommends ([a-z -]+) &&", first)[0].split()) == BEFORE
     assert programs.split(" && ")[0] == "tools/setup --programs" and all_ == "tools/setup"
     assert len(packages()) > 15 and "iperf3" in packages()
+    assert "docs/container.md" in (ROOT / "Containerfile").read_text() and (ROOT / "docs/container.md").is_file()
     assert not packages() & set(STEPS.replace("/", " ").split())
 
 

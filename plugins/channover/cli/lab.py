@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from channover.errors import TestbedError, UsageError
+from channover.text import printable
 
 if TYPE_CHECKING:
     from channover.hosts.host import Host
@@ -41,11 +43,12 @@ def _shell(arguments: argparse.Namespace) -> int:
     from channover.isolated import environment
     from channover.run import kept_labs as kept
 
-    command = kept.shell(arguments.host)
+    offer = kept.shell(arguments.host)
+    print(*map(printable, offer.greeting), sep="\n", file=sys.stderr, flush=True)
     try:
-        os.execvpe(command[0], command, environment())
+        os.execvpe(offer.command[0], offer.command, environment())
     except OSError as error:
-        raise UsageError(f"cannot run {command[0]}: {error.strerror}") from None
+        raise UsageError(f"cannot run {offer.command[0]}: {error.strerror}") from None
 
 
 def _restore(arguments: argparse.Namespace) -> int:

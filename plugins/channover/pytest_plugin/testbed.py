@@ -160,7 +160,7 @@ class Testbed:
             from channover.run import kept_labs as kept  # here, since hosts behind SSH take long to import
 
             reporter: Any = self._config.pluginmanager.get_plugin("terminalreporter")
-            with kept.offered(lab) as hosts:
+            with kept.offered(lab, item.nodeid) as hosts:
                 reporter.ensure_newline()
                 reporter.write_line(
                     f"the lab of {item.nodeid} stands: channover shell {'|'.join(hosts)}; Ctrl-C ends it"
