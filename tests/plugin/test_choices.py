@@ -198,7 +198,7 @@ def test_a_kept_lab_can_be_looked_at(tmp_path: Path) -> None:
         look = subprocess.run(
             shell,
             env=environment,
-            input='ip -o -4 address; ip mptcp endpoint; uname -n\n',
+            input="ip -o -4 address; ip mptcp endpoint; uname -n\n",
             capture_output=True,
             text=True,
             check=False,

@@ -119,7 +119,7 @@ def _command(host: Host) -> list[str]:
     return [*words, "unshare", "--uts", "sh", "-c", _NAMED, "sh", host.name]
 
 
-_NAMED = r"""echo "$1" >/proc/sys/kernel/hostname; exec env PS1='\h:\w# ' bash --norc"""
+_NAMED = r"""hostname "$1"; exec env PS1='\h:\w# ' bash --norc"""
 """A shell whose host name is the host's: all hosts of a lab of namespaces have the machine's else (``uts_namespaces(7)``)."""
 
 
