@@ -10,6 +10,10 @@ RETRANSMISSION = 0.2
 """Seconds: TCP's least retransmission timer in Linux (``TCP_RTO_MIN``), of which a lost path costs one to three."""
 AWAY = 2.0
 """Seconds for which Wi-Fi is away."""
+GAP = 5 * RETRANSMISSION
+"""Seconds for which a lost path may stop a download: one to three timers, and what a busy machine adds."""
+QUEUE = 0.05
+"""Seconds that a frame may have waited for Wi-Fi as it is lost: what was under way so may come by 3G a second time."""
 ways = pytest.mark.parametrize("silently", [False, True], ids=["carrier", "silent"])
 
 
@@ -31,11 +35,18 @@ def test_a_download_outlives_the_path_that_it_comes_by(
         with lab.lost(multipath.cable(mobile), silently=silently):
             moving.phase_to_the_end("fault: 3G lost", 6.0)
     assert moving.whole == 1
-    assert moving.goodput("before", after=0.7) == at_least(0.4 * fast, "Wi-Fi is in use, 3G could not")
+    assert moving.goodput("before", after=0.7) == at_least(
+        3 * slow, "Wi-Fi is in use: three times what 3G gives", theory=fast + slow
+    )
     assert back == at_most(AWAY + 1.0, "as long again as it was away: TCP's timer was wound up")
-    assert moving.goodput("fault: Wi-Fi lost", after=1.0) == at_least(0.5 * slow, "3G carries all")
-    assert moving.goodput("fault: 3G lost", after=0.5) == at_least(0.3 * fast, "Wi-Fi carries all, 3G could not")
-    assert moving.longest_gap("fault: Wi-Fi lost") == at_most(5 * RETRANSMISSION, "one to three timers")
+    assert moving.goodput("fault: Wi-Fi lost", after=1.0) == at_least(
+        slow - QUEUE * fast, "3G carries all, and some of it twice", theory=slow
+    )
+    # A second's worth is left at least, of which the first comes when the gap is over.
+    assert moving.goodput("fault: 3G lost", after=0.5) == at_least(
+        fast / (1.0 + GAP - 0.5), "Wi-Fi carries all", theory=fast
+    )
+    assert moving.longest_gap("fault: Wi-Fi lost") == at_most(GAP, "one to three timers")
     assert moving.carried(client, mobile, "fault: Wi-Fi lost") == at_least(
         0.8 * slow / 8, "by 3G, for a second at least"
     )

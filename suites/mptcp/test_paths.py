@@ -25,7 +25,8 @@ def test_a_backup_path_carries_nothing_until_the_other_fails(
         moving.phase("before", 2.0)
         with multipath.lab.lost(multipath.cable(used), silently=silently):
             moving.phase("fault: path lost", 3.5)
-        moving.phase("recovery", 7.0)
+        moving.phase_until_carried("recovery", client, used, 0.5 * one_path, 7.0)
+        moving.phase("ramp", 1.0)
         moving.phase("back", 1.5)
     assert moving.whole == 1
     assert moving.goodput("before", after=0.5) == near(one_path, 0.05, "one path, the backup is none")
@@ -98,7 +99,9 @@ def test_a_path_lost_in_mid_transfer_is_done_without_and_used_again(
         moving.phase("before", 2.0)
         with multipath.lab.lost(multipath.cable(lost), silently=silently):
             moving.phase("fault: path lost", 2.5)
-        moving.phase("recovery", 6.0)  # as long again as the outage, and a second: its timer was wound up
+        # As long again as the outage, and a second, at most: its timer was wound up.
+        moving.phase_until_carried("recovery", multipath.left.host, lost, 0.5 * one_path, 5.0)
+        moving.phase("ramp", 1.0)
         moving.phase("after", 2.0)
     assert moving.whole == 1
     assert moving.goodput("before", after=1.0) == at_least(both, "two paths", theory=2 * one_path)

@@ -18,6 +18,8 @@ from channover.measure.measurement import EXTENSION, Measurement, Measuring
 from channover.measure.running.phased import Phased
 from channover.model.link import Link
 from channover.model.processors import Core, Processors
+from channover.network.programs.numbered import StreamSeen
+from channover.observe.nics import NicSeries
 from channover.verdict.expectation import at_least, at_most
 from channover.verdict.measured import Measured
 
@@ -124,4 +126,12 @@ def test_a_phase_in_which_the_traffic_s_programs_waited_for_a_processor_shows_no
             assert gap == at_most(1.0)
     else:
         assert not gap.compare(at_most(1.0)).held
-    assert moving.value("streams that arrived whole", 0, phases=[]) != at_least(1), "no shortage makes bytes of others"
+    moving.series = {"left": NicSeries("left", (), {})}
+    moving._came = StreamSeen(9, 9, False, True, (), ())
+    assert moving.whole != at_least(1), "no shortage makes bytes of others"
+    moving._came = StreamSeen(9, 4, False, False, (), ())
+    if waited > 0.2:
+        with pytest.raises(TestbedError, match="no verdict: fault: path lost"):
+            assert moving.whole == at_least(1)
+    else:
+        assert moving.whole != at_least(1)
