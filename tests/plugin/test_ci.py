@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -102,3 +103,41 @@ def test_elsewhere_the_summary_goes_where_it_is_told_to(job: pytest.Pytester, mo
     monkeypatch.setenv("GITLAB_CI", "true")
     ran(job, "-k", "rate")
     assert (job.path / "reports" / "latest" / "summary.md").is_file()
+
+
+RATE = """
+from pathlib import Path
+from channover.testing import at_least, behaviour
+
+@behaviour("MP-1")
+def test_a_rate(observe):
+    assert observe("goodput", float(Path("rate").read_text()), "bit/s") == at_least(150e6, "two paths")
+"""
+
+
+def test_a_rate_that_dropped_over_time_gates(job: pytest.Pytester) -> None:
+    (job.path / "test_suite.py").write_text(RATE)
+
+    def with_rate(rate: float, *options: str) -> pytest.RunResult:
+        (job.path / "rate").write_text(str(rate))
+        return ran(job, "--gate-regression", *options)
+
+    done = with_rate(184e6)
+    assert done.ret == 0 and any(
+        "fewer than 3, so that nothing can be a regression yet" in line for line in done.stdout.lines
+    )
+    first = json.loads((job.path / "reports" / "latest" / "results.json").read_text())
+    for number, rate in enumerate((184.4e6, 183.7e6, 184.2e6, 183.9e6), start=1):
+        first["run"]["start"] = first["run"]["end"] = f"2026-01-0{number}T12:00:00.000Z"
+        first["run"]["id"] = f"2026010{number}T120000Z-0"
+        first["tests"][0]["measurements"][0]["value"] = rate
+        folder = job.path / "reports" / first["run"]["id"]
+        folder.mkdir()
+        (folder / "results.json").write_text(json.dumps(first))
+    assert with_rate(184.1e6).ret == 0
+    done = with_rate(171e6, "--summary", "summary.md", "-n", "1")
+    assert done.ret == 8, done.stdout.str()
+    (line,) = [line for line in done.stdout.lines if line.startswith("dropped: ")]
+    assert line.startswith("dropped: MP-1 goodput (test_a_rate): 171.0 Mbit/s, 7.1% below the 6 runs before (184.0")
+    assert "📉 MP-1 goodput" in (job.path / "summary.md").read_text()
+    assert ran(job).ret == 0, "no gate that was not asked for"

@@ -96,6 +96,7 @@ def _parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
     cli_allure.add_parser(commands)
     cli_report.add_parsers(commands)
     cli_over_time.add_compare(commands)
+    cli_over_time.add_history(commands)
     cli_export.add_parser(commands)
     cli_inventory.add_parser(commands, cli_lab.reach)
     cli_kernel.add_parser(commands)

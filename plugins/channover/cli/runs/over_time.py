@@ -1,4 +1,4 @@
-"""The command ``channover compare``: what changed between runs, told from noise by how much runs differ."""
+"""The commands ``compare`` and ``history``: what changed over runs, told from noise by how much runs differ."""
 
 from __future__ import annotations
 
@@ -29,6 +29,76 @@ exit codes:
 examples:
   channover compare reports/20261123T113540Z-a5797d reports/latest
   channover compare A1 A2 A3 --with B1 B2 B3"""
+
+_HISTORY = """\
+Show the values of the last runs of a lab, behaviour by behaviour, with their intervals: what runs before had, what the last
+one has, and which values left their level by more than runs differ. Runs are of the same lab where target, lab, rate, family
+and MTU are the same."""
+_HISTORY_CODES = """\
+exit codes:
+  0  shown
+  1  a value is worse than it was (what --gate-regression ends a run for)
+  2  there is no run
+
+examples:
+  channover history MP-1 MP-9 --last 50
+  channover history --html history.html"""
+
+
+def add_history(subparsers: Any) -> None:
+    """Add ``history`` to a parser's subparsers."""
+    command = subparsers.add_parser(
+        "history",
+        help="show the values of the last runs, and what changed",
+        description=_HISTORY,
+        epilog=_HISTORY_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument("behaviours", nargs="*", metavar="BEHAVIOUR", help="such as MP-1 (default: all)")
+    command.add_argument(
+        "--reports", type=Path, default=Path("reports"), metavar="FOLDER", help="where runs are (default: %(default)s)"
+    )
+    command.add_argument(
+        "--run", dest="until", metavar="RUN", help=f"the last run of these: {RUN} (default: the newest)"
+    )
+    command.add_argument(
+        "--last", type=int, default=20, metavar="N", help="how many runs are looked at (default: %(default)s)"
+    )
+    command.add_argument("--all", action="store_true", help="show also counts that are the same in all runs")
+    command.add_argument("--html", type=Path, metavar="FILE", help="write a page with a picture of each value")
+    command.add_argument("--json", action="store_true", help="print JSON")
+    command.set_defaults(run=_history)
+
+
+def _history(arguments: argparse.Namespace) -> int:
+    from channover.report.comparison import history as shown
+    from channover.report.comparison.past import newest, past
+    from channover.report.store import write_whole
+
+    if arguments.last < 2:
+        raise UsageError("--last: two runs at least")
+    reports = folder_of(arguments.until).resolve().parent if arguments.until else arguments.reports
+    last = results_of(arguments.until) if arguments.until else newest(reports)
+    if last is None:
+        raise UsageError(f"there is no run in {reports}; name another folder with --reports")
+    found = shown.history(
+        [*past(reports, last.run, arguments.last - 1), last], arguments.behaviours, everything=arguments.all
+    )
+    if arguments.behaviours and not found.courses:
+        raise UsageError(f"run {last.run.id} has no value of {', '.join(arguments.behaviours)}")
+    if arguments.html:
+        try:
+            write_whole(arguments.html, shown.page(found))
+        except OSError as error:
+            raise UsageError(f"--html {arguments.html}: cannot be written: {error.strerror or error}") from None
+    if arguments.json:
+        sys.stdout.write(shown.to_json(found))
+    else:
+        width, colour = terminal()
+        say(shown.render(found, width=width, colour=colour), raw=True)
+        if arguments.html:
+            say(f"page: {arguments.html}")
+    return 1 if any(one.regressed for one in found.courses) else 0
 
 
 def add_compare(subparsers: Any) -> None:

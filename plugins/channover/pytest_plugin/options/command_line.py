@@ -116,6 +116,13 @@ def add_options(parser: pytest.Parser) -> None:
     )
     words.add(
         group,
+        "--gate-regression",
+        action="store_true",
+        help="end with exit code 8 where all passed, but a value is worse than former runs of the same lab had it, by more "
+        "than runs differ; 'channover history' shows them",
+    )
+    words.add(
+        group,
         "--pcap",
         default="never",
         metavar="WHEN",

@@ -14,8 +14,9 @@ from channover.errors import ChannoverError, Inconclusive, TestbedError
 if TYPE_CHECKING:
     from channover.report.results import Outcome
 
-ERRORS, INCONCLUSIVE = 6, 7
-"""Exit codes beside pytest's own (0 to 5): nothing failed, but the testbed broke; neither, but not all was settled."""
+ERRORS, INCONCLUSIVE, REGRESSED = 6, 7, 8
+"""Exit codes beside pytest's own (0 to 5): nothing failed, but the testbed broke; neither, but not all was settled; all passed,
+but a value dropped over time (``--gate-regression``)."""
 TESTBED_BROKE = "channover_testbed_broke"
 """Set on a report whose exception was no verdict on the behaviour."""
 UNSETTLED = "channover_inconclusive"

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from channover.pytest_plugin.options import names as words
-from channover.pytest_plugin.results import summary
+from channover.pytest_plugin.results import gate, summary
+from channover.pytest_plugin.results.outcomes import REGRESSED
 from channover.pytest_plugin.results.planning import uncollected
 from channover.pytest_plugin.stash import is_worker
 
@@ -42,6 +43,8 @@ class Writer:
         self._refused = ""
         """Why nothing could be run, as a worker found."""
         self._summaries: list[str] = []
+        self._dropped: list[str] = []
+        self._gate = ""
         self._against: set[int] = set()
         """The exit codes that reports ask for which did not pass: the smallest is of the worst."""
 
@@ -89,7 +92,12 @@ class Writer:
             collected.write(interrupted=stopped)
             if collected.fault:
                 collected.rescue(interrupted=stopped)
-            self._summaries = summary.leave(self._config, collected.results(interrupted=stopped), collected.folder, ())
+            results = collected.results(interrupted=stopped)
+            if gate.asked(self._config):
+                self._dropped, self._gate = gate.regressed(results, collected.folder.parent)
+                if self._dropped and session.exitstatus == 0:
+                    session.exitstatus = REGRESSED
+            self._summaries = summary.leave(self._config, results, collected.folder, self._dropped)
             if (collected.fault or collected.lost) and session.exitstatus == 0:
                 session.exitstatus = pytest.ExitCode.TESTS_FAILED
         if self._refused:
@@ -117,7 +125,10 @@ class Writer:
             terminalreporter.write_line(f"skipped: prerequisites missing: {', '.join(skipped)}", yellow=True)
         results = os.path.relpath(collected.folder / "results.json", self._config.invocation_params.dir)
         terminalreporter.write_line(collected.fault or f"results: {results}", red=bool(collected.fault))
-        for line in self._summaries:
-            terminalreporter.write_line(line)
+        for line in self._dropped:
+            terminalreporter.write_line(f"dropped: {line}", red=True)
+        for line in (self._gate, *self._summaries):
+            if line:
+                terminalreporter.write_line(line)
         if collected.lost:
             terminalreporter.write_line(collected.lost, red=True)
