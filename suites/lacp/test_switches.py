@@ -28,11 +28,11 @@ TRIES = 16
 
 
 def another_way(copies: FileTransfer, protocol: FileProtocol, switched: Switched, first: Copied) -> Copied:
-    """Copy between the other hosts until a copy takes another link than the first one did."""
-    west, east = switched.switches
+    """Copy between the other hosts until a copy takes another link than the first one did, as far as that is seen."""
     for _ in range(TRIES):
-        copied = copies(protocol, switched.left[1], switched.right[1], watched=[west, east])
-        if copied.nics.used(east, switched.trunk) != first.nics.used(east, switched.trunk):
+        copied = copies(protocol, switched.left[1], switched.right[1], watched=switched.switches)
+        seen = switched.switches[1:]
+        if all(copied.nics.used(at, switched.trunk) != first.nics.used(at, switched.trunk) for at in seen):
             break
     return copied
 
@@ -44,11 +44,10 @@ def another_way(copies: FileTransfer, protocol: FileProtocol, switched: Switched
 def test_one_file_copy_stays_within_one_link(
     switched: Switched, copies: FileTransfer, protocol: FileProtocol, counted: Counted
 ) -> None:
-    one_link = switched.lag.link.tcp_goodput
-    west, east = switched.switches
-    first = copies(protocol, switched.left[0], switched.right[0], watched=[west, east])
-    for end in switched.lag.ends:
-        assert counted(f"links at work at {end.host.name}", len(end.status().working)) == switched.lag.links
+    one_link = switched.link.tcp_goodput
+    first = copies(protocol, switched.left[0], switched.right[0], watched=switched.switches)
+    for end in switched.ends:
+        assert counted(f"links at work at {end.host.name}", len(end.status().working)) == switched.links
         assert counted(f"links lost at {end.host.name}", len(end.lost())) == 0
     second = another_way(copies, protocol, switched, first)
     for copied in (first, second):
@@ -57,8 +56,9 @@ def test_one_file_copy_stays_within_one_link(
         )
         for switch in switched.switches:
             assert copied.nics.trunk_count(switch, switched.trunk) == 1
-    taken = {*first.nics.used(east, switched.trunk), *second.nics.used(east, switched.trunk)}
-    assert counted("links that the copies took", len(taken)) == 2
+    for switch in switched.switches[1:]:
+        taken = {*first.nics.used(switch, switched.trunk), *second.nics.used(switch, switched.trunk)}
+        assert counted("links that the copies took", len(taken)) == 2
 
 
 @behaviour("LAG-7")
@@ -66,10 +66,10 @@ def test_one_file_copy_stays_within_one_link(
 @hash_policy(HashPolicy.LAYER34)
 def test_many_hosts_fill_the_lag(switched: Switched, tcp: TrafficGenerator, hashed: HashedFlows) -> None:
     flow = tcp.between(switched.pairs, streams=2, watched=switched.switches, first_port=FIRST_PORT)
-    link = switched.lag.link
-    links = hashed.links(switched.lag.left, flow.conversations)
+    link = switched.link
+    links = hashed.links(switched.ends[0], flow.conversations) if switched.ends else switched.links
     assert flow.goodput == at_least(
-        0.875 * links * link.rate, f"the hash has sixteen flows on {links} links", theory=links * link.tcp_goodput
+        0.875 * links * link.rate, f"sixteen flows are on {links} links", theory=links * link.tcp_goodput
     )
     for switch in switched.switches:
         assert flow.nics.trunk_count(switch, switched.trunk) == links

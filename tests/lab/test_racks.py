@@ -14,11 +14,22 @@ from channover.hosts.host import Journal
 from channover.hosts.ssh.connection import SshLink
 from channover.model.link import Link
 from channover.model.topology import Links, Topology, pair
+from channover.model.topology import two_switches as joined
 from channover.targets.inventory.schema import HostEntry, LabEntry, load
 from channover.targets.netns import NetnsTarget
 from channover.targets.physical.lease_pool import LeasePool
 from channover.targets.physical.target import PhysicalTarget
-from tests.support.rack import Rack, Switch, inventory, rack, two_hosts_and_a_switch
+from tests.support.rack import (
+    Rack,
+    Switch,
+    a_stack,
+    inventory,
+    inventory_of_a_stack,
+    inventory_of_two,
+    rack,
+    two_hosts_and_a_switch,
+    two_switches,
+)
 
 pytestmark = pytest.mark.lab
 slow = pytest.mark.slow
@@ -171,5 +182,34 @@ def test_a_rack_is_told_before_any_traffic(
 ) -> None:
     owner(two_hosts_and_a_switch(made))
     told = said(written(made, inventory(switch=switch), tmp_path), topology)
+    assert words in told
+    assert bool(words) == bool(told), told
+
+
+@slow
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        pytest.param((), "", id="active"),
+        pytest.param(("lacp=passive",), "nothing passes between west and east", id="both-passive"),
+    ],
+)
+def test_two_switches_of_others_with_a_lag_between(
+    made: Rack, tmp_path: Path, settings: tuple[str, ...], words: str
+) -> None:
+    two_switches(made, *settings)
+    target = written(made, inventory_of_two({"left1": 22, "right1": 22}), tmp_path)
+    told = said(target, replace(joined(1), links=Links.LAG))
+    assert words in told
+    assert bool(words) == bool(told), told
+
+
+@slow
+@pytest.mark.parametrize(("stacked", "words"), [(True, ""), (False, "lead to 2 LACP systems, which are no stack")])
+def test_members_on_two_switches_that_are_one_system_or_are_none(
+    made: Rack, tmp_path: Path, stacked: bool, words: str
+) -> None:
+    a_stack(made, stacked=stacked)
+    told = said(written(made, inventory_of_a_stack(), tmp_path), BUNDLED)
     assert words in told
     assert bool(words) == bool(told), told

@@ -16,6 +16,7 @@ TIMED = {
     "tests/lab/test_faults.py",
     "tests/lab/test_files.py",
     "tests/lab/test_iperf.py",
+    "tests/lab/test_rack_suites.py",
     "tests/lab/test_without_root.py",
     "tests/plugin/test_judging.py",
 }

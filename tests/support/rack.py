@@ -21,6 +21,7 @@ from channover.targets.netns import NetnsTarget
 from tests.support.sshd import Server
 
 QUIET = ("tso", "off", "gso", "off", "gro", "off", "tx", "off")
+ACCESS = "20mbit"
 RATE = "10mbit"
 """Of every cable: slow, since a switch is a program, and several of them share this machine with what sends."""
 SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
@@ -261,6 +262,73 @@ def two_hosts_and_a_switch(made: Rack, *, members: int = 2) -> Switch:
         for member in range(members):
             made.cable(f"{name}.eth{member + 1}", f"tor.p{number * members + member + 1}")
     return tor
+
+
+STACK = "02:53:57:00:00:99"
+
+
+def a_stack(made: Rack, *, stacked: bool = True) -> None:
+    """Cable ``left`` and ``right`` to two switches, ``one`` and ``two``, by a NIC each: by LACP one system, if ``stacked``."""
+    for name in ("one", "two"):
+        made.switch(name)
+    for number, name in enumerate(("left", "right"), start=1):
+        made.host(name)
+        for device, switch in (("eth1", "one"), ("eth2", "two")):
+            made.cable(f"{name}.{device}", f"{switch}.p{number}")
+            own = (f'other_config:lacp-system-id="{STACK}"',) if stacked else ()
+            made.switches[switch].lag(name, [f"p{number}"], *own)
+            words = (f"other_config:lacp-aggregation-key={10 + number}", f"other_config:lacp-port-id={device[-1]}")
+            made.switches[switch].configure("set", "Interface", f"p{number}", *words)
+
+
+def inventory_of_a_stack(ports: Sequence[int] = (22, 22), folder: Path | None = None) -> str:
+    """Return the inventory of that rack, as one would write it by hand."""
+    head = inventory(ports, folder).partition("    switches:")[0]
+    lines = ["    switches:"]
+    lines += [
+        f"      {name}: {{ports: [p1, p2], mlag: rack, lags: {{left: [p1], right: [p2]}}}}" for name in ("one", "two")
+    ]
+    lines += ["    cables:"]
+    for host, port in (("left", "p1"), ("right", "p2")):
+        lines += [
+            f"      - {{ends: [{host}.{nic}, {switch}.{port}], rate: {RATE}}}"
+            for nic, switch in (("a", "one"), ("b", "two"))
+        ]
+    return head + "\n".join(lines) + "\n"
+
+
+def two_switches(made: Rack, *settings: str, hosts: int = 1) -> None:
+    """Cable ``west`` and ``east`` by two cables, made a LAG with these settings, and ``left1``… and ``right1``… to each."""
+    for name in ("west", "east"):
+        made.switch(name)
+    for trunk in ("t1", "t2"):
+        made.cable(f"west.{trunk}", f"east.{trunk}")
+    for side, switch in (("left", "west"), ("right", "east")):
+        for number in range(1, hosts + 1):
+            made.host(f"{side}{number}")
+            made.cable(f"{side}{number}.eth1", f"{switch}.p{number}", ACCESS)
+            made.switches[switch].port(f"p{number}")
+        made.switches[switch].lag("core", ["t1", "t2"], *settings)
+
+
+def inventory_of_two(ports: Mapping[str, int], folder: Path | None = None) -> str:
+    """Return the inventory of that rack, as one would write it by hand; ``ports`` are of the hosts' SSH servers."""
+    lines = ["labs:", "  bench:", "    hosts:"]
+    for number, (name, port) in enumerate(ports.items(), start=1):
+        keys = f", key: {folder}/{name}/client, known_hosts: {folder}/{name}/known_hosts" if folder else ""
+        address = "127.0.0.1" if folder else f"192.0.2.{number}"
+        lines.append(
+            f"      {name}: {{ssh: {{address: {address}, port: {port}{keys}}}, management: lo, nics: {{a: eth1}}}}"
+        )
+    access = ", ".join(f"p{number}" for number in range(1, len(ports) // 2 + 1))
+    lines += ["    switches:"]
+    lines += [f"      {name}: {{ports: [t1, t2, {access}], lags: {{core: [t1, t2]}}}}" for name in ("west", "east")]
+    lines += ["    cables:"]
+    lines += [f"      - {{ends: [west.{trunk}, east.{trunk}], rate: {RATE}}}" for trunk in ("t1", "t2")]
+    for name in ports:
+        switch = "west" if name.startswith("left") else "east"
+        lines.append(f"      - {{ends: [{name}.a, {switch}.p{name[-1]}], rate: {ACCESS}}}")
+    return "\n".join(lines) + "\n"
 
 
 def inventory(

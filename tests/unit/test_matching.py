@@ -227,7 +227,8 @@ def test_roles_must_agree() -> None:
     wires = [("w.a", "e.a", SLOW), ("w.b", "e.b", SLOW), ("w.p", "x.a", FAST), ("e.p", "y.a", FAST)]
     assert isinstance(fit(two_switches(1), lab(wires, switches=("w", "e"))), Fit)
     assert fit(two_switches(1), lab(wires)) == (
-        "lab bench has switches: 0, and the topology two-switches-1 needs 2; mark hosts that bridge with 'role: switch'"
+        "lab bench has switches: 0, and the topology two-switches-1 needs 2; mark hosts that bridge with 'role: switch', "
+        "or name two 'switches' with a LAG between them and hosts behind"
     )
     assert fit(pair(), lab(straight("w", "e", "ab"), switches=("w",))) == (
         "lab bench has hosts: 1, and the topology pair needs 2; add hosts to the inventory, or choose another lab"

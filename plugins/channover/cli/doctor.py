@@ -163,7 +163,7 @@ def _forbidden(
     for name in found.nodes.values():
         if seen[name].fatal:
             return seen[name].fatal[0]
-    for cable in topology.cables:
+    for cable in found.seen(topology).cables:
         ends = found.nics[cable.a], found.nics[cable.b]
         if environment.miswired and not target.is_proven(*ends):
             named = [words for words in environment.miswired if any(f"{end} " in words for end in ends)]

@@ -121,6 +121,9 @@ class Lab:
     """
     crowded: Collection[Port] = ()
     """The NICs that share a broadcast domain with another NIC of their host."""
+    behind: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """The hosts behind each of two switches of others, which the lab's topology leaves out; ``trunk`` links join the two."""
+    trunk: int = 0
     over_ipv6: set[Cable] = field(default_factory=set, compare=False)
     """The cables whose ends the lab knows by their IPv6 addresses now: all where the link's packets are of IPv6."""
 

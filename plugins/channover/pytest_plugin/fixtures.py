@@ -122,11 +122,14 @@ def lag(request: pytest.FixtureRequest, forming_lag: Lag, channover_record: Reco
 
 
 @pytest.fixture
-def switched(lab: Lab, lag: Lag) -> Switched:
-    """Hosts behind two switches with a LAG between them (``@on(two_switches(n))``), with an address each."""
+def switched(request: pytest.FixtureRequest, lab: Lab) -> Switched:
+    """Hosts behind two switches with a LAG between them (``@on(two_switches(n))``), with an address each.
+
+    Switches of others have made the LAG themselves.
+    """
     from channover.scenarios.labs import attach
 
-    return attach(lab, lag)
+    return attach(lab, None if lab.behind else request.getfixturevalue("lag"))
 
 
 @pytest.fixture

@@ -56,10 +56,11 @@ def topology_of(item: pytest.Item) -> Topology:
     from channover.model.topology import Links, Topology, pair, with_members
 
     fixtures = {*getattr(item, "fixturenames", ())}
-    made = {links for name, links in (("bond", Links.LAG), ("multipath", Links.PATHS)) if name in fixtures}
+    uses = {"bond": Links.LAG, "switched": Links.LAG, "multipath": Links.PATHS}
+    made = {links for name, links in uses.items() if name in fixtures}
     asked = marked(item, "topology", Topology) or pair()
     members = str(words.value(item.config, "--members"))
-    if members != "2" and {"bond", "forming_lag"} & fixtures:
+    if members != "2" and {"bond", "forming_lag", "switched"} & fixtures:
         asked = with_members(asked, int(members))
     return replace(asked, links=made.pop() if len(made) == 1 else asked.links)
 

@@ -255,13 +255,13 @@ class DryTarget:
         """Look at real hosts, and say what they would get before a test begins."""
         from channover.targets.physical.gate import gate
         from channover.targets.physical.placement import fit
-        from channover.targets.physical.target import HostCabling, bare, clashes, raised
+        from channover.targets.physical.target import HostCabling, bare, clashes, laid, raised
 
         found = fit(topology, real.entry)
         if isinstance(found, str):
             raise TestbedError(found)
         known = real.looked_at(topology)
-        clashes(known, found, topology, asked)
+        clashes(known, found, found.seen(topology), asked)
         hosts: dict[str, Host] = {}
         for name, host in known.items():
             dry = DryHost(name, host.nics, self.said, host.state(), host, f"{FOLDER}/{name}", self.guesses)
@@ -278,14 +278,22 @@ class DryTarget:
             foreign = host.policy.foreign - {"lo"}
             dry.apply(gate(host, "RUN", devices, foreign) + raised(before, devices, stripping))
             hosts[name] = dry
-        link = found.link(asked) if topology.cables else asked
-        for cable in topology.cables:
+        for cable in found.seen(topology).cables:
+            if cable.a in found.facing:
+                continue
             if self._first((found.nics[cable.a], found.nics[cable.b])):
                 self.said.append(
                     f"panel: prove the cable {cable}: both ends get an address of 169.254.0.0/16, ping, and lose it again; "
                     "then both send full frames of type 0x88b5 as fast as it carries them, for a second at most"
                 )
-        return Lab(topology, hosts, link, HostCabling(hosts, real.entry.allows.nics_down), journal, found.rates)
+        ports = [str(outlet) for outlet in found.facing.values()]
+        if ports and self._first(tuple(ports)):
+            self.said.append(
+                f"panel: prove the switch ports {', '.join(ports)}: hosts send broadcast frames of type 0x88b5 by these NICs, "
+                "and LACP's where the inventory has a LAG, for a few seconds"
+            )
+        cabling = HostCabling(hosts, real.entry.allows.nics_down, found.near(topology))
+        return laid(topology, found, hosts, asked, cabling, journal)
 
     def _first(self, thing: object) -> bool:
         """Say whether it is the first time that there is something to say of a thing."""

@@ -37,7 +37,7 @@ def used(entry: LabEntry, topologies: Iterable[Topology]) -> Topology:
             nics.setdefault(host, {})
         for port in found.nics.values():
             nics[port.node][port.nic] = None
-        ends |= {frozenset((found.nics[cable.a], found.nics[cable.b])) for cable in topology.cables}
+        ends |= {frozenset((found.nics[cable.a], found.nics[cable.b])) for cable in found.seen(topology).cables}
     return _part(entry, nics, lambda a, b: frozenset((a, b)) in ends)
 
 

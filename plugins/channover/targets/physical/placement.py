@@ -21,6 +21,7 @@ from channover.model.link import USUAL_MTU, Link
 from channover.model.topology import Cable, Links, Node, Port, Role, Topology
 from channover.targets.inventory.schema import LabEntry
 from channover.targets.inventory.wiring import Way, Wiring
+from channover.targets.physical.foreign import across
 from channover.targets.physical.nic_choice import chosen
 
 STEPS = 20_000
@@ -48,6 +49,13 @@ class Fit:
     crowded: frozenset[Port] = frozenset()
     """The topology's ports whose NICs share a broadcast domain with another NIC of their host."""
 
+    foreign: Mapping[str, str] = field(default_factory=dict)
+    """The switches of others that those of the topology are, by node: of what is behind them, only hosts are the lab's."""
+
+    def seen(self, topology: Topology) -> Topology:
+        """Return what of a topology is the lab's: without switches of others, and the cables at them."""
+        return replace(topology, nodes=topology.hosts, cables=()) if self.foreign else topology
+
     def link(self, asked: Link) -> Link:
         """Return what one of its cables is, of the family that was asked for."""
         return replace(asked, rate=self.rate, mtu=self.mtu)
@@ -61,11 +69,15 @@ class Fit:
 
 def fit(topology: Topology, lab: LabEntry) -> Fit | str:
     """Return how a topology lies on a lab, or what the lab lacks for it, in one line."""
+    wiring = Wiring(lab)
+    if (laid := across(topology, lab)) is not None:
+        nodes = {ours.node: theirs.node for ours, theirs in laid.nics.items()}
+        facing = {ours: outlet for ours, nic in laid.nics.items() if (outlet := wiring.outlet(nic))}
+        return Fit(nodes, laid.nics, laid.rate, {1.0: laid.rate}, facing=facing, foreign=laid.switches)
     lacking = _lacking(topology, lab)
     if lacking:
         return lacking
     speedups = sorted({cable.speedup for cable in topology.cables})
-    wiring = Wiring(lab)
     ways = wiring.ways(topology.links)
     have = _have(ways)
     gave_up = False
@@ -237,7 +249,14 @@ def _nics(topology: Topology, lab: LabEntry, nodes: Mapping[str, str], laid: dic
 
 def _lacking(topology: Topology, lab: LabEntry) -> str | None:
     """Say what a lab lacks by mere numbers: hosts, switches, cables between two of them."""
-    for role, word, hint in ((Role.SWITCH, "switches", "mark hosts that bridge with 'role: switch'"), _HOSTS):
+    for role, word, hint in (
+        (
+            Role.SWITCH,
+            "switches",
+            "mark hosts that bridge with 'role: switch', or name two 'switches' with a LAG between them and hosts behind",
+        ),
+        _HOSTS,
+    ):
         needed = sum(node.role == role for node in topology.nodes)
         there = sum(host.role == role for host in lab.hosts.values())
         if there < needed:

@@ -152,29 +152,17 @@ class PhysicalTarget:
             hosts = {node: self._host(node, taken[name], found, journal) for node, name in found.nodes.items()}
             stripped: set[str] = set()
             stack.callback(self._compare, list(taken.values()), stripped, journal)
-            clashes(hosts, found, topology, link)
+            clashes(hosts, found, found.seen(topology), link)
             stack.callback(self._unwind, hosts.values())
             leases = {node: taken[name] for node, name in found.nodes.items()}
             self._prepare(hosts, leases, topology, found.mtu, stripped)
             cabling = self.cabling or HostCabling(hosts, self.entry.allows.nics_down, found.near(topology))
-            made = Lab(
-                topology,
-                hosts,
-                replace(
-                    found.link(link) if topology.cables else link,
-                    tagged=any(hosts[port.node].nic(port.nic).tagged for one in topology.cables for port in one.ports),
-                ),
-                cabling,
-                journal,
-                found.rates,
-                patience=self.leases.patience,
-                facing={ours: str(outlet) for ours, outlet in found.facing.items()},
-                crowded=found.crowded,
-                switches=self.readers.beside(found.nics.values()),
-            )
+            made = laid(topology, found, hosts, link, cabling, journal)
+            made = replace(made, patience=self.leases.patience, switches=self.readers.beside(found.nics.values()))
             self._prove(made, found)
-            ends = {cable: (found.nics[cable.a], found.nics[cable.b]) for cable in topology.cables}
-            yield replace(made, proved=[cable for cable in topology.cables if ends[cable] in self.measured])
+            cables = made.topology.cables
+            ends = {cable: (found.nics[cable.a], found.nics[cable.b]) for cable in cables}
+            yield replace(made, proved=[cable for cable in cables if ends[cable] in self.measured])
 
     def looked_at(self, topology: Topology) -> dict[str, RemoteHost]:
         """Return the hosts of a topology to look at: nothing is taken, and nothing may be changed. Raises TestbedError."""
@@ -390,6 +378,28 @@ def raised(before: State, devices: list[str], stripping: Plan) -> Plan:
     return Plan.of(
         "set NICs up",
         [LinkSet(device, up=True) for device in devices if device in down or not before.links[device].up],
+    )
+
+
+def laid(
+    topology: Topology, found: Fit, hosts: Mapping[str, Host], link: Link, cabling: Cabling, journal: Journal
+) -> Lab:
+    """Return a topology come alive on these hosts as it lies on them; ``link`` is what was asked for."""
+    seen = found.seen(topology)
+    ends = {near: far.node for cable in topology.cables for near, far in (cable.ports, cable.ports[::-1])}
+    behind = {switch: tuple(port.node for port in found.nics if ends[port] == switch) for switch in found.foreign}
+    tagged = any(hosts[port.node].nic(port.nic).tagged for port in ends if port.node in hosts)
+    return Lab(
+        seen,
+        hosts,
+        replace(found.link(link) if topology.cables else link, tagged=tagged),
+        cabling,
+        journal,
+        found.rates,
+        facing={ours: str(outlet) for ours, outlet in found.facing.items()},
+        crowded=found.crowded,
+        behind=behind,
+        trunk=len(list(topology.between(*found.foreign))) if found.foreign else 0,
     )
 
 

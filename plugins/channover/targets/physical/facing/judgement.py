@@ -189,6 +189,9 @@ def _apart(sights: Sights, groups: Mapping[Bundle, Sequence[Port]]) -> Iterator[
 def _paths(sights: Sights, alone: Sequence[Port]) -> Iterator[str]:
     """Yield ports that are not in the broadcast domain that the inventory puts them in."""
     wiring = sights.wiring
+    if words := _parted(sights, alone):
+        yield words
+        return
     stray: dict[Port, set[Port]] = {}
     for nic in alone:
         mates = {other for other in alone if other != nic and wiring.domain(other) == wiring.domain(nic)}
@@ -207,6 +210,27 @@ def _paths(sights: Sights, alone: Sequence[Port]) -> Iterator[str]:
             if weight == max(one for _, one in told):  # who is left alone by these says nothing by that
                 yield _astray(sights, nic, stray[nic])
     yield from _joined(sights, [nic for nic in alone if nic not in stray])
+
+
+def _parted(sights: Sights, alone: Sequence[Port]) -> str:
+    """Say that two switches are not joined: NICs reach those at their own, and none of those in the same VLAN at the other."""
+    by_switch: dict[str, list[Port]] = {}
+    for nic in alone:
+        if (outlet := sights.wiring.outlet(nic)) is not None:
+            by_switch.setdefault(outlet.node, []).append(nic)
+    for (one, near), (other, far) in combinations(by_switch.items(), 2):
+        pairs = [(a, b) for a in near for b in far if sights.wiring.domain(a) == sights.wiring.domain(b)]
+        if not pairs or any(b in sights.around(a) for a, b in pairs):
+            continue
+        sides = [some for some in (near, far) if len(some) > 1]
+        own = [any(mate in sights.around(nic) for mate in some if mate != nic) for some in sides for nic in some]
+        trunk = any({port.node for port in cable.ports} == {one, other} for cable in sights.wiring.lab.cables)
+        if all(own) and trunk:
+            return (
+                f"nothing passes between {one} and {other}, of all that hosts behind each send: is the LAG between them up? "
+                "LACP has to be active at one end at least, and the VLAN be carried"
+            )
+    return ""
 
 
 def _weight(sights: Sights, nic: Port, around: set[Port]) -> int:

@@ -1,0 +1,122 @@
+"""The suites, word for word, on hosts that face switches of others: runs of pytest with inventories written by hand."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from channover.measure.cpu_lock import cpu_lock
+from channover.targets.netns import NetnsTarget
+from tests.support.rack import (
+    Rack,
+    a_stack,
+    inventory,
+    inventory_of_a_stack,
+    inventory_of_two,
+    rack,
+    two_hosts_and_a_switch,
+    two_switches,
+)
+
+pytestmark = [pytest.mark.lab, pytest.mark.timed]
+ROOT = Path(__file__).parents[2]
+Inventory = Callable[[Mapping[str, int], Path], str]
+
+
+def bundled(made: Rack) -> Inventory:
+    tor = two_hosts_and_a_switch(made)
+    tor.lag("left", ["p1", "p2"])
+    tor.lag("right", ["p3", "p4"])
+    return lambda ports, folder: inventory([*ports.values()], folder, "lags: {left: [p1, p2], right: [p3, p4]}")
+
+
+def of_two_vlans(made: Rack) -> Inventory:
+    tor = two_hosts_and_a_switch(made)
+    for port, vlan in (("p1", 10), ("p2", 20), ("p3", 10), ("p4", 20)):
+        tor.port(port, f"tag={vlan}")
+    return lambda ports, folder: inventory([*ports.values()], folder, "vlans: {10: [p1, p3], 20: [p2, p4]}")
+
+
+def of_one_domain(made: Rack) -> Inventory:
+    tor = two_hosts_and_a_switch(made)
+    for port in ("p1", "p2", "p3", "p4"):
+        tor.port(port)
+    return lambda ports, folder: inventory([*ports.values()], folder)
+
+
+def stacked(made: Rack) -> Inventory:
+    a_stack(made)
+    return lambda ports, folder: inventory_of_a_stack([*ports.values()], folder)
+
+
+def joined(made: Rack) -> Inventory:
+    two_switches(made, hosts=2)
+    return inventory_of_two
+
+
+@pytest.mark.parametrize(
+    ("laid", "tests", "passed"),
+    [
+        pytest.param(bundled, ("suites/lacp/test_lag.py", "-k", "tcp_flow_rides or converged"), 2, id="lag"),
+        pytest.param(
+            bundled,
+            ("suites/lacp", "-k", "test_lag or test_hash or (test_failover and carrier)"),
+            8,
+            id="all-of-lags",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            of_two_vlans,
+            ("suites/mptcp/test_multipath.py", "-k", "over_two_paths or full_at_once"),
+            2,
+            id="vlans",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            of_one_domain,
+            ("suites/mptcp/test_multipath.py", "-k", "over_two_paths or full_at_once"),
+            2,
+            id="domain",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            stacked,
+            ("suites/lacp/test_lag.py", "-k", "tcp_flow_rides or converged"),
+            2,
+            id="stack",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            joined, ("suites/lacp/test_switches.py", "-k", "HTTP"), 1, id="two-switches", marks=pytest.mark.slow
+        ),
+    ],
+)
+def test_the_suites_pass(
+    netns: NetnsTarget,
+    tmp_path_factory: pytest.TempPathFactory,
+    laid: Callable[[Rack], Inventory],
+    tests: tuple[str, ...],
+    passed: int,
+) -> None:
+    folder = tmp_path_factory.mktemp("rack")
+    with rack(netns, folder) as made, ExitStack() as stack:
+        written = laid(made)
+        ports = {name: stack.enter_context(server.listening()) for name, server in made.servers.items()}
+        (folder / "rack.yaml").write_text(written(ports, folder))
+        command = [sys.executable, "-m", "pytest", "--target=physical", f"--inventory={folder / 'rack.yaml'}", *tests]
+        with cpu_lock():
+            done = subprocess.run(
+                [*command, f"--reports={folder / 'reports'}", "-p", "no:cacheprovider"],
+                cwd=ROOT,
+                capture_output=True,
+                text=True,
+                timeout=900,
+                check=False,
+            )
+    assert f"{passed} passed" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0, done.stdout
