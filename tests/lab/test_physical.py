@@ -42,6 +42,7 @@ from channover.pytest_plugin.allure.page_facts import lab_facts, machines
 from channover.run.environment import Environment
 from channover.run.settings import Settings
 from channover.run.target_choice import Place
+from channover.scenarios.labs import configure
 from channover.targets.capabilities import CAPABILITIES, Capability, lag_driver
 from channover.targets.dry_run import DryTarget
 from channover.targets.inventory.schema import Allows, HostEntry, load
@@ -145,6 +146,19 @@ def test_a_lab_of_hosts_over_ssh(target: PhysicalTarget) -> None:
             (name, os.uname().nodename, os.uname().release) for name in ("left", "right")
         ]
         lab.left.apply(Plan("stands at the end", (RuleAdd("10.93.93.1", 101, 1001),)))
+
+
+def test_a_lab_of_ipv6_and_jumbo_frames_leaves_hosts_as_they_were(bench: Bench) -> None:
+    bench.lay(INVENTORY.replace("rate: 100mbit", "rate: 100mbit, mtu: 4000"))
+    target, before = bench.target(), bench.own.state()
+    with target.lab(pair(), Link(ipv6=True), Journal()) as lab:
+        assert lab.link == Link(100_000_000, 4000, ipv6=True)
+        configure(lab)
+        now = lab.left.state()
+        assert [rule.source for rule in now.rules if not rule.of_any] == ["fd00:93::1", "fd00:93:1::1"]
+        assert [now.links[device].mtu for device in ("eth1", "eth2")] == [4000, 4000]
+    target.close()
+    assert bench.own.state() == before
 
 
 def test_what_a_test_leaves_behind_is_named_and_put_back(target: PhysicalTarget, bench: Bench) -> None:
