@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -16,7 +18,7 @@ from channover.model.link import Link
 from channover.model.topology import parallel
 from channover.targets.inventory.schema import HostEntry, Ssh, load
 from channover.targets.netns import NetnsTarget
-from channover.targets.physical.discovery import discovered
+from tests.support.discovered import discovered
 
 pytestmark = pytest.mark.lab
 
@@ -155,8 +157,8 @@ def test_the_command_prints_what_it_read(host: Host, tmp_path: Path, capsys: pyt
 
     def run(*words: str) -> int:
         parser = argparse.ArgumentParser()
-        cli_inventory.add_parser(parser.add_subparsers(required=True), lambda: reach)
-        arguments = parser.parse_args(["inventory", "discover", *words])
+        cli_inventory.add_parser(parser.add_subparsers(required=True), lambda sudo: reach)  # noqa: ARG005
+        arguments = parser.parse_args(["inventory", "discover", "--listen", "0", *words])
         return int(arguments.run(arguments))
 
     assert run("lab@left.example", "--key", "/keys/lab", "--jump", "me@gate", "--name", "left") == 0
@@ -173,3 +175,65 @@ def test_the_command_prints_what_it_read(host: Host, tmp_path: Path, capsys: pyt
     for words in (["left:x"], ["left", "--name", "a b"]):
         with pytest.raises(UsageError):
             run(*words)
+
+
+class Named:
+    """A host by another name than its lab gives it."""
+
+    def __init__(self, host: Host, name: str) -> None:
+        self._host, self.name = host, name
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._host, name)
+
+
+NEIGHBOUR = r"""
+import socket, struct, sys, time
+def tlv(kind, value): return struct.pack("!H", kind << 9 | len(value)) + value
+body = (tlv(1, b"\4" + bytes(range(6))) + tlv(2, b"\5ge-0/0/7") + tlv(3, b"\0\x78") + tlv(5, b"tor-1.lab.example")
+        + tlv(6, b"Acme Rackmaster\n48, 4.2") + tlv(0, b""))
+out = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+out.bind((sys.argv[1], 0))
+while True:
+    out.send(bytes.fromhex("0180c200000e") + bytes.fromhex("020000000001") + struct.pack("!H", 0x88CC) + body)
+    time.sleep(0.5)
+"""
+
+
+def test_several_hosts_find_the_cables_between_them_and_the_switches_that_they_are_on(
+    netns: NetnsTarget, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with netns.lab(parallel(4), Link(), Journal()) as lab:
+        sysfs = SYSFS.replace("4294967295", "1000").replace("eth4:iwlwifi:-1", "eth4:igb:10000")
+        lab.left.run("sh", "-ec", sysfs.replace("$0/net/eth4/wireless ", ""), lab.left.folder)  # both hosts see it
+        for host, number in ((lab.left, 11), (lab.right, 12)):
+            for each in range(1, 5):
+                host.run("ip", "link", "set", f"eth{each}", "up")
+            host.run("ip", "address", "add", f"192.0.2.{number}/24", "dev", "eth1")
+        lab.right.run("ip", "link", "set", "eth4", "address", "02:00:00:00:00:01")
+        switch = lab.right.spawn(sys.executable, "-S", "-c", NEIGHBOUR, "eth4")
+        lab.right.run("ip", "address", "add", "203.0.113.1/24", "dev", "eth4")  # in use, as the switch's end
+
+        @contextmanager
+        def reach(name: str, ssh: Ssh) -> Iterator[tuple[Host, str]]:
+            host = lab.hosts[{"192.0.2.11": "left", "192.0.2.12": "right"}[ssh.address]]
+            yield cast(Host, Named(host, name)), ""
+
+        parser = argparse.ArgumentParser()
+        cli_inventory.add_parser(parser.add_subparsers(required=True), lambda sudo: reach)  # noqa: ARG005
+        words = ["inventory", "discover", "--listen", "8", "192.0.2.11", "192.0.2.12", "--name", "one"]
+        arguments = parser.parse_args(words)
+        assert arguments.run(arguments) == 0
+        switch.stop()
+    out, told = capsys.readouterr()
+    assert told == "channover: listening by NICs for 8 s at most\n"
+    file = tmp_path / "lab.yaml"
+    file.write_text(out)
+    (found,) = load(file).labs.values()
+    assert list(found.hosts) == ["one", "left"], out
+    assert {cable.ends for cable in found.cables} == {
+        ("one.a", "left.a"), ("one.b", "left.b"), ("one.c", "tor-1.ge-0/0/7"),
+    }, out  # fmt: skip
+    assert found.cables[0].rate == 2_500_000_000
+    assert found.switches["tor-1"].ports == ("ge-0/0/7",)
+    assert found.switches["tor-1"].description == "Acme Rackmaster 48, 4.2"

@@ -22,7 +22,7 @@ from channover.hosts.netns.host import NamespaceHost
 from channover.hosts.ssh.host import RemoteHost
 from channover.targets.inventory.schema import LabEntry, load
 from channover.targets.physical import preflight
-from channover.targets.physical.discovery import discovered
+from tests.support.discovered import discovered
 from tests.support.sshd import Server
 
 INVENTORY = """

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,8 +30,9 @@ exit codes:
 example:
   channover inventory validate inventory/*.yaml"""
 _DISCOVER = """\
-Read a live host over SSH and print the beginning of an inventory: its NICs with MAC address, driver, speed and carrier, and
-the management interface. Nothing is changed on the host."""
+Read live hosts over SSH and print the beginning of an inventory: their NICs with MAC address, driver, speed and carrier, the
+management interface, and the cables that are seen: by NICs that are up and free, small frames are sent that no switch forwards,
+and those of the other hosts and the LLDP of switches are listened for. Nothing is changed on the hosts."""
 _DISCOVER_CODES = """\
 exit codes:
   0  the YAML is on standard output
@@ -39,13 +40,15 @@ exit codes:
   2  the command line is wrong
 
 example:
-  channover inventory discover root@192.0.2.11 > inventory/LAB.yaml"""
+  channover inventory discover root@192.0.2.11 root@192.0.2.12 > inventory/LAB.yaml"""
+LISTEN = 31.0
+"""Seconds to listen for LLDP: switches send it every 30 s as a rule (IEEE 802.1AB-2016, 9.2.5.7)."""
 MOST = 50
 """The most faults of one file that are printed."""
 
 
 def add_parser(
-    subparsers: argparse._SubParsersAction[argparse.ArgumentParser], reach: Callable[[], Reach] | None = None
+    subparsers: argparse._SubParsersAction[argparse.ArgumentParser], reach: Callable[[bool], Reach] | None = None
 ) -> None:
     """Add ``inventory`` to a command's parser. ``reach`` returns what connects to a host; without it no ``discover``."""
     parser = subparsers.add_parser("inventory", help="check the file that describes a lab of real hosts, or begin one")
@@ -69,22 +72,36 @@ def add_parser(
         _add_discover(commands, reach)
 
 
-def _add_discover(commands: argparse._SubParsersAction[argparse.ArgumentParser], reach: Callable[[], Reach]) -> None:
+def _add_discover(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], reach: Callable[[bool], Reach]
+) -> None:
     discover = commands.add_parser(
         "discover",
-        help="print the beginning of an inventory from a live host",
+        help="print the beginning of an inventory from live hosts",
         description=_DISCOVER,
         epilog=_DISCOVER_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    discover.add_argument("host", metavar="[USER@]HOST[:PORT]", help="where SSH connects to; an IPv6 HOST in brackets")
-    discover.add_argument("--name", default="left", help="the host's name in the inventory (default: %(default)s)")
+    discover.add_argument(
+        "host", nargs="+", metavar="[USER@]HOST[:PORT]", help="where SSH connects to; an IPv6 HOST in brackets"
+    )
+    discover.add_argument(
+        "--name", action="append", help="a host's name in the inventory, given once a host (default: left, right, …)"
+    )
+    discover.add_argument("--sudo", action="store_true", help="become root there by sudo: only root may listen by NICs")
+    discover.add_argument(
+        "--listen",
+        type=float,
+        default=LISTEN,
+        metavar="SECONDS",
+        help="how long to listen for LLDP and for the other hosts at most; 0: not at all (default: %(default)s)",
+    )
     discover.add_argument("--key", default=None, metavar="FILE", help="private key's file")
     discover.add_argument(
         "--known-hosts", default=None, metavar="FILE", help="file with the host keys that are trusted"
     )
     discover.add_argument("--jump", default=None, metavar="USER@HOST:PORT", help="host to go through")
-    discover.set_defaults(run=lambda arguments: discover_command(arguments, reach()))
+    discover.set_defaults(run=lambda arguments: discover_command(arguments, reach(arguments.sudo)))
 
 
 def validate_command(arguments: argparse.Namespace) -> int:
@@ -130,28 +147,46 @@ def schema_command(_arguments: argparse.Namespace) -> int:
 
 
 def discover_command(arguments: argparse.Namespace, reach: Reach) -> int:
-    """Print the beginning of an inventory, read from a live host, and return the exit code. Raises UsageError."""
-    from channover.targets.inventory.fields import named
+    """Print the beginning of an inventory, read from live hosts, and return the exit code. Raises UsageError."""
     from channover.targets.inventory.schema import ssh_from
-    from channover.targets.physical.discovery import discovered
+    from channover.targets.physical.discovery import Found, Login, document, read
+    from channover.targets.physical.neighbours.hearing import hear
 
-    ssh = ssh_from(arguments.host, key=arguments.key, known_hosts=arguments.known_hosts, jump=arguments.jump)
-    if not named(arguments.name):
-        raise UsageError(f"--name: '{arguments.name}' is no name; use up to 32 letters, digits, '_' and '-'")
+    options = {"key": arguments.key, "known_hosts": arguments.known_hosts, "jump": arguments.jump}
+    logins = [ssh_from(host, **options) for host in arguments.host]
     try:
-        with reach(arguments.name, ssh) as (host, connection):
-            text = discovered(
-                host,
-                ssh.address,
-                ssh.user,
-                ssh.port,
-                connection=connection,
-                key=str(ssh.key or ""),
-                known_hosts=str(ssh.known_hosts or ""),
-                jump=str(ssh.jump or ""),
-            )
+        with ExitStack() as stack:
+            found: list[Found] = []
+            live: dict[str, tuple[Host, Sequence[str]]] = {}
+            for name, ssh in zip(_names(arguments), logins, strict=True):
+                host, connection = stack.enter_context(reach(name, ssh))
+                given = Login(
+                    ssh.address, ssh.user, ssh.port, str(ssh.key or ""), str(ssh.known_hosts or ""), str(ssh.jump or "")
+                )
+                found.append(read(host, given, connection))
+                live[found[-1].label] = host, found[-1].listening
+            if not arguments.listen:
+                live = {name: (host, ()) for name, (host, _) in live.items()}
+            elif any(devices for _, devices in live.values()):
+                print(f"channover: listening by NICs for {arguments.listen:g} s at most", file=sys.stderr)
+            text = document(found, hear(live, arguments.listen))
     except TestbedError as error:
         print(f"channover: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     print(text, end="")
     return 0
+
+
+def _names(arguments: argparse.Namespace) -> list[str]:
+    """Return a name for each host: those that were given, then those of topologies. Raises UsageError."""
+    from channover.targets.inventory.fields import named
+
+    given = list(arguments.name or ())
+    for name in given:
+        if not named(name):
+            raise UsageError(f"--name: '{name}' is no name; use up to 32 letters, digits, '_' and '-'")
+    if len(given) > len(arguments.host) or len(set(given)) < len(given):
+        raise UsageError("--name: give one for each host, and each another one")
+    usual = ("left", "right", "beyond", *(f"host{number}" for number in range(4, 4 + len(arguments.host))))
+    rest = (name for name in usual if name not in given)
+    return [*given, *(next(rest) for _ in arguments.host[len(given) :])]

@@ -18,6 +18,7 @@ from channover.errors import TestbedError
 from channover.hosts.guardian.facts import lower_devices, speed_of
 from channover.hosts.host import Host
 from channover.targets.inventory.fields import LABEL, device_or_mac
+from channover.targets.physical.neighbours.hearing import Heard
 
 _FACTS = r"""
 cd /sys/class/net || exit 1
@@ -59,30 +60,44 @@ class _Interface:
     addresses: tuple[str, ...]
 
 
-def discovered(
-    host: Host,
-    address: str,
-    user: str | None,
-    port: int | None,
-    *,
-    connection: str = "",
-    key: str = "",
-    known_hosts: str = "",
-    jump: str = "",
-) -> str:
-    """Return commented YAML of a lab that has this one host; its cables are left to fill in.
+@dataclass(frozen=True)
+class Login:
+    """How a host is reached, as far as that was given; it is written down as it is."""
 
-    ``address``, ``user``, ``port``, ``key``, ``known_hosts`` and ``jump`` are written down as far as they are given, and the
-    need of sudo where the login is not root's. ``connection`` is
-    what sshd sets as SSH_CONNECTION (``ssh(1)``): the client's address and port, the server's address and port. It tells
-    the management interface; without it that is the one with ``address``, or else the one of the default route. Raises
-    TestbedError where the host does not answer, or shows none.
+    address: str
+    user: str | None = None
+    port: int | None = None
+    key: str = ""
+    known_hosts: str = ""
+    jump: str = ""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was read of one host: its lines of an inventory, and its free NICs by label."""
+
+    label: str
+    lines: Sequence[str]
+    free: Mapping[str, str]
+    """Devices, by the label that the inventory gives each."""
+    listening: Sequence[str]
+    """Those of them that have a carrier."""
+    rates: Mapping[str, str]
+    """What each label's link has agreed on, in tc's notation; empty where that is not known."""
+
+
+def read(host: Host, login: Login, connection: str = "") -> Found:
+    """Return what one host shows of itself. Raises TestbedError where it does not answer, or shows nothing.
+
+    ``connection`` is what sshd sets as SSH_CONNECTION (``ssh(1)``): the client's address and port, the server's address and
+    port. It tells the management interface; without it that is the one with the login's address, or else the one of the
+    default route. That the login needs sudo is written down where it is not root's.
     """
     interfaces = {each.name: each for each in _interfaces(host)}
     devices = [device for device in _devices(host) if device.name in interfaces]
     devices.sort(key=lambda device: list(interfaces).index(device.name))
     defaults = _default_devices(host)
-    management = _management(host, interfaces, address, connection, defaults)
+    management = _management(host, interfaces, login.address, connection, defaults)
     stacked = {name: (each.master, each.below) for name, each in interfaces.items()}
     kept = lower_devices({management, *defaults}, stacked)
     ours = [device for device in devices if device.name not in kept and not device.wireless]
@@ -90,19 +105,13 @@ def discovered(
     free = [device for device in ours if device not in busy]
     label = re.sub(r"[^A-Za-z0-9_-]", "-", host.name)[:32]
     label = label if re.match(LABEL, label) else "left"
-    options = {"key": key, "known_hosts": known_hosts, "jump": jump}
+    options = {"key": login.key, "known_hosts": login.known_hosts, "jump": login.jump}
     lines = [
-        "# yaml-language-server: $schema=inventory.schema.json",
-        f"# Read from {_printable(address)} by 'channover inventory discover'. Still to do: the other hosts, and the cables.",
-        "# Then: channover inventory validate FILE. Every field is explained in inventory/example.yaml.",
-        "labs:",
-        "  lab: # the lab's name",
-        "    hosts:",
         f"      {label}: # the host's name; nodes of topologies are called left, right, beyond, …",
         "        ssh:",
-        f"          address: {_scalar(address)}",
-        *([f"          port: {port}"] if port else []),
-        *([f"          user: {_scalar(user)}"] if user else []),
+        f"          address: {_scalar(login.address)}",
+        *([f"          port: {login.port}"] if login.port else []),
+        *([f"          user: {_scalar(login.user)}"] if login.user else []),
         *(f"          {name}: {_scalar(value)}" for name, value in options.items() if value),
         *([] if _is_root(host) else ["        sudo: true # becomes root for what takes root"]),
         f"        management: {_scalar(management)} # carries the SSH connection; never changed",
@@ -111,9 +120,80 @@ def discovered(
         "        nics:",
         *_nic_lines(free, busy, interfaces),
         *_left_out(interfaces, devices, kept, management),
-        *_cable_lines(label, free),
     ]
+    labels = dict(zip(_labels(len(free)), (device.name for device in free), strict=True))
+    carrier = [device.name for device in free if interfaces[device.name].up and interfaces[device.name].carrier]
+    rates = {name: _rate(device.speed) for name, device in zip(labels, free, strict=True)}
+    return Found(label, lines, labels, carrier, rates)
+
+
+def document(found: Sequence[Found], heard: Mapping[str, Heard]) -> str:
+    """Return commented YAML of a lab of hosts, and of the cables and switches that these heard of by their NICs."""
+    ends, switches = _cables(found, heard)
+    whose = ", ".join(_printable(one.label) for one in found)
+    todo = "the other hosts, and the cables" if len(found) == 1 else "see that the cables are all, and as you know them"
+    lines = [
+        "# yaml-language-server: $schema=inventory.schema.json",
+        f"# Read from {whose} by 'channover inventory discover'. Still to do: {todo}.",
+        "# Then: channover inventory validate FILE. Every field is explained in inventory/example.yaml.",
+        "labs:",
+        "  lab: # the lab's name",
+        "    hosts:",
+        *(line for one in found for line in one.lines),
+        *(f"    # {one.label}: {_printable(heard[one.label].note)}" for one in found if heard[one.label].note),
+    ]
+    if switches:
+        lines.append(
+            "    # What LLDP told of switches. Of their VLANs and LAGs it tells nothing: see vlans, lags and mlag."
+        )
+        lines.append("    switches:")
+        for name, (about, ports) in switches.items():
+            lines.append(f"      {name}:")
+            lines += [f"        description: {_scalar(_printable(about[:120]))}"] if about else []
+            lines.append(f"        ports: [{', '.join(map(_scalar, ports))}]")
+    lines.append("    # One entry a cable: its two ends, and the rate of its link.")
+    lines.append("    cables:" if ends else "    # cables:")
+    for (near, far), rate in ends.items():
+        lines.append(f"      - ends: [{_scalar(near)}, {_scalar(far)}]")
+        lines.append(f"        rate: {rate or 'RATE # not known: write it, such as 1gbit'}")
+    known = {end for pair in ends for end in pair}
+    for one in found:
+        for label in one.free:
+            if f"{one.label}.{label}" not in known:
+                lines += [
+                    f"    #   - ends: [{one.label}.{label}, HOST.NIC]",
+                    f"    #     rate: {one.rates[label] or 'RATE'}",
+                ]
     return "\n".join(lines) + "\n"
+
+
+_Ends = dict[tuple[str, str], str]
+_Switches = dict[str, tuple[str, list[str]]]
+
+
+def _cables(found: Sequence[Found], heard: Mapping[str, Heard]) -> tuple[_Ends, _Switches]:
+    """Return the cables, each with its rate, and the switches that they lead to, each with what it is and its ports."""
+    labels = {(one.label, device): label for one in found for label, device in one.free.items()}
+    ends: _Ends = {}
+    switches: _Switches = {}
+    hosts = {one.label for one in found}
+    for one in found:
+        for label, device in one.free.items():
+            other = heard[one.label].by.get(device)
+            near = f"{one.label}.{label}"
+            if other is None or any(near in pair for pair in ends):
+                continue
+            if other.is_host:
+                far = labels.get((other.name, other.port))
+                if far is not None:
+                    theirs = next(each for each in found if each.label == other.name)
+                    ends[near, f"{other.name}.{far}"] = one.rates[label] or theirs.rates[far]
+                continue
+            name = f"{other.name}-switch"[:32] if other.name in hosts else other.name
+            _, ports = switches.setdefault(name, (other.description, []))
+            ports += [other.port] * (other.port not in ports)
+            ends[near, f"{name}.{other.port}"] = one.rates[label]
+    return ends, switches
 
 
 def _nic_lines(free: Sequence[_Device], busy: Sequence[_Device], interfaces: Mapping[str, _Interface]) -> Iterator[str]:
@@ -152,14 +232,6 @@ def _left_out(
         else:
             why = "wireless" if name in wireless else f"no NIC: {interface.kind or 'virtual'}"
         yield f"        # left out: {_printable(name)}, {_printable(why)}"
-
-
-def _cable_lines(label: str, free: Sequence[_Device]) -> Iterator[str]:
-    yield "    # One entry a cable: its two ends, and the rate of its link."
-    yield "    # cables:"
-    for name, device in zip(_labels(len(free)), free, strict=True):
-        yield f"    #   - ends: [{label}.{name}, HOST.NIC]"
-        yield f"    #     rate: {_rate(device.speed) or 'RATE'}"
 
 
 def _labels(number: int) -> list[str]:
