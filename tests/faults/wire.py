@@ -476,7 +476,7 @@ SHAPE = (
         "cable b's carrier goes for a tenth of every second",
         _flapping,
         When.TRAFFIC,
-        {"MP-1": caught("carrier-flaps", "no-carrier", words="carrier")},
+        {"MP-1": caught("carrier-flaps", "cable-carrier", words="carrier")},
     ),
 )
 

@@ -62,14 +62,19 @@ def require(unmet: Sequence[str]) -> None:
 
 def read_back(lab: Lab) -> Readback:
     """Read back all that was asked of a lab, hosts side by side. Raises TestbedError where a host does not answer."""
-    hosts = list(lab.hosts.values())
-    states = dict(zip((host.name for host in hosts), each(_state, hosts), strict=True))
-    found = each(lambda host: list(_of_host(lab, host, states[host.name])), hosts)
-    found += each(lambda one: list(one.unmet(states)), lab.asked)
+    hosts, now = list(lab.hosts.values()), states(lab)
+    found = each(lambda host: list(_of_host(lab, host, now[host.name])), hosts)
+    found += each(lambda one: list(one.unmet(now)), lab.asked)
     if isinstance(lab.cabling, Asking):
-        found.append(list(lab.cabling.unmet(states)))
-    more = [words for host in hosts for words in _unasked(host, states[host.name])]
-    return Readback(states, tuple(dict.fromkeys(words for some in found for words in some)), tuple(more))
+        found.append(list(lab.cabling.unmet(now)))
+    more = [words for host in hosts for words in _unasked(host, now[host.name])]
+    return Readback(now, tuple(dict.fromkeys(words for some in found for words in some)), tuple(more))
+
+
+def states(lab: Lab) -> dict[str, State]:
+    """Return what each host of a lab shows of itself, hosts side by side. Raises TestbedError where one does not answer."""
+    hosts = list(lab.hosts.values())
+    return dict(zip((host.name for host in hosts), each(_state, hosts), strict=True))
 
 
 @dataclass(frozen=True)

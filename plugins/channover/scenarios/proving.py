@@ -9,11 +9,12 @@ from dataclasses import replace
 
 from channover.errors import TestbedError
 from channover.hosts.lab import Lab
+from channover.hosts.readback import Carriers, states
 from channover.measure.cpu_lock import Progress, cpu_lock, taken
 from channover.model.processors import strain
 from channover.observe.processors import OwnMachine
 from channover.observe.proof.account import Account, account, lost
-from channover.observe.proof.findings import Finding
+from channover.observe.proof.findings import Finding, name
 from channover.observe.proof.prove import prove
 from channover.verdict.notes import Note
 from channover.verdict.shortage import Shortage, suggested
@@ -78,7 +79,22 @@ def after_a_verdict(lab: Lab, waited: Callable[[float], None] = lambda _: None) 
     held = cpu_lock(processors=_taken(lab)) if lab.probe is not None else nullcontext(0.0)
     with held as seconds, lab.journal.step("panel", f"prove {len(cables)} cables again"):
         waited(seconds)
-        return [one for one in prove(lab, cables) if one.kind not in ("carrier", "machine")]
+        carriers = Carriers(states(lab))
+        found = [one for one in prove(lab, cables) if one.kind not in ("carrier", "machine")]
+        return list(_flapping(lab, carriers, found)) if found else []
+
+
+def _flapping(lab: Lab, carriers: Carriers, found: Sequence[Finding]) -> Iterator[Finding]:
+    """Yield what speaks against cables; where a carrier came and went meanwhile it is that, and not what was lost by it."""
+    changes = list(carriers.changes(lab, states(lab)))
+    for one in found:
+        seen = [f"{port.node}'s NIC {port.nic} {number} times" for port, number in changes if port in one.cable.ports]
+        if seen:
+            words = (
+                f"{name(lab.topology, one.cable)} loses its carrier and gets it back: that of {' and of '.join(seen)}"
+            )
+            one = Finding(one.cable, "carrier", "", words)
+        yield one
 
 
 @contextmanager
