@@ -18,7 +18,8 @@ import pytest
 import channover
 from channover.pytest_plugin import failures, hooks, phases
 from channover.pytest_plugin.allure import pages
-from channover.pytest_plugin.results import judging
+from channover.pytest_plugin.live import lines
+from channover.pytest_plugin.results import artifacts, judging
 
 ROOMS = Path(channover.__file__).parent
 HEAVY = {"fabric", "jinja2", "jsonschema", "matplotlib", "paramiko", "pydantic", "pyroute2", "rich", "yaml"}
@@ -49,7 +50,7 @@ class Session:
 
     def __post_init__(self) -> None:
         made = hooks.Hooks.__new__(hooks.Hooks)
-        for part in ("testbed", "live", "planning", "beginning", "witness", "results", "report"):
+        for part in ("testbed", "live", "lines", "planning", "beginning", "witness", "results", "report"):
             setattr(made, part, Noted(self.calls, part))
         self.manager = pytest.PytestPluginManager()
         self.manager.register(self._other("early"))
@@ -95,10 +96,14 @@ def test_a_test_ends_with_a_look_at_its_lab_before_the_lab_is_gone(monkeypatch: 
     monkeypatch.setattr(phases, "judge", Noted(environment.calls, "phases.judge"))
     monkeypatch.setattr(failures, "hide_own_frames", Noted(environment.calls, "failures.hide_own_frames"))
     monkeypatch.setattr(failures, "add_commands", Noted(environment.calls, "failures.add_commands"))
+    monkeypatch.setattr(lines, "note", Noted(environment.calls, "lines.note"))
+    for name in ("claim", "take", "finish"):
+        monkeypatch.setattr(artifacts, name, Noted(environment.calls, f"artifacts.{name}"))
     monkeypatch.setattr(phases, "leave", Noted(environment.calls, "phases.leave"))
     item, report = Noted([]), Noted([])
     environment.manager.hook.pytest_runtest_teardown(item=item, nextitem=None)
     assert environment.calls == [
+        "artifacts.take",
         "testbed.keep_lab",
         "pages.look",
         "late plugin",
@@ -121,12 +126,15 @@ def test_a_test_ends_with_a_look_at_its_lab_before_the_lab_is_gone(monkeypatch: 
         "testbed.skip_dry",
         "phases.judge",
         "failures.add_commands",
+        "artifacts.claim",
+        "lines.note",
         "phases.leave",
         "pages.tell",
+        "artifacts.finish",
     ]
     environment.calls.clear()
     environment.manager.hook.pytest_runtest_logreport(report=report)
-    assert environment.calls == ["live.give_way", "results.take", "witness.forget"]
+    assert environment.calls == ["live.give_way", "results.take", "lines.tell", "witness.forget"]
 
 
 def test_hooks_stand_in_one_file() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from channover.errors import Inconclusive, NotAllowed, TestbedError
 from channover.pytest_plugin.options import names as words
-from channover.pytest_plugin.results import artifacts, judging, marks, outcomes, properties
+from channover.pytest_plugin.results import artifacts, judging, marks, outcomes
 from channover.pytest_plugin.results.outcomes import JUDGED, LEFT, REASON, TESTBED_BROKE, UNSETTLED
 from channover.pytest_plugin.stash import EXPLAINED, LAB, MACHINES, PHASES, RECORD, UNMET, masker, topology_of
 from channover.pytest_plugin.testbed import TESTBED
@@ -120,6 +120,7 @@ def leave(item: pytest.Item, report: pytest.TestReport) -> None:
         return
     from channover.pytest_plugin.allure import switches
     from channover.pytest_plugin.allure.page_facts import lab_facts
+    from channover.pytest_plugin.results import properties
     from channover.pytest_plugin.results.collector import measurements
     from channover.pytest_plugin.results.courses import courses
     from channover.verdict.notes import once

@@ -14,7 +14,7 @@ from _pytest.skipping import evaluate_skip_marks
 
 from channover.errors import TestbedError, UsageError
 from channover.pytest_plugin.live import line as live
-from channover.pytest_plugin.options import command_line, values
+from channover.pytest_plugin.options import command_line
 from channover.pytest_plugin.options import names as words
 from channover.pytest_plugin.results import marks
 from channover.pytest_plugin.results.outcomes import REPEATED
@@ -48,6 +48,8 @@ class Testbed:
     @cached_property
     def settings(self) -> Settings:
         """What the options say. Raises UsageError."""
+        from channover.pytest_plugin.options import values
+
         return values.read(self._config)
 
     @cached_property
@@ -184,7 +186,7 @@ class Testbed:
         self.close()
         if self._opened:
             self._remarks += self.session.target.remarks
-        held = self._config.stash.get(values.HELD, None)
+        held = self._config.stash.get(words.HELD, None)
         if held is not None and (said := held.close()):
             self._notes.append(said)
         output = getattr(self._config, "workeroutput", None)

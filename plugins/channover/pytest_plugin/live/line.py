@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import pytest
 
-from channover.pytest_plugin.live.workers import SOCKET, Far, Hearing, address
 from channover.pytest_plugin.results import marks
 from channover.pytest_plugin.stash import RECORD, is_worker
-from channover.text import readable
 
 if TYPE_CHECKING:
     from channover.measure.activity import UnderWay
     from channover.measure.record import Record
     from channover.pytest_plugin.live.paint import LiveLine, Words
+    from channover.pytest_plugin.live.workers import Far, Hearing
 
 
 class Live:
@@ -41,6 +40,8 @@ class Live:
         pytest captures a test's output at the file descriptor; so the line is written to one of its own, made before that.
         """
         if is_worker(self._config):
+            from channover.pytest_plugin.live.workers import Far
+
             self._far = Far.of(self._config)
             return
         if not self._config.option.collectonly and any(marks.takes_part(item) for item in items):
@@ -52,6 +53,8 @@ class Live:
             return
         self._find_terminal()
         if self._line is not None and self._line.enabled:
+            from channover.pytest_plugin.live.workers import Hearing
+
             self._hearing = Hearing(self._line)
 
     def _find_terminal(self) -> None:
@@ -69,6 +72,8 @@ class Live:
 
     def tell_worker(self, node: Any) -> None:
         """Tell one of xdist's workers, before it is started, where to send its line."""
+        from channover.pytest_plugin.live.workers import SOCKET, address
+
         node.workerinput[SOCKET] = address(os.getpid())
 
     def tell(self, record: Record, flow: UnderWay) -> None:
@@ -101,8 +106,12 @@ class Live:
     def tell_phase(self, item: pytest.Item, words: str) -> None:
         """Tell that a lab is made, which takes minutes where machines boot, or of the test until there is more to tell."""
         record = item.stash.get(RECORD, None)
+        if record is None:
+            return
+        from channover.text import readable
+
         self._test = readable(item.name)
-        if record is not None and record.behaviour is not None:
+        if record.behaviour is not None:
             self.clear()
             self._show([f"{record.behaviour.id} {self._test}  {words}", f"{record.behaviour.id}  {words}"])
 

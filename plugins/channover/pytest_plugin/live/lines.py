@@ -49,13 +49,15 @@ class Lines:
     @property
     def on(self) -> bool:
         """Whether lines stand in the place of dots: in the process that reports, not with ``-q`` or ``-v``."""
+        if COLLECTED not in self._config.stash or not self._config.stash[COLLECTED].opened:
+            return False
         if self._wanted is None:
             from channover.report.terminal import is_terminal
 
             reporter = self._reporter
             plain = reporter is not None and self._config.option.verbose == 0 and not is_terminal(reporter._tw._file)
             self._wanted = plain and not is_worker(self._config)
-        return self._wanted and COLLECTED in self._config.stash and self._config.stash[COLLECTED].opened
+        return self._wanted
 
     def start(self) -> None:
         """Keep pytest from writing a file's name before each line."""

@@ -22,6 +22,8 @@ OWN_WORDS = {"--no-skips": "--channover-strict"}
 """Short names that do not follow from the long one: ``--strict`` is pytest's."""
 TAKEN = pytest.StashKey[frozenset[str]]()
 """Short names that are not channover's in this run."""
+HELD = pytest.StashKey[Any]()
+"""The places of a coordinator that this run holds (:class:`channover.targets.labgrid.places.Places`)."""
 OPTIONS = pytest.StashKey[Sequence[Any]]()
 """channover's options in this run."""
 STRICT = pytest.StashKey[bool]()

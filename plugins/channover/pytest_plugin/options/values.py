@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from channover.targets.inventory.schema import LabEntry
 
 LABGRID = "labgrid://"
-HELD = pytest.StashKey[Any]()
-"""The places of a coordinator that this run holds (:class:`channover.targets.labgrid.places.Places`)."""
 
 
 def read(config: pytest.Config) -> Settings:
@@ -142,7 +140,7 @@ def _reserved(config: pytest.Config, url: str) -> tuple[LabEntry, tuple[str, ...
             held = places.reserved(
                 source, max(_workers(config), 1), lambda text: print(text, file=sys.stderr, flush=True)
             )
-            config.stash[HELD] = held
+            config.stash[words.HELD] = held
             config.add_cleanup(held.release)
             labs = held.labs
     except TestbedError as error:

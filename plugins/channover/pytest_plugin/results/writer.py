@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from channover.pytest_plugin.options import names as words
-from channover.pytest_plugin.results import gate, summary
 from channover.pytest_plugin.results.outcomes import REGRESSED
 from channover.pytest_plugin.results.planning import uncollected
 from channover.pytest_plugin.stash import is_worker
@@ -92,6 +91,8 @@ class Writer:
             collected.write(interrupted=stopped)
             if collected.fault:
                 collected.rescue(interrupted=stopped)
+            from channover.pytest_plugin.results import gate, summary
+
             results = collected.results(interrupted=stopped)
             if gate.asked(self._config):
                 self._dropped, self._gate = gate.regressed(results, collected.folder.parent)

@@ -36,7 +36,7 @@ _MESSAGE = 10_000
 """Characters of a reason that the report shows at the head of a test; the whole of it is on the test's page."""
 
 _QUOTED = frozenset(("target", "link rate", "IP version", "LAG driver"))
-"""Parameters that are texts: allure-pytest gives them quotes."""
+"""Parameters that are texts, as are those that are no part of what a test is: allure-pytest gives them quotes."""
 _MEMBER = re.compile(r"^<\w+\.(\w+): .*>$", re.DOTALL)
 """A member of an enumeration, as Python shows it."""
 
@@ -184,7 +184,9 @@ class _Stage:
         parameters = result["parameters"] = result.get("parameters") or []
         for one in parameters:
             value = str(one.get("value"))
-            one["value"] = value.strip("'") if one.get("name") in _QUOTED else _MEMBER.sub(r"\1", value)
+            one["value"] = (
+                value.strip("'") if one.get("name") in _QUOTED or one.get("excluded") else _MEMBER.sub(r"\1", value)
+            )
         if alike:  # Allure would take one for the other's retry, and count them as one
             self.collapsed.append(nodeid)
             parameters.append({"name": "test", "value": nodeid.rpartition("::")[2]})
