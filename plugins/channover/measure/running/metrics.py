@@ -81,7 +81,8 @@ def paths(
         trips = list(seen.get(one.pair, ())) or ([(0.0, one.rtt)] if one.rtt else [])
         loaded = [rtt for _, rtt in trips] if one.bytes_sent > IDLE * sent else []
         nic = labels.get(one.device, one.device) if one.device else nics.get(one.source)
-        name = f"{host.name}{f'.{nic}' if nic else ''} {one.source}:{one.source_port} → {one.destination}"
+        source = f"[{one.source}]" if ":" in one.source else one.source
+        name = f"{host.name}{f'.{nic}' if nic else ''} {source}:{one.source_port} → {one.destination}"
         metrics = PathMetrics(
             name,
             one.rtt_min or None,
