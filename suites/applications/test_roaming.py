@@ -36,7 +36,7 @@ def test_a_download_outlives_the_path_that_it_comes_by(
             moving.phase_to_the_end("fault: 3G lost", 6.0)
     assert moving.whole == 1
     assert moving.goodput("before", after=0.7) == at_least(
-        3 * slow, "Wi-Fi is in use: three times what 3G gives", theory=fast + slow
+        2 * slow, "Wi-Fi is in use: twice what 3G gives", theory=fast + slow
     )
     assert back == at_most(AWAY + 1.0, "as long again as it was away: TCP's timer was wound up")
     assert moving.goodput("fault: Wi-Fi lost", after=1.0) == at_least(

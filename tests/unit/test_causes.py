@@ -419,6 +419,17 @@ CASES: dict[str, tuple[Callable[[], Case], str]] = {
     "keys": (lambda: lags(lag("left", member("eth1"), member("eth2", actor_key=7))), "lacp-keys"),
     "partners": (lambda: lags(lag("left", member("eth1"), member("eth2", partner_system="02:77"))), "lacp-partners"),
     "one way": (lambda: lags(lag("left", member("eth1"), member("eth2", heard=False))), "lacp-one-way"),
+    "unheard, by members that take no packets themselves": (
+        lambda: replace(
+            lags(*(lag(name, member("eth1"), member("eth2", heard=False)) for name in ("left", "right"))),
+            client=replace(
+                LEFT,
+                sysctls={f"net/ipv4/conf/{each}/rp_filter": "1" for each in ("eth1", "eth2")},
+                sockets=[socket(NETS[0], NETS[0], state="SYN-SENT")],
+            ),
+        ),
+        "lacp-unheard",
+    ),
     "unheard": (
         lambda: lags(*(lag(name, member("eth1"), member("eth2", heard=False)) for name in ("left", "right"))),
         "lacp-unheard",

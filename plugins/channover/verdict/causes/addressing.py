@@ -179,10 +179,13 @@ def _wrong_route(case: Case) -> Iterator[Found]:
 def _rp_filter(case: Case) -> Iterator[Found]:
     for host in case.ends:
         dropped = host.counters.get("TcpExtIPReversePathFilter")
+        # Of a LAG's members a driver has the kernel take nothing, which is meant.
+        members = {one.device for end in case.lags if end.host == host.name for one in end.members}
         strict = [
             nic.device
             for nic in host.nics
-            if max(_sysctl(host, "all", "rp_filter"), _sysctl(host, nic.device, "rp_filter")) == STRICT
+            if nic.device not in members
+            and max(_sysctl(host, "all", "rp_filter"), _sysctl(host, nic.device, "rp_filter")) == STRICT
         ]
         waits = any(one.state == "SYN-SENT" for one in case.own(case.client))
         silent = waits or not all(way.small for _, way in case.ways() if way.small is not None)
