@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from channover.hosts.host import Host
-from channover.model.state import State
+from channover.model.state import ENDPOINT_FLAGS, Endpoint, State
 from channover.observe.filters import FilterRule, parse_nft, parse_tc
 from channover.observe.inquiry import Inquiry
 from channover.observe.nics import NicSeries
@@ -19,6 +19,7 @@ OWN_TABLE = re.compile(r"\S+ channover")
 """Tables of the run's own: the guards of a tunnel, and what guards a real host. They are there on purpose."""
 _REFUSING = re.compile(r"^(?:\d+:\s.*)?\b(blackhole|unreachable|prohibit|throw)\b.*$", re.MULTILINE)
 _QDISC = re.compile(r"^qdisc (\S+) \S+ dev (\S+) (.*)$")
+_ENDPOINT = re.compile(r"^(?P<address>\S+)(?: port (?P<port>\d+))? id (?P<id>\d+)(?P<rest>.*)$", re.MULTILINE)
 _DROPPED = re.compile(r"dropped (\d+)")
 
 
@@ -40,6 +41,8 @@ def view(seen: Seen) -> HostView:
     """Return a host as causes are told from it. Raises TestbedError where it does not answer."""
     host, sections = seen.host, seen.sections
     state = host.state()
+    if "endpoints" in sections:  # those that the traffic had: what a test changes for a block is as before after it
+        state = replace(state, endpoints=endpoints(sections["endpoints"]))
     sockets = parse_tcp(sections.get("sockets", ""))
     sources: dict[str, int] = {}
     for one in sockets:
@@ -82,6 +85,24 @@ def view(seen: Seen) -> HostView:
         [match[0].strip() for text in refusing for match in _REFUSING.finditer(text)],
         seen.inquiry.features,
         f"table inet {TABLE} " in sections.get("ruleset", ""),
+    )
+
+
+def endpoints(text: str) -> dict[int, Endpoint]:
+    """Return MPTCP's endpoints by their ids, in the words of ``ip mptcp endpoint show``."""
+    found = [Endpoint(*_endpoint(match)) for match in _ENDPOINT.finditer(text)]
+    return {one.id: one for one in found}
+
+
+def _endpoint(match: re.Match[str]) -> tuple[int, str, tuple[str, ...], str | None, int | None]:
+    words, _, device = match["rest"].partition("dev ")
+    flags = tuple(flag for flag in ENDPOINT_FLAGS if flag in words.split())
+    return (
+        int(match["id"]),
+        match["address"],
+        flags,
+        device.strip() or None,
+        int(match["port"]) if match["port"] else None,
     )
 
 
