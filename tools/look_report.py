@@ -88,9 +88,24 @@ class Browser:
             if not scrolled:
                 break
             self.size(WIDTH, self.run("return window.outerHeight") + scrolled + 10)
-        area = {"captureBeyondViewport": True, "format": "png"}
-        taken = self._call("POST", "/goog/cdp/execute", {"cmd": "Page.captureScreenshot", "params": area})
+        taken = self.devtools("Page.captureScreenshot", captureBeyondViewport=True, format="png")
         path.write_bytes(base64.b64decode(taken["data"]))
+
+    def devtools(self, command: str, **parameters: Any) -> Any:
+        """Have the browser do what WebDriver has no word for."""
+        return self._call("POST", "/goog/cdp/execute", {"cmd": command, "params": parameters})
+
+    def look_like(self, width: int, *, dark: bool) -> None:
+        """Be a screen of so many pixels, a phone where it is narrow, whose owner likes pages light or dark."""
+        size = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 600}
+        self.devtools("Emulation.setDeviceMetricsOverride", **size)
+        liked = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.devtools("Emulation.setEmulatedMedia", features=[liked])
+
+    def pdf(self) -> bytes:
+        """Print the page."""
+        printed = self.devtools("Page.printToPDF", printBackground=True, preferCSSPageSize=True)
+        return base64.b64decode(printed["data"])
 
     def log(self, kind: str) -> list[dict[str, Any]]:
         return list(self._call("POST", "/se/log", {"type": kind}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -26,11 +27,18 @@ STATUS: Mapping[State, str] = {
 """Allure's words: *failed* is a broken behaviour, *broken* a broken testbed, *unknown* what has no verdict besides."""
 NODEID = "nodeid"
 """The label that ties a result of Allure to a test of results.json; the report does not show it."""
+KIND = "kind"
+"""The label that categories go by: the words that tell of it need not be in the message."""
+_KINDS = {
+    "unsettled": re.compile("INCONCLUSIVE: |not settled when the time was up"),
+    "loop": re.compile("feeds on itself|inside the loop|tunnel loop"),
+    "fallback": re.compile("fell back to TCP"),
+}
 
 OPTIONS: Mapping[str, Any] = {
     "singleFile": True,
     "reportLanguage": "en",
-    "theme": "light",
+    "theme": "auto",
     "groupBy": ["epic", "feature", "story"],
     "sections": ["charts", "timeline", "metrics"],
     "charts": [
@@ -54,18 +62,18 @@ CATEGORIES: Mapping[str, Any] = {
         {
             "id": "unsettled",
             "name": "Inconclusive: measured, and not settled",
-            "matchers": {"statuses": [LOST], "message": "INCONCLUSIVE: |not settled when the time was up"},
+            "matchers": {"statuses": [LOST], "labels": {KIND: "unsettled"}},
         },
         {"id": "lost", "name": "Collected and not reported", "matchers": {"statuses": [LOST]}},
         {
             "id": "loop",
             "name": "The tunnel feeds on itself",
-            "matchers": {"statuses": ["failed"], "message": "feeds on itself|inside the loop|tunnel loop"},
+            "matchers": {"statuses": ["failed"], "labels": {KIND: "loop"}},
         },
         {
             "id": "fallback",
             "name": "MPTCP fell back to TCP",
-            "matchers": {"statuses": ["failed"], "message": "fell back to TCP"},
+            "matchers": {"statuses": ["failed"], "labels": {KIND: "fallback"}},
         },
         {"id": "behaviour", "name": "Broken behaviour", "matchers": {"statuses": ["failed"]}},
         {"id": "skipped", "name": "Not tried here", "matchers": {"statuses": ["skipped"]}},
@@ -79,6 +87,11 @@ _RULES: Mapping[State, tuple[str, str]] = {
     "skipped": ("tried", "were skipped"),
     "not reported": ("complete", "were collected and not reported"),
 }
+
+
+def kind(reason: str) -> str:
+    """Return which kind of problem a reason tells of, the first that its words name; empty for none of these."""
+    return next((name for name, words in _KINDS.items() if words.search(reason)), "")
 
 
 def seconds(moment: str) -> float:

@@ -24,7 +24,7 @@ from channover.report.allure import generator, history
 from channover.report.allure import plot_process as plotter
 from channover.report.allure.generator import GeneratorMissing
 from channover.report.allure.links import uuid_of
-from channover.report.allure.page import PLOT, data_address
+from channover.report.allure.page import PLOT, data_address, without_headline
 from channover.report.endings import Ended, ended
 from channover.report.facts import Planned
 from channover.report.results import Results, TestResult
@@ -33,7 +33,7 @@ from channover.text import printable, readable
 NAME = "report.html"
 _PLOT = re.compile(rf'src="{PLOT}([0-9a-f-]+-attachment\.svg)"')
 _MESSAGE = 10_000
-"""Characters of a reason that the report shows at the head of a test; the whole of it is on the test's page."""
+"""Characters of a reason that the report shows at the head of a test without a page: in whole lines, the rest is counted."""
 
 _QUOTED = frozenset(("target", "link rate", "IP version", "LAG driver"))
 """Parameters that are texts, as are those that are no part of what a test is: allure-pytest gives them quotes."""
@@ -179,8 +179,7 @@ class _Stage:
         if test is not None:
             result["status"] = allure_config.STATUS["not reported" if test.lost else test.outcome]
             if test.reason:
-                details = result.get("statusDetails") or {}
-                result["statusDetails"] = {**details, "message": printable(test.reason[:_MESSAGE])}
+                _say_once(result, test.reason)
         parameters = result["parameters"] = result.get("parameters") or []
         for one in parameters:
             value = str(one.get("value"))
@@ -226,13 +225,49 @@ class _Stage:
             "testCaseId": end.nodeid,
             "titlePath": path.split("/"),
             "status": allure_config.STATUS[end.state],
-            "statusDetails": {"message": printable(end.reason[:_MESSAGE])},
+            "statusDetails": {"message": printable(shortened(end.reason))},
             "labels": [{"name": key, "value": value} for key, value in labels.items()],
             "parameters": [{"name": "target", "value": self.results.run.target}],
             "start": moment,
             "stop": moment,
         }
         self._write(f"{uuid}-result.json", result)
+
+
+def _say_once(result: dict[str, Any], reason: str) -> None:
+    """Say the reason of a test once: its first line at the head, all else on the page, where there is one.
+
+    What pytest shows of the test's lines stays, without the explanation and the arguments. Which kind of problem it is, which
+    categories go by, becomes a label.
+    """
+    details = dict(result.get("statusDetails") or {})
+    html = result.get("descriptionHtml")
+    details["message"] = printable(reason.partition("\n")[0] if html else shortened(reason))
+    if html:
+        result["descriptionHtml"] = without_headline(html, reason)
+        told = str(details.get("trace", ""))
+        if "\nE  " in told:
+            _, _, told = told.partition("\n\n")
+            code = [line for line in told.splitlines() if not line.startswith("E  ")]
+            details["trace"] = "\n".join(code)
+    result["statusDetails"] = details
+    result["labels"] = [
+        *(result.get("labels") or ()),
+        {"name": allure_config.KIND, "value": allure_config.kind(reason)},
+    ]
+
+
+def shortened(reason: str) -> str:
+    """Return as many whole lines of a reason as there is room for, and how many there are more."""
+    kept: list[str] = []
+    room = _MESSAGE
+    lines = reason.splitlines()
+    for line in lines:
+        room -= len(line) + 1
+        if room < 0 and kept:
+            break
+        kept.append(line)
+    return "\n".join(kept + [f"and {len(lines) - len(kept)} more lines in results.json"] * (len(kept) < len(lines)))
 
 
 def _nodeid(result: Mapping[str, Any]) -> str:

@@ -20,12 +20,18 @@ from channover.verdict.notes import Note
 
 PLOT = "plot:"
 """What begins the address of a picture that is an attachment of the test; the report holds it in the page itself."""
-RED, GREEN, GREY = "#b3001b", "#1b6e3c", "#555555"
-_CELL = "border:1px solid #bbbbbb;padding:3px 8px;text-align:left;vertical-align:top;white-space:normal"
+RED, GREEN = "light-dark(#b3001b,#ff8a8a)", "light-dark(#1b6e3c,#6fd39a)"
+GREY = "var(--color-text-secondary,#555555)"
+_CELL = "border:1px solid #8a8a8a;padding:3px 8px;text-align:left;vertical-align:top;white-space:normal"
 _NUMBER = f"{_CELL};white-space:nowrap"
 _TABLE = "border-collapse:collapse;font-size:12px;margin:4px 0 14px;max-width:100%;overflow-wrap:break-word"
 _HEAD = "font-size:15px;margin:14px 0 4px"
-_TEXT = "background:#ffffff;font-family:sans-serif;font-size:13px;line-height:1.45;color:#111111;overflow-wrap:anywhere"
+_TEXT = (
+    "color-scheme:light dark;font-family:sans-serif;font-size:13px;line-height:1.45;color:var(--color-text-primary,#111111);"
+    "overflow-wrap:anywhere"
+)
+"""The viewer's own colours: it may be dark."""
+_PICTURE = "max-width:100%;color-scheme:light dark"
 
 
 @dataclass(frozen=True)
@@ -123,6 +129,15 @@ def page(facts: PageFacts) -> str:
     parts += [*_members(facts.members), *(part for found in facts.subflows for part in _subflows(found))]
     parts += [f"<p>{_said(note)}</p>" for note in facts.notes]
     return f'<div style="{_TEXT}">{"".join(parts)}</div>'
+
+
+def without_headline(html: str, reason: str) -> str:
+    """Return a page without the first line of the reason: a report that has that above the page says it once."""
+    headline = next(iter(reason.splitlines()), "")
+    found = _said(headline)
+    place = html.find(found) if headline else -1
+    end = place + len(found)
+    return html if place < 0 else html[:place] + html[end:].removeprefix("<br>")
 
 
 def _said(text: object) -> str:
@@ -228,14 +243,16 @@ def margin(reading: Reading) -> str:
 
 
 def _table(*heads: str) -> str:
-    cells = "".join(f'<th style="{_CELL};background:#eeeeee">{escape(head)}</th>' for head in heads)
+    cells = "".join(
+        f'<th style="{_CELL};background:var(--color-control-bg,#eeeeee)">{escape(head)}</th>' for head in heads
+    )
     return f'<table style="{_TABLE}"><tr>{cells}</tr>'
 
 
 def _topology(facts: PageFacts) -> Iterator[str]:
     if facts.topology:
         yield _head("Topology")
-        yield f'<img alt="topology" style="max-width:100%" src="{data_address(facts.topology)}">'
+        yield f'<img alt="topology" style="{_PICTURE}" src="{data_address(facts.topology)}">'
 
 
 def _plots(facts: PageFacts) -> Iterator[str]:
@@ -243,7 +260,7 @@ def _plots(facts: PageFacts) -> Iterator[str]:
         yield _head("Rate of each NIC")
     for plot in facts.plots:
         title = escape(printable(plot.title), quote=True)
-        yield f'<p style="margin:2px 0"><img alt="{title}" style="max-width:100%" src="{PLOT}{plot.file}"></p>'
+        yield f'<p style="margin:2px 0"><img alt="{title}" style="{_PICTURE}" src="{PLOT}{plot.file}"></p>'
 
 
 def _members(ends: Sequence[Members]) -> Iterator[str]:

@@ -27,7 +27,39 @@ const POLICY = [
   "connect-src data: blob:",
   "form-action 'none'",
 ].join("; ");
-const HEAD = `<head>\n    <meta http-equiv="Content-Security-Policy" content="${POLICY}">`;
+// The viewer scrolls within itself, and holds a test's page in a frame: on paper that is a first sheet and empty ones. So what
+// scrolls grows, the light colours come back, and a copy of the page that breaks between sheets takes the frame's place.
+const PAPER = `<style>
+      @page { size: A4; margin: 10mm; }
+      @media print {
+        html, body, body div, body main, body section { height: auto !important; max-height: none !important; min-height: 0 !important; overflow: visible !important; }
+        body pre, body code, body span { white-space: pre-wrap !important; overflow-wrap: anywhere !important; }
+        iframe:has(+ .on-paper) { display: none !important; }
+      }
+    </style>
+    <script>
+      (() => {
+        const root = document.documentElement;
+        let theme;
+        addEventListener("beforeprint", () => {
+          theme = root.dataset.theme;
+          root.dataset.theme = "light";
+          for (const frame of document.querySelectorAll("iframe")) {
+            const page = frame.contentDocument?.body;
+            if (!page) continue;
+            const copy = document.createElement("div");
+            copy.className = "on-paper";
+            copy.attachShadow({ mode: "open" }).innerHTML = "<style>:host { color-scheme: light; color: #111; --color-text-primary: #111; --color-text-secondary: #555; --color-control-bg: #eee } table { table-layout: auto } table { font-size: 10px !important } td, th { white-space: normal !important; padding: 2px 4px !important } tr, img { break-inside: avoid } div, img { color-scheme: light !important }</style>" + page.innerHTML;
+            frame.after(copy);
+          }
+        });
+        addEventListener("afterprint", () => {
+          root.dataset.theme = theme;
+          document.querySelectorAll(".on-paper").forEach((copy) => copy.remove());
+        });
+      })();
+    </script>`;
+const HEAD = `<head>\n    <meta http-equiv="Content-Security-Policy" content="${POLICY}">\n    ${PAPER}`;
 
 // The template has two scripts of an analytics service: one that loads it, one that calls it.
 const withoutAnalytics = (html) => {
