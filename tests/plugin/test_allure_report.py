@@ -21,7 +21,7 @@ import pytest
 from tools import look_report
 
 import channover
-from channover.cli.allure import folder_of
+from channover.cli.runs.html_report import folder_of
 from channover.errors import TestbedError, UsageError
 from channover.hosts.host import Step
 from channover.hosts.lab import Lab

@@ -84,16 +84,17 @@ def _parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
     )
     _add_own(doctor, words)
     doctor.set_defaults(run=_doctor)
-    from channover.cli import allure as cli_allure
     from channover.cli import inventory as cli_inventory
     from channover.cli import kernel as cli_kernel
     from channover.cli import lab as cli_lab
+    from channover.cli import new as cli_new
     from channover.cli import report as cli_report
     from channover.cli.loopcheck import command as cli_loopcheck
     from channover.cli.runs import export as cli_export
+    from channover.cli.runs import html_report as cli_html_report
     from channover.cli.runs import over_time as cli_over_time
 
-    cli_allure.add_parser(commands)
+    cli_html_report.add_parser(commands)
     cli_report.add_parsers(commands)
     cli_over_time.add_compare(commands)
     cli_over_time.add_history(commands)
@@ -101,6 +102,7 @@ def _parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
     cli_inventory.add_parser(commands, cli_lab.reach)
     cli_kernel.add_parser(commands)
     cli_lab.add_parsers(commands)
+    cli_new.add_parser(commands)
     cli_loopcheck.add_parser(commands, cli_lab.reach)
     return parser
 
