@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from channover.model.topology import Links, Port, Topology, gateway, pair, trio
-from channover.targets.inventory.schema import LabEntry
+from channover.model.topology import Links, Port, Topology, gateway, pair, trio, two_switches
+from channover.targets.inventory.schema import LabEntry, load
 from channover.targets.inventory.wiring import Wiring
 from channover.targets.physical.facing.judgement import Sights, judge
 from channover.targets.physical.placement import Fit, fit
@@ -99,6 +100,35 @@ def test_vlans_go_on_over_cables_between_switches() -> None:
     wiring = Wiring(joined := lab(*cables, "west.9-east.9", switches=switches))
     assert isinstance(laid(pair(), Links.PATHS, joined), Fit)
     assert not wiring.crowded(Port("left", "a"))
+
+
+DOCUMENTED = re.findall(
+    r"```yaml\n(labs:\n.*?)```", (Path(__file__).parents[2] / "docs/preparing-a-lab.md").read_text(), re.S
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "topologies"),
+    [
+        ("bench", [(pair(), Links.LAG), (pair(), Links.PATHS), (pair(), Links.EITHER)]),
+        ("rack", [(pair(), Links.LAG), (pair(), Links.PATHS)]),
+        ("floor", [(two_switches(1), Links.LAG), (two_switches(2), Links.LAG)]),
+    ],
+)
+def test_the_documented_labs_fit_what_they_are_said_to(
+    tmp_path: Path, name: str, topologies: list[tuple[Topology, Links]]
+) -> None:
+    (text,) = (one for one in DOCUMENTED if f"  {name}:\n" in one)
+    (tmp_path / "lab.yaml").write_text(text)
+    entry = load(tmp_path / "lab.yaml").labs[name]
+    for topology, links in topologies:
+        found = laid(topology, links, entry)
+        assert isinstance(found, Fit), found
+        assert {port.nic for port in found.nics.values()} == (
+            {"c", "d"}
+            if (name, links) == ("rack", Links.PATHS)
+            else {nic for node in topology.hosts for nic in node.nics}
+        )
 
 
 LEFT, RIGHT = ("left.a", "left.b"), ("right.a", "right.b")
