@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -84,7 +85,8 @@ def swapped_lags(tor: Switch) -> None:
 
 
 def without_one(tor: Switch) -> None:
-    tor.lag("left", ["p1"])
+    tor.run("ip", "link", "add", "p9", "type", "veth", "peer", "name", "far9")
+    tor.lag("left", ["p1", "p9"])
     tor.port("p2")
     tor.lag("right", ["p3", "p4"])
 
@@ -213,3 +215,11 @@ def test_members_on_two_switches_that_are_one_system_or_are_none(
     told = said(written(made, inventory_of_a_stack(), tmp_path), BUNDLED)
     assert words in told
     assert bool(words) == bool(told), told
+
+
+@slow
+def test_a_path_that_is_slower_than_stated_is_told_with_its_figure(made: Rack, tmp_path: Path) -> None:
+    vlans(two_hosts_and_a_switch(made))
+    made.slow("right.eth2", "8mbit")
+    told = said(written(made, inventory(switch=VLANS), tmp_path), PATHS)
+    assert re.search(r"cable b carries [78]\.\d+ of 10 Mbit/s, left to right", told), told

@@ -17,12 +17,15 @@ COLLECTED = """
 import json
 from pathlib import Path
 
+from channover.pytest_plugin.stash import topology_of
+
 def pytest_collection_finish(session):
     asked = []
     for item in session.items:
-        behaviour, topology = (item.get_closest_marker(name) for name in ("behaviour", "topology"))
+        behaviour = item.get_closest_marker("behaviour")
         if behaviour is not None:  # rivals are measured, and state none
-            asked.append((behaviour.args[0], topology.args[0].name if topology else "pair"))
+            topology = topology_of(item)
+            asked.append((behaviour.args[0], f"{topology.name} as {topology.links.value}"))
     Path("collected.json").write_text(json.dumps(asked))
 """
 
@@ -52,4 +55,6 @@ def test_what_the_suites_state_is_what_the_doctor_knows_of_them(tmp_path: Path) 
     asked: dict[str, set[str]] = {}
     for behaviour, topology in json.loads((tmp_path / "collected.json").read_text()):
         asked.setdefault(behaviour, set()).add(topology)
-    assert {name: {one.name for one in topologies} for name, topologies in STATED.items()} == asked
+    assert {
+        name: {f"{one.name} as {one.links.value}" for one in topologies} for name, topologies in STATED.items()
+    } == asked

@@ -128,10 +128,7 @@ class Switch(Space):
             "other_config:lacp-time=fast",
             "other_config:bond-rebalance-interval=0",
         )
-        if len(ports) == 1:  # a LAG of one is a port to Open vSwitch
-            self.configure("add-port", "br", *ports, *(word for word in usual if "bond" not in word), *settings)
-        else:
-            self.configure("add-bond", "br", name, *ports, *usual, *settings)
+        self.configure("add-bond", "br", name, *ports, *usual, *settings)
 
     def close(self) -> None:
         for daemon in reversed(self.daemons):
@@ -226,22 +223,28 @@ class Rack:
                 far,
             )
             run(*enter, "tc", "filter", "add", "dev", near, "parent", "ffff:", *words)
-            shaped = ("tbf", "rate", rate, "burst", "16k", "latency", "20ms")
-            run(
-                *enter,
-                "tc",
-                "qdisc",
-                "add",
-                "dev",
-                near,
-                "root",
-                "stab",
-                "overhead",
-                "24",
-                "linklayer",
-                "ethernet",
-                *shaped,
-            )
+            self._shape(near, rate)
+
+    def _shape(self, port: str, rate: str) -> None:
+        words = (
+            "stab",
+            "overhead",
+            "24",
+            "linklayer",
+            "ethernet",
+            "tbf",
+            "rate",
+            rate,
+            "burst",
+            "16k",
+            "latency",
+            "20ms",
+        )
+        self._panel.run("tc", "qdisc", "replace", "dev", port, "root", *words)
+
+    def slow(self, end: str, rate: str) -> None:
+        """Have what leaves a cable at an end come at another rate than the cable's."""
+        self._shape(f"port{self.ports[end]}", rate)
 
     def pull(self, end: str, *, up: bool = False) -> None:
         self._panel.run("ip", "link", "set", f"port{self.ports[end]}", "up" if up else "down")
@@ -276,7 +279,9 @@ def a_stack(made: Rack, *, stacked: bool = True) -> None:
         for device, switch in (("eth1", "one"), ("eth2", "two")):
             made.cable(f"{name}.{device}", f"{switch}.p{number}")
             own = (f'other_config:lacp-system-id="{STACK}"',) if stacked else ()
-            made.switches[switch].lag(name, [f"p{number}"], *own)
+            empty = f"empty{number}"  # of one port Open vSwitch makes no LAG
+            made.switches[switch].run("ip", "link", "add", empty, "type", "veth", "peer", "name", f"far{number}")
+            made.switches[switch].lag(name, [f"p{number}", empty], *own)
             words = (f"other_config:lacp-aggregation-key={10 + number}", f"other_config:lacp-port-id={device[-1]}")
             made.switches[switch].configure("set", "Interface", f"p{number}", *words)
 

@@ -197,6 +197,11 @@ OTHER = "02:00:00:00:00:02"
         ),
         (
             ACROSS,
+            {"left_a": lacp(1), "left_b": lacp(1, state=59), "right_a": lacp(3), "right_b": lacp(3)},
+            r"left.b \(tor.2\) is individual: its port speaks LACP, and is no member of the LAG 'left' of tor",
+        ),
+        (
+            ACROSS,
             {"left_a": lacp(1), "right_a": lacp(3), "right_b": lacp(3)},
             r"left.b \(tor.2\) answers no LACP and hands nothing on, and nothing arrives: the port is dead",
         ),

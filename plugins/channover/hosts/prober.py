@@ -4,8 +4,9 @@ It is one file of the standard library alone, so that it runs on any host by ``p
 :func:`probe` for the NICs of all of its hosts at once. What its figures mean is judged in :mod:`channover.observe.proof`.
 
 Frames have the ethertype 0x88b5, that of local experiments (IEEE 802, clause 9.2.3), and the address 01:80:c2:00:00:0e, which
-no bridge forwards (IEEE 802.1Q, table 8-1): what arrives has crossed this cable and nothing else. From the moment in which
-the two ends of a cable hear each other they go through the same phases:
+no bridge forwards (IEEE 802.1Q, table 8-1): what arrives has crossed this cable and nothing else. Through a switch
+they have the far NIC's own address (``to``). From the moment in which the two ends of a cable hear each other they go through
+the same phases:
 
 1. *meet*: small frames with a time stamp, answered at once (round trip), and frames of several sizes up to the full one;
 2. *load*: from one moment to another full frames, more than the cable's rate; counters are read every few milliseconds;
@@ -108,6 +109,7 @@ class Port:
         self.nonce = nonce
         self.name = f"{wanted['host']} {wanted['nic']}"
         self.peer = "{} {}".format(*wanted["peer"])
+        self.to = bytes.fromhex(wanted["to"].replace(":", "")) if wanted.get("to") else GROUP
         self.device: str = wanted["device"]
         self.other: Port | None = None
         self.met: float | None = None
@@ -166,7 +168,7 @@ class Port:
     def _frame(self, kind: int, number: int, stamp: int, echoed: int, size: int) -> bytes:
         name = self.name.encode()
         body = _BODY.pack(self.nonce, kind, number, stamp, echoed, len(name)) + name
-        return (GROUP + self.own + struct.pack("!H", ETHERTYPE) + body).ljust(size, b"\0")
+        return (self.to + self.own + struct.pack("!H", ETHERTYPE) + body).ljust(size, b"\0")
 
     def carrier(self) -> bool:
         """Return whether the NIC is up and running (``netdevice(7)``)."""
@@ -207,6 +209,8 @@ class Port:
                 return
             if packet_type == socket.PACKET_OUTGOING:
                 continue
+            if packet_type == socket.PACKET_OTHERHOST and self.to != GROUP:
+                continue  # a switch that has not learnt yet where the NIC is that it is for
             if struct.unpack_from("!H", frame, 12)[0] != ETHERTYPE or frame[_HEAD : _HEAD + 8] != self.nonce:
                 what = f"{source.hex(':')} 0x{frame[12:14].hex()}"
                 self.foreign[what] = self.foreign.get(what, 0) + 1

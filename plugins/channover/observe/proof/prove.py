@@ -72,7 +72,9 @@ class _Proof:
         return [one for one in found if self._counts(one) and (one.kind not in UNCERTAIN or rates[one.cable] <= least)]
 
     def _counts(self, finding: Finding) -> bool:
-        """Whether it is not what emulated processors feign."""
+        """Whether it is not what emulated processors feign, nor what a switch sends by itself to whom faces it."""
+        if finding.kind == "foreign" and finding.cable.a in self.lab.facing:
+            return False
         slow = finding.kind == "rate" and finding.share < 1
         return self.pace.exact or not (slow or finding.kind in ("loss", "overrun", "machine", "duplex"))
 
@@ -142,6 +144,7 @@ class _Proof:
             "nic": port.nic,
             "device": self.lab.hosts[port.node].nic(port.nic).device,
             "peer": [far.node, far.nic],
+            "to": self.lab.hosts[far.node].nic(far.nic).mac if far in self.lab.facing else "",
             "rate": self.rates[cable],
             "size": self.size,
             "sizes": plans.sizes(self.size),

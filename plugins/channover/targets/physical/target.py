@@ -18,7 +18,7 @@ from channover.model.operations.devices import AddressDelete, LinkSet
 from channover.model.operations.operation import Operation
 from channover.model.plan import Plan
 from channover.model.state import State
-from channover.model.topology import Cable, Port, Topology
+from channover.model.topology import Cable, Links, Port, Topology
 from channover.targets.inventory.schema import HostEntry, LabEntry
 from channover.targets.inventory.wiring import Wiring
 from channover.targets.physical import preflight
@@ -189,9 +189,23 @@ class PhysicalTarget:
             Outlook(found.nics[port], lab.hosts[port.node], lab.hosts[port.node].nic(port.nic)) for port in found.facing
         ]
         words += self.look_at_ports(nics)
+        words += self.measure(lab, {} if words else self._paths(lab, found))
         if words:
             raise TestbedError("; ".join(words))
         self.proven |= set(new.values())
+
+    def _paths(self, lab: Lab, found: Fit) -> dict[Cable, tuple[Port, Port]]:
+        """Return the paths through one switch that were not proved to carry their rate yet: others may share what joins two."""
+        if lab.topology.links is Links.LAG:
+            return {}
+        ways = {cable: (found.nics[cable.a], found.nics[cable.b]) for cable in lab.topology.cables}
+        return {
+            cable: ends
+            for cable, ends in ways.items()
+            if cable.a in found.facing
+            and ends not in self.measured
+            and found.facing[cable.a].node == found.facing[cable.b].node
+        }
 
     def is_proven(self, one: Port, other: Port) -> bool:
         """Say whether what joins two NICs was seen to be as the inventory says."""
@@ -218,7 +232,10 @@ class PhysicalTarget:
         """Say of cables, each with its ends by the inventory's names, what they do and should not. Raises TestbedError."""
         if not cables:
             return []
-        rates = {cable: preflight.rate_of(self.entry, ends[0]) or lab.rate(cable) for cable, ends in cables.items()}
+        rates = {}
+        for cable, ends in cables.items():
+            known = [rate for end in ends if (rate := preflight.rate_of(self.entry, end))]
+            rates[cable] = min(known, default=lab.rate(cable))
         mtus = {cable: preflight.mtu_of(self.entry, ends[0]) for cable, ends in cables.items()}
         findings = []
         for mtu in sorted(set(mtus.values())):

@@ -10,7 +10,7 @@ from typing import Any
 from channover.model.topology import Port
 from channover.targets.inventory.wiring import Bundle, Wiring
 
-SYNCHRONIZED, COLLECTING, DISTRIBUTING = 8, 16, 32
+AGGREGATION, SYNCHRONIZED, COLLECTING, DISTRIBUTING = 4, 8, 16, 32
 """State bits of a port (IEEE 802.1AX-2014, 6.4.2.3)."""
 
 Reports = Mapping[Port, Mapping[str, Any]]
@@ -133,6 +133,9 @@ def _lag(sights: Sights, bundle: Bundle, nics: Sequence[Port]) -> Iterator[str]:
         yield f"the members of {name} are in {len(keys)} LAGs of the switch: {named}; put their ports into one"
         return
     for nic, one in told.items():
+        if not one["state"] & AGGREGATION:
+            yield f"{sights.title(nic)} is individual: its port speaks LACP, and is no member of {name}; add it to that"
+            continue
         if sights.reports[nic].get("formed"):
             continue
         bits = {"synchronized": SYNCHRONIZED, "collecting": COLLECTING, "distributing": DISTRIBUTING}
