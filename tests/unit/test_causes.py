@@ -166,6 +166,14 @@ def through(**changes: Any) -> Case:
     return case(client=ends[0], server=ends[1], tunnel=tunnel(**changes))
 
 
+def beyond(switched_off: str, network: str = "10.91.91.0/30") -> Case:
+    """Return a case of traffic through a tunnel to a host beyond its far end, which has a parameter switched off."""
+    found = through(network=network)
+    return replace(
+        found, server=replace(found.server, sysctls={switched_off: "0"}), others=[HostView("beyond", [], State())]
+    )
+
+
 def member(device: str, **changes: Any) -> MemberView:
     plain = MemberView(device, True, 1, WORKING, WORKING, "02:00", 9, 9, True, "", True, 50_000_000)
     return replace(plain, **changes)
@@ -405,6 +413,15 @@ CASES: dict[str, tuple[Callable[[], Case], str]] = {
     "latent": (lambda: replace(through(loops=RIDING), missed="too much"), "loop-latent"),
     "joined": (lambda: replace(through(loops=RIDING), about="signs of a loop by pending at left"), "loop-joined"),
     "not offered": (lambda: replace(through(), about="signs of a loop by source at left"), "loop-not-offered"),
+    "a gateway that forwards no IPv4": (lambda: beyond("net/ipv4/ip_forward"), "tunnel-route-missing"),
+    "a gateway that forwards no IPv6": (
+        lambda: beyond("net/ipv6/conf/all/forwarding", "fd00:96::/124"),
+        "tunnel-route-missing",
+    ),
+    "a gateway that forwards what is asked for": (
+        lambda: beyond("net/ipv4/ip_forward", "fd00:96::/124"),
+        UNEXPLAINED,
+    ),
     "tunnel gone": (lambda: case(tunnel=tunnel()), "tunnel-down"),
     "guard unloaded": (lambda: through(guards=guards()), "guard-not-loaded"),
     "guard unmet": (lambda: through(guards=guards(by_source=0)), "guard-never-met"),
@@ -483,7 +500,6 @@ def test_every_cause_that_is_told_apart_by_few_words_has_a_case() -> None:
         "receiver-slow",
         "nic-drops",
         "filter-strips-option",
-        "tunnel-route-missing",
         "address-duplicate",
         "endpoint-not-announced",
         "endpoint-not-fullmesh",

@@ -41,7 +41,7 @@ mark sysctls; cd /proc/sys && grep -s . net/mptcp/* net/ipv4/conf/*/rp_filter ne
     net/ipv4/conf/*/arp_filter net/ipv4/ip_forward net/ipv4/tcp_[rw]mem net/ipv4/tcp_mem net/core/[rw]mem_max \
     net/ipv4/tcp_congestion_control net/ipv4/tcp_window_scaling net/ipv4/tcp_sack net/ipv4/tcp_timestamps \
     net/ipv4/tcp_mtu_probing net/ipv4/tcp_moderate_rcvbuf net/ipv4/tcp_base_mss net/ipv4/icmp_echo_ignore_all \
-    net/ipv6/conf/*/disable_ipv6 net/ipv4/tcp_retries2
+    net/ipv6/conf/*/disable_ipv6 net/ipv6/conf/all/forwarding net/ipv4/tcp_retries2
 mark links; ip -j -d -s link show
 for device in $devices; do
     mark "filters $device"; tc -s filter show dev "$device" ingress; tc -s filter show dev "$device"

@@ -144,8 +144,9 @@ def _mtu(case: Case) -> Iterator[Found]:
 @cause(
     "tunnel-route-missing",
     "No route leads into the tunnel where its far end, or what is beyond, is meant.",
-    shows="`ip route show` at both ends, `net.ipv4.ip_forward` at the gateway",
-    remedy="`ip route add NETWORK dev DEVICE`; `sysctl net.ipv4.ip_forward=1` at the gateway",
+    shows="`ip route show` at both ends, `net.ipv4.ip_forward` or `net.ipv6.conf.all.forwarding` at the gateway",
+    remedy="`ip route add NETWORK dev DEVICE`; at the gateway `sysctl net.ipv4.ip_forward=1`, or of IPv6 "
+    "`net.ipv6.conf.all.forwarding=1`",
     applies=_tunnelled,
 )
 def _route(case: Case) -> Iterator[Found]:
@@ -155,5 +156,6 @@ def _route(case: Case) -> Iterator[Found]:
         link = host.state.links.get(device)
         if link is not None and not link.addresses:
             yield Found(f"{name}'s {device} has no address", (), "shown")
-    if case.others and case.server.sysctls.get("net/ipv4/ip_forward") == "0":
-        yield Found(f"{case.server.name} does not forward: net.ipv4.ip_forward is 0", (), "likely")
+    key = "net/ipv6/conf/all/forwarding" if ":" in case.tunnel.network else "net/ipv4/ip_forward"
+    if case.others and case.server.sysctls.get(key) == "0":
+        yield Found(f"{case.server.name} does not forward: {key.replace('/', '.')} is 0", (), "likely")
