@@ -103,6 +103,17 @@ def test_the_decision_comes_first_then_what_failed_with_its_cause_and_remedy_the
     assert text.count("Most likely") == 1 and text.count("2 subflows of left had the address") == 1, "said once"
 
 
+def test_the_family_and_the_mtu_are_told() -> None:
+    usual = runs.results(runs.test())
+    assert (
+        "target netns" in Page(front_page.render(usual)).text
+        and "IPv4, MTU 1500 bytes" in Page(front_page.render(usual)).text
+    )
+    six = Page(front_page.render(runs.results(runs.test(), family=6, mtu=9000))).text
+    assert re.search(r"target netns ?, IPv6", six) and "over IPv6, for the emulated lab only" in six
+    assert re.search(r"IPv ?6 ?, MTU ?9000", six)
+
+
 def test_no_figure_beside_a_nic_says_otherwise_than_the_diagnosis() -> None:
     html = front_page.render(failing())
     drawing = next(svg for svg in re.findall(r"<svg.*?</svg>", html, re.DOTALL) if "no-source-rule" in svg)

@@ -34,6 +34,11 @@ def test_it_says_the_decision_each_behaviour_and_what_did_not_pass_with_its_caus
     assert "goodput of 61.2 Mbit/s ± 1.1 Mbit/s, expected 93.2 to 95.1" in lines, "the reason, whole"
 
 
+def test_a_second_run_over_ipv6_says_so() -> None:
+    assert "target netns, IPv6 ·" in of(runs.results(runs.test(), family=6))
+    assert "IPv" not in of(runs.results(runs.test())).partition("###")[0]
+
+
 def test_a_test_of_no_behaviour_is_there_too() -> None:
     text = of(runs.results(runs.test(), runs.test(None, "failed", "no", name="t.py::test_own")))
     assert "| ❌ | test\\_own | " in text and "### ❌ test\\_own failed" in text

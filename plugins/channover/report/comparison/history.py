@@ -94,7 +94,7 @@ def render(found: History, *, width: int, colour: bool = False) -> str:
 def _heading(found: History) -> str:
     first, last = found.runs[0].run, found.runs[-1].run
     lab = f", lab {last.lab}" if last.lab else ""
-    return f"{len(found.runs)} runs of target {last.target}{lab}: {first.id} to {last.id}"
+    return f"{len(found.runs)} runs of target {last.kind}{lab}: {first.id} to {last.id}"
 
 
 def _row(course: Course) -> tuple[str, ...]:

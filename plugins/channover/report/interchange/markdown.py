@@ -57,7 +57,7 @@ def _heading(results: Results, decision: Decision, remarks: Sequence[str]) -> It
     counts = Counter(test.outcome for test in results.tests)
     facts = [
         ", ".join(f"{counts[state]} {state}" for state in STATES if state != "not reported" and counts[state]),
-        f"target {run.target}",
+        f"target {run.target}" + (f", IPv{run.family}" if run.family != 4 else ""),
         f"lab {run.lab}" if run.lab else "",
         f"links of {', '.join(figure(rate, 'bit/s') for rate in run.link_rates)} Mbit/s",
         f"kernel {run.kernel}",
