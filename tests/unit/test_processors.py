@@ -8,10 +8,13 @@ import signal
 import subprocess
 import time
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from channover.errors import TestbedError
+from channover.measure.running.watch import HostsWatch
 from channover.model.processors import Core, Processors, Strain, strain
 from channover.observe.processors import OwnMachine
 from channover.verdict import shortage
@@ -187,3 +190,20 @@ def test_a_value_that_is_in_doubt_is_no_verdict_but_more_than_was_expected_is_on
     )
     assert not both.compare(near(94.15e6)).held, "no want of processors makes a rate higher"
     assert [one.missed for one in readings] == [False, False, True]
+
+
+def test_of_two_hosts_the_one_with_the_fullest_processor_is_named() -> None:
+    def host(name: str, busy: int) -> Any:
+        told = iter(
+            "".join(f"cpu{core} {user} 0 0 {idle} 0 0 0 0\n" for core, (user, idle) in enumerate(cores))
+            for cores in (((10, 90), (10, 90)), ((20, 180), (10 + busy, 190 - busy)))
+        )
+        return SimpleNamespace(name=name, read=lambda path: next(told) if path == "/proc/stat" else "")
+
+    watch = HostsWatch([host("left", 40), host("right", 99)])
+    assert not watch.shortage, "nothing was looked at yet"
+    watch.begin()
+    watch.end()
+    found = watch.shortage
+    assert (found.where, found.strain.core, found.strain.full) == ("right", 1, 0.99)
+    assert found.reason(36e9, 1, wanted=94e9).startswith("right's processor 1 was 99% busy, all 2 together 54%:")

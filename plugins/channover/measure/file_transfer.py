@@ -13,7 +13,7 @@ from channover.measure.activity import End, Waiting
 from channover.measure.measurement import Measuring
 from channover.measure.nic_usage import USED_SHARE, NicUse
 from channover.measure.running.metrics import carrying, ideal, of_tcp, paths
-from channover.measure.running.watch import ProcessorWatch
+from channover.measure.running.watch import HostsWatch, ProcessorWatch
 from channover.network.programs.file_servers import Copy, Copying, FileProtocol, FileServer, serve, start_copy
 from channover.network.programs.iperf import PORTS, Transport
 from channover.network.programs.provenance import Program, running
@@ -198,7 +198,10 @@ class FileTransfer:
                 watch = ProcessorWatch(self.measuring.processors) if self.measuring.processors else None
                 waiting = Waiting(f"copy by {protocol.name}", size * 8 / rate * 5 + 10)
                 waiting.receiver = samplers.by_host[client.host.name]
+                own = HostsWatch([client.host, server.host] if watch is None and not self.measuring.rehearsed else [])
+                own.begin()
                 programs = self._watch(copying, waiting, trace, watch)
+                own.end()
                 self._require_time(copying, watch, samplers.by_host[client.host.name])
                 done = copying.wait(1.0)
             series = samplers.stop()
@@ -213,7 +216,7 @@ class FileTransfer:
             [flow.name for flow in self.measuring.under_way],
         )
         pair = str(client.address.ip), str(server.address.ip)
-        short = watch.shortage if watch else None
+        short = watch.shortage if watch else own.shortage if own.watches else None
         listed = list(hosts.values())
         copied = Copied(
             done,
