@@ -41,6 +41,7 @@ def tor(**fields: Any) -> dict[str, Any]:
 FOUR = ("left.a-tor.1", "left.b-tor.2", "right.a-tor.3", "right.b-tor.4")
 LAGS = {"left": ["1", "2"], "right": ["3", "4"]}
 VLANS = {"10": ["1", "3"], "20": ["2", "4"]}
+TWO = (("left.a", "right.a"), ("left.b", "right.b"))
 
 
 def laid(topology: Topology, links: Links, entry: LabEntry) -> Fit | str:
@@ -219,13 +220,43 @@ def test_what_is_wrong_with_a_lag_of_the_switch_is_named(
     require(Wiring(lab(*FOUR, switches=tor(lags=LAGS))), seen(*domains, **more), words)
 
 
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ({"left_a": ["tor-1", "ge-0/0/1"], "left_b": ["tor-1", "2"], "right_a": ["tor-1", "Ethernet3"]}, None),
+        (
+            {"left_a": ["tor-1", "ge-0/0/11"], "left_b": ["tor-1", "ge-0/0/2"]},
+            "^left.a is on port ge-0/0/11 of tor-1, as LLDP tells: the inventory says tor.1; correct it, or move the cable",
+        ),
+        (
+            {"left_a": ["tor-1", "1"], "left_b": ["tor-2", "2"]},
+            "^left.b is on tor-2, and left.a on tor-1, as LLDP tells: the inventory has both on tor; correct one",
+        ),
+    ],
+)
+def test_an_inventory_that_says_otherwise_than_lldp_is_a_finding(told: dict[str, list[str]], words: str | None) -> None:
+    more: dict[str, Any] = {nic: {"lldp": [said]} for nic, said in told.items()}
+    require(Wiring(lab(*FOUR, switches=tor(vlans=VLANS))), seen(*TWO, **more), words)
+
+
+def test_two_switches_that_call_themselves_one_are_a_finding_unless_they_are_a_stack() -> None:
+    cables = ("left.a-one.1", "left.b-two.1", "right.a-one.2", "right.b-two.2")
+    for mlag, words in (
+        ({}, "left.b and left.a are both on core, as LLDP tells: .* on two and one"),
+        ({"mlag": "m"}, None),
+    ):
+        switches = {
+            name: {"ports": ["1", "2"], "vlans": {vlan: ["1", "2"]}, **mlag}
+            for name, vlan in (("one", "10"), ("two", "20"))
+        }
+        more: dict[str, Any] = {"left_a": {"lldp": [["core", "1"]]}, "left_b": {"lldp": [["core", "1"]]}}
+        require(Wiring(lab(*cables, switches=switches)), seen(*TWO, **more), words)
+
+
 def require(wiring: Wiring, reports: dict[Port, dict[str, Any]], words: str | None) -> None:
     found = judge(Sights(wiring, reports, FULL))
     assert len(found) == (words is not None), found
     assert all(re.search(words or "", one) for one in found), found
-
-
-TWO = (("left.a", "right.a"), ("left.b", "right.b"))
 
 
 @pytest.mark.parametrize(

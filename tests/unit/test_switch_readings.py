@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from channover.hosts.host import Host, Nic
+from channover.hosts.lab import Cabling, Lab
 from channover.hosts.snmp import session
 from channover.hosts.snmp.switch import LagMember, SwitchPort, SwitchReading
-from channover.model.topology import Port
+from channover.model.link import Link
+from channover.model.topology import Port, pair
 from channover.pytest_plugin.allure import switches
+from channover.pytest_plugin.allure.page_facts import lab_facts
+from channover.report.drawing.topology import topology_svg
 from channover.targets.inventory.schema import LabEntry, loaded
 from channover.targets.physical.switch_readers import SwitchReaders
 
@@ -83,3 +91,27 @@ def test_evidence_and_results() -> None:
     assert [(nic.name, nic.device, nic.speed) for nic in found.nics] == [("1", "Eth1/1", 1e9), ("49", "Eth1/1", 1e9)]
     (members,) = switches.members(seen)
     assert members.host == "near, by SNMP" and [(row.label, row.used) for row in members.rows] == [("1", True)]
+
+
+class Stub:
+    """A host of which only its NICs are asked."""
+
+    def nic(self, name: str) -> Nic:
+        return Nic(name, f"eth-{name}")
+
+
+def test_a_lab_is_drawn_with_the_switches_that_it_faces() -> None:
+    hosts = cast(Mapping[str, Host], {"left": Stub(), "right": Stub()})
+    facing = {
+        Port(host, nic): f"near.{number}"
+        for number, (host, nic) in enumerate(product(("left", "right"), "ab"), start=1)
+    }
+    lab = Lab(pair(), hosts, Link(10**9), cast(Cabling, None), facing=facing)
+    read = switches.facts(switches.Seen({"near": BEFORE}, {"near": AFTER}))
+    for known in (read, []):
+        found, cables = lab_facts(lab, read=known)
+        assert [(one.name, one.role) for one in found] == [("left", "host"), ("right", "host"), ("near", "switch")]
+        assert found[-1].kernel == ("Acme Rack 48 4.2" if known else "")
+        assert {(one.a, one.b) for one in cables} == {(str(port), outlet) for port, outlet in facing.items()}
+    drawing = topology_svg(*lab_facts(lab, read=read))
+    assert drawing.count("near") and "switch" in drawing

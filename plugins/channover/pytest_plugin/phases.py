@@ -138,8 +138,8 @@ def leave(item: pytest.Item, report: pytest.TestReport) -> None:
     )
     if LAB in item.stash:
         facts["mtu"] = item.stash[LAB].link.mtu
-    hosts, cables = lab_facts(item.stash[LAB], item.stash.get(MACHINES, {})) if LAB in item.stash else ([], [])
-    hosts = [*hosts, *switches.facts(item.stash.get(switches.SEEN, None))]
+    read = switches.facts(item.stash.get(switches.SEEN, None))
+    hosts, cables = lab_facts(item.stash[LAB], item.stash.get(MACHINES, {}), read) if LAB in item.stash else ([], [])
     left = {
         "hosts": [asdict(host) for host in hosts],
         "cables": [asdict(cable) for cable in cables],

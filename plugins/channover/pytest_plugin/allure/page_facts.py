@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 import pytest
@@ -34,15 +34,15 @@ _ROWS = 32
 def page_of(item: pytest.Item, record: Record) -> str:
     """Return the page, as HTML, of a test that is over."""
     verdict, reason = outcome_of(item.stash[PHASES])
-    lab = item.stash.get(LAB, None)
+    lab, seen = item.stash.get(LAB, None), item.stash.get(switches.SEEN, None)
     return page(
         PageFacts(
             record.behaviour,
             record.readings,
-            drawn(lab, item.stash.get(FAULTS, {})) if lab is not None else "",
+            drawn(lab, item.stash.get(FAULTS, {}), switches.facts(seen)) if lab is not None else "",
             [Plot(title, file) for title, file in record.plots],
             list(_subflows(record.flows)),
-            [*_members(lab, record), *switches.members(item.stash.get(switches.SEEN, None))] if lab is not None else (),
+            [*_members(lab, record), *switches.members(seen)] if lab is not None else (),
             reason,
             () if verdict == "passed" else [one for one in record.causes if one.explains],
             verdict,
@@ -63,9 +63,13 @@ def machines(lab: Lab) -> dict[str, tuple[str, str]]:
 
 
 def lab_facts(
-    lab: Lab, found: Mapping[str, tuple[str, str]] = MappingProxyType({})
+    lab: Lab, found: Mapping[str, tuple[str, str]] = MappingProxyType({}), read: Sequence[HostFacts] = ()
 ) -> tuple[list[HostFacts], list[CableFacts]]:
-    """Return what a lab consists of, as the results hold it; ``found`` is what :func:`machines` returned."""
+    """Return what a lab consists of, as the results hold it; ``found`` is what :func:`machines` returned.
+
+    The switches that its NICs face are a part of it, as ``read`` has them or else by their names. A cable of the topology that
+    is a way through them is two cables, each to a switch.
+    """
     hosts = [
         HostFacts(
             node.name,
@@ -79,12 +83,20 @@ def lab_facts(
         )
         for node in lab.topology.nodes
     ]
-    return hosts, [CableFacts(str(one.a), str(one.b), lab.rate(one)) for one in lab.topology.cables]
+    known = {one.name: one for one in read}
+    faced = dict.fromkeys(outlet.partition(".")[0] for outlet in lab.facing.values())
+    hosts += [known.get(name, HostFacts(name, "switch")) for name in dict.fromkeys([*faced, *known])]
+    cables = []
+    for one in lab.topology.cables:
+        ways = [(port, lab.facing[port]) for port in one.ports if port in lab.facing]
+        cables += [CableFacts(str(port), outlet, lab.rate(one)) for port, outlet in ways]
+        cables += [] if ways else [CableFacts(str(one.a), str(one.b), lab.rate(one))]
+    return hosts, cables
 
 
-def drawn(lab: Lab, found: dict[str, str]) -> str:
-    """Return a lab's topology as SVG, with what failed."""
-    return topology_svg(*lab_facts(lab), found)
+def drawn(lab: Lab, found: dict[str, str], read: Sequence[HostFacts] = ()) -> str:
+    """Return a lab's topology as SVG, with what failed; ``read`` are the switches beside it."""
+    return topology_svg(*lab_facts(lab, read=read), found)
 
 
 def faults(lab: Lab, record: Record) -> dict[str, str]:

@@ -224,7 +224,9 @@ class PhysicalTarget:
         by_mtu: dict[int, list[Outlook]] = {}
         for one in nics:
             by_mtu.setdefault(preflight.mtu_of(self.entry, one.port), []).append(one)
-        words = [said for mtu, some in by_mtu.items() for said in prove_ports(Wiring(self.entry), some, mtu)]
+        words = [
+            said for mtu, some in by_mtu.items() for said in prove_ports(Wiring(self.entry), some, mtu, say=self.say)
+        ]
         self.faced |= {one.port for one in nics if not any(f"{one.port} " in said for said in words)}
         return words
 

@@ -56,6 +56,11 @@ class Sights:
         told = self.lacp(nic)
         return f"{told['system']} key {told['key']}" if told else ""
 
+    def lldp(self, nic: Port) -> tuple[str, str] | None:
+        """Return the switch and the port that LLDP told at a NIC, as these call themselves; None where none was heard."""
+        told = self.reports[nic].get("lldp") or ()
+        return (str(told[-1][0]), str(told[-1][1])) if told else None
+
     def alive(self, nic: Port) -> bool:
         """Say whether anything at all arrived at a NIC."""
         seen = self.reports[nic]
@@ -78,7 +83,7 @@ def judge(sights: Sights) -> list[str]:
     lags = lags or list(_apart(sights, groups))
     paths = list(_paths(sights, alone))
     found = lags + paths
-    return list(dict.fromkeys(found or _small(sights)))
+    return list(dict.fromkeys([*_misnamed(sights), *(found or _small(sights))]))
 
 
 def _without_carrier(sights: Sights) -> Iterator[str]:
@@ -87,6 +92,38 @@ def _without_carrier(sights: Sights) -> Iterator[str]:
             yield f"{sights.title(nic)} cannot be looked at: {seen['error']}"
         elif not seen["carrier"]:
             yield f"{sights.title(nic)} has no carrier: plug in its cable, and switch the port on"
+
+
+def _misnamed(sights: Sights) -> Iterator[str]:
+    """Yield ports and switches that call themselves by LLDP what the inventory does not (IEEE 802.1AB)."""
+    known: dict[str, tuple[str, Port]] = {}
+    switches: dict[str, tuple[str, Port]] = {}
+    for nic in sights.reports:
+        outlet, told = sights.wiring.outlet(nic), sights.lldp(nic)
+        if outlet is None or told is None:
+            continue
+        system, port = told
+        before, other = known.setdefault(outlet.node, (system, nic))
+        named, first = switches.setdefault(system, (outlet.node, nic))
+        if before != system:
+            where = f"{nic} is on {system}, and {other} on {before}, as LLDP tells"
+            yield f"{where}: the inventory has both on {outlet.node}; correct one of the two"
+        elif sights.wiring.system(named) != sights.wiring.system(outlet.node):
+            where = f"{nic} and {first} are both on {system}, as LLDP tells"
+            yield f"{where}: the inventory has them on {outlet.node} and {named}; correct one of the two"
+        elif not _same(outlet.nic, port):
+            where = f"{nic} is on port {port} of {system}, as LLDP tells"
+            yield f"{where}: the inventory says {outlet}; correct it, or move the cable"
+
+
+def _same(named: str, told: str) -> bool:
+    """Whether a port's name is what the switch calls it, or its number alone: 7 of ge-0/0/7."""
+    ours, theirs = named.lower(), told.lower()
+    return (
+        ours == theirs
+        or (theirs.endswith(ours) and not theirs[: -len(ours)][-1:].isalnum())
+        or (theirs.lstrip("abcdefghijklmnopqrstuvwxyz- ") == ours)
+    )
 
 
 # LAGs of a switch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,20 +35,32 @@ class Outlook:
     nic: Nic
 
 
-def prove(wiring: Wiring, nics: Sequence[Outlook], mtu: int, patience: float = PATIENCE) -> list[str]:
+def prove(
+    wiring: Wiring,
+    nics: Sequence[Outlook],
+    mtu: int,
+    patience: float = PATIENCE,
+    say: Callable[[str], None] = lambda _: None,
+) -> list[str]:
     """Return what speaks against the switch ports that NICs face, each one line with its remedy. Raises TestbedError.
 
     A port in no LAG that reaches nobody is asked for LACP too: one that is in a LAG of the switch waits for a partner. Where a
-    spanning tree is heard there that does not say whether the port is in its delay, that is waited for.
+    spanning tree is heard there that does not say whether the port is in its delay, that is waited for. ``say`` is told which
+    switch and port each NIC is on, where LLDP tells.
     """
     with ExitStack() as stack:
         for one in nics:
             stack.enter_context(one.host.applied(Plan("prove switch ports", (LinkSet(one.nic.device, mtu=mtu),))))
-        return _proved(wiring, nics, plans.full_frame(mtu), patience)
+        return _proved(wiring, nics, plans.full_frame(mtu), patience, say)
 
 
-def _proved(wiring: Wiring, nics: Sequence[Outlook], size: int, patience: float) -> list[str]:
+def _proved(
+    wiring: Wiring, nics: Sequence[Outlook], size: int, patience: float, say: Callable[[str], None]
+) -> list[str]:
     sights = Sights(wiring, _heard(wiring, nics, size, patience), size)
+    for nic in sights.reports:
+        if told := sights.lldp(nic):
+            say(f"{nic} is on port {told[1]} of {told[0]}, as LLDP tells")
     found = judge(sights)
     lonely = [one for one in nics if wiring.bundle(one.port) is None and not sights.around(one.port)]
     if not found or not lonely:

@@ -62,7 +62,7 @@ class Nic:
         self.lacp: dict[str, Any] | None = None
         self.partners: list[str] = []
         self.bpdus: dict[str, Any] = {"count": 0, "forwarding": None}
-        self.lldp: list[str] = []
+        self.lldp: list[list[str]] = []
         self.foreign: dict[str, int] = {}
         self.refused = ""
         self.sent = 0
@@ -185,9 +185,12 @@ class Nic:
                 break
             found[kind] = frame[at + 2 : at + 2 + length]
             at += 2 + length
-        words = [found.get(5, b"").decode(errors="replace"), found.get(2, b"")[1:].decode(errors="replace")]
-        told = " ".join(word for word in words if word.isprintable()).strip()
-        if told and told not in self.lldp:
+        chassis, port = found.get(1, b""), found.get(2, b"")
+        if port[:1] == b"\3":  # a MAC address (IEEE 802.1AB-2016, table 8-3), which nobody calls a port by
+            port = b"\0" + found.get(4, port[1:].hex(":").encode())
+        name = found.get(5) or (chassis[1:].hex(":").encode() if chassis[:1] == b"\4" else chassis[1:])
+        told = ["".join(s for s in word.decode(errors="replace") if s.isprintable()) for word in (name, port[1:])]
+        if all(told) and told not in self.lldp:
             self.lldp.append(told)
 
     def formed(self) -> bool:
