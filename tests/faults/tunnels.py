@@ -14,9 +14,7 @@ from channover.model.operations.mptcp import EndpointAdd, EndpointDelete
 from channover.model.plan import Plan
 from channover.network.loop_guard import Guard
 from channover.network.openvpn import join_listener
-from channover.network.tunnel import Tunnel
 from channover.scenarios import tunnels
-from channover.scenarios.full_ip import FullIP
 from channover.scenarios.loop import lab as loops
 from channover.scenarios.loop import means as loop_means
 from tests.faults.bench import Bench, require
@@ -152,19 +150,6 @@ def _on_one_path(restart: Any, used: Used) -> Any:
         return restart(tunnel, *words, **named)
 
     return connected
-
-
-def _smaller(addressed: Any, used: Used) -> Any:
-    """Have the tunnel's device at the client take smaller packets from then on."""
-
-    @contextmanager
-    def made(full_ip: FullIP, tunnel: Tunnel) -> Iterator[None]:
-        used()
-        tunnel.client.host.run("ip", "link", "set", tunnel.client.device, "mtu", "1300")
-        with addressed(full_ip, tunnel):
-            yield
-
-    return made
 
 
 def _not_apart(_: Any, used: Used) -> Any:
@@ -388,35 +373,24 @@ FAULTS = (
         {
             "TUN-2": fails("filter", words="echo requests answered"),
             "TUN-1": fails("filter", words="echo requests answered"),
-            "TUN-7": fails(words="answers, full size, whole of 0"),
+            "TUN-7": fails("filter", words="answers, full size, whole of 0"),
         },
     ),
     Fault(
-        "tunnel-gre-lost",
+        "tunnel-fragments-lost",
         "tunnels",
-        "the client lets no GRE and no ESP into the tunnel",
-        table("left", "output", 'oifname "ptp" meta l4proto { gre, esp } counter drop'),
+        "the server drops fragments that come out of the tunnel",
+        table("right", "prerouting", 'iifname "ptp" ip frag-off & 0x1fff != 0 counter drop', "raw"),
         When.READY,
-        {"TUN-7": fails("filter", words="protocols that arrived unchanged, left→right")},
-        ("TUN-2",),
+        {"TUN-7": fails("filter", words="a byte above, in fragments of 0")},
     ),
     Fault(
-        "tunnel-ttl-set",
+        "tunnel-ipv6-lost",
         "tunnels",
-        "the client sets the time to live of what goes into the tunnel",
-        table("left", "output", 'oifname "ptp" ip ttl set 77 counter', "mangle"),
+        "the server drops IPv6 that comes out of the tunnel",
+        table("right", "input", 'iifname "ptp" meta nfproto ipv6 counter drop'),
         When.READY,
-        {"TUN-7": fails("filter", "filter-strips-option", words="protocols that arrived unchanged, left→right")},
-    ),
-    Fault(
-        "tunnel-smaller",
-        "tunnels",
-        "the tunnel's device at the client takes packets of 1300 bytes at most",
-        None,
-        When.IN_PLACE,
-        {"TUN-7": fails("tunnel-mtu", words="answers, full size, whole of 0")},
-        (),
-        ((FullIP, "addressed", _smaller),),
+        {"TUN-7": fails("filter", words="answers, IPv6, full size of 0")},
     ),
     Fault(
         "tunnel-no-forwarding",
