@@ -122,6 +122,11 @@ def test_what_a_test_changes_by_a_plan_is_what_is_asked_for(change: Any, now: St
         assert said(asked(change), STATE), "the former setting is in force, and the change was asked for"
 
 
+def test_an_address_that_was_taken_from_a_tunnel_is_gone_with_it() -> None:
+    found = asked(AddressAdd("tun0", "fd00:91::1/64"), AddressDelete("tun0", "fd00:91::1/64"))
+    assert said(found, replace(STATE, links={k: v for k, v in STATE.links.items() if k != "tun0"})) == []
+
+
 def test_an_undo_asks_for_what_was_there_before() -> None:
     found = asked(RuleDelete("10.93.93.1", 101, 101))
     found.note(Plan.of("undo", [RuleAdd("10.93.93.1", 101, 101)]), State())

@@ -81,8 +81,8 @@ class Asked:
             kind, *rest = setting
             name = _device_of(setting)
             link = now.links.get(name)
-            if name and link is None and value is not False:
-                if name in lasting and name not in gone:
+            if name and link is None:  # with it is gone all that was to be gone
+                if value is not False and name in lasting and name not in gone:
                     gone.add(name)
                     yield f"{nics.get(name, name)} is gone"
                 continue
