@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TextIO
 
@@ -121,7 +121,7 @@ def _of_hosts(environment: Environment, target: PhysicalTarget, facts: dict[str,
         remarks.append(f"not proved, since a host at an end cannot be used: {', '.join(map(str, left_out))}")
     environment.topologies = tuple(one for one in asked_for() if target.unmet(one) is None) or asked_for()
     environment.part, environment.probed = part, lambda lab: survey.renewed(lab, seen)
-    facts["topologies"] = ", ".join(one.name for one in survey.fitting(entry, part, environment.topologies)) or "none"
+    facts["topologies"] = _named(survey.fitting(entry, part, environment.topologies)) or "none"
     found = _unprobed(environment, facts, lambda topology: _forbidden(environment, target, seen, topology))
     if able:
         try:
@@ -138,6 +138,16 @@ def _of_hosts(environment: Environment, target: PhysicalTarget, facts: dict[str,
         hosts=tuple(_host_row(name, entry.hosts[name], sight) for name, sight in seen.items()),
         nics=tuple(row for name, sight in seen.items() for row in _nic_rows(name, entry.hosts[name], sight)),
     )
+
+
+def _named(topologies: Sequence[Topology]) -> str:
+    """Return what topologies are called, each with what its links are for where that is not both a LAG and paths."""
+    links: dict[str, dict[str, None]] = {}
+    for one in topologies:
+        links.setdefault(one.name, {})[one.links.value] = None
+    asked = {name: {one.links.value for one in asked_for() if one.name == name} for name in links}
+    alone = {name: f" ({', '.join(some)})" if some.keys() != asked[name] else "" for name, some in links.items()}
+    return ", ".join(f"{name}{alone[name]}" for name in links)
 
 
 def _unprobed(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from channover.errors import ChannoverError
-from channover.model.topology import Topology, pair
+from channover.model.topology import Links, Topology, pair
 from channover.run.environment import target_of
 from channover.run.settings import Settings
 from channover.targets.physical.placement import cabling
@@ -32,5 +32,11 @@ def elsewhere(settings: Settings) -> str:
 
 
 def needs(topologies: Sequence[tuple[Topology, Sequence[str]]]) -> list[tuple[str, str, str]]:
-    """Return for each topology its name, the behaviours that ask for it, and how a lab of real hosts is cabled for it."""
-    return [(one.name, ", ".join(behaviours), cabling(one)) for one, behaviours in topologies]
+    """Return for each topology its name, the behaviours that ask for it, and how a lab of real hosts is cabled for it.
+
+    Whatever they make of the cables: bare ones are for both.
+    """
+    asked: dict[Topology, list[str]] = {}
+    for one, behaviours in topologies:
+        asked.setdefault(replace(one, links=Links.EITHER), []).extend(behaviours)
+    return [(one.name, ", ".join(behaviours), cabling(one)) for one, behaviours in asked.items()]
