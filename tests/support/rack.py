@@ -6,12 +6,16 @@ are labs of one namespace each. Cables lie in a patch panel, shaped outside both
 
 from __future__ import annotations
 
+import os
 import secrets
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+
+import pytest
 
 from channover.hosts.host import Journal
 from channover.hosts.netns.host import NamespaceHost
@@ -253,6 +257,8 @@ class Rack:
 @contextmanager
 def rack(netns: NetnsTarget, folder: Path) -> Iterator[Rack]:
     """Give an empty rack for the length of a block."""
+    if os.geteuid() != 0 or not Path("/dev/net/tun").exists() or shutil.which("ovs-vswitchd") is None:
+        pytest.skip("a rack takes root, /dev/net/tun and Open vSwitch: apt-get install openvswitch-switch")
     with ExitStack() as stack:
         yield Rack(netns, folder, stack)
 
