@@ -65,9 +65,16 @@ def joined(made: Rack) -> Inventory:
         pytest.param(bundled, ("suites/lacp/test_lag.py", "-k", "tcp_flow_rides or converged"), 2, id="lag"),
         pytest.param(
             bundled,
-            ("suites/lacp", "-k", "test_lag or test_hash or (test_failover and carrier)"),
-            8,
+            ("suites/lacp", "-k", "(test_lag and not long_run) or test_hash or (test_failover and carrier)"),
+            7,
             id="all-of-lags",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            bundled,
+            ("suites/lacp/test_lag.py", "-k", "long_run", "--soak=120"),
+            1,
+            id="long-run",
             marks=pytest.mark.slow,
         ),
         pytest.param(

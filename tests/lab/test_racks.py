@@ -134,6 +134,14 @@ def small(tor: Switch) -> None:
     tor.run("ip", "link", "set", "p2", "mtu", "1400")
 
 
+def delayed(tor: Switch) -> None:
+    vlans(tor)
+    for port, edge in (("p1", "true"), ("p2", "false"), ("p3", "true"), ("p4", "true")):
+        words = (f"other_config:rstp-port-admin-edge={edge}", "other_config:rstp-port-auto-edge=false")
+        tor.configure("set", "Port", port, *words)
+    tor.configure("set", "Bridge", "br", "rstp_enable=true")
+
+
 @pytest.mark.parametrize(
     ("switch", "owner", "topology", "words"),
     [
@@ -175,6 +183,9 @@ def small(tor: Switch) -> None:
             "left.b (tor.p2) has a carrier and nothing passes: a dead port",
             id="dead-port",
             marks=slow,
+        ),
+        pytest.param(
+            VLANS, delayed, PATHS, "left.b (tor.p2) is held back by the switch's spanning tree", id="tree", marks=slow
         ),
         pytest.param(VLANS, small, PATHS, "no frame of 1514 bytes passes from", id="mtu", marks=slow),
     ],
