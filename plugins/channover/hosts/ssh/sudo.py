@@ -66,7 +66,9 @@ class SudoPasswords:
         self._first = os.environ.pop(VARIABLE, "") or self._first
 
     def ask(self) -> None:
-        """Have the user type the password before any host asks for it. Raises NoPassword where there is no terminal."""
+        """Have the user type the password before any host asks for it, where none is known. Raises NoPassword."""
+        if self._first:
+            return
         if not has_terminal():
             raise NoPassword(f"{OPTION}: there is no terminal to ask at; set {VARIABLE} instead")
         self._first = self._answer("password for sudo on the lab's hosts: ")
