@@ -15,7 +15,8 @@ from channover.hosts.host import until
 from channover.hosts.lab import Lab
 from channover.hosts.netns.host import NamespaceHost
 from channover.hosts.ssh.connection import SshLink
-from channover.hosts.ssh.process import connection_of
+from channover.hosts.ssh.process import RemoteProcess, connection_of
+from channover.hosts.ssh.shell import PATH
 from channover.hosts.ssh.user_config import completed
 from tests.support.sshd import Server
 
@@ -112,6 +113,18 @@ def test_of_an_agents_many_keys_the_named_one_comes_first(
                 link = SshLink("left", completed("gate"))
                 link.open()
                 link.close()
+            monkeypatch.setenv("SSH_AUTH_SOCK", socket)
+            for word, keys in (("yes", 4), ("no", 0)):
+                configured(server, f"Host gate\n  IdentityFile {server.folder}/named\n  ForwardAgent {word}", gate)
+                link = SshLink("left", completed("gate"))
+                words = ("sh", "-c", "ssh-add -l 2>/dev/null | grep -c SHA256 || :")
+                process = RemoteProcess(link, words, {"PATH": PATH}, lambda *_: None, passed=("SSH_AUTH_SOCK",))
+                process.begun(30)
+                process.wait(30)
+                assert process.stdout == f"{keys}\n"
+                link.close()
+            monkeypatch.delenv("SSH_AUTH_SOCK")
+            configured(server, f"Host gate\n  {lines}", gate)
             text = (server.folder / ".ssh" / "config").read_text().replace(f"{server.folder}/client", "none")
             (server.folder / ".ssh" / "config").write_text(text.replace("named.pub", "absent"))
             with pytest.raises(TestbedError, match="there is no key to log in to"):

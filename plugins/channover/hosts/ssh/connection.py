@@ -257,6 +257,8 @@ class SshLink:
         try:
             assert transport is not None
             channel = transport.open_session(timeout=CONNECT_TIMEOUT)
+            if self.login.own.forwards_agent:
+                paramiko.agent.AgentRequestHandler(channel)
             channel.exec_command(command)
             return channel
         except paramiko.ChannelException as error:

@@ -20,6 +20,8 @@ class OwnSettings:
     """Whether an agent's other keys are not to be tried (``IdentitiesOnly``)."""
     agent: str = ""
     """The agent's socket, ``none``, or the variable that names it (``IdentityAgent``)."""
+    forwards_agent: bool = False
+    """Whether programs on the host may ask the agent (``ForwardAgent``), as a sudo may that takes keys (pam_ssh_agent_auth)."""
     known_hosts: tuple[Path, ...] = ()
     """Files of trusted host keys (``UserKnownHostsFile`` and ``GlobalKnownHostsFile``)."""
     key_alias: str = ""

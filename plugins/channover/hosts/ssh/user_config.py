@@ -96,6 +96,7 @@ def _login(
         identities=tuple(path(each) for each in said.get("identityfile", ()) if each != "none"),
         identities_only=one("identitiesonly") == "yes",
         agent=_expanded(agent, host, login) if agent != "none" else agent,
+        forwards_agent=one("forwardagent", "no") != "no" and not jumped,
         known_hosts=tuple(
             path(each)
             for option in ("userknownhostsfile", "globalknownhostsfile")
