@@ -9,15 +9,20 @@ import contextlib
 import os
 import pty
 import shutil
+import subprocess
 import sys
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from channover.errors import TestbedError
+from channover.hosts.host import until
 from channover.hosts.lab import Lab
 from channover.hosts.netns.host import NamespaceHost
 from channover.hosts.ssh.connection import SshLink
+from channover.hosts.ssh.own_settings import OwnSettings
 from channover.hosts.ssh.process import RemoteProcess, connection_of
 from channover.hosts.ssh.shell import PATH, refused
 from channover.hosts.ssh.sudo import SudoPasswords
@@ -312,6 +317,36 @@ def test_the_command_asks_at_the_terminal_once_and_shows_nothing(lab: Server, tm
         text, status = said.decode(), os.waitstatus_to_exitcode(os.waitpid(number, 0)[1])
     assert text.count("for sudo") == 1 and "t0p-secret" not in text
     assert status == 0, text
+
+
+def test_sudo_that_takes_keys_asks_the_users_agent(
+    lab: Server, passwords: SudoPasswords, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not passwords.first
+    if not list(Path("/usr/lib").glob("*/security/pam_ssh_agent_auth.so")):
+        pytest.skip("there is no pam_ssh_agent_auth: apt-get install libpam-ssh-agent-auth")
+    host, folder = lab.host, lab.host.folder
+    authorized = f"{folder}/sudo_keys"
+    host.write(authorized, (lab.folder / "client.pub").read_text(), 0o644)
+    host.write(f"{folder}/pam", f"auth sufficient pam_ssh_agent_auth.so file={authorized}\n@include common-account\n")
+    host.run("mount", "--bind", f"{folder}/pam", "/etc/pam.d/sudo")
+    link = sudoers(lab, "Defaults env_keep += SSH_AUTH_SOCK", "lab ALL=(ALL) ALL")
+    with tempfile.TemporaryDirectory() as place:  # a socket's path is short (unix(7))
+        monkeypatch.setenv("SSH_AUTH_SOCK", f"{place}/agent")
+        agent = subprocess.Popen(["ssh-agent", "-D", "-a", f"{place}/agent"], stdout=subprocess.DEVNULL)
+        try:
+            until(lambda: Path(f"{place}/agent").exists(), "the agent", 10)
+            subprocess.run(["ssh-add", "-q", lab.folder / "client"], check=True)
+            link.login = replace(link.login, own=OwnSettings(forwards_agent=True))
+            assert run(link, "id", "-u", sudo=True).stdout == "0\n"
+            other = lab.link(user="lab", sudo=True)  # another connection, which sudo remembers nothing of
+            with pytest.raises(TestbedError, match="did not start"):
+                run(other, "id", "-u", sudo=True)
+            other.close()
+        finally:
+            agent.kill()
+            agent.wait()
+    link.close()
 
 
 def test_a_host_without_sudo(lab: Server) -> None:
