@@ -210,7 +210,7 @@ def test_a_switch_in_between_shows_what_comes_towards_the_receiver() -> None:
     hosts = [host("left", "a"), host("east", "h", "a", "b"), host("right", "a")]
     taken = {
         "left": series("left", a=(20, 1000)),
-        "east": series("east", h=(1000, 20), a=(20, 1000), b=(1, 1)),
+        "east": series("east", h=(1000, 20), a=(1, 1000), b=(10, 20)),
         "right": series("right", a=(1000, 20)),
     }
     found = rates.lines(hosts, taken)

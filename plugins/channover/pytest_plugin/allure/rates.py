@@ -8,6 +8,7 @@ from dataclasses import astuple, fields
 from typing import Any
 
 from channover.hosts.host import Host, Step
+from channover.measure.nic_usage import ACKNOWLEDGEMENTS
 from channover.observe.nics import NicCounters, NicSeries
 from channover.report.drawing.plots import Phase, Series
 from channover.report.drawing.thinning import thinned
@@ -16,8 +17,6 @@ from channover.scenarios.loop.ways import LOOP_ENDPOINT
 
 ONE_WAY = 1.5
 """How many times as much as it sends a host receives that data go to, and the other way round: more than acknowledgements."""
-CHATTER = 0.02
-"""The share of a host's bytes below which a NIC is idle, whichever way it carried more."""
 POINTS = 120
 """Of a course in the results: two of its pictures' pixels each."""
 UNTOLD = ("warm-up", "set-up", "measured", "copy", "load", "recovery")
@@ -52,7 +51,7 @@ def counters(taken: Mapping[str, NicSeries]) -> dict[str, Any]:
 def lines(hosts: Sequence[Host], taken: Mapping[str, NicSeries]) -> list[Series]:
     """Return the rates (bit/s) of NICs in the direction of the data: what each host received that does not only send.
 
-    Of hosts in between, such as switches, the NICs towards which acknowledgements come are left out.
+    Of hosts in between, such as switches, the NICs that send the data on are left out: they count it once more.
     """
     found: list[Series] = []
     ends = receivers(hosts, taken)
@@ -65,7 +64,7 @@ def lines(hosts: Sequence[Host], taken: Mapping[str, NicSeries]) -> list[Series]
             if nic.device not in series.devices:
                 continue
             moved = series.delta(nic.device)
-            if host in ends or moved.rx_bytes >= moved.tx_bytes or moved.total_bytes < CHATTER * whole:
+            if host in ends or moved.rx_bytes >= moved.tx_bytes or moved.tx_bytes <= ACKNOWLEDGEMENTS * whole / 2:
                 times = [round(time - series.times[0], 4) for time in series.middles]
                 found.append(
                     (f"{host.name}.{nic.name} rx", times, [round(one) for one in series.rate(nic.device, "rx")])
