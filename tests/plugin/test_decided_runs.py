@@ -568,10 +568,13 @@ def test_the_first_line_says_of_how_much_and_names_the_others(user: pytest.Pytes
     done = user.runpytest_subprocess("-p", "channover.pytest_plugin.hooks")
     done.stdout.fnmatch_lines(
         [
+            "index: reports/*/index.html",
             "certificate: reports/*/certificate.html: ACCEPTED: 2 of 31 behaviours for the emulated lab only",
             "  not planned: LAG-1, LAG-2, *, APP-3",
         ]
     )
+    page = (user.path / "reports/latest/index.html").read_text("utf-8")
+    assert "ACCEPTED: 2 of 31 behaviours" in page and 'href="certificate.html"' in page
     first = sheet(user)
     assert "ACCEPTED: 2 of 31 behaviours for the emulated lab only" in first
     assert "not planned: LAG-1, LAG-2, LAG-3, " in first
