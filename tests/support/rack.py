@@ -288,8 +288,12 @@ def a_stack(made: Rack, *, stacked: bool = True) -> None:
             empty = f"empty{number}"  # of one port Open vSwitch makes no LAG
             made.switches[switch].run("ip", "link", "add", empty, "type", "veth", "peer", "name", f"far{number}")
             made.switches[switch].lag(name, [f"p{number}", empty], *own)
-            words = (f"other_config:lacp-aggregation-key={10 + number}", f"other_config:lacp-port-id={device[-1]}")
-            made.switches[switch].configure("set", "Interface", f"p{number}", *words)
+            for interface, own_number in ((f"p{number}", device[-1]), (empty, f"9{device[-1]}")):
+                words = (
+                    f"other_config:lacp-aggregation-key={10 + number}",
+                    f"other_config:lacp-port-id={own_number}",
+                )
+                made.switches[switch].configure("set", "Interface", interface, *words)
 
 
 def inventory_of_a_stack(ports: Sequence[int] = (22, 22), folder: Path | None = None) -> str:
