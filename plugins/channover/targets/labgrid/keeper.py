@@ -130,9 +130,11 @@ class Keeper:
         from labgrid.remote.generated import labgrid_coordinator_pb2 as messages
 
         owner = f"{self.session.gethostname()}/{self.session.getuser()}"
+        await (
+            self.cancel()
+        )  # first: a place that is released while reserved waits for the coordinator's next round (15 s)
         for name in self.held:
             await self.session.stub.ReleasePlace(messages.ReleasePlaceRequest(placename=name, fromuser=owner))
-        await self.cancel()
 
     async def places(self) -> list[dict[str, str]]:
         """Take the places, or with a count of 0 look at the first; return the name and lab of each. Raises Fault."""
