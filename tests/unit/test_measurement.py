@@ -115,7 +115,15 @@ def test_a_phase_in_which_the_traffic_s_programs_waited_for_a_processor_shows_no
         return Processors((core, core), at=0.1 * number, waited={(7, "numbered"): 0.1 * number * waited})
 
     measuring = Measuring(Link(), None, 5.0, processors=read)
-    made: Any = SimpleNamespace(now=0.0), [], [], measuring, SimpleNamespace(by_host={})
+    end = SimpleNamespace(host=SimpleNamespace(name="left", nics={}))
+    ends = SimpleNamespace(client=end, server=end, upload=True)
+    made: Any = (
+        SimpleNamespace(now=0.0),
+        [],
+        ends,
+        measuring,
+        SimpleNamespace(by_host={"left": SimpleNamespace(taken=0)}),
+    )
     moving = Phased("a stream", *made)
     moving.phase("fault: path lost", 0.5)
     gap = moving.value("longest gap", 3.0, "s", ["fault: path lost"])
