@@ -24,12 +24,13 @@ from channover.report.drawing.plots import Judged, nic_rates_svg
 from channover.report.drawing.sparkline import sparkline_svg, told
 from channover.report.facts import Bound, Course, Event, LeftOut, NicBytes, Planned
 from channover.report.results import Results
+from channover.report.signoff import certificate
 from channover.verdict.causes.cause import Cause, Explanation
 from channover.verdict.expectation import Expectation
 from channover.verdict.measured import Reading
 from channover.verdict.statistics import Estimate
 from tests.support import runs
-from tests.support.certificates import Page
+from tests.support.certificates import Page, written
 
 TRAFFIC = "mptcp left→right"
 COURSE = Course(
@@ -270,3 +271,12 @@ def test_a_plot_shows_the_bound_the_sum_of_the_nics_and_the_mean() -> None:
     words = [node.text for node in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
     assert {"sum of NICs", "bound 175..200", "mean 178", "✗", "↺", "⇄"} <= set(words)
     assert "prefers-color-scheme:dark" in svg, "on a dark screen its ground is dark"
+
+
+def test_a_reason_is_whole_on_the_certificate_too_and_never_ends_within_a_word(tmp_path: Path) -> None:
+    reason = " ".join(f"word-{number}" for number in range(150))
+    text = Page(written(runs.results(runs.test("LAG-1", "failed", reason)), tmp_path)[1]).text
+    assert reason in text
+    cut = certificate.clipped(reason, 100)
+    assert cut.endswith(" …") and set(cut.split()) <= {*reason.split(), "…"} and len(cut) <= 102
+    assert certificate.clipped("x" * 900, 100) == "x" * 99 + " …"

@@ -32,7 +32,7 @@ from channover.verdict.causes.cause import Cause
 from channover.verdict.notes import Note, once
 
 NAME, PDF_NAME = "certificate.html", "certificate.pdf"
-_LINES, _TESTS, _REASON = 6, 3, 320
+_LINES, _TESTS, _REASON = 6, 3, 1500
 """Measurements and tests shown per behaviour, characters of a reason: the rest is counted, and is in results.json."""
 
 
@@ -233,9 +233,12 @@ def _day(moment: str) -> str:
 
 
 def clipped(text: str, most: int = _REASON) -> str:
-    """Return a text on one line, its end left out where it is too long."""
+    """Return a text on one line, its end left out where it is too long: whole words, where it has any."""
     line = " ".join(text.split())
-    return line if len(line) <= most else line[: most - 1] + "…"
+    if len(line) <= most:
+        return line
+    kept = line[:most].rpartition(" ")[0]
+    return f"{kept or line[: most - 1]} …"
 
 
 def _row(judged: Judged) -> _Row:
