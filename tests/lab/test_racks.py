@@ -148,7 +148,9 @@ def delayed(tor: Switch) -> None:
         pytest.param(LAGS, lags, BUNDLED, "", id="lags"),
         pytest.param(VLANS, vlans, PATHS, "", id="vlans", marks=slow),
         pytest.param("", one_vlan, PATHS, "", id="one-domain", marks=slow),
-        pytest.param(LAGS, swapped_lags, BUNDLED, "left.b (tor.p2) and right.b (tor.p4) are swapped", id="swapped"),
+        pytest.param(
+            LAGS, swapped_lags, BUNDLED, "left.b (tor.p2) and right.b (tor.p4) are swapped", id="swapped", marks=slow
+        ),
         pytest.param(LAGS, without_one, BUNDLED, "left.b (tor.p2) answers no LACP", id="not-in-the-lag", marks=slow),
         pytest.param(
             LAGS, static, BUNDLED, "the LAG 'left' of tor is static, and hosts speak LACP", id="static", marks=slow
