@@ -27,11 +27,11 @@ def test_variants_are_deselected_unless_they_are_asked_for() -> None:
 
 
 def test_what_chooses_families_itself_is_left_out_of_a_second_run_with_ipv6() -> None:
-    file = "suites/mptcp/test_families.py", "suites/mptcp/test_multipath.py"
+    file = "suites/mptcp/test_families.py", "suites/mptcp/test_multipath.py", "suites/mptcp/test_subflows.py"
     assert "test_one_ipv6_connection" in run("--collect-only", *file)
     said = run("--collect-only", "--family=6", *file)
-    assert "3 deselected" in said
-    assert "IPv6; tests that choose the families of their paths themselves (MP-11) are left out" in said
+    assert "4 deselected" in said
+    assert "IPv6; tests about families themselves (MP-11), or about IPv4 alone, are left out" in said
 
 
 def test_rivals_are_deselected_unless_they_are_asked_for() -> None:

@@ -111,7 +111,7 @@ def headline(config: pytest.Config, items: Sequence[pytest.Item]) -> list[str]:
     if wanted.link.mtu != USUAL_MTU:
         found += f", MTU {wanted.link.mtu}"
     if _second(config):
-        found += ", IPv6; tests that choose the families of their paths themselves (MP-11) are left out"
+        found += ", IPv6; tests about families themselves (MP-11), or about IPv4 alone, are left out"
     if wanted.place.dry_run and not config.option.collectonly:
         driver = config.stash[TESTBED].session.lag[0]
         found += f", LAG by {driver}; a dry run measures nothing, and leaves nothing"

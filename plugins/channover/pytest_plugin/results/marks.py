@@ -21,7 +21,7 @@ def declare(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "topology(topology): the topology that a test asks for (default: a pair)")
     config.addinivalue_line("markers", "variant: one more variant of a behaviour, run with --variants only")
     config.addinivalue_line(
-        "markers", "families: a test that chooses the families of its paths, left out with --family 6"
+        "markers", "families: a test about families themselves, or IPv4 alone: left out with --family 6"
     )
     config.addinivalue_line("markers", "hash_policy(policy): the transmit hash policy of a test's LAGs")
 
