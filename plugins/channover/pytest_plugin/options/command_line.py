@@ -47,8 +47,8 @@ def add_options(parser: pytest.Parser) -> None:
         "--family",
         default=FAMILIES[0],
         metavar="VERSION",
-        help="the version of IP that labs have: 4 (default), or 6 for a second run; tests that choose families themselves "
-        "are skipped then",
+        help="the version of IP that labs have: 4 (default), or 6 for a second run; tests about families themselves, or "
+        "about IPv4 alone, are left out then",
     )
     words.add(
         group,
