@@ -21,7 +21,7 @@ from channover.model.link import Link
 from channover.model.topology import Topology, node
 from channover.network import drivers as _drivers
 from channover.network.lag import HashPolicy, LacpRate, LagDriver, LagHandle
-from channover.observe.bond import LagStatus, MemberStatus, PortInfo
+from channover.observe.lags.bond import LagStatus, MemberStatus, PortInfo
 from channover.run import own_targets as _targets
 from channover.run.own_targets import Make, Option, OwnTarget
 from channover.targets import capabilities as _capabilities

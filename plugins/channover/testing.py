@@ -45,8 +45,8 @@ from channover.network.lag import HashPolicy, LacpRate, Lag, LagEnd, Manner
 from channover.network.programs.applications.media import Media
 from channover.network.programs.file_servers import FileProtocol
 from channover.network.tunnel import Tunnel, TunnelEnd
-from channover.observe.bond import LagStatus
 from channover.observe.captures import LacpFrames, Listening
+from channover.observe.lags.bond import LagStatus
 from channover.report.facts import PathMetrics, TrafficMetrics
 from channover.scenarios.bonds import Apart, Bonds
 from channover.scenarios.full_ip import FullIP

@@ -19,7 +19,7 @@ from channover.hosts.netns.host import NamespaceHost
 from channover.model.link import Link
 from channover.model.state import State
 from channover.model.topology import pair
-from channover.report.decision import decide
+from channover.report.deciding.decision import decide
 from channover.report.results import Results
 from channover.targets.netns import NetnsTarget
 from tests.support.sshd import Server

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import channover
-from channover.report.decision import Decision, decide
+from channover.report.deciding.decision import Decision, decide
 from channover.report.results import Results
 from channover.report.signoff import certificate
 from tests.support.certificates import Page

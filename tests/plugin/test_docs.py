@@ -22,7 +22,7 @@ from channover.cli import main as cli
 from channover.hosts.host import Host, Journal
 from channover.model.link import Link
 from channover.model.topology import pair, trio, two_switches
-from channover.report import waivers
+from channover.report.deciding import waivers
 from channover.targets.base import Target
 from channover.targets.inventory.schema import load
 from tests.support.packages import install

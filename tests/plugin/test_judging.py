@@ -12,8 +12,8 @@ import pytest
 import channover
 from channover.report.allure.config import STATUS
 from channover.report.comparison.compare import compare
-from channover.report.decision import decide
-from channover.report.endings import ended
+from channover.report.deciding.decision import decide
+from channover.report.deciding.endings import ended
 from channover.report.results import Results, validate
 
 PLUGINS = str(Path(channover.__file__).parent.parent)

@@ -17,8 +17,8 @@ from channover.model.state import LinkState, Route, State
 from channover.network.bonding import Bond, host_plan, switch_plan
 from channover.network.lag import HashPolicy, LacpRate, LagEnd
 from channover.network.openvswitch import OpenVSwitchDriver
-from channover.observe.bond import LagStatus, MemberStatus, PortInfo, lag_id, working_state
-from channover.observe.bond_parsers import parse_ovs, parse_placement, parse_proc_bonding, state_bits
+from channover.observe.lags.bond import LagStatus, MemberStatus, PortInfo, lag_id, working_state
+from channover.observe.lags.bond_parsers import parse_ovs, parse_placement, parse_proc_bonding, state_bits
 from channover.scenarios.bonds import of_lag
 
 DATA = Path(__file__).parents[1] / "data" / "bond"

@@ -18,16 +18,16 @@ from channover.errors import UsageError
 from channover.model.catalogue import CATALOGUE
 from channover.pytest_plugin.results.collector import measurement
 from channover.pytest_plugin.results.plan import Plan, save, take
-from channover.report.decision import decide
+from channover.report.deciding.decision import decide
+from channover.report.deciding.endings import MEANING
+from channover.report.deciding.rules import RULES
+from channover.report.deciding.waivers import Waiver, load
 from channover.report.drawing.topology import topology_svg
-from channover.report.endings import MEANING
 from channover.report.facts import CableFacts, HostFacts, LeftOut, NicFacts, Planned, Uncollected
 from channover.report.figures import lines_of, with_uncertainty
 from channover.report.results import Measurement, Outcome, Results, TestResult
-from channover.report.rules import RULES
 from channover.report.signoff import certificate, detection_limits
 from channover.report.signoff.hardware_table import in_short, items, parts
-from channover.report.waivers import Waiver, load
 from channover.verdict.expectation import near
 from channover.verdict.measured import Reading
 from channover.verdict.statistics import Estimate

@@ -13,7 +13,7 @@ from channover.network.bonding import Bond
 from channover.network.flow_hash import Conversation
 from channover.network.lag import HashPolicy, LagEnd
 from channover.network.openvswitch import OvsBond
-from channover.observe.bond_parsers import parse_hashes, parse_proc_bonding
+from channover.observe.lags.bond_parsers import parse_hashes, parse_proc_bonding
 
 DATA = Path(__file__).parents[1] / "data" / "bond"
 V4 = ("10.92.92.1", "10.92.92.2")

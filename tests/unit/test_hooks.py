@@ -168,3 +168,16 @@ def test_a_run_that_does_not_use_channover_loads_little_of_it(tmp_path: Path) ->
         assert not loaded & HEAVY
         ours = sorted(name for name in loaded if name.startswith("channover"))
         assert len(ours) <= LIGHT, ours
+
+
+def test_the_package_has_twelve_rooms_at_most_and_each_of_them_twelve_modules() -> None:
+    package = Path(channover.__file__).parent
+    rooms = [one for one in package.iterdir() if (one / "__init__.py").exists()]
+    assert len(rooms) <= 12
+    for room in rooms:
+        modules = [
+            one.name
+            for one in room.iterdir()
+            if (one / "__init__.py").exists() or (one.suffix == ".py" and one.stem != "__init__")
+        ]
+        assert len(modules) <= 12, f"{room.name}: {sorted(modules)}"

@@ -11,10 +11,10 @@ import pytest
 
 from channover.measure.running.slices import short_offer
 from channover.model.catalogue import CATALOGUE
-from channover.observe.bond_parsers import parse_losses, parse_proc_bonding
+from channover.observe.lags.bond_parsers import parse_losses, parse_proc_bonding
 from channover.report.allure.page import PageFacts, page
 from channover.report.comparison.compare import compare
-from channover.report.decision import decide
+from channover.report.deciding.decision import decide
 from channover.report.results import Outcome, Results
 from channover.report.terminal import render
 from channover.verdict import notes

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from markdown_it import MarkdownIt
 
-from channover.report.decision import decide
+from channover.report.deciding.decision import decide
 from channover.report.interchange.markdown import LIMIT, plain, summary
 from channover.report.results import Results
 from channover.verdict.causes.cause import Cause

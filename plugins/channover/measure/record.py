@@ -12,7 +12,7 @@ from channover.hosts.host import Journal
 from channover.hosts.readback import Carriers
 from channover.measure.flow import Flow
 from channover.model.catalogue import Behaviour
-from channover.observe.bond import LagStatus
+from channover.observe.lags.bond import LagStatus
 from channover.report.facts import Course, NicBytes, ProcessorUse, TrafficMetrics
 from channover.verdict.causes.cause import Cause
 from channover.verdict.measured import Reading

@@ -21,8 +21,8 @@ from channover.model.state import State
 from channover.network import flow_hash, lag
 from channover.network.flow_hash import Conversation
 from channover.network.lag import HashPolicy, LacpRate
-from channover.observe.bond import LagStatus
-from channover.observe.bond_parsers import parse_proc_bonding
+from channover.observe.lags.bond import LagStatus
+from channover.observe.lags.bond_parsers import parse_proc_bonding
 
 BRIDGE = "br0"
 """The bridge of a switch."""

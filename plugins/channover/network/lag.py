@@ -28,7 +28,7 @@ from channover.model.state import State
 from channover.model.topology import Cable
 from channover.network.addressing import wait_usable
 from channover.network.flow_hash import Conversation
-from channover.observe.bond import LagId, LagStatus, lag_id, working_state
+from channover.observe.lags.bond import LagId, LagStatus, lag_id, working_state
 
 WATCHED = 1.2
 """Seconds: somewhat longer than lies between two LACP frames of an end that was asked for them at the fast rate."""

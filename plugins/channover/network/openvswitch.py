@@ -34,8 +34,8 @@ from channover.network import lag
 from channover.network.flow_hash import Conversation, dp_hash
 from channover.network.lag import HashPolicy, LacpRate
 from channover.network.programs.ovs_daemons import Switch
-from channover.observe.bond import LagStatus
-from channover.observe.bond_parsers import (
+from channover.observe.lags.bond import LagStatus
+from channover.observe.lags.bond_parsers import (
     OVS_POLICIES,
     parse_hashes,
     parse_losses,

@@ -21,7 +21,7 @@ from channover.pytest_plugin.beginning import Beginning
 from channover.pytest_plugin.live import line as live_line
 from channover.pytest_plugin.live import lines
 from channover.pytest_plugin.live.lines import Lines
-from channover.pytest_plugin.options import command_line, passwords
+from channover.pytest_plugin.options import command_line
 from channover.pytest_plugin.options import names as words
 from channover.pytest_plugin.results import artifacts, judging, marks
 from channover.pytest_plugin.results.planning import Planning
@@ -51,14 +51,14 @@ def pytest_load_initial_conftests(
 
 def pytest_configure(config: pytest.Config) -> None:
     """Check the options and make ready. Raises pytest.UsageError with one clear line."""
-    passwords.take(config)
+    command_line.take_password(config)
     config.stash[ENVIRONMENT] = dict(os.environ)
     config.pluginmanager.register(fixtures, "channover_fixtures")
     marks.declare(config)
     try:
         config.stash[TESTBED] = Testbed(config)
         config.stash[TESTBED].require()
-        passwords.ask(config)
+        command_line.ask_password(config)
     except UsageError as error:
         raise pytest.UsageError(words.usable(config, str(error))) from None
     if is_worker(config):
@@ -236,7 +236,7 @@ class Hooks:
     def pytest_configure_node(self, node: Any) -> None:
         self.beginning.tell_folder(node)
         self.live.tell_worker(node)
-        passwords.tell_worker(node)
+        command_line.tell_password(node)
         self.testbed.hand_out(node)
 
     @pytest.hookimpl(optionalhook=True)

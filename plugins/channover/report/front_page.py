@@ -20,19 +20,19 @@ from channover.model.catalogue import CATALOGUE
 from channover.report.allure.links import test_ids
 from channover.report.allure.make import NAME as REPORT
 from channover.report.allure.make import read
-from channover.report.decision import Decision, Judged, decide
-from channover.report.deviations import left_out
+from channover.report.deciding.decision import Decision, Judged, decide
+from channover.report.deciding.deviations import left_out
+from channover.report.deciding.endings import MEANING, SIGNS, STATES, Ended, State
+from channover.report.deciding.waivers import Waiver
 from channover.report.drawing import theme
 from channover.report.drawing.sparkline import sparkline_svg, told
 from channover.report.drawing.topology import rate, topology_svg
-from channover.report.endings import MEANING, SIGNS, STATES, Ended, State
 from channover.report.facts import CableFacts, Course, HostFacts, NicBytes
 from channover.report.figures import Line, lines_of, main_line
 from channover.report.results import Results, Run, TestResult
 from channover.report.signoff.certificate import NAME as CERTIFICATE
 from channover.report.signoff.hardware_table import parts
 from channover.report.store import write_whole
-from channover.report.waivers import Waiver
 from channover.text import printable, readable
 from channover.verdict.causes.cause import Cause, besides
 from channover.verdict.notes import Note, once

@@ -14,7 +14,7 @@ from channover.measure.record import Record
 from channover.network import lag as lags
 from channover.network.drivers import DRIVERS
 from channover.network.lag import HashPolicy, LacpRate, Lag, LagDriver, LagEnd, Manner
-from channover.observe.bond import LagStatus
+from channover.observe.lags.bond import LagStatus
 from channover.targets.capabilities import lag_driver
 from channover.verdict.notes import Note
 

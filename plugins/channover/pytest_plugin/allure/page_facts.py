@@ -15,8 +15,8 @@ from channover.measure.nic_usage import used_at
 from channover.measure.record import Record
 from channover.model.topology import Role
 from channover.network.programs.iperf import Transport
-from channover.observe.bond import STATE_BITS
 from channover.observe.evidence import nics_by_address
+from channover.observe.lags.bond import STATE_BITS
 from channover.observe.sockets import Subflow
 from channover.pytest_plugin.allure import switches
 from channover.pytest_plugin.results.outcomes import outcome_of

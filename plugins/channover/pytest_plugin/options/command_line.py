@@ -1,18 +1,23 @@
-"""channover's options on pytest's command line: what they are called and say.
+"""channover's options on pytest's command line: what they are called and say, and how a run comes by sudo's password.
 
 Every run of pytest reads this, also one without a test of channover's.
 """
 
 from __future__ import annotations
 
+import os
+from typing import Any
+
 import pytest
 
-from channover.hosts.ssh.sudo import VARIABLE
+from channover.errors import UsageError
 from channover.pytest_plugin.options import names as words
 from channover.run.defaults import FAMILIES, KERNEL, LINK_RATES, MACHINES, PACKET_HEAD
 
 LAB, WAIT, PASSWORD = "channover_lab", "channover_wait", "channover_sudo_password"
 """What xdist's controller tells a worker: the name of its lab, the least seconds to wait for the hosts, sudo's password."""
+VARIABLE = "CHANNOVER_SUDO_PASSWORD"
+"""As :mod:`channover.hosts.ssh.sudo` has it, which a run that does not use channover does without."""
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -198,3 +203,35 @@ def _add_target(group: pytest.OptionGroup) -> None:
         action="store_true",
         help="print, test by test, the commands that each host would get and their undo; nothing is changed",
     )
+
+
+def take_password(config: pytest.Config) -> None:
+    """Take the password out of the environment, or a worker's from its controller, before anything looks at either."""
+    told = getattr(config, "workerinput", None)
+    if told is None and VARIABLE not in os.environ:
+        return
+    from channover.hosts.ssh.sudo import PASSWORDS
+
+    PASSWORDS.take_from_environment()
+    if told is not None:
+        PASSWORDS.asks = False  # its terminal is the controller's, and other workers'
+        PASSWORDS.give(told.pop(PASSWORD, ""))
+
+
+def ask_password(config: pytest.Config) -> None:
+    """Ask for the password where the command line wants that. Raises UsageError where nobody can be asked."""
+    if words.value(config, "--ask-sudo-password") and not hasattr(config, "workerinput"):
+        from channover.hosts.ssh.sudo import PASSWORDS, NoPassword
+
+        try:
+            PASSWORDS.ask()
+        except NoPassword as error:
+            raise UsageError(str(error)) from None
+
+
+def tell_password(node: Any) -> None:
+    """Tell a worker the password, through the pipe that starts it."""
+    from channover.hosts.ssh.sudo import PASSWORDS
+
+    if PASSWORDS.first:
+        node.workerinput[PASSWORD] = PASSWORDS.first

@@ -19,7 +19,7 @@ from channover.model.catalogue import CATALOGUE
 from channover.pytest_plugin.results.outcomes import LEFT, REPEATED, outcome_of
 from channover.pytest_plugin.results.plan import Plan
 from channover.pytest_plugin.results.witness import against
-from channover.report.endings import STATES, ended, state_of
+from channover.report.deciding.endings import STATES, ended, state_of
 from channover.report.facts import (
     CableFacts,
     HostFacts,

@@ -23,7 +23,7 @@ def leave(config: pytest.Config, results: Results, folder: Path, remarks: Sequen
     places = list(_places(config, folder))
     if not places:
         return []
-    from channover.report.decision import decide
+    from channover.report.deciding.decision import decide
     from channover.report.interchange.markdown import summary
 
     text, said = summary(results, decide(results), remarks), []

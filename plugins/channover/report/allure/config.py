@@ -11,7 +11,7 @@ from typing import Any
 
 import channover
 from channover.model.catalogue import CATALOGUE
-from channover.report.endings import State, ended
+from channover.report.deciding.endings import State, ended
 from channover.report.results import Measurement, Results
 
 LOST = "unknown"

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import NAMESPACE_OID, uuid5
 
 from channover.report.allure.config import NODEID, result_id
-from channover.report.endings import ended
+from channover.report.deciding.endings import ended
 from channover.report.results import Results
 
 

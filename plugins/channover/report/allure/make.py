@@ -25,7 +25,7 @@ from channover.report.allure import plot_process as plotter
 from channover.report.allure.generator import GeneratorMissing
 from channover.report.allure.links import uuid_of
 from channover.report.allure.page import PLOT, data_address, without_headline
-from channover.report.endings import Ended, ended
+from channover.report.deciding.endings import Ended, ended
 from channover.report.facts import Planned
 from channover.report.results import Results, TestResult
 from channover.text import printable, readable

@@ -30,7 +30,7 @@ from channover.report.comparison.values import (
     scale_of,
     values_of,
 )
-from channover.report.endings import STATES, State, ended
+from channover.report.deciding.endings import STATES, State, ended
 from channover.report.results import Measurement, Results, Unit
 from channover.verdict.significance import Spread, holm, of_runs, of_succession
 

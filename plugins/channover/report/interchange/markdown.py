@@ -10,8 +10,8 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from channover.report.decision import Decision
-from channover.report.endings import MEANING, STATES, Ended, State, ended
+from channover.report.deciding.decision import Decision
+from channover.report.deciding.endings import MEANING, STATES, Ended, State, ended
 from channover.report.figures import lines_of
 from channover.report.results import Results
 from channover.report.terminal import figure

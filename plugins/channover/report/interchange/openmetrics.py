@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from channover.report.decision import decide
-from channover.report.endings import STATES, ended
+from channover.report.deciding.decision import decide
+from channover.report.deciding.endings import STATES, ended
 from channover.report.interchange.rows import numbered
 from channover.report.results import Measurement, Results
 from channover.text import printable

@@ -29,13 +29,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from channover.errors import UsageError
-from channover.report.decision import decide
+from channover.report.deciding.decision import decide
+from channover.report.deciding.waivers import load
 from channover.report.facts import moment
 from channover.report.signoff import archive, certificate, proof
 from channover.report.signoff import redaction as secrets
 from channover.report.signoff import signature as ssh
 from channover.report.signoff.proof import ABOUT, RESULTS, WAIVERS, Finding
-from channover.report.waivers import load
 from channover.text import printable
 
 SUMS, SIGNATURE, SIGNER = "SHA256SUMS", "SHA256SUMS.sig", "signer.pub"

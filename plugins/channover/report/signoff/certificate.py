@@ -17,16 +17,16 @@ from typing import Any
 from channover import __version__
 from channover.errors import UsageError
 from channover.model.catalogue import CATALOGUE
-from channover.report.decision import Decision, Judged, decide
+from channover.report.deciding.decision import Decision, Judged, decide
+from channover.report.deciding.endings import MEANING, SIGNS, STATES, Ended, State
+from channover.report.deciding.waivers import Waiver, load
 from channover.report.drawing.topology import rate, topology_svg
-from channover.report.endings import MEANING, SIGNS, STATES, Ended, State
 from channover.report.figures import Line, lines_of, main_line
 from channover.report.results import Results
 from channover.report.signoff import detection_limits
 from channover.report.signoff import pdf as printing
 from channover.report.signoff.hardware_table import in_short, items, parts
 from channover.report.store import write_whole
-from channover.report.waivers import Waiver, load
 from channover.text import printable, readable
 from channover.verdict.causes.cause import Cause
 from channover.verdict.notes import Note, once
@@ -125,8 +125,8 @@ def write(
 ) -> Certificate:
     """Write the certificate of the run in ``folder`` beside its results, and return it.
 
-    ``waivers`` is a file as :mod:`channover.report.waivers` describes it; ``lab`` names the lab where the results do not;
-    ``signer`` is whoever is about to sign. Raises UsageError, in one line, where there are no results, a waiver is not
+    ``waivers`` is a file as :mod:`channover.report.deciding.waivers` describes it; ``lab`` names the lab where the results do
+    not; ``signer`` is whoever is about to sign. Raises UsageError, in one line, where there are no results, a waiver is not
     valid, or the page cannot be written. A PDF that cannot be made is no error.
     """
     now = (now or datetime.now(timezone.utc)).astimezone(timezone.utc)

@@ -15,11 +15,11 @@ from functools import cache
 from pathlib import Path
 
 import channover
-from channover.report.decision import decide
+from channover.report.deciding.decision import decide
+from channover.report.deciding.waivers import parse
 from channover.report.results import Results
 from channover.report.signoff import certificate
 from channover.report.signoff import signature as ssh
-from channover.report.waivers import parse
 from channover.text import printable
 
 RESULTS, WAIVERS, ABOUT = "results.json", "waivers.yaml", "signoff.json"

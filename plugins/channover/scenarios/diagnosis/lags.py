@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 
 from channover.errors import TestbedError
 from channover.network.lag import Lag, LagEnd
-from channover.observe.bond import MemberStatus
+from channover.observe.lags.bond import MemberStatus
 from channover.observe.nics import NicSeries
 from channover.scenarios.lags.hashed import Placed
 from channover.verdict.causes.case import HashedView, LagView, MemberView

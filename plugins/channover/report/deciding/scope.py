@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from channover.model.drivers import VIRTUAL
-from channover.report.deviations import in_words
+from channover.report.deciding.deviations import in_words
 from channover.report.facts import HostFacts, NicFacts
 from channover.report.results import Run
 

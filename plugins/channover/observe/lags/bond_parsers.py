@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-from channover.observe.bond import NO_MAC, STATE_BITS, LagStatus, MemberStatus, PortInfo
+from channover.observe.lags.bond import NO_MAC, STATE_BITS, LagStatus, MemberStatus, PortInfo
 
 
 def state_bits(value: int) -> frozenset[str]:

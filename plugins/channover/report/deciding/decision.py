@@ -1,7 +1,7 @@
 """The decision on a run: accepted, accepted under conditions, or not, and the rule that decided.
 
 A behaviour is mandatory where the run planned a mandatory test of it, and stands as its worst test does
-(:mod:`channover.report.endings`). :data:`RULES` are asked in their order; docs/certificate.md has them as a table. The
+(:mod:`channover.report.deciding.endings`). :data:`RULES` are asked in their order; docs/certificate.md has them as a table. The
 decision follows from results and waivers alone, so that whoever has both can make it again.
 
 A verdict holds for one target. What namespaces, virtual machines or virtual NICs show is accepted for the emulated lab,
@@ -15,13 +15,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from channover.model.catalogue import CATALOGUE
-from channover.report.deviations import deviations, in_words
-from channover.report.endings import MEANING, STATES, Ended, State, Tests, ended
+from channover.report.deciding.deviations import deviations, in_words
+from channover.report.deciding.endings import MEANING, STATES, Ended, State, Tests, ended
+from channover.report.deciding.rules import RULES, Verdict
+from channover.report.deciding.scope import Scope, scope
+from channover.report.deciding.waivers import Waiver
 from channover.report.facts import Planned
 from channover.report.results import Results, Run
-from channover.report.rules import RULES, Verdict
-from channover.report.scope import Scope, scope
-from channover.report.waivers import Waiver
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Decision:
 
 
 def decide(results: Results, waivers: Sequence[Waiver] = ()) -> Decision:
-    """Return the decision on a run. Waivers are taken to be valid (:func:`channover.report.waivers.load` sees to it)."""
+    """Return the decision on a run; waivers are taken to be valid (:func:`channover.report.deciding.waivers.load` looks)."""
     by_id = {waiver.behaviour: waiver for waiver in waivers}
     tests = ended(results)
     judged = tuple(_judged(tests, by_id))

@@ -1,0 +1,1 @@
+"""What an end of a LAG says of itself, and how each driver prints it."""
