@@ -178,7 +178,7 @@ def test_help_has_both_names_of_each_option_and_says_which_is_taken(user: pytest
         shown = run(user, "-p", "channover.pytest_plugin.hooks", *options, "--help").stdout.str()
         text = " ".join(shown.split()).replace("- ", "-")  # pytest 8 breaks lines within words
         told = re.split(r"(?<= )--channover-(?=[\w-]+(?:=\S+)? )", text.partition("channover: documented")[2])[1:]
-        assert len(told) == 19
+        assert len(told) == 25
         for entry in told:
             short = OWN_WORDS.get(f"--channover-{entry.split()[0]}", f"--{re.split('[= ]', entry)[0]}")
             ending = f"({short} is not channover's here)" if short in taken else f"(short: {short})"
