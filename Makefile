@@ -53,7 +53,8 @@ lab-vm:
 
 # As root, micro-VMs are tested too; where no kernel can be fetched their tests are skipped with the reason.
 # The tests come last, so that pytest's summary is the last word; whatever failed counts. Those that measure nothing come
-# first, side by side: they wait for programs more than they compute. Labs have the machine to themselves. Their layers stand in the order of tests/conftest.py.
+# first, side by side: they wait for programs more than they compute. Labs have the machine to themselves. Their layers stand in the
+# order of tests/conftest.py.
 test:
 	@tools/setup $(if $(filter 0,$(shell id -u)),--tests --vm)
 	@if [ "$$(id -u)" = 0 ]; then $(BIN)/channover kernel fetch '$(KERNEL)' || true; fi

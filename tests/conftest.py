@@ -28,7 +28,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 BESIDE = (
-    "causes discover facts full_disk gate guardian hosts isolation logins loopcheck observe physical privileges readback "
+    "discover facts full_disk gate guardian hosts isolation logins loopcheck observe physical privileges readback "
     "remote ssh_reach"
 )
 """Modules of tests/lab that measure nothing, or nothing that a busy machine changes."""

@@ -70,6 +70,9 @@ def test_programs_of_a_lower_priority_give_way_and_are_no_other_work() -> None:
     orphans = "sleep 60 >/dev/null & echo $!; nice -n 19 sleep 60 >/dev/null & echo $!"
     usual, polite = map(int, subprocess.run(["sh", "-c", orphans], stdout=subprocess.PIPE, check=True).stdout.split())
     try:
+        deadline = time.monotonic() + 5.0
+        while os.getpriority(os.PRIO_PROCESS, polite) != 19 and time.monotonic() < deadline:  # nice has not begun yet
+            time.sleep(0.01)
         used = {number for number, _ in OwnMachine()().used}
         lowered = os.getpriority(os.PRIO_PROCESS, 0) > 0
         assert usual in used and (polite in used) == lowered
