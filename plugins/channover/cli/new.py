@@ -9,6 +9,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from channover.cli.report import add_command
 from channover.errors import UsageError
 
 _SUITE = """\
@@ -158,30 +159,23 @@ def add_parser(subparsers: Any) -> None:
     """Add the command to a parser's subparsers."""
     parser = subparsers.add_parser("new", help="begin a suite, a behaviour or an inventory with a file that runs")
     commands = parser.add_subparsers(title="commands", metavar="WHAT", required=True)
-    suite = _add(commands, "suite", "write a file of tests", _SUITE, _SUITE_END)
+    suite = add_command(commands, "suite", "write a file of tests", _SUITE, _SUITE_END)
     suite.add_argument("name", metavar="NAME|FILE", help="a name, or a file test_….py")
     suite.add_argument("--behaviour", default="MP-1", metavar="ID", help="what the test states (default: %(default)s)")
     suite.set_defaults(run=_suite)
-    behaviour = _add(commands, "behaviour", "write a package with a behaviour of your own", _BEHAVIOUR, _BEHAVIOUR_END)
+    behaviour = add_command(
+        commands, "behaviour", "write a package with a behaviour of your own", _BEHAVIOUR, _BEHAVIOUR_END
+    )
     behaviour.add_argument("id", metavar="ID", help="such as ACME-1")
     behaviour.add_argument(
         "--statement", default="both hosts have the NICs of the lab", metavar="TEXT", help="what it says, in a sentence"
     )
     behaviour.set_defaults(run=_behaviour)
-    inventory = _add(commands, "inventory", "write a valid inventory to be filled in", _INVENTORY, _INVENTORY_END)
+    inventory = add_command(
+        commands, "inventory", "write a valid inventory to be filled in", _INVENTORY, _INVENTORY_END
+    )
     inventory.add_argument("file", type=Path, metavar="FILE", help="such as lab.yaml")
     inventory.set_defaults(run=_inventory)
-
-
-def _add(commands: Any, name: str, text: str, description: str, epilog: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name,
-        help=text,
-        description=description,
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    return parser
 
 
 def _suite(arguments: argparse.Namespace) -> int:

@@ -41,12 +41,12 @@ exit codes:
 
 def add_parsers(subparsers: Any) -> None:
     """Add the commands to the parser of ``channover``."""
-    command = _add(subparsers, "certificate", "write the certificate of a run", _CERTIFICATE, _CERTIFICATE_CODES)
+    command = add_command(subparsers, "certificate", "write the certificate of a run", _CERTIFICATE, _CERTIFICATE_CODES)
     _run_argument(command)
     _certificate_options(command)
     command.set_defaults(run=_certificate)
 
-    command = _add(subparsers, "sign-off", "pack and sign a run's evidence", _SIGN_OFF, _SIGN_OFF_CODES)
+    command = add_command(subparsers, "sign-off", "pack and sign a run's evidence", _SIGN_OFF, _SIGN_OFF_CODES)
     _run_argument(command)
     command.add_argument(
         "--key", required=True, type=Path, metavar="KEY", help="private SSH key, or public one of an agent"
@@ -59,13 +59,14 @@ def add_parsers(subparsers: Any) -> None:
     _certificate_options(command)
     command.set_defaults(run=_sign_off)
 
-    command = _add(subparsers, "verify", "say what was changed in a signed bundle", _VERIFY, _VERIFY_CODES)
+    command = add_command(subparsers, "verify", "say what was changed in a signed bundle", _VERIFY, _VERIFY_CODES)
     command.add_argument("bundle", type=Path, metavar="BUNDLE", help="what channover sign-off wrote")
     command.add_argument("--allowed-signers", type=Path, metavar="FILE", help="whose signature is accepted")
     command.set_defaults(run=_verify)
 
 
-def _add(subparsers: Any, name: str, text: str, description: str, epilog: str) -> argparse.ArgumentParser:
+def add_command(subparsers: Any, name: str, text: str, description: str, epilog: str) -> argparse.ArgumentParser:
+    """Return a new command of these subparsers, whose description and epilog keep their lines."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         name,
         help=text,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from channover.report.deciding.deviations import left_out
 from channover.report.deciding.endings import MEANING, SIGNS, STATES, Ended, State
 from channover.report.deciding.waivers import Waiver
 from channover.report.drawing import theme
+from channover.report.drawing.page import template
 from channover.report.drawing.sparkline import sparkline_svg, told
 from channover.report.drawing.topology import rate, topology_svg
 from channover.report.facts import CableFacts, Course, HostFacts, NicBytes
@@ -33,7 +33,7 @@ from channover.report.results import Results, Run, TestResult
 from channover.report.signoff.certificate import NAME as CERTIFICATE
 from channover.report.signoff.hardware_table import parts
 from channover.report.store import write_whole
-from channover.text import printable, readable
+from channover.text import readable
 from channover.verdict.causes.cause import Cause, besides
 from channover.verdict.notes import Note, once
 
@@ -137,24 +137,9 @@ def render(
         "version": __version__,
         "svg": Markup,
     }
-    page = str(_template().render(values))
+    page = str(template("index.html").render(values))
     dark = f"@media {theme.QUERY}{{{theme.rules(page)}}}"
     return page.replace("/* dark pictures */", dark, 1)
-
-
-@cache
-def _template() -> Any:
-    import jinja2  # here, since only the end of a run needs it
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("channover.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: printable(value) if type(value) is str else value,
-    )
-    return environment.get_template("index.html")
 
 
 def _row(judged: Judged, links: Mapping[str, str]) -> _Row:

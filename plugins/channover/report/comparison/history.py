@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from channover.report.comparison.over_time import Course, Point, courses
 from channover.report.comparison.regressions import sentence
 from channover.report.comparison.values import LEVEL
+from channover.report.drawing.page import template
 from channover.report.figures import with_uncertainty
 from channover.report.results import Results
 from channover.report.terminal import text_console, written
@@ -132,10 +132,6 @@ def _spark(points: Sequence[Point]) -> str:
 
 def page(found: History) -> str:
     """Return it as one HTML file, which asks nothing of the network and runs nothing."""
-    from jinja2 import Environment  # here, since only the page needs it
-
-    text = resources.files("channover.report").joinpath("templates/history.html").read_text("utf-8")
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     rows = [
         {
             "behaviour": one.behaviour or "–",
@@ -149,9 +145,8 @@ def page(found: History) -> str:
         }
         for one in found.courses
     ]
-    return environment.from_string(text).render(
-        heading=printable(_heading(found)), method=found.method, changes=found.changes, rows=rows, w=_WIDTH, h=_HEIGHT
-    )
+    values = {"heading": printable(_heading(found)), "method": found.method, "changes": found.changes, "rows": rows}
+    return str(template("history.html").render(values, w=_WIDTH, h=_HEIGHT))
 
 
 def _picture(course: Course) -> dict[str, Any]:

@@ -9,7 +9,6 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
 from datetime import datetime, timezone
-from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from channover.model.catalogue import CATALOGUE
 from channover.report.deciding.decision import Decision, Judged, decide
 from channover.report.deciding.endings import MEANING, SIGNS, STATES, Ended, State
 from channover.report.deciding.waivers import Waiver, load
+from channover.report.drawing.page import template
 from channover.report.drawing.topology import rate, topology_svg
 from channover.report.figures import Line, lines_of, main_line
 from channover.report.results import Results
@@ -27,7 +27,7 @@ from channover.report.signoff import detection_limits
 from channover.report.signoff import pdf as printing
 from channover.report.signoff.hardware_table import in_short, items, parts
 from channover.report.store import write_whole
-from channover.text import printable, readable
+from channover.text import readable
 from channover.verdict.causes.cause import Cause
 from channover.verdict.notes import Note, once
 
@@ -210,22 +210,7 @@ def render(
         "signer": signer,
         "version": __version__,
     }
-    return str(_template().render(values))
-
-
-@cache
-def _template() -> Any:
-    import jinja2  # here, since only the end of a run needs it
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("channover.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: printable(value) if type(value) is str else value,
-    )
-    return environment.get_template("certificate.html")
+    return str(template("certificate.html").render(values))
 
 
 def _day(moment: str) -> str:
