@@ -38,6 +38,7 @@ set -u -f
 
 ROOT=${CHANNOVER_ROOT:-/run/channover}
 GRACE=5   # seconds that a lease lasts after the end of its beat's input
+LOOKS=40  # how often watcher and beat look at each other in the time that a lease lasts without a beat
 PASSES=4  # how often a restore is tried before what differs counts as left
 ENDING=20 # seconds that a take waits for a restore that is under way
 VIRTUAL='bond|bridge|tun|veth|vlan|dummy|macvlan|openvswitch'  # kinds of devices that may be deleted
@@ -136,6 +137,12 @@ is_fresh() { # RUN: whether its beat is; sets LEFT_OVER (hundredths of a second)
     now
     LEFT_OVER=$((BEAT + WORD * 100 - NOW))
     ((LEFT_OVER > 0))
+}
+
+looks_every() { # RUN: sets EVERY, the half seconds between two looks at the files of a lease: a long one is looked at less often
+    word "$1" ttl && [[ $WORD =~ ^[1-9][0-9]{0,4}$ ]] || WORD=1
+    EVERY=$((WORD * 2 / LOOKS))
+    ((EVERY > 10)) && EVERY=10 || ((EVERY > 0)) || EVERY=1
 }
 
 is_restoring() {
@@ -1195,6 +1202,7 @@ do_beat() {
     wants_run "${1-}"
     local run=$1 line code stopped=
     is_held "$run" || die 3 "run $run does not hold the lease"
+    looks_every "$run"
     trap '' HUP PIPE
     trap 'stopped=1' TERM INT
     while is_held "$run"; do
@@ -1202,7 +1210,7 @@ do_beat() {
         renew "$run" "$NOW"
         { echo; } 2>/dev/null # so that the controller knows that it is heard
         while :; do
-            read -r -t 1 line
+            read -r -t "$(((EVERY + 1) / 2))" line
             code=$?
             is_held "$run" || break 2
             if ! is_watched "$run" && ! is_restoring "$run"; then
@@ -1223,13 +1231,14 @@ do_beat() {
 
 do_watch() {
     wants_run "${1-}"
-    local run=$1 never stopped= unread=0 code
+    local run=$1 never stopped= unread=0 code pauses
     trap '' HUP INT PIPE
     trap 'stopped=1' TERM
     { echo -900 >/proc/self/oom_score_adj; } 2>/dev/null
     stat_of $$
     [[ -d $ROOT/$run ]] || exit 0
     printf '%010d %020d\n' $$ "$START" 2>/dev/null 1<>"$ROOT/$run/watcher"
+    looks_every "$run"
     exec {never}<> <(:) # nothing is ever read here: a pause that starts no process
     while [[ -d $ROOT/$run && ! $stopped ]]; do
         is_held "$run" || break # its end was begun, and may have been cut short
@@ -1243,7 +1252,10 @@ do_watch() {
             read -r -t 0.05 -u "$never"
             continue
         fi # what cannot be read is no reason to act: the next beat writes it anew, or somebody looks
-        read -r -t 0.5 -u "$never"
+        for ((pauses = 0; pauses < EVERY && ! stopped; pauses++)); do
+            read -r -t 0.5 -u "$never"
+            is_held "$run" || break
+        done
     done
     trap '' TERM
     is_whole "$run" || exit 0 # 'show' and each take say so

@@ -25,7 +25,8 @@ ROOT = "/run/channover"
 TTL = 20
 """Seconds without a sign of life from the controller after which a host restores itself."""
 BEAT = 2.0
-"""Seconds between two signs of life."""
+"""Seconds between two signs of life; a longer lease gets ten in its time, or one each ``SLOW_BEAT`` seconds."""
+SLOW_BEAT = 10.0
 TAKEN = 75
 """The guardian's exit code where somebody else holds the lease."""
 NOT_HELD = 3
@@ -195,7 +196,7 @@ class HostLease:
     def _keep(self) -> None:
         """Renew the lease as long as the host answers: a connection may seem to stand where nothing gets through."""
         last, heard, why = time.monotonic(), "", "it answers nothing"
-        while not self._stop.wait(BEAT):
+        while not self._stop.wait(max(BEAT, min(self.ttl / 10, SLOW_BEAT))):
             try:
                 assert self._beat is not None
                 code = self._beat.poll()

@@ -51,6 +51,7 @@ class RemoteProcess:
         self._who = f"{link.login.user}@{link.login.name_of_key}"
         self._told = ""  # the password that sudo was told last
         self._untold = ""  # why it was told none
+        self._said = ""  # what had been said by then: of what sudo says as it is ended, any part may arrive
         self._started = threading.Event()
         mark = new_mark()
         self._begins = {1: Beginning(mark), 2: Beginning(mark)}
@@ -85,6 +86,7 @@ class RemoteProcess:
             self._told = PASSWORDS.of(self._who, refused=self._told)
             self._channel.sendall(f"{self._told}\n".encode())
         except (NoPassword, KeyboardInterrupt) as error:
+            self._said = self._begins[2].before.decode(errors="replace")
             self._untold = str(error) or "interrupted"
             self._channel.close()
         except OSError:
@@ -123,10 +125,10 @@ class RemoteProcess:
             self._threads[1].join(1.0)
             self._channel.status_event.wait(1.0)
             code = self._channel.recv_exit_status() if self._channel.exit_status_ready() else None
-            said = (self._begins[2].before or self._begins[1].before).decode(errors="replace")
             if self._untold:
-                why = untold(self._user, said, self._untold)
+                why = untold(self._user, self._said, self._untold)
             else:
+                said = (self._begins[2].before or self._begins[1].before).decode(errors="replace")
                 why = refused(self._user, self._begins[2].asked, said, code)
             raise TestbedError(f"{self._host}: '{self._what}' did not start: {why}")
 

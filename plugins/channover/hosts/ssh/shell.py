@@ -125,8 +125,8 @@ _HARMLESS = re.compile(
     r"unable to resolve host|^\+|^We trust you|^\s*#\d\)|^Administrator\. It usually|^For security reasons"
 )
 """Lines beside the point: sudo's remark and its lecture, a shell's trace."""
-_UNTOLD = re.compile(r"^(sudo: (no password was provided|a password is required)|Sorry, try again).*", re.MULTILINE)
-"""What sudo says of a password that it is not told, or refuses."""
+_REFUSED = re.compile(r"^Sorry, try again.*", re.MULTILINE)
+"""What sudo says of a password that it refuses."""
 _SUDO: tuple[tuple[str, str], ...] = (
     (r"must have a tty", "it asks for a terminal (requiretty): add 'Defaults:{user} !requiretty' to sudoers(5)"),
     (r"no new privileges|effective uid|setuid root|nosuid", "sudo cannot work there: log in as root"),
@@ -145,7 +145,7 @@ _SUDO: tuple[tuple[str, str], ...] = (
 
 def untold(user: str, said: str, why: str) -> str:
     """Return why sudo, which asks for a password, was told none, after what else it said, and the remedy."""
-    words = _words(_UNTOLD.sub("", said))
+    words = _words(_REFUSED.sub("", said))
     remedy = f"allow it without a password ('{user} ALL=(ALL) NOPASSWD: ALL' in sudoers(5))"
     return f"{words}{'; ' if words else ''}{why}; or {remedy}"
 
