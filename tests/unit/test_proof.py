@@ -99,6 +99,12 @@ def test_nothing_speaks_against_a_sound_cable() -> None:
             "somebody else sends on cable b: left got 5 frames that right did not send, from 02:00:00:00:00:09 (type 0x0800)",
         ),
         (
+            {"foreign": {"02:00:00:00:00:99 0x88b6": 40, "02:00:00:00:00:01 0x86dd": 1}},
+            {},
+            "somebody else sends on cable b: left got 40 frames by right's NIC b that bear no address of right's, from "
+            "02:00:00:00:00:99 (type 0x88b6)",
+        ),
+        (
             {"after": (0, 2231, 0, 2110), "duplicates": 8},
             {},
             "cable b delivers frames twice, right to left: 121 more arrived than the 2,100 that were sent",
@@ -163,6 +169,18 @@ def test_a_pause_of_a_busy_machine_accuses_no_cable_and_that_of_an_idle_one_does
     assert found({}, paused, busy=True) == []
     assert found({}, paused) != []
     assert found({}, {"samples": samples(97e6, pauses=[(0.1, 0.12)])}, busy=True) != []
+
+
+@pytest.mark.parametrize(("beside", "finds"), [(None, False), (0.0001, True), (0.0004, True), (0.003, False)])
+def test_a_busy_machine_excuses_a_round_trip_unless_the_cable_beside_takes_a_part_of_it(
+    beside: float | None, finds: bool
+) -> None:
+    tried = [B] if beside is None else [A, B]
+    ends = [end(port, typical=beside if cable == A else 0.0049) for cable in tried for port in cable.ports]
+    spans = {cable: (SPAN,) for cable in tried}
+    stated = Stated(pair(), dict.fromkeys(tried, RATE), SIZE, 0.005, busy=True)
+    said = judge(stated, {(one["host"], one["nic"]): one for one in ends}, spans)
+    assert [one.kind for one in said if one.cable == B] == (["delay"] if finds else [])
 
 
 def test_two_tries_confirm_each_other_only_with_the_same_figure() -> None:

@@ -17,7 +17,7 @@ Pair = tuple[str, str]
 """The addresses of a subflow: the host's own, and the other end's."""
 LOOK = 0.5
 """Seconds between two looks."""
-COST = 10
+COST = 50
 """How many times as long as a look took nobody looks again: on a slow host it may not cost what is measured."""
 
 Trip = tuple[float, float]

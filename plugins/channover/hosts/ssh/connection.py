@@ -135,12 +135,18 @@ class SshLink:
     host: str
     login: Login
     sock: socket.socket | None = None
+    patience: float = 1.0
+    """By what ``CONNECT_TIMEOUT`` is multiplied: the host may be a slow one, and many connect at once."""
     given_up: str = ""
     """Why nothing more is to be asked of the host, once that is so."""
     _connection: Connection | None = field(default=None, repr=False)
     _gates: list[Connection] = field(default_factory=list, repr=False)
     """The connections to the hosts on the way, the nearest first."""
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
+
+    @property
+    def _timeout(self) -> float:
+        return CONNECT_TIMEOUT * self.patience
 
     @property
     def alive(self) -> bool:
@@ -211,7 +217,7 @@ class SshLink:
         except (paramiko.SSHException, OSError, EOFError) as error:
             wire = connection.client.get_transport()
             connection.client.close()
-            words, remedy = _unreached(error, wire, place, access)
+            words, remedy = _unreached(error, wire, place, access, self._timeout)
             through = by or (login.own.command and f"'{login.own.command}' (ProxyCommand)")
             raise TestbedError(
                 f"{who}: cannot reach {where}{through and f' through {through}'}: {words}; {remedy}"
@@ -228,8 +234,8 @@ class SshLink:
         options: dict[str, object] = {
             "auth_strategy": keys,
             "transport_factory": partial(Wire, kinds=trusted.kinds),
-            "banner_timeout": 3 * CONNECT_TIMEOUT,
-            "auth_timeout": 3 * CONNECT_TIMEOUT,
+            "banner_timeout": 3 * self._timeout,
+            "auth_timeout": 3 * self._timeout,
         }
         if self.sock is not None:
             options["sock"] = self.sock
@@ -241,7 +247,7 @@ class SshLink:
             user=login.user,
             port=login.port,
             config=Config(lazy=True),
-            connect_timeout=CONNECT_TIMEOUT,
+            connect_timeout=self._timeout,
             connect_kwargs=options,
         )
         client = connection.client
@@ -256,7 +262,7 @@ class SshLink:
         transport = self._connection.transport
         try:
             assert transport is not None
-            channel = transport.open_session(timeout=CONNECT_TIMEOUT)
+            channel = transport.open_session(timeout=self._timeout)
             if self.login.own.forwards_agent:
                 paramiko.agent.AgentRequestHandler(channel)
             channel.exec_command(command)
@@ -288,7 +294,7 @@ class SshLink:
             self._gates.clear()
 
 
-def _unreached(error: Exception, wire: object, place: str, access: str) -> tuple[str, str]:
+def _unreached(error: Exception, wire: object, place: str, access: str, timeout: float) -> tuple[str, str]:
     """Return why there is no connection, and the remedy; ``place`` and ``access`` name the inventory's fields for both."""
     words = str(error) or type(error).__name__
     remedy = f"is the host up, and are {place} right?"
@@ -304,7 +310,7 @@ def _unreached(error: Exception, wire: object, place: str, access: str) -> tuple
         what = (
             "agrees on no keys" if wire.spoke else f"says '{wire.words}', and no SSH," if wire.words else "says nothing"
         )
-        return f"it {what} within {CONNECT_TIMEOUT:g} s", remedy
+        return f"it {what} within {timeout:g} s", remedy
     if not wire.spoke and wire.words:
         return f"it says '{wire.words}', and no SSH", f"where this is another server's: {remedy}"
     if not wire.spoke and not wire.heard:

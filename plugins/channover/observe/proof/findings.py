@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from channover.model.link import ETHERNET_HEADER, VLAN_TAG, WIRE_OVERHEAD
-from channover.model.topology import Cable, Port, Topology
+from channover.model.topology import Cable, Port, Role, Topology
 from channover.observe.proof.schedule import Span
 
 Kind = Literal[
@@ -32,6 +32,8 @@ TOLERANCE = 0.01
 """How much (share of the rate) a cable may carry less, or more, than is stated of it."""
 WANDERS = 0.5
 """The share of the longest round trip that every other one may take at most on a machine at leisure."""
+BESIDE = 10
+"""How many times as long as on a cable beside it a typical round trip takes that is not the machine's doing, busy as it is."""
 SETTLED = 0.15
 """The share of a load after which queues on the way are full, and what arrives is what the cable carries."""
 WINDOWS = 6
@@ -116,7 +118,7 @@ def judge(stated: Stated, reports: Reports, spans: Mapping[Cable, Sequence[Span]
 
 
 def _reasons(stated: Stated, cable: Cable, reports: Reports, spans: Sequence[Span]) -> Iterator[list[Finding]]:
-    ends = [reports[port.node, port.nic] for port in cable.ports]
+    ends = _ends(cable, reports)
     title = name(stated.topology, cable)
     ways = [_Way(stated, cable, title, *pair, reports) for pair in (cable.ports, cable.ports[::-1])]
     yield [
@@ -129,29 +131,60 @@ def _reasons(stated: Stated, cable: Cable, reports: Reports, spans: Sequence[Spa
     yield [finding for way in ways for finding in way.crossed()]
     yield [finding for way in ways for finding in way.unheard()]
     yield [finding for way in ways for finding in way.too_large()]
-    yield _delay(stated, cable, title, ends)
+    yield _delay(stated, cable, title, reports)
     rates = [finding for way in ways for finding in way.rate(spans)]
     yield _duplex(stated, cable, title, ways, spans, rates) + [
         finding for way in ways for finding in (*way.loss(spans), *way.more())
     ]
 
 
-def _delay(stated: Stated, cable: Cable, title: str, ends: Sequence[Mapping[str, Any]]) -> list[Finding]:
+def _ends(cable: Cable, reports: Reports) -> list[Mapping[str, Any]]:
+    return [reports[port.node, port.nic] for port in cable.ports]
+
+
+def _delay(stated: Stated, cable: Cable, title: str, reports: Reports) -> list[Finding]:
+    ends = _ends(cable, reports)
     trips = [end["trip"] for end in ends if end["trip"] is not None]
     if not trips:
         return []
     if min(trips) <= stated.trip:
-        return _wandering(stated, cable, title, ends)
+        return _wandering(stated, cable, title, ends, _typical_beside(stated.topology, cable, reports))
     words = (
         f"{title} takes {min(trips) * 1e3:.3g} ms there and back while it is idle, of {stated.trip * 1e3:g} ms at most"
     )
     return [Finding(cable, "delay", "", words)]
 
 
-def _wandering(stated: Stated, cable: Cable, title: str, ends: Sequence[Mapping[str, Any]]) -> list[Finding]:
-    """Return that every other round trip takes much longer than the shortest: frames wait for each other, or overtake."""
-    typical = min(end["typical"] for end in ends if end["typical"] is not None)
-    if stated.busy or typical <= WANDERS * stated.trip:
+def _typical(ends: Iterable[Mapping[str, Any]]) -> float:
+    """Return what every other round trip takes at least (seconds), at the end that saw less; 0 where neither saw any."""
+    return min((end["typical"] for end in ends if end["typical"] is not None), default=0.0)
+
+
+def beside(topology: Topology, cable: Cable) -> list[Cable]:
+    """Return the other cables between the same hosts.
+
+    The same programs time all of these, and so what they have to wait for a processor shows in each.
+    """
+    hosts = {port.node for port in cable.ports}
+    return [one for one in topology.cables if one != cable and {port.node for port in one.ports} == hosts]
+
+
+def _typical_beside(topology: Topology, cable: Cable, reports: Reports) -> float | None:
+    """Return the typical round trip (seconds) of the slowest cable beside one; None where none was tried with it."""
+    tried = [one for one in beside(topology, cable) if all((port.node, port.nic) in reports for port in one.ports)]
+    return max((_typical(_ends(one, reports)) for one in tried), default=None)
+
+
+def _wandering(
+    stated: Stated, cable: Cable, title: str, ends: Sequence[Mapping[str, Any]], others: float | None
+) -> list[Finding]:
+    """Return that every other round trip takes much longer than the shortest: frames wait for each other, or overtake.
+
+    On a busy machine that is said of a cable alone whose neighbour takes a small part of it at the same time.
+    """
+    typical = _typical(ends)
+    excused = stated.busy and (others is None or typical < BESIDE * others)
+    if excused or typical <= WANDERS * stated.trip:
         return []
     shortest = min(end["trip"] for end in ends if end["trip"] is not None)
     words = (
@@ -291,25 +324,42 @@ class _Way:
         return any(one.factor > 1 and not held for one, held in zip(offered, pushed, strict=False))
 
     def more(self) -> Iterator[Finding]:
-        """Yield that more arrives than was sent: frames twice, or somebody else's."""
+        """Yield that more arrives than was sent, frames twice or others'; or that the sender's NIC sends for another."""
         sent, lost = self._unaccounted()
-        if lost >= 0:
-            return
         mac = self._sender["mac"]
         foreign = {what: count for what, count in self._receiver["foreign"].items() if not what.startswith(mac)}
+        if lost >= 0:
+            yield from self._strangers(foreign)
+            return
         if not self._receiver["duplicates"] and not foreign and -lost <= HELLOS:
             return
         if self._receiver["duplicates"] or not foreign:
             words = f"{self.title} delivers frames twice, {self.words}: {-lost} more arrived than the {sent:,} that were sent"
             yield self._finding("duplicates", words)
             return
-        most = sorted(foreign, key=lambda one: -foreign[one])[:3]
-        who = ", ".join("{} (type {})".format(*what.split()) for what in most)
         words = (
             f"somebody else sends on {self.title}: {self.target.node} got {-lost} frames that {self.source.node} did not "
-            f"send, from {who}"
+            f"send, from {_whose(foreign)}"
         )
         yield self._finding("foreign", words)
+
+    def _strangers(self, foreign: Mapping[str, int]) -> Iterator[Finding]:
+        """Yield that a host's NIC sends what is not of the host's own addresses, as that of a switch does rightly."""
+        own = {seen["mac"] for (node, _), seen in self.reports.items() if node == self.source.node}
+        others = {what: count for what, count in foreign.items() if what.split()[0] not in own}
+        many = sum(others.values())
+        if many > HELLOS and self.stated.topology.node(self.source.node).role is not Role.SWITCH:
+            words = (
+                f"somebody else sends on {self.title}: {self.target.node} got {many} frames by {self.source.node}'s NIC "
+                f"{self.source.nic} that bear no address of {self.source.node}'s, from {_whose(others)}"
+            )
+            yield self._finding("foreign", words)
+
+
+def _whose(foreign: Mapping[str, int]) -> str:
+    """Return who sent frames, and of which type, the most first."""
+    most = sorted(foreign, key=lambda one: -foreign[one])[:3]
+    return ", ".join("{} (type {})".format(*what.split()) for what in most)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from channover.hosts.host import Host, each, python_program
 from channover.hosts.lab import Lab
 from channover.model.topology import Cable, Port
 from channover.observe.proof import schedule as plans
-from channover.observe.proof.findings import Finding, Reports, Stated, judge, name
+from channover.observe.proof.findings import Finding, Reports, Stated, beside, judge, name
 from channover.observe.proof.schedule import EMULATED, ONE_PROCESS, REAL, Schedule
 
 TRIES = 5
@@ -88,7 +88,11 @@ class _Proof:
             slow = sum(finding.kind == "rate" for finding in tries[-1])
             found = self.tried([cable], gentle=True, longer=LONGER) if counted else []
             if not all(finding.kind in COUNTED for finding in tries[-1]):
-                found += self.tried([cable], apart=slow > 1)
+                timed = any(
+                    finding.kind == "delay" for finding in tries[-1]
+                )  # which is compared with the cables beside it
+                others = beside(self.lab.topology, cable) if timed else []
+                found += [one for one in self.tried([cable, *others], apart=slow > 1) if one.cable == cable]
             confirmed = [one for one in found if any(one.confirms(other) for some in tries for other in some)]
             tries.append(found)
             if confirmed := [one for one in confirmed if self._certain(one, tries)]:

@@ -69,9 +69,11 @@ class LeasePool:
     def at(self, name: str, host: HostEntry) -> HostLease:
         """Return the lease of a host, taken or not; made when first asked for."""
         if name not in self._leases:
+            link = self.connect(name, host)
+            link.patience = self.patience
             self._leases[name] = HostLease(
                 name,
-                self.connect(name, host),
+                link,
                 self.run_id,
                 whoever(),
                 dict(host.nics),
