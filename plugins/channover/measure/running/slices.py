@@ -203,7 +203,9 @@ class Slices:
 
     def doubt(self) -> str:
         """Say what was short of processor time, so that what a NIC carried shows nothing; nothing where the wire was full."""
-        return "" if shortage.narrow(settled_part(self.samples())) else self.short_of(self.shortage)
+        rates = settled_part(self.samples())
+        full = shortage.narrow(rates) or shortage.plateau(rates, self._levels())
+        return "" if full else self.short_of(self.shortage)
 
     def short_of(self, short: Shortage) -> str:
         """Say what was short of processor time, and what would do; or nothing."""
