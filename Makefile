@@ -1,5 +1,7 @@
 # Each target does all of its own set-up first (tools/setup); it is quick when there is nothing to do.
 SHELL := /bin/bash
+# The tests start pytest a thousand times: what it made of the sources stays.
+unexport PYTHONDONTWRITEBYTECODE
 ARGS ?=
 KERNEL ?= 6.1
 BIN := .venv/bin

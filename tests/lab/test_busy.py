@@ -98,6 +98,7 @@ def test_nothing_is_measured(multipath: Multipath, counted: Counted) -> None:
 
 
 @pytest.mark.usefixtures("loops")
+@pytest.mark.slow
 def test_a_busy_machine_accuses_nobody(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(TIMES):
         one, printed = ran(pytester, monkeypatch, ONE_FLOW)
@@ -109,6 +110,7 @@ def test_a_busy_machine_accuses_nobody(pytester: pytest.Pytester, monkeypatch: p
 
 
 @pytest.mark.usefixtures("loops")
+@pytest.mark.slow
 def test_a_true_fault_beside_a_busy_machine_never_passes(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -259,7 +259,7 @@ def test_somebody_else_s_interrupt_is_a_broken_testbed(multipath: Multipath) -> 
 
 
 @pytest.mark.lab
-@pytest.mark.parametrize("end", ["client", "server"])
+@pytest.mark.parametrize("end", ["client", pytest.param("server", marks=pytest.mark.slow)])
 def test_a_program_that_stands_still_is_a_broken_testbed(multipath: Multipath, end: str) -> None:
     with started(multipath, Transport.TCP) as flow:
         getattr(flow.programs.transfers[0], end).signal(signal.SIGSTOP)

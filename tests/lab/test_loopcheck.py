@@ -147,6 +147,7 @@ def everything(host: Host) -> str:
     return host.run("sh", "-c", words + "ls -A /root /tmp; sysctl -a 2>/dev/null | grep -e mptcp -e ip_forward").stdout
 
 
+@pytest.mark.alone  # it looks for files in /tmp, where other tests have theirs
 def test_over_ssh_it_says_the_same_and_changes_nothing(lab: Lab, tmp_path: Path) -> None:
     assert isinstance(lab.left, NamespaceHost)
     server = Server(lab.left, tmp_path)

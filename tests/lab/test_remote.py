@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import socket
@@ -32,7 +33,9 @@ from channover.model.plan import Plan
 from tests.support.sshd import Server
 
 pytestmark = pytest.mark.lab
-GROUPS = [Path(base, "channover-trial") for base in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")]
+RUN = f"trial-{os.getpid()}"
+"""Its control group is the machine's, and other workers have theirs."""
+GROUPS = [Path(base, f"channover-{RUN}") for base in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")]
 
 
 @pytest.fixture
@@ -53,7 +56,7 @@ def host(server: Server) -> Iterator[RemoteHost]:
     )
     link = server.link()
     server.host.run("mkdir", "-p", "/run/home/left")
-    yield RemoteHost("left", {"a": Nic("a", "eth1")}, link, "trial", "/run/home", policy, Journal())
+    yield RemoteHost("left", {"a": Nic("a", "eth1")}, link, RUN, "/run/home", policy, Journal())
     link.close()
     for group in GROUPS:  # the machine's, and the guardian's to take away, which is not here
         if (events := group / "cgroup.events").exists():
@@ -72,7 +75,7 @@ def test_a_program_joins_a_control_group_and_makes_no_plain_folder(host: RemoteH
     joined = replace(host, lease="/run/home").run("cat", "/proc/self/cgroup").stdout
     made = [group for group in GROUPS if group.exists()]
     assert all((group / "cgroup.events").exists() for group in made)
-    assert len(made) == joined.count("/channover-trial\n")
+    assert len(made) == joined.count(f"/channover-{RUN}\n")
 
 
 def test_a_program_runs_with_its_input_its_words_and_its_code(host: RemoteHost) -> None:

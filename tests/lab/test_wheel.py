@@ -100,6 +100,7 @@ def test_the_clone_does_not_have_the_installed_suites_beside_its_own() -> None:
     assert done.stdout.strip() == "None"
 
 
+@pytest.mark.slow
 def test_the_installed_suites_are_those_of_the_clone_by_their_package_s_name(installed: Installed) -> None:
     words = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--collect-only", "-q", "suites/"]
     clone = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
@@ -138,6 +139,7 @@ def test_a_stranger_runs_the_main_job_from_the_wheel(installed: Installed, worke
 
 
 @pytest.mark.lab
+@pytest.mark.slow
 def test_installed_suites_that_are_not_as_they_were_installed_are_told(installed: Installed) -> None:
     clean = installed.run(ONE)[0]["run"]["revision"]
     subprocess.run(

@@ -167,7 +167,7 @@ def test_a_worker_that_stands_in_for_a_dead_one_gets_its_lab(floor: Floor) -> No
     until(lambda: floor.states() == floor.before, "all hosts to be as they were", 40, 0.5)
 
 
-@pytest.mark.parametrize("way", ["TERM", "INT"])
+@pytest.mark.parametrize("way", ["TERM", pytest.param("INT", marks=pytest.mark.slow)])
 def test_a_run_that_is_ended_leaves_all_hosts_as_they_were(floor: Floor, way: str) -> None:
     run = floor.start("long", "-n", "2")
     try:

@@ -59,8 +59,11 @@ def user(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.P
     return pytester
 
 
+QUICK = ("-p", "channover.pytest_plugin.hooks", "-p", "no:hypothesispytest", "--no-report")
+
+
 def run(user: pytest.Pytester, *options: str) -> pytest.RunResult:
-    done = user.runpytest_subprocess("-p", "channover.pytest_plugin.hooks", "--no-report", *options)
+    done = user.runpytest_subprocess(*QUICK, *options)
     assert "INTERNALERROR" not in done.stdout.str() + done.stderr.str()
     return done
 
@@ -86,7 +89,9 @@ def annexes(user: pytest.Pytester) -> str:
     return Page(page[page.index('<section class="annex">') :]).text
 
 
-WORKERS = pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "workers"])
+WORKERS = pytest.mark.parametrize(
+    "workers", [pytest.param((), id="alone"), pytest.param(("-n", "2"), id="workers", marks=pytest.mark.slow)]
+)
 
 # --------------------------------------------------------------------------------------------------------- the plan
 
@@ -145,7 +150,13 @@ def test_a_run_without_bodies_is_not_accepted(user: pytest.Pytester, options: tu
 
 @pytest.mark.parametrize(
     "options",
-    [("--dry-run",), ("--fixtures",), ("--fixtures-per-test",), ("--collect-only",), ("--fixtures", "-n", "2")],
+    [
+        ("--dry-run",),
+        ("--fixtures",),
+        ("--collect-only",),
+        pytest.param(("--fixtures-per-test",), marks=pytest.mark.slow),
+        pytest.param(("--fixtures", "-n", "2"), marks=pytest.mark.slow),
+    ],
     ids=" ".join,
 )
 def test_what_measures_nothing_leaves_nothing_and_moves_no_link(
@@ -414,7 +425,7 @@ def test_words_that_did_not_come_from_the_command_line_are_told(
 def command(user: pytest.Pytester) -> tuple[str, ...]:
     told = results(user).run.command
     assert told[1].startswith("--basetemp=")
-    return told[1], "-p", "channover.pytest_plugin.hooks", "--no-report"
+    return told[1], *QUICK
 
 
 BAD_AT_FIRST = """
@@ -515,7 +526,7 @@ def test_what_a_late_conftest_hides_of_a_test_that_compared_nothing_does_not_cou
     assert reasons == ["given as passed, and compared nothing", "given as passed, and not as expected: ports"]
 
 
-@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "workers"])
+@WORKERS
 def test_no_part_that_verdicts_rest_on_can_be_taken_away(user: pytest.Pytester, workers: tuple[str, ...]) -> None:
     user.makepyfile(test_good=GOOD)
     done = run(user, "-p", "no:channover_hooks", *workers)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
-from functools import cache
 from itertools import groupby
 from pathlib import Path
 
@@ -33,22 +33,40 @@ def test_a_lab():
 """
 
 
-@cache
-def collected(*options: str) -> list[str]:
-    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", *options, "tests"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+MARKS = """
+def pytest_collection_finish(session):
+    for item in session.items:
+        print("MARKS", item.nodeid.partition("::")[0], *{mark.name for mark in item.iter_markers()})
+"""
+
+
+def test_the_quick_layers_come_first_and_few_tests_may_be_tried_again(tmp_path: Path) -> None:
+    (tmp_path / "tells_marks.py").write_text(MARKS)
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--collect-only",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "tells_marks",
+        "tests",
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    return [line.partition("::")[0] for line in done.stdout.splitlines() if "::" in line]
-
-
-def test_the_quick_layers_come_first() -> None:
-    layers = [layer for layer, _ in groupby(collected(), key=lambda path: path.split("/")[1])]
-    assert layers == ["unit", "plugin", "lab", "vm"]
-
-
-def test_no_other_module_s_tests_may_be_tried_again() -> None:
-    assert set(collected("-m", "timed")) == TIMED
-    assert collected("-m", "timed") == collected("-m", "timed and lab")
+    tests = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("MARKS ")]
+    assert [layer for layer, _ in groupby(tests, key=lambda test: test[0].split("/")[1])] == [
+        "unit",
+        "plugin",
+        "lab",
+        "vm",
+    ]
+    timed = [test for test in tests if "timed" in test]
+    assert {test[0] for test in timed} == TIMED
+    assert all("lab" in test for test in timed)
 
 
 @pytest.mark.parametrize(("marker", "passed"), [("timed", 1), ("lab", 0)])

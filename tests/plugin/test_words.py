@@ -74,7 +74,7 @@ def installed(user: pytest.Pytester, name: str) -> None:
         ("after", ()),
         ("installed", ()),
         ("conftest", ()),
-        ("after", ("-n", "2")),
+        pytest.param("after", ("-n", "2"), marks=pytest.mark.slow),
         ("conftest", ("-n", "2")),
     ],
 )

@@ -147,6 +147,7 @@ def test_a_cable_carries_is_pulled_and_plugged_in_again(vm_pool: VmPool) -> None
     said(vm_pool, "left", PING)
 
 
+@pytest.mark.slow
 def test_cables_are_laid_anew(vm_pool: VmPool) -> None:
     vm_pool.patch({CABLE: PatchCable("left", 0, "right", 1, 20_000_000)})
     vm_pool.patch({CABLE: PatchCable("left", 0, "right", 0, 20_000_000)})
@@ -171,6 +172,7 @@ def test_a_cable_to_nowhere_is_refused(vm_pool: VmPool) -> None:
         vm_pool.patch({CABLE: PatchCable("left", 0, "left", 0, 1_000_000)})
 
 
+@pytest.mark.slow
 def test_a_panic_is_a_dead_machine_and_a_reboot_cures_it(vm_pool: VmPool) -> None:
     right = vm_pool.machines["right"]
     vm_pool.patch({CABLE: PatchCable("left", 0, "right", 0, 20_000_000)})
@@ -189,6 +191,7 @@ def test_a_panic_is_a_dead_machine_and_a_reboot_cures_it(vm_pool: VmPool) -> Non
     assert vm_pool.machines["left"].alive()
 
 
+@pytest.mark.slow
 def test_a_guest_may_reboot_itself(vm_pool: VmPool) -> None:
     mark = "channover: right is up"
     before = vm_pool.machines["right"].said().count(mark)
@@ -227,6 +230,7 @@ def test_nothing_outlives_a_killed_controller(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_machine_that_cannot_boot_says_why(vm_pool: VmPool) -> None:
     with pytest.raises(TestbedError, match=r"tiny: .*(its console|emulator)"):
         vm_pool.boot([VmSpec("tiny", nics=0, memory=48)], timeout=8)

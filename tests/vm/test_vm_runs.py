@@ -88,9 +88,10 @@ def suites(reports: Path, behaviours: Sequence[str], *options: str) -> dict[str,
     return found
 
 
-def test_the_suites_on_micro_vms(tmp_path: Path) -> None:
+@pytest.mark.parametrize("behaviours", [("LAG-4",), pytest.param(("LAG-4", "MP-4"), marks=pytest.mark.slow)])
+def test_the_suites_on_micro_vms(tmp_path: Path, behaviours: tuple[str, ...]) -> None:
     kernel = kernels.fetched()[0]
-    found = suites(tmp_path, ("LAG-4", "MP-4"), "--target=vm", "--kernel", kernel.name)
+    found = suites(tmp_path, behaviours, "--target=vm", "--kernel", kernel.name)
     assert found["run"]["kernel"].startswith(kernel.release)
 
 
