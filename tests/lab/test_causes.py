@@ -293,7 +293,7 @@ def once_each(trials: Sequence[Trial]) -> Iterator[object]:
 
 
 @pytest.mark.lab
-@pytest.mark.parametrize("one", once_each(TRIALS))
+@pytest.mark.parametrize("one", list(once_each(TRIALS)))
 def test_the_first_cause_is_the_right_one(one: Trial) -> None:
     with trial(one) as (flow, lab):
         found = flow.explain(one.value(flow, lab))

@@ -59,11 +59,8 @@ def user(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.P
     return pytester
 
 
-QUICK = ("-p", "channover.pytest_plugin.hooks", "-p", "no:hypothesispytest", "--no-report")
-
-
 def run(user: pytest.Pytester, *options: str) -> pytest.RunResult:
-    done = user.runpytest_subprocess(*QUICK, *options)
+    done = user.runpytest_subprocess("-p", "channover.pytest_plugin.hooks", "--no-report", *options)
     assert "INTERNALERROR" not in done.stdout.str() + done.stderr.str()
     return done
 
@@ -425,7 +422,7 @@ def test_words_that_did_not_come_from_the_command_line_are_told(
 def command(user: pytest.Pytester) -> tuple[str, ...]:
     told = results(user).run.command
     assert told[1].startswith("--basetemp=")
-    return told[1], *QUICK
+    return told[1], "-p", "channover.pytest_plugin.hooks", "--no-report"
 
 
 BAD_AT_FIRST = """
