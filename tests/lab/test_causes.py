@@ -106,6 +106,7 @@ def goodput(flow: Flow, lab: Lab) -> Reading:
 
 def all_that_wires_carry(flow: Flow, lab: Lab) -> Reading:
     """Ask for headers too: what costs a flow little is no matter of how it began."""
+    assert flow.nics
     return missed("goodput", fmean(flow.run.samples()), at_least(len(lab.topology.cables) * lab.link.rate), "bit/s")
 
 
