@@ -12,6 +12,7 @@ import channover
 
 PLUGINS = str(Path(channover.__file__).parent.parent)
 SUITE = """
+from channover.errors import Inconclusive
 from channover.testing import TestbedError, at_least, behaviour
 
 @behaviour("MP-1")
@@ -27,6 +28,10 @@ def test_one_whose_subflows_are_too_few_for_the_mesh_of_all_of_its_three_nics_at
 @behaviour("MP-3")
 def test_one_whose_lab_broke():
     raise TestbedError("left: iperf3 died")
+
+@behaviour("MP-4")
+def test_one_that_was_not_decided():
+    raise Inconclusive("the interval holds the bound")
 
 def test_of_nothing():
     pass
@@ -70,6 +75,15 @@ def test_junit_s_file_has_behaviours_outcomes_and_values(job: pytest.Pytester, o
     assert ("subflows | *left*", "8") in found[mesh]
     assert found["test_one_whose_lab_broke"] == [("behaviour", "MP-3"), ("outcome", "error")]
     assert found["test_of_nothing"] == []
+    # A broken testbed, and what was inconclusive, are no failure of a behaviour, whatever raised them.
+    bad = {name: [one.tag for one in case if one.tag != "properties"] for name, case in cases.items()}
+    assert {name: tags for name, tags in bad.items() if tags} == {
+        mesh: ["failure"],
+        "test_one_whose_lab_broke": ["error"],
+        "test_one_that_was_not_decided": ["error"],
+    }
+    (suite,) = ElementTree.parse(job.path / "junit.xml").iter("testsuite")
+    assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("5", "1", "2")
 
 
 def test_names_and_reasons_are_not_broken_where_there_is_no_terminal(job: pytest.Pytester) -> None:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from channover.pytest_plugin.stash import is_worker
 from channover.text import printable
 
 if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
     import pytest
 
 _DIGITS = 10
@@ -17,8 +22,7 @@ _DIGITS = 10
 def record(report: pytest.TestReport, left: Mapping[str, Any], outcome: str) -> None:
     """Add to a test's last report what it left, as ``record_property`` would: a worker of xdist sends it along.
 
-    JUnit's format knows failures, errors and skips alone: what was inconclusive, and which errors are the testbed's, is told by
-    the property ``outcome``.
+    JUnit's format knows failures, errors and skips alone: the property ``outcome`` tells what was inconclusive.
     """
     found = [("behaviour", left["behaviour"] or ""), ("outcome", outcome), *_values(left["measurements"])]
     found += [("cause", f"{one['id']}: {one['statement']}") for one in left["causes"] if outcome != "passed"]
@@ -41,3 +45,32 @@ def _values(measurements: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, st
         if one.uncertainty:
             yield f"{name} ±{unit}", f"{one.uncertainty:.{_DIGITS}g}"
         yield f"{name} expected", f"{expectation(one)} {scale(one.unit)}".rstrip()
+
+
+def accuse_nobody(config: pytest.Config) -> None:
+    """Turn failures in JUnit's file into errors where the property ``outcome`` says that no behaviour failed.
+
+    pytest calls a failure whatever was raised in a test's body: a broken testbed, and what was inconclusive, too.
+    """
+    junit = Path(config.getoption("xmlpath", None) or "")
+    if is_worker(config) or not junit.is_file():
+        return
+    from xml.etree import ElementTree
+
+    with suppress(OSError, ElementTree.ParseError):  # pytest says what it could not write
+        tree = ElementTree.parse(junit)
+        if [turned for suite in tree.iter("testsuite") for turned in _turned(suite)]:
+            tree.write(junit, encoding="utf-8", xml_declaration=True)
+
+
+def _turned(suite: Element) -> list[Element]:
+    """Turn a suite's failures that are none into errors, count them as such, and return them."""
+    found = []
+    for case in suite.iter("testcase"):
+        outcomes = {one.get("value") for one in case.iter("property") if one.get("name") == "outcome"}
+        found += case.findall("failure") if outcomes & {"error", "inconclusive"} else []
+    for one in found:
+        one.tag = "error"
+    for count, more in (("failures", -len(found)), ("errors", len(found))):
+        suite.set(count, str(int(suite.get(count, "0")) + more))
+    return found
