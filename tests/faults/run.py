@@ -38,7 +38,7 @@ AGAIN = 1
 """How often a row is run again that tells nothing: the machine was busy, or the fault was not in force."""
 _stopped = threading.Event()
 """Is set when no row is to be finished."""
-BOUND = 100.0
+BOUND = 160.0
 """Seconds that one test of a row may take at most, set-up included."""
 
 
