@@ -229,8 +229,23 @@ DROP = FilterView("inet x", "c", "ip saddr 10.94.94.1 drop", "drop", 12)
 LOSSY = [socket(near, far, bytes_retransmitted=900_000) for near in NETS for far in NETS]
 RIDING = ["left: source: subflow 10.91.91.1:1 carries the tunnel within itself"]
 FALLEN = ["left: a is a fallback"]
+
+
+def duplicated(limit: int = 4) -> Case:
+    """Return what a machine of Linux 6.1 showed: four subflows of one pair of addresses, and the limit used up."""
+    whole, own = host("left", 1), "251992cd"
+    sockets = [socket(NETS[0], NETS[0], token=own)]
+    sockets += [socket(NETS[1], NETS[1], token=own, source_port=40001 + number) for number in range(4)]
+    left = replace(whole, sockets=sockets, state=replace(whole.state, limits=Limits(limit, 8)))
+    counters = {"MPTcpExtMPJoinSynRx": 5, "MPTcpExtMPJoinAckRx": 4}
+    left = replace(left, counters={**left.counters, "MPTcpExtMPJoinSynAckRx": 5})
+    right = replace(host("right", 2), counters=counters)
+    return case(client=left, server=right, about="address pairs of the mesh at left", unit="1", measured=2.0)
+
+
 CASES: dict[str, tuple[Callable[[], Case], str]] = {
     "healthy": (case, UNEXPLAINED),
+    "duplicates": (duplicated, "subflow-duplicates"),
     "stopped": (lambda: case(programs=[ProgramView("left", "iperf3", "stopped")]), "program-stopped"),
     "ended": (lambda: case(programs=[ProgramView("left", "sshd", "ended with code 1", "oom")]), "program-ended"),
     "app": (
@@ -526,6 +541,20 @@ def test_a_cause_has_its_figures_as_evidence_and_a_remedy_that_can_be_typed() ->
     )
     assert "left: a (eth1) 50,000,000 bytes, b (eth2) 558 bytes" in cause.evidence
     assert cause.remedy.startswith("ip rule add from 10.94.94.1 ")
+
+
+def test_duplicates_take_others_places_only_where_the_limit_is_used_up_and_of_one_connection() -> None:
+    found = explain(duplicated())
+    pairs = "4 from 10.94.94.1 to 10.94.94.2"
+    words = f"one connection has several subflows of the same addresses ({pairs}): its 4 joins use up the limit"
+    assert found[0].statement == words
+    assert "join-ack-lost" not in {one.id for one in found}, "the server refused one too many: no ACK was lost"
+    assert "subflow-duplicates" not in {one.id for one in explain(duplicated(limit=8))}
+    whole = duplicated()
+    apart = [replace(one, token=f"{number}") for number, one in enumerate(whole.client.sockets)]
+    assert "subflow-duplicates" not in {
+        one.id for one in explain(replace(whole, client=replace(whole.client, sockets=apart)))
+    }
 
 
 def test_a_pending_subflow_is_none_and_the_pairs_without_one_are_named() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from channover.model.state import Endpoint
@@ -243,6 +244,41 @@ def _limit(case: Case) -> Iterator[Found]:
             )
 
 
+@cause(
+    "subflow-duplicates",
+    "The kernel made several subflows of one pair of addresses, and the limit was used up before others had theirs.",
+    shows="the subflows of one connection at the client (`ss -tain`, by its token), and `ip mptcp limits show`",
+    remedy="it is the kernel's path manager: open the connection again, or take another kernel (seen on Linux 6.1, on a slow "
+    "machine)",
+    applies=_wanted,
+)
+def _duplicates(case: Case) -> Iterator[Found]:
+    missing = _missing(case)
+    for several, joined in _several(case):
+        if missing and _used_up(case, joined):
+            pairs = ", ".join(f"{number} from {near} to {far}" for (near, far), number in several.items())
+            yield Found(
+                f"one connection has several subflows of the same addresses ({pairs}): its {joined} joins use up the limit",
+                (_named(missing), *(line for host in case.ends for line in _limits(host))),
+                "shown",
+            )
+
+
+def _several(case: Case) -> Iterator[tuple[dict[tuple[str, str], int], int]]:
+    """Yield, of each connection that has more than one subflow of a pair of addresses, these pairs, and all of its joins."""
+    connections: dict[str, Counter[tuple[str, str]]] = {}
+    for one in case.own(case.client) if case.ports else case.client.sockets:
+        if one.mptcp and one.state == "ESTAB" and one.token:
+            connections.setdefault(one.token, Counter())[one.source, one.destination] += 1
+    for pairs in connections.values():
+        if several := {pair: number for pair, number in pairs.items() if number > 1}:
+            yield several, pairs.total() - 1
+
+
+def _used_up(case: Case, joined: int) -> bool:
+    return any(host.state.limits is not None and joined >= host.state.limits.subflows for host in case.ends)
+
+
 def _named(pairs: list[tuple[str, str]]) -> str:
     return "no established subflow " + ", ".join(f"from {near} to {far}" for near, far in pairs)
 
@@ -340,7 +376,8 @@ def _unanswered(case: Case) -> Iterator[Found]:
 def _join_ack(case: Case) -> Iterator[Found]:
     client, server = case.ends
     answered, done = client.counted("MPJoinSynAckRx"), server.counted("MPJoinAckRx")
-    if answered > done and _missing(case):
+    refused = any(_used_up(case, joined) for _, joined in _several(case))  # one too many, and the server allows no more
+    if answered > done and _missing(case) and not refused:
         yield Found(
             f"{client.name} got {answered} answers to joins, and {done} of its ACKs reached {server.name}",
             (client.told("MPJoinSynAckRx"), server.told("MPJoinSynRx", "MPJoinAckRx", "MPJoinAckHMacFailure")),
