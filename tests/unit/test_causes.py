@@ -231,11 +231,14 @@ RIDING = ["left: source: subflow 10.91.91.1:1 carries the tunnel within itself"]
 FALLEN = ["left: a is a fallback"]
 
 
-def duplicated(limit: int = 4) -> Case:
-    """Return what a machine of Linux 6.1 showed: four subflows of one pair of addresses, and the limit used up."""
-    whole, own = host("left", 1), "251992cd"
-    sockets = [socket(NETS[0], NETS[0], token=own)]
-    sockets += [socket(NETS[1], NETS[1], token=own, source_port=40001 + number) for number in range(4)]
+def duplicated(limit: int = 4, own: str = "251992cd") -> Case:
+    """Return what a machine of Linux 6.1 showed: four subflows of one pair of addresses, and the limit used up.
+
+    ``own`` is their connection's token; without one, each is a connection by itself.
+    """
+    whole = host("left", 1)
+    sockets = [socket(NETS[0], NETS[0], token=own or "0")]
+    sockets += [socket(NETS[1], NETS[1], token=own or str(n), source_port=40000 + n) for n in range(1, 5)]
     left = replace(whole, sockets=sockets, state=replace(whole.state, limits=Limits(limit, 8)))
     counters = {"MPTcpExtMPJoinSynRx": 5, "MPTcpExtMPJoinAckRx": 4}
     left = replace(left, counters={**left.counters, "MPTcpExtMPJoinSynAckRx": 5})
@@ -550,11 +553,8 @@ def test_duplicates_take_others_places_only_where_the_limit_is_used_up_and_of_on
     assert found[0].statement == words
     assert "join-ack-lost" not in {one.id for one in found}, "the server refused one too many: no ACK was lost"
     assert "subflow-duplicates" not in {one.id for one in explain(duplicated(limit=8))}
-    whole = duplicated()
-    apart = [replace(one, token=f"{number}") for number, one in enumerate(whole.client.sockets)]
-    assert "subflow-duplicates" not in {
-        one.id for one in explain(replace(whole, client=replace(whole.client, sockets=apart)))
-    }
+    apart = duplicated(own="")
+    assert "subflow-duplicates" not in {one.id for one in explain(apart)}, "each is a connection of its own"
 
 
 def test_a_pending_subflow_is_none_and_the_pairs_without_one_are_named() -> None:

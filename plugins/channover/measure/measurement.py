@@ -21,6 +21,8 @@ from channover.verdict.settling import Source
 
 EXTENSION = 3.0
 """How many times its limit something is measured where the verdict has not settled by then, whichever way it seems to go."""
+WANDERS = 2.0
+"""How many times as long that is where hosts have emulated processors: what they carry wanders more."""
 
 
 class AtOnce(Protocol):
@@ -61,6 +63,7 @@ class Measuring:
     """Reads back what was asked of the lab. Raises TestbedError where it is not in force."""
     ports: Iterator[int] = field(default_factory=ports, repr=False)
     """TCP and UDP ports for what is measured at once: no two have the same."""
+    extension: float = EXTENSION
     under_way: list[AtOnce] = field(default_factory=list, repr=False)
     """The flows that have been started and not ended."""
 
@@ -166,7 +169,7 @@ class Measurement:
             return self.measuring.duration or 0.0
         if self.rates.hopeless:
             return self.measuring.limit / 2
-        return self.measuring.limit * (EXTENSION if self._extended else 1.0) + self.rates.disturbed_for
+        return self.measuring.limit * (self.measuring.extension if self._extended else 1.0) + self.rates.disturbed_for
 
     @property
     def elapsed(self) -> float:

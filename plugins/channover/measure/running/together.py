@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
 from channover.hosts.host import Host, each
-from channover.measure.measurement import EXTENSION, Measurement, Rates
+from channover.measure.measurement import Measurement, Rates
 from channover.measure.running.programs import Loads, Programs
 from channover.measure.running.slices import MOST_WAITING, Slices
 from channover.network.programs.iperf import GaveUp, Transport
@@ -131,7 +131,7 @@ class FlowRun:
             self.programs.watch(list(hosts.values()))
             self.measurement.started = time.monotonic()
             # iperf3 is told to go on for longer: it is ended when the verdict is settled.
-            longest = EXTENSION * self.measurement.limit + MOST_WAITING + ENDING
+            longest = self.measurement.measuring.extension * self.measurement.limit + MOST_WAITING + ENDING
             self.programs.begin([(source, target, replace(load, limit=longest)) for source, target, load in loads])
             self.slices.begin()
         except BaseException:
