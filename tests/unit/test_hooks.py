@@ -78,7 +78,7 @@ def _named(note: Callable[..., None], name: str) -> Callable[[], None]:
 def test_a_session_ends_with_hosts_given_back_before_the_report_is_made() -> None:
     environment = Session()
     environment.manager.hook.pytest_sessionfinish(session=Noted([]), exitstatus=0)
-    ours = ["results.write", "testbed.give_back", "report.finish_plots", "report.make"]
+    ours = ["results.write", "testbed.give_back", "results.mend_junit", "report.finish_plots", "report.make"]
     assert environment.calls == ["late plugin", "early plugin", *ours]
 
 

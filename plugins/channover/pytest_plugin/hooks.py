@@ -23,7 +23,7 @@ from channover.pytest_plugin.live import lines
 from channover.pytest_plugin.live.lines import Lines
 from channover.pytest_plugin.options import command_line
 from channover.pytest_plugin.options import names as words
-from channover.pytest_plugin.results import artifacts, judging, marks, properties
+from channover.pytest_plugin.results import artifacts, judging, marks
 from channover.pytest_plugin.results.planning import Planning
 from channover.pytest_plugin.results.witness import Witness
 from channover.pytest_plugin.results.writer import Writer
@@ -265,13 +265,9 @@ class Hooks:
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         self.results.write(session, exitstatus)
         self.testbed.give_back(session)  # others may wait for the hosts; nobody waits for the report
+        self.results.mend_junit()
         self.report.finish_plots(exitstatus)
         self.report.make(exitstatus)
-
-    @pytest.hookimpl(wrapper=True, tryfirst=True, specname="pytest_sessionfinish")
-    def pytest_sessionfinish_after_others(self, session: pytest.Session) -> Generator[None, None, None]:
-        yield
-        properties.accuse_nobody(session.config)
 
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
