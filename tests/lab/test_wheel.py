@@ -18,6 +18,7 @@ from channover.cli.stated import STATED
 from channover.report.signoff import certificate
 from tests.support import packages
 from tests.support.certificates import Page
+from tests.support.workers import WORKERS
 
 ROOT = Path(__file__).parents[2]
 SUITES = "channover_suites"
@@ -122,9 +123,7 @@ def test_doctor_and_schema_are_there_without_the_clone(installed: Installed) -> 
 
 
 @pytest.mark.lab
-@pytest.mark.parametrize(
-    "workers", [pytest.param((), id="alone"), pytest.param(("-n", "2"), id="workers", marks=pytest.mark.slow)]
-)
+@WORKERS
 def test_a_stranger_runs_the_main_job_from_the_wheel(installed: Installed, workers: tuple[str, ...]) -> None:
     results, sheet = installed.run(SUITES, "-k", "one_tcp_flow_rides_one_link", *workers)
     node = f"{SUITES}/lacp/test_lag.py::test_one_tcp_flow_rides_one_link"

@@ -14,6 +14,7 @@ from channover.report.deciding.decision import Decision, decide
 from channover.report.results import Results
 from channover.report.signoff import certificate
 from tests.support.certificates import Page
+from tests.support.workers import WORKERS
 
 pytestmark = pytest.mark.lab
 
@@ -85,10 +86,6 @@ def annexes(user: pytest.Pytester) -> str:
     page = (user.path / "reports/latest/certificate.html").read_text("utf-8")
     return Page(page[page.index('<section class="annex">') :]).text
 
-
-WORKERS = pytest.mark.parametrize(
-    "workers", [pytest.param((), id="alone"), pytest.param(("-n", "2"), id="workers", marks=pytest.mark.slow)]
-)
 
 # --------------------------------------------------------------------------------------------------------- the plan
 

@@ -520,9 +520,8 @@ def test_compared(lag: Lag, tcp: TrafficGenerator):
 @pytest.mark.timed
 def test_a_flow_that_was_measured_and_not_compared_fails_its_test(user: pytest.Pytester) -> None:
     user.makepyfile(MEASURED)
-    done = run(
-        user, "--measure-limit", "2", "--link-rate", "20mbit"
-    )  # no rate is judged: a slow machine carries it too
+    # No rate is judged, so one is chosen that a slow machine carries too.
+    done = run(user, "--measure-limit", "2", "--link-rate", "20mbit")
     assert "no verdict: " not in done.stdout.str(), done.stdout.str()
     done.assert_outcomes(failed=5, passed=2)
     found = outcomes(user)

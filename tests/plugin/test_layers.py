@@ -42,28 +42,14 @@ def pytest_collection_finish(session):
 
 def test_the_quick_layers_come_first_and_few_tests_may_be_tried_again(tmp_path: Path) -> None:
     (tmp_path / "tells_marks.py").write_text(MARKS)
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "--collect-only",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "tells_marks",
-        "tests",
-    ]
+    words = "--collect-only -q -p no:cacheprovider -p tells_marks tests"
+    command = [sys.executable, "-m", "pytest", *words.split()]
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     tests = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("MARKS ")]
-    assert [layer for layer, _ in groupby(tests, key=lambda test: test[0].split("/")[1])] == [
-        "unit",
-        "plugin",
-        "lab",
-        "vm",
-    ]
+    layers = [layer for layer, _ in groupby(tests, key=lambda test: test[0].split("/")[1])]
+    assert layers == ["unit", "plugin", "lab", "vm"]
     timed = [test for test in tests if "timed" in test]
     assert {test[0] for test in timed} == TIMED
     assert all("lab" in test for test in timed)

@@ -88,7 +88,9 @@ def suites(reports: Path, behaviours: Sequence[str], *options: str) -> dict[str,
     return found
 
 
-@pytest.mark.parametrize("behaviours", [("LAG-4",), pytest.param(("LAG-4", "MP-4"), marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "behaviours", [("LAG-4",), pytest.param(("LAG-4", "MP-4"), marks=pytest.mark.slow)], ids=" ".join
+)
 def test_the_suites_on_micro_vms(tmp_path: Path, behaviours: tuple[str, ...]) -> None:
     kernel = kernels.fetched()[0]
     found = suites(tmp_path, behaviours, "--target=vm", "--kernel", kernel.name)

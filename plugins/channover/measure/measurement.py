@@ -64,6 +64,7 @@ class Measuring:
     ports: Iterator[int] = field(default_factory=ports, repr=False)
     """TCP and UDP ports for what is measured at once: no two have the same."""
     extension: float = EXTENSION
+    """How many times ``limit`` it is measured where the verdict has not settled by then."""
     under_way: list[AtOnce] = field(default_factory=list, repr=False)
     """The flows that have been started and not ended."""
 

@@ -75,7 +75,7 @@ def add_options(parser: pytest.Parser) -> None:
         default="10",
         metavar="SECONDS",
         help="the longest that a flow is measured when its verdict does not settle (default: %(default)s); three times as "
-        "long where it has not settled by then",
+        "long where it has not settled by then, six times in machines without KVM",
     )
     words.add(
         group,

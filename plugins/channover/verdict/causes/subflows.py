@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from channover.model.state import Endpoint
-from channover.verdict.causes.case import PARTLY, Case, HostView, NicView, PathView
+from channover.verdict.causes.case import PARTLY, Case, HostView, NicView, PathView, SocketLike
 from channover.verdict.causes.kind import Found, cause
 
 _COUNTERS = (
@@ -28,8 +28,13 @@ def _lesser(case: Case, host: HostView) -> list[NicView]:
 
 def _joined(case: Case) -> set[tuple[str, str]]:
     """Return the client's pairs of addresses with an established subflow: one that is pending is none."""
+    return {(one.source, one.destination) for one in _established(case)}
+
+
+def _established(case: Case) -> list[SocketLike]:
+    """Return the client's established subflows: those of the traffic, where its ports are known."""
     sockets = case.own(case.client) if case.ports else case.client.sockets
-    return {(one.source, one.destination) for one in sockets if one.mptcp and one.state == "ESTAB"}
+    return [one for one in sockets if one.mptcp and one.state == "ESTAB"]
 
 
 def _pairs(case: Case) -> list[tuple[str, str]]:
@@ -254,8 +259,8 @@ def _limit(case: Case) -> Iterator[Found]:
 )
 def _duplicates(case: Case) -> Iterator[Found]:
     missing = _missing(case)
-    for several, joined in _several(case):
-        if missing and _used_up(case, joined):
+    for several, joined in _crowded(case):
+        if missing:
             pairs = ", ".join(f"{number} from {near} to {far}" for (near, far), number in several.items())
             yield Found(
                 f"one connection has several subflows of the same addresses ({pairs}): its {joined} joins use up the limit",
@@ -264,19 +269,18 @@ def _duplicates(case: Case) -> Iterator[Found]:
             )
 
 
-def _several(case: Case) -> Iterator[tuple[dict[tuple[str, str], int], int]]:
-    """Yield, of each connection that has more than one subflow of a pair of addresses, these pairs, and all of its joins."""
+def _crowded(case: Case) -> Iterator[tuple[dict[tuple[str, str], int], int]]:
+    """Yield, of each connection whose joins use up a limit, its pairs of addresses with several subflows, and all joins."""
     connections: dict[str, Counter[tuple[str, str]]] = {}
-    for one in case.own(case.client) if case.ports else case.client.sockets:
-        if one.mptcp and one.state == "ESTAB" and one.token:
+    for one in _established(case):
+        if one.token:
             connections.setdefault(one.token, Counter())[one.source, one.destination] += 1
+    limits = [host.state.limits.subflows for host in case.ends if host.state.limits is not None]
     for pairs in connections.values():
-        if several := {pair: number for pair, number in pairs.items() if number > 1}:
-            yield several, pairs.total() - 1
-
-
-def _used_up(case: Case, joined: int) -> bool:
-    return any(host.state.limits is not None and joined >= host.state.limits.subflows for host in case.ends)
+        joined = pairs.total() - 1
+        several = {pair: number for pair, number in pairs.items() if number > 1}
+        if several and any(joined >= limit for limit in limits):
+            yield several, joined
 
 
 def _named(pairs: list[tuple[str, str]]) -> str:
@@ -376,7 +380,7 @@ def _unanswered(case: Case) -> Iterator[Found]:
 def _join_ack(case: Case) -> Iterator[Found]:
     client, server = case.ends
     answered, done = client.counted("MPJoinSynAckRx"), server.counted("MPJoinAckRx")
-    refused = any(_used_up(case, joined) for _, joined in _several(case))  # one too many, and the server allows no more
+    refused = any(_crowded(case))  # one too many, and the server allows no more
     if answered > done and _missing(case) and not refused:
         yield Found(
             f"{client.name} got {answered} answers to joins, and {done} of its ACKs reached {server.name}",
