@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -119,6 +120,19 @@ def test_nothing_speaks_against_a_sound_cable() -> None:
 )
 def test_what_is_wrong_is_said_with_its_figures(left: dict[str, Any], right: dict[str, Any], words: str) -> None:
     assert found(left, right) == [words]
+
+
+@pytest.mark.parametrize(
+    ("factor", "surplus", "twice", "finds"),
+    [(plans.MORE, 2, 0, True), (plans.MORE, 0, 1, True), (plans.GENTLE, 2, 0, False), (plans.GENTLE, 0, 1, False)],
+)
+def test_a_full_queue_does_not_hide_that_frames_come_twice(
+    factor: float, surplus: int, twice: int, finds: bool
+) -> None:
+    spans = [replace(SPAN, factor=factor)]
+    said = found({"after": (0, 2110 + surplus, 0, 2110), "duplicates": twice}, {}, spans)
+    words = f"cable b delivers frames twice, right to left: {surplus} more arrived than the 2,100 that were sent"
+    assert said == ([words] if finds else [])
 
 
 @pytest.mark.parametrize(("share", "finds"), [(1.0, False), (1.005, False), (0.98, True), (1.02, True)])

@@ -134,7 +134,7 @@ def _reasons(stated: Stated, cable: Cable, reports: Reports, spans: Sequence[Spa
     yield _delay(stated, cable, title, reports)
     rates = [finding for way in ways for finding in way.rate(spans)]
     yield _duplex(stated, cable, title, ways, spans, rates) + [
-        finding for way in ways for finding in (*way.loss(spans), *way.more())
+        finding for way in ways for finding in (*way.loss(spans), *way.more(spans))
     ]
 
 
@@ -323,17 +323,23 @@ class _Way:
         pushed = [load["full"] >= PUSHED for load in self._sender["loads"]]
         return any(one.factor > 1 and not held for one, held in zip(offered, pushed, strict=False))
 
-    def more(self) -> Iterator[Finding]:
-        """Yield that more arrives than was sent, frames twice or others'; or that the sender's NIC sends for another."""
+    def more(self, spans: Sequence[Span]) -> Iterator[Finding]:
+        """Yield that more arrives than was sent, frames twice or others'; or that the sender's NIC sends for another.
+
+        Where more was offered than a cable carries, its full queue drops about as many frames as come twice: there the least
+        surplus is told, for a gentle try to confirm.
+        """
         sent, lost = self._unaccounted()
+        twice = self._receiver["duplicates"]
+        full = any(one.factor > 1 for one in spans if self.source in one.senders)
         mac = self._sender["mac"]
         foreign = {what: count for what, count in self._receiver["foreign"].items() if not what.startswith(mac)}
-        if lost >= 0:
+        if lost > 0 or (lost == 0 and not (full and twice)):
             yield from self._strangers(foreign)
             return
-        if not self._receiver["duplicates"] and not foreign and -lost <= HELLOS:
+        if not twice and not foreign and not full and -lost <= HELLOS:
             return
-        if self._receiver["duplicates"] or not foreign:
+        if twice or not foreign:
             words = f"{self.title} delivers frames twice, {self.words}: {-lost} more arrived than the {sent:,} that were sent"
             yield self._finding("duplicates", words)
             return
