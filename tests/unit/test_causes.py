@@ -166,6 +166,17 @@ def through(**changes: Any) -> Case:
     return case(client=ends[0], server=ends[1], tunnel=tunnel(**changes))
 
 
+def standing(seconds: float) -> Case:
+    """Return a case of traffic through a tunnel in which a round trip takes so long, while its carrier waits for data."""
+    found = through(network="10.91.91.0/30")
+    inside = replace(
+        socket("10.91.91", "10.91.91"), source_port=41000, destination_port=41001, rtt=seconds, mptcp=False
+    )
+    carriers = [socket(net, net, rtt=0.06, busy=0.6) for net in NETS]
+    sender = replace(found.client, sockets=[*carriers, inside])
+    return replace(found, client=sender, unit="bit/s", seconds=3.6)
+
+
 def beyond(switched_off: str, network: str = "10.91.91.0/30") -> Case:
     """Return a case of traffic through a tunnel to a host beyond its far end, which has a parameter switched off."""
     found = through(network=network)
@@ -439,6 +450,18 @@ CASES: dict[str, tuple[Callable[[], Case], str]] = {
     "a gateway that forwards what is asked for": (
         lambda: beyond("net/ipv4/ip_forward", "fd00:96::/124"),
         UNEXPLAINED,
+    ),
+    "standing queue in a tunnel's program": (
+        lambda: standing(12.6),
+        "tunnel-standing-queue",
+    ),
+    "a tunnel whose carrier is as slow": (lambda: standing(0.4), "sender-limited"),
+    "beyond the window": (
+        lambda: case(
+            server=replace(RIGHT, counters={"MPTcpExtNoDSSInWindow": 48}),
+            client=replace(LEFT, counters={"MPTcpExtMPTCPRetrans": 34}),
+        ),
+        "mptcp-beyond-window",
     ),
     "tunnel gone": (lambda: case(tunnel=tunnel()), "tunnel-down"),
     "guard unloaded": (lambda: through(guards=guards()), "guard-not-loaded"),

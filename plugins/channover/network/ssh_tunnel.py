@@ -15,6 +15,7 @@ from ipaddress import ip_interface
 from channover.hosts.host import Host, Process
 from channover.model.link import USUAL_MTU
 from channover.model.operations.devices import AddressAdd, LinkSet
+from channover.model.operations.routing import RouteAdd
 from channover.model.plan import Plan
 from channover.network.addressing import wait_usable
 from channover.network.tunnel import MPTCPIZE, Tunnel, TunnelEnd, absent, wait_gone, wait_up
@@ -25,6 +26,11 @@ CIPHER = "aes128-gcm@openssh.com"
 """The cipher that costs the least where the CPU has AES instructions; it also spares a separate MAC."""
 ADDRESSES = {4: ("10.91.91.1/30", "10.91.91.2/30"), 6: ("fd00:91::1/124", "fd00:91::2/124")}
 """Addresses within the SSH tunnel, client's and server's: the article's, and IPv6 ones of local use (RFC 4193)."""
+
+WINDOW = 1 << 18
+"""The largest window (bytes) that TCP offers inside the tunnel. ``ssh -w`` sends one packet whenever it wakes up (OpenSSH,
+``channel_output_poll_input_open`` in channels.c): what gathers in it while its socket is full does not drain. With windows of
+3 MB 1,175 packets stood in it, a round trip took 12 s, and 0.5 of 10 Mbit/s were carried."""
 
 _SERVER = """\
 AddressFamily {family}
@@ -173,9 +179,15 @@ def ssh_tunnel(
     )
     try:
         holders = (process, login.server.process)
-        for host, address in zip((client, server), inside, strict=True):
+        for host, address, peer in zip((client, server), inside, inside[::-1], strict=True):
             wait_up(host, device, holders, timeout)
-            host.apply(Plan(f"address of {device}", (LinkSet(device, up=True, mtu=size), AddressAdd(device, address))))
+            far = ip_interface(peer).ip
+            steps = (
+                LinkSet(device, up=True, mtu=size),
+                AddressAdd(device, address),
+                RouteAdd(f"{far}/{far.max_prefixlen}", device, window=WINDOW),
+            )
+            host.apply(Plan(f"address of {device}", steps))
             wait_usable(host, ip_interface(address), device)
         near, far = map(ip_interface, inside)
         yield Tunnel(

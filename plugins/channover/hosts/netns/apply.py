@@ -205,6 +205,8 @@ def _routed(operation: routing.RouteAdd | routing.RouteDelete, session: Session)
 def _(operation: routing.RouteAdd, session: Session) -> bytearray:
     message = _routed(operation, session)
     message["proto"], message["scope"] = _STATIC, 0 if operation.via else _LINK_SCOPE
+    if operation.window:
+        message["attrs"].append(["RTA_METRICS", {"attrs": [["RTAX_WINDOW", operation.window]]}])
     return encoded(message, RTM_NEWROUTE, CREATE)
 
 

@@ -17,12 +17,16 @@ EVERYWHERE = {4: "default", 6: "::/0"}
 
 @dataclass(frozen=True)
 class RouteAdd:
-    """Add a route; ``via`` is the next hop, ``table`` a number (254: main), or a name that the host knows."""
+    """Add a route; ``via`` is the next hop, ``table`` a number (254: main), or a name that the host knows.
+
+    ``window`` is the largest that TCP offers to what sends from there (bytes; ``ip-route(8)``); None: no limit of the route's.
+    """
 
     destination: str
     device: str
     via: str | None = None
     table: int | str = MAIN_TABLE
+    window: int | None = None
 
     @classmethod
     def of(cls, route: Route) -> RouteAdd:
@@ -34,14 +38,15 @@ class RouteAdd:
         """The route in iproute2's words."""
         via = f" via {self.via}" if self.via else ""
         table = f" table {self.table}" if self.table != MAIN_TABLE else ""
-        return f"{self.destination}{via} dev {self.device}{table}"
+        window = f" window {self.window}" if self.window else ""
+        return f"{self.destination}{via} dev {self.device}{table}{window}"
 
     @property
     def command(self) -> str:
         return f"ip route add {self.words}"
 
     def inverse(self, before: State) -> tuple[Operation, ...]:
-        if any(RouteAdd.of(route) == self for route in before.routes):
+        if any(RouteAdd.of(route) == replace(self, window=None) for route in before.routes):
             return ()
         return (RouteDelete(self.destination, self.device, self.via, self.table),)
 
