@@ -50,10 +50,12 @@ from channover.observe.lags.bond import LagStatus
 from channover.report.facts import PathMetrics, TrafficMetrics
 from channover.scenarios.bonds import Apart, Bonds
 from channover.scenarios.full_ip import FullIP
-from channover.scenarios.labs import HostEnd, Multipath, Switched
+from channover.scenarios.labs import HostEnd, Multipath
 from channover.scenarios.lags.failover import FlowsOfLinks, SpreadFlows
 from channover.scenarios.lags.hashed import HashedFlows, Placed
 from channover.scenarios.lags.long_run import LongRun, LongRuns
+from channover.scenarios.lags.switched import Switched
+from channover.scenarios.lags.trunk_counts import TrunkCounts
 from channover.scenarios.loop.guards import Guarded
 from channover.scenarios.loop.lab import LoopLab
 from channover.scenarios.loop.means import LoopLabs, Means, in_force
@@ -125,6 +127,7 @@ __all__ = [
     "Topology",
     "TrafficGenerator",
     "TrafficMetrics",
+    "TrunkCounts",
     "Tunnel",
     "TunnelEnd",
     "Tunnels",

@@ -45,11 +45,15 @@ def test_one_file_copy_stays_within_one_link(
     switched: Switched, copies: FileTransfer, protocol: FileProtocol, counted: Counted
 ) -> None:
     one_link = switched.link.tcp_goodput
-    first = copies(protocol, switched.left[0], switched.right[0], watched=switched.switches)
+    with switched.counting() as counts:
+        first = copies(protocol, switched.left[0], switched.right[0], watched=switched.switches)
     for end in switched.ends:
         assert counted(f"links at work at {end.host.name}", len(end.status().working)) == switched.links
         assert counted(f"links lost at {end.host.name}", len(end.lost())) == 0
-    second = another_way(copies, protocol, switched, first)
+    with switched.counting() as more:
+        second = another_way(copies, protocol, switched, first)
+    for trunk in (*counts, *more):
+        assert counted(f"links used at {trunk.switch}, as it counts", len(trunk.used)) == 1
     for copied in (first, second):
         assert copied.goodput == between(
             0.85 * one_link, 1.01 * one_link, "one link, less the copy's own overhead", theory=one_link
@@ -64,8 +68,11 @@ def test_one_file_copy_stays_within_one_link(
 @behaviour("LAG-7")
 @on(two_switches(8))
 @hash_policy(HashPolicy.LAYER34)
-def test_many_hosts_fill_the_lag(switched: Switched, tcp: TrafficGenerator, hashed: HashedFlows) -> None:
-    flow = tcp.between(switched.pairs, streams=2, watched=switched.switches, first_port=FIRST_PORT)
+def test_many_hosts_fill_the_lag(
+    switched: Switched, tcp: TrafficGenerator, hashed: HashedFlows, counted: Counted
+) -> None:
+    with switched.counting() as counts:
+        flow = tcp.between(switched.pairs, streams=2, watched=switched.switches, first_port=FIRST_PORT)
     link = switched.link
     links = hashed.links(switched.ends[0], flow.conversations) if switched.ends else switched.links
     assert flow.goodput == at_least(
@@ -76,3 +83,7 @@ def test_many_hosts_fill_the_lag(switched: Switched, tcp: TrafficGenerator, hash
         if links == switched.links:
             fair = at_least(0.8 / links, "few flows fill a link as well as many do")
             assert flow.nics.lesser_share(switch, switched.trunk) == fair
+    for trunk in counts:
+        assert counted(f"links used at {trunk.switch}, as it counts", len(trunk.used)) == links
+        share = counted(f"lesser link's share at {trunk.switch}, as it counts", trunk.lesser_share)
+        assert share == at_least(0.8 / links, "few flows fill a link as well as many do")

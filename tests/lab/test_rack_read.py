@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +18,8 @@ from channover.targets.inventory.schema import HostEntry, load
 from channover.targets.netns import NetnsTarget
 from channover.targets.physical.lease_pool import LeasePool
 from channover.targets.physical.target import PhysicalTarget
-from tests.support.rack import Rack, Switch, inventory, rack, two_hosts_and_a_switch
+from tests.support.rack import Rack, inventory, rack, two_hosts_and_a_switch
+from tests.support.rack_agent import COMMUNITY, managed, require
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
@@ -43,44 +39,17 @@ while True:
 """
 
 
+SPEAKER = (sys.executable, "-S", "-c", LLDP, *(f"p{number}" for number in range(1, 5)))
+
+
 @pytest.fixture
 def made(netns: NetnsTarget, tmp_path: Path) -> Iterator[Rack]:
-    if os.getuid() != 0:
-        pytest.skip("a way to the switch's management port takes root: run the tests as root")
-    if shutil.which("snmpd", path=f"{os.environ['PATH']}:/usr/sbin") is None:
-        pytest.skip("there is no snmpd: apt-get install snmpd")
+    require()
     with rack(netns, tmp_path) as empty:
         yield empty
 
 
-@contextmanager
-def managed(tor: Switch, folder: Path) -> Iterator[None]:
-    """Give a switch a management port that this machine reaches, an agent there, and LLDP on its ports."""
-    ours = f"chm{secrets.token_hex(3)}"
-    run = ("nsenter", f"--net=/proc/{tor.pid}/ns/net")
-    with ExitStack() as stack:
-        subprocess.run(
-            ["ip", "link", "add", ours, "type", "veth", "peer", "name", "mgmt", "netns", str(tor.pid)], check=True
-        )
-        stack.callback(subprocess.run, ["ip", "link", "delete", ours], check=False)
-        subprocess.run(["ip", "address", "add", "192.0.2.253/30", "dev", ours], check=True)
-        subprocess.run(["ip", "link", "set", ours, "up"], check=True)
-        tor.run("ip", "address", "add", f"{ADDRESS}/30", "dev", "mgmt")
-        tor.run("ip", "link", "set", "mgmt", "up")
-        (folder / "snmpd.conf").write_text(
-            "rocommunity t0p-secret\nsysDescr A switch of the tests\nsysName tor-1\n"
-            f"[snmp] persistentDir {folder}/state\n"
-        )
-        agent = ("/usr/sbin/snmpd", "-f", "-Lo", "-C", "-c", f"{folder}/snmpd.conf", "-p", f"{folder}/pid")
-        speaker = (sys.executable, "-S", "-c", LLDP, *(f"p{number}" for number in range(1, 5)))
-        for words in ((*agent, f"udp:{ADDRESS}:161"), speaker):
-            process = subprocess.Popen([*run, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            stack.callback(process.wait)
-            stack.callback(process.kill)
-        yield
-
-
-@pytest.mark.parametrize("community", ["t0p-secret", "wr0ng"])
+@pytest.mark.parametrize("community", [COMMUNITY, "wr0ng"])
 def test_a_switch_is_read_beside_its_hosts(made: Rack, tmp_path: Path, community: str) -> None:
     tor = two_hosts_and_a_switch(made)
     for port, vlan in (("p1", 10), ("p2", 20), ("p3", 10), ("p4", 20)):
@@ -98,7 +67,10 @@ def test_a_switch_is_read_beside_its_hosts(made: Rack, tmp_path: Path, community
 
     target = PhysicalTarget(entry, LeasePool(connect=connect), say=said.append)
     try:
-        with managed(tor, tmp_path), target.lab(replace(pair(), links=Links.PATHS), Link(), Journal()) as lab:
+        with (
+            managed(tor, tmp_path, ADDRESS, "tor-1", *SPEAKER),
+            target.lab(replace(pair(), links=Links.PATHS), Link(), Journal()) as lab,
+        ):
             assert {line for line in said if "LLDP" in line} == {
                 f"{nic} is on port p{number} of tor-1, as LLDP tells"
                 for number, nic in enumerate(("left.a", "left.b", "right.a", "right.b"), start=1)

@@ -17,9 +17,11 @@ from tests.support.rack import (
     a_stack,
     inventory,
     inventory_of_a_stack,
+    inventory_of_routed,
     inventory_of_two,
     rack,
     two_hosts_and_a_switch,
+    two_routers,
     two_switches,
 )
 
@@ -52,6 +54,11 @@ def of_one_domain(made: Rack) -> Inventory:
 def stacked(made: Rack) -> Inventory:
     a_stack(made)
     return lambda ports, folder: inventory_of_a_stack([*ports.values()], folder)
+
+
+def routed(made: Rack) -> Inventory:
+    two_routers(made)
+    return lambda ports, folder: inventory_of_routed([*ports.values()], folder)
 
 
 def joined(made: Rack) -> Inventory:
@@ -89,6 +96,13 @@ def joined(made: Rack) -> Inventory:
             ("suites/mptcp/test_multipath.py", "-k", "over_two_paths or full_at_once"),
             2,
             id="domain",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            routed,
+            ("suites/mptcp/test_multipath.py", "-k", "over_two_paths or full_at_once"),
+            2,
+            id="routed",
             marks=pytest.mark.slow,
         ),
         pytest.param(

@@ -179,6 +179,14 @@ class Rack:
         self.switches[name], self._pids[name] = made, made.pid
         return made
 
+    def router(self, name: str) -> Space:
+        """Make a router of others: a namespace that forwards between its ports, once they have addresses."""
+        made = Space()
+        self._stack.callback(made.close)
+        made.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
+        self._pids[name] = made.pid
+        return made
+
     def cable(self, one: str, other: str, rate: str = RATE) -> None:
         """Lay a cable between two ends, ``left.eth1`` and ``tor.p1``; a device is made of each."""
         enter = ("nsenter", f"--net=/proc/{self._panel.pid}/ns/net")
@@ -326,8 +334,50 @@ def two_switches(made: Rack, *settings: str, hosts: int = 1) -> None:
         made.switches[switch].lag("core", ["t1", "t2"], *settings)
 
 
-def inventory_of_two(ports: Mapping[str, int], folder: Path | None = None) -> str:
-    """Return the inventory of that rack, as one would write it by hand; ``ports`` are of the hosts' SSH servers."""
+UPLINKS = {"a": ("198.51.100", "203.0.113"), "b": ("198.18.1", "198.18.2")}
+"""The networks at the left and the right end of each routed path, without the last number."""
+
+
+def two_routers(made: Rack) -> dict[str, Space]:
+    """Join ``left`` and ``right`` by two routed paths: a router of its own on each, which is .1 in both of its networks."""
+    for name in ("left", "right"):
+        made.host(name)
+    routers = {}
+    for number, (label, networks) in enumerate(UPLINKS.items(), start=1):
+        routers[label] = made.router(f"r{number}")
+        for host, network in zip(("left", "right"), networks, strict=True):
+            made.cable(f"{host}.eth{number}", f"r{number}.to_{host}")
+            routers[label].run("ip", "address", "add", f"{network}.1/24", "dev", f"to_{host}")
+            routers[label].run("ip", "link", "set", f"to_{host}", "up")
+    return routers
+
+
+def inventory_of_routed(ports: Sequence[int], folder: Path | None = None, more: Mapping[str, str] = {}) -> str:
+    """Return the inventory of that rack, as one would write it by hand; ``more`` are other values of a path's fields."""
+    lines = ["labs:", "  bench:", "    hosts:"]
+    for number, (name, port) in enumerate(zip(("left", "right"), ports, strict=True), start=1):
+        address = "127.0.0.1" if folder else f"192.0.2.{number}"
+        keys = f", key: {folder}/{name}/client, known_hosts: {folder}/{name}/known_hosts" if folder else ""
+        ssh = f"{{address: {address}, port: {port}{keys}}}"
+        lines.append(f"      {name}: {{ssh: {ssh}, management: lo, nics: {{a: eth1, b: eth2}}}}")
+    lines.append("    paths:")
+    for label, (left, right) in UPLINKS.items():
+        fields = {
+            "ends": f"[left.{label}, right.{label}]",
+            "addresses": f"[{left}.10/24, {right}.10/24]",
+            "gateways": f"[{left}.1, {right}.1]",
+            "rate": RATE,
+        }
+        fields |= more
+        lines.append(f"      - {{{', '.join(f'{field}: {value}' for field, value in fields.items())}}}")
+    return "\n".join(lines) + "\n"
+
+
+def inventory_of_two(ports: Mapping[str, int], folder: Path | None = None, more: Mapping[str, str] = {}) -> str:
+    """Return the inventory of that rack, as one would write it by hand; ``ports`` are of the hosts' SSH servers.
+
+    ``more`` are further fields of ``west`` and ``east``.
+    """
     lines = ["labs:", "  bench:", "    hosts:"]
     for number, (name, port) in enumerate(ports.items(), start=1):
         keys = f", key: {folder}/{name}/client, known_hosts: {folder}/{name}/known_hosts" if folder else ""
@@ -337,7 +387,8 @@ def inventory_of_two(ports: Mapping[str, int], folder: Path | None = None) -> st
         )
     access = ", ".join(f"p{number}" for number in range(1, len(ports) // 2 + 1))
     lines += ["    switches:"]
-    lines += [f"      {name}: {{ports: [t1, t2, {access}], lags: {{core: [t1, t2]}}}}" for name in ("west", "east")]
+    for name in ("west", "east"):
+        lines.append(f"      {name}: {{ports: [t1, t2, {access}], lags: {{core: [t1, t2]}}{more.get(name, '')}}}")
     lines += ["    cables:"]
     lines += [f"      - {{ends: [west.{trunk}, east.{trunk}], rate: {RATE}}}" for trunk in ("t1", "t2")]
     for name in ports:

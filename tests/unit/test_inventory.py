@@ -9,6 +9,7 @@ import random
 import re
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from pydantic import ValidationError
 
 from channover.cli import inventory as cli_inventory
 from channover.errors import UsageError
-from channover.model.topology import Port, Role, gateway, pair, trio, two_switches
+from channover.model.topology import Links, Port, Role, gateway, pair, trio, two_switches
 from channover.targets.inventory import fields as inventory_fields
 from channover.targets.inventory.faults import InventoryError
 from channover.targets.inventory.schema import HostEntry, Inventory, load, schema, ssh_from
@@ -51,6 +52,24 @@ labs:
 
 JUMBO = PLAIN.replace("rate: 100mbit", "rate: 400gbit\n        mtu: 9000").replace("eth1, b", "eth1.100, b")
 """The same with jumbo frames on its fastest cable, and a VLAN's device as a test NIC."""
+ROUTED = """\
+labs:
+  bench:
+    hosts:
+      left: {ssh: {address: 192.0.2.1}, management: eth0, nics: {a: eth1, b: eth2}}
+      right: {ssh: {address: 192.0.2.2}, management: eth0, nics: {a: eth1, b: eth2}}
+    paths:
+      - ends: [left.a, right.a]
+        addresses: [198.51.100.10/24, 203.0.113.10/24]
+        gateways: [198.51.100.1, 203.0.113.1]
+        rate: 100mbit
+      - ends: [left.b, right.b]
+        addresses: ["2001:db8:1::10/64", "2001:db8:2::10/64"]
+        gateways: ["2001:db8:1::1", "fe80::1"]
+        rate: 100mbit
+        mtu: 1400
+"""
+"""Two routed paths, as two uplinks are."""
 
 
 @pytest.fixture(autouse=True)
@@ -329,6 +348,88 @@ def test_a_fault_names_line_field_and_remedy(said: Said, old: str, new: str, wor
     (fault,) = said(changed(old, new))
     assert fault.startswith(words)
     assert re.search(r"; \S|\?$", fault), "no remedy"
+
+
+PATH_FAULTS = [
+    (
+        "[left.a, right.a]",
+        "[left.a, left.b]",
+        "7: labs.bench.paths.0.ends: both ends are at left; a path joins two hosts",
+    ),
+    (
+        "[left.a, right.a]",
+        "[left.a, up.a]",
+        "7: labs.bench.paths.0.ends.1: there is no host 'up' in this lab; there is: left,",
+    ),
+    ("[left.a, right.a]", "[left.a, right.z]", "7: labs.bench.paths.0.ends.1: 'right' has no NIC 'z'; it has: a, b"),
+    (
+        "[left.b, right.b]",
+        "[left.a, right.b]",
+        "11: labs.bench.paths.1.ends.0: left.a has a path already (paths.0); a NIC",
+    ),
+    (
+        "    paths:",
+        "    cables: [{ends: [left.a, right.b], rate: 1gbit}]\n    paths:",
+        "8: labs.bench.paths.0.ends.0: left.a has a cable in 'cables'; a NIC has that or a path: remove one",
+    ),
+    (
+        "198.51.100.10/24",
+        "198.51.100.10",
+        "8: labs.bench.paths.0.addresses.0: '198.51.100.10' says nothing of its network;",
+    ),
+    (
+        "198.51.100.10/24",
+        "x/24",
+        "8: labs.bench.paths.0.addresses.0: 'x/24' is no address with its network; write one such",
+    ),
+    (
+        "198.51.100.10/24",
+        "127.0.0.1/8",
+        "8: labs.bench.paths.0.addresses.0: 127.0.0.1 is no address that routers carry",
+    ),
+    (
+        "203.0.113.10/24",
+        "198.51.100.11/24",
+        "8: labs.bench.paths.0.addresses: 198.51.100.10/24 and 198.51.100.11/24 are in",
+    ),
+    (
+        "203.0.113.10/24",
+        "'2001:db8:3::1/64'",
+        "8: labs.bench.paths.0.addresses: one is of IPv4 and the other of IPv6; write",
+    ),
+    (
+        "[198.51.100.1,",
+        "[198.51.101.1,",
+        "9: labs.bench.paths.0.gateways.0: 198.51.101.1 is not in 198.51.100.0/24; write",
+    ),
+    (
+        "[198.51.100.1,",
+        "[198.51.100.10,",
+        "9: labs.bench.paths.0.gateways.0: 198.51.100.10 is the NIC's own address; write",
+    ),
+    ("[198.51.100.1,", "[up,", "9: labs.bench.paths.0.gateways.0: 'up' is no address; write the gateway's, such as"),
+    ('"2001:db8:2::10/64"', '"2001:db8:1::10/64"', "12: labs.bench.paths.1.addresses"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "words"), PATH_FAULTS)
+def test_a_fault_of_a_routed_path_names_line_field_and_remedy(said: Said, old: str, new: str, words: str) -> None:
+    assert ROUTED.count(old) == 1
+    assert any(fault.startswith(words) and re.search(r"; \S", fault) for fault in said(ROUTED.replace(old, new)))
+
+
+def test_two_routed_paths_are_a_pair_of_hosts_with_the_addresses_of_their_networks(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text(ROUTED)
+    lab = load(tmp_path / "x.yaml").labs["bench"]
+    found = fit(replace(pair(), links=Links.PATHS), lab)
+    assert isinstance(found, Fit), found
+    uplinks = {str(port): (str(one.address), one.gateway) for port, one in found.uplinks.items()}
+    assert uplinks["left.a"] == ("198.51.100.10/24", "198.51.100.1")
+    assert uplinks["right.b"] == ("2001:db8:2::10/64", "fe80::1")
+    assert (found.rate, found.mtu) == (100_000_000, 1400)
+    assert found.beyond("left")[Port("left", "a")] == ["203.0.113.10", "2001:db8:2::10"]
+    unfit = fit(replace(pair(), links=Links.LAG), lab)
+    assert isinstance(unfit, str) and "no pair of hosts in lab bench has 2 cables between them" in unfit
 
 
 @pytest.mark.parametrize(
@@ -656,7 +757,7 @@ def test_any_bytes(file: Path, data: bytes) -> None:
     outcome(file, data)
 
 
-WHOLE = (PLAIN, EXAMPLE, JUMBO)
+WHOLE = (PLAIN, EXAMPLE, JUMBO, ROUTED)
 LABELS = st.sampled_from(["left", "right", "x", "sw", "", "a b", "-"])
 NICS = st.dictionaries(st.sampled_from("abc"), st.sampled_from(["eth0", "eth1", "eth2", "52:54:00:00:00:01", ""]))
 HOSTS = st.fixed_dictionaries(
@@ -680,6 +781,9 @@ SWITCHES = st.fixed_dictionaries(
     },
 )
 ENDS = st.sampled_from(["left.a", "left.b", "right.a", "right.b", "x.a", "sw.p1", "sw.p2", "left"])
+ADDRESSES = st.sampled_from(
+    ["198.51.100.10/24", "203.0.113.10/24", "2001:db8::10/64", "fe80::1/64", "192.0.2.1", "x", 5]
+)
 LABS = st.fixed_dictionaries(
     {"hosts": st.dictionaries(LABELS, HOSTS, max_size=3)},
     optional={
@@ -687,6 +791,20 @@ LABS = st.fixed_dictionaries(
             st.fixed_dictionaries(
                 {"ends": st.lists(ENDS, min_size=1, max_size=3), "rate": st.sampled_from(["100mbit", "1gbit", 5])},
                 optional={"mtu": st.sampled_from([1500, 9000, "9000", 68, 65536, True, 1500.5, "jumbo", None])},
+            ),
+            max_size=3,
+        ),
+        "paths": st.lists(
+            st.fixed_dictionaries(
+                {
+                    "ends": st.lists(ENDS, min_size=1, max_size=3),
+                    "addresses": st.lists(ADDRESSES, min_size=1, max_size=3),
+                    "gateways": st.lists(
+                        st.sampled_from(["198.51.100.1", "2001:db8::1", "fe80::1", "up", 5]), max_size=3
+                    ),
+                    "rate": st.sampled_from(["100mbit", None]),
+                },
+                optional={"mtu": st.sampled_from([1500, "x"]), "via": st.just("x")},
             ),
             max_size=3,
         ),

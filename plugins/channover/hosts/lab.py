@@ -84,6 +84,14 @@ Interface = IPv4Interface | IPv6Interface
 """An address of a NIC with its network, of either family."""
 
 
+@dataclass(frozen=True)
+class Uplink:
+    """What a NIC has of a network with routers beyond it: its address there, and the gateway by which it reaches others."""
+
+    address: Interface
+    gateway: str
+
+
 @runtime_checkable
 class Asking(Protocol):
     """Something that was asked of a lab beside its hosts' plans, such as a LAG, and that can tell what became of it."""
@@ -119,11 +127,14 @@ class Lab:
 
     A cable of the topology between two of them is a way through the switches.
     """
+    uplinks: Mapping[Port, Uplink] = field(default_factory=dict)
+    """The NICs whose path to the other end is routed: their addresses are the network's own, and not the lab's."""
     crowded: Collection[Port] = ()
     """The NICs that share a broadcast domain with another NIC of their host."""
     behind: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """The hosts behind each of two switches of others, which the lab's topology leaves out; ``trunk`` links join the two."""
-    trunk: int = 0
+    """The hosts behind each of two switches of others, which the lab's topology leaves out."""
+    trunks: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """The ports of the LAG between those two, by the switch's name in the inventory."""
     over_ipv6: set[Cable] = field(default_factory=set, compare=False)
     """The cables whose ends the lab knows by their IPv6 addresses now: all where the link's packets are of IPv6."""
 
@@ -185,7 +196,12 @@ class Lab:
             self.cabling.restore(cable)
 
     def address(self, port: Port) -> Interface:
-        """Return the address that the lab plans for a port: the cable's network, first host for its first end."""
+        """Return the address that the lab plans for a port: the cable's network, first host for its first end.
+
+        On a routed path it is the one that the NIC has of its network, of that family alone.
+        """
+        if (uplink := self.uplinks.get(port)) is not None:
+            return uplink.address
         for number, cable in enumerate(self.topology.cables):
             if port in cable.ports:
                 offset = 1 + cable.ports.index(port)

@@ -26,6 +26,23 @@ def used_at(host: Host) -> str:
     return f"NICs used at {host.name}"
 
 
+def carriers(
+    moved: Mapping[str, NicCounters], ways: Collection[str] = ("tx", "rx"), least: float = USED_SHARE
+) -> list[str]:
+    """Return which NICs or ports carried data in some of the directions: ``least`` (0 to 1) of its bytes, by their counters.
+
+    A direction that has acknowledgements alone counts for none.
+    """
+    both = sum(one.total_bytes for one in moved.values())
+    found: list[str] = []
+    for way in ways:
+        sizes = {name: int(getattr(one, f"{way}_bytes")) for name, one in moved.items()}
+        total = sum(sizes.values())
+        if total > both * ACKNOWLEDGEMENTS:
+            found += [name for name, size in sizes.items() if size >= total * least and name not in found]
+    return found
+
+
 @dataclass(frozen=True)
 class Idle:
     """A NIC that carried no data, and what it did carry: bytes as a value to compare."""
@@ -65,15 +82,7 @@ class NicUse:
         ways = self.ways.get(host.name, ("tx", "rx")) if self.beside else ("tx", "rx")
         least = ACKNOWLEDGEMENTS if self.beside else USED_SHARE
         names = [name for name in self._sampled(host) if not among or name in among]
-        sent = {name: self._moved(host, name) for name in names}
-        both = sum(moved.total_bytes for moved in sent.values())
-        found: list[str] = []
-        for way in ways:
-            sizes = {name: int(getattr(moved, f"{way}_bytes")) for name, moved in sent.items()}
-            total = sum(sizes.values())
-            if total > both * ACKNOWLEDGEMENTS:
-                found += [name for name, size in sizes.items() if size >= total * least and name not in found]
-        return found
+        return carriers({name: self._moved(host, name) for name in names}, ways, least)
 
     def _sampled(self, host: Host) -> list[str]:
         return [nic.name for nic in host.nics.values() if nic.device in self.series[host.name].devices]

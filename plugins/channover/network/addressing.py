@@ -59,7 +59,15 @@ def addresses(lab: Lab, host: Host) -> Plan:
             operations.append(SysctlSet(f"net/ipv4/conf/{device}/arp_announce", "2"))
         operations.append(LinkSet(device, up=True, mtu=lab.link.mtu))
         operations.append(AddressAdd(device, str(lab.address(port))))
+        if (uplink := lab.uplinks.get(port)) is not None:
+            far = lab.address(_far(lab, port)).ip
+            operations.append(RouteAdd(f"{far}/{far.max_prefixlen}", device, uplink.gateway))
     return Plan.of("addresses of the test NICs", operations)
+
+
+def _far(lab: Lab, port: Port) -> Port:
+    cable = next(one for one in lab.topology.cables if port in one.ports)
+    return next(one for one in cable.ports if one != port)
 
 
 def source_rules(lab: Lab, host: Host) -> Plan:
@@ -78,12 +86,12 @@ def _way(lab: Lab, host: Host, port: Port, number: int) -> tuple[Operation, Oper
 
     With IPv4 it is an on-link default: between two hosts of a lab every address is one hop away on every cable. With IPv6 the
     far end of its cable is the way to all others: neighbour discovery answers for the addresses of the NIC that is asked
-    alone (RFC 4861, 7.2.3).
+    alone (RFC 4861, 7.2.3). On a routed path it is the NIC's own gateway.
     """
     device, table, own = host.nic(port.nic).device, FIRST_TABLE + number, lab.address(port).ip
-    cable = next(one for one in lab.topology.cables if port in one.ports)
-    far = next(one for one in cable.ports if one != port)
-    via = str(lab.address(far).ip) if own.version == 6 else None
+    via = str(lab.address(_far(lab, port)).ip) if own.version == 6 else None
+    if (uplink := lab.uplinks.get(port)) is not None:
+        via = uplink.gateway
     return RouteAdd(EVERYWHERE[own.version], device, via, table), RuleAdd(str(own), table, FIRST_PRIORITY + number)
 
 

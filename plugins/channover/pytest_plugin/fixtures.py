@@ -33,10 +33,11 @@ if TYPE_CHECKING:
     from channover.network.lag import LacpRate, Lag
     from channover.scenarios.bonds import Bonds
     from channover.scenarios.full_ip import FullIP
-    from channover.scenarios.labs import Multipath, Switched
+    from channover.scenarios.labs import Multipath
     from channover.scenarios.lags.failover import SpreadFlows
     from channover.scenarios.lags.hashed import HashedFlows
     from channover.scenarios.lags.long_run import LongRuns
+    from channover.scenarios.lags.switched import Switched
     from channover.scenarios.loop.means import LoopLabs
     from channover.scenarios.noting import Noting
     from channover.scenarios.tunnels import Tunnels
@@ -127,7 +128,7 @@ def switched(request: pytest.FixtureRequest, lab: Lab) -> Switched:
 
     Switches of others have made the LAG themselves.
     """
-    from channover.scenarios.labs import attach
+    from channover.scenarios.lags.switched import attach
 
     return attach(lab, None if lab.behind else request.getfixturevalue("lag"))
 

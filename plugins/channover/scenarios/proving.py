@@ -28,11 +28,11 @@ SHOWN = 4
 
 
 def require(lab: Lab, progress: Progress = lambda _: None) -> float:
-    """Prove the cables that the target has not proved; return how long (seconds) was waited for a turn to.
+    """Prove the cables that the target has not proved, routed paths apart; return how long (seconds) was waited for a turn to.
 
     Raises TestbedError that names what speaks against them.
     """
-    cables = [cable for cable in lab.topology.cables if cable not in lab.proved]
+    cables = [one for one in lab.topology.cables if one not in lab.proved and not lab.uplinks.keys() & {*one.ports}]
     if not cables:
         return 0.0
     with cpu_lock(progress, processors=_taken(lab)) as waited, lab.journal.step("panel", f"prove {len(cables)} cables"):
@@ -102,14 +102,14 @@ def accounted(lab: Lab, notes: Callable[[Note], None]) -> Iterator[None]:
     """Count the frames that a test sends in the block at both ends of each cable, and note what a cable lost of them.
 
     A cable that was pulled meanwhile, or whose frames were made to vanish, is left out, and so is a way through switches: by
-    which NIC a frame arrives is theirs to choose.
+    which NIC a frame arrives is theirs to choose. So is a routed path.
     """
     before = _account(lab)
     yield
     if before is None or (after := _account(lab)) is None:
         return
     done = [step.title for step in lab.journal.steps if "cable" in step.title or "vanish" in step.title]
-    bare = [one for one in lab.topology.cables if not lab.facing.keys() & {*one.ports}]
+    bare = [one for one in lab.topology.cables if not (lab.facing.keys() | lab.uplinks.keys()) & {*one.ports}]
     whole = [one for one in bare if not any(str(port) in title for title in done for port in one.ports)]
     if any(lost(whole, before, after)):  # or it is in a cable's queue still: programs that are ended leave theirs full
         time.sleep(QUEUED)

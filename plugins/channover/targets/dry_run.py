@@ -276,10 +276,18 @@ class DryTarget:
             stripping = bare(before, devices, lent, down=real.entry.allows.nics_down, mtu=found.mtu)
             dry.apply(stripping)
             foreign = host.policy.foreign - {"lo"}
-            dry.apply(gate(host, "RUN", devices, foreign) + raised(before, devices, stripping))
+            beyond = {host.nic(port.nic).device: far for port, far in found.beyond(name).items()}
+            dry.apply(gate(host, "RUN", devices, foreign, beyond) + raised(before, devices, stripping))
             hosts[name] = dry
         for cable in found.seen(topology).cables:
             if cable.a in found.facing:
+                continue
+            if cable.a in found.uplinks:
+                if self._first((found.nics[cable.a], found.nics[cable.b])):
+                    self.said.append(
+                        f"panel: prove the path {cable}: both ends get their addresses and a route by their gateways, "
+                        "ping, and lose them again"
+                    )
                 continue
             if self._first((found.nics[cable.a], found.nics[cable.b])):
                 self.said.append(

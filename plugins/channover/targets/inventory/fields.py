@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_interface
 from pathlib import Path
 from typing import Annotated
 
@@ -103,6 +103,29 @@ def address(text: str) -> str:
     if found.is_multicast or found.is_unspecified:
         raise ValueError(f"{found} is no address of a host; write the one that SSH connects to")
     return str(found)
+
+
+def nic_address(text: str) -> str:
+    """Return a NIC's address with the length of its network's prefix, in canonical form, such as 198.51.100.10/24."""
+    try:
+        found = ip_interface(text)
+    except ValueError:
+        raise ValueError(f"{quoted(text)} is no address with its network; write one such as 198.51.100.10/24") from None
+    if "/" not in text:
+        raise ValueError(
+            f"{quoted(text)} says nothing of its network; write the length of its prefix too, such as {text}/24"
+        )
+    if found.is_link_local or found.is_multicast or found.is_unspecified or found.is_loopback:
+        raise ValueError(f"{found.ip} is no address that routers carry packets to; write the one that this NIC has")
+    return str(found)
+
+
+def gateway(text: str) -> str:
+    """Return a gateway's address in its canonical form."""
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        raise ValueError(f"{quoted(text)} is no address; write the gateway's, such as 198.51.100.1") from None
 
 
 def user(text: str) -> str:
@@ -206,6 +229,8 @@ Vlan = Annotated[str, AfterValidator(vlan)]
 Device = Annotated[str, AfterValidator(device)]
 DeviceOrMac = Annotated[str, AfterValidator(device_or_mac)]
 Address = Annotated[str, AfterValidator(address)]
+NicAddress = Annotated[str, AfterValidator(nic_address)]
+Gateway = Annotated[str, AfterValidator(gateway)]
 User = Annotated[str, AfterValidator(user)]
 Number = Annotated[int, Field(ge=1, le=65535)]
 JumpHost = Annotated[

@@ -24,10 +24,12 @@ from channover.targets.inventory.fields import (
     DeviceOrMac,
     End,
     File,
+    Gateway,
     JumpHost,
     KeyFile,
     Label,
     Mtu,
+    NicAddress,
     Number,
     Rate,
     SwitchPort,
@@ -35,6 +37,7 @@ from channover.targets.inventory.fields import (
     Vlan,
     is_mac,
 )
+from channover.targets.inventory.path_faults import path_faults
 from channover.targets.inventory.strict_yaml import Where
 
 _NAMES_ONLY: JsonDict = {"additionalProperties": False}
@@ -100,6 +103,28 @@ class CableEntry(BaseModel):
         return a, b
 
 
+class PathEntry(BaseModel):
+    """A routed path between NICs of two hosts, as two uplinks have it: each NIC reaches the other by its gateway."""
+
+    model_config = _STRICT
+    ends: tuple[End, End]
+    """Both ends, as HOST.NIC. Their NICs have no cable of this inventory."""
+    addresses: tuple[NicAddress, NicAddress]
+    """The address of each end in its network, with the prefix, such as 198.51.100.10/24: the run gives it to the NIC."""
+    gateways: tuple[Gateway, Gateway]
+    """The router in each end's network by which it reaches the other end."""
+    rate: Rate
+    """Rate of the path: of its slowest link."""
+    mtu: Mtu = USUAL_MTU
+    """Largest packet (bytes) that crosses unfragmented."""
+
+    @property
+    def ports(self) -> tuple[Port, Port]:
+        """Both ends."""
+        a, b = (Port(*end.split(".", 1)) for end in self.ends)
+        return a, b
+
+
 class Snmp(BaseModel):
     """How a switch is read by SNMP; it is never written. Community and passphrases never stand here."""
 
@@ -152,6 +177,8 @@ class LabEntry(BaseModel):
     """The hosts by name."""
     cables: tuple[CableEntry, ...] = ()
     """The cables; each NIC has at most one."""
+    paths: tuple[PathEntry, ...] = ()
+    """Routed paths between NICs that have no cable here; each NIC has at most one."""
     switches: Mapping[Label, SwitchEntry] = Field(default_factory=dict, json_schema_extra=_NAMES_ONLY)
     """Switches that are not logged in to, by name."""
 
@@ -162,6 +189,11 @@ class LabEntry(BaseModel):
     def _without_empty(cls, data: object) -> object:
         """Leave out what was left empty, so that all of its lines can be comments."""
         return {key: value for key, value in data.items() if value is not None} if isinstance(data, dict) else data
+
+    @property
+    def cables_and_paths(self) -> tuple[CableEntry | PathEntry, ...]:
+        """The cables, and then the routed paths."""
+        return (*self.cables, *self.paths)
 
     @property
     def name(self) -> str:
@@ -242,7 +274,13 @@ def _fields(where: Where) -> Sequence[str]:
     """Return the names of the fields that may stand at a place."""
     models: dict[int, Any] = {0: Inventory, 2: LabEntry}
     if len(where) > 2:
-        within = {"allows": Allows, "hosts": HostEntry, "cables": CableEntry, "switches": SwitchEntry}
+        within = {
+            "allows": Allows,
+            "hosts": HostEntry,
+            "cables": CableEntry,
+            "paths": PathEntry,
+            "switches": SwitchEntry,
+        }
         models |= {3: within[str(where[2])], 4: within[str(where[2])], 5: Snmp if where[2] == "switches" else Ssh}
     return tuple(models[len(where)].model_fields)
 
@@ -262,6 +300,9 @@ def _faults(inventory: Inventory) -> Iterator[Fault]:
         for label, switch in lab.switches.items():
             yield from _switch_faults((*top, "switches", label), switch)
         yield from _cable_faults(top, lab)
+        nics = {label: tuple(host.nics) for label, host in lab.hosts.items()}
+        cabled = {port for cable in lab.cables for port in cable.ports}
+        yield from path_faults(top, lab.paths, nics, cabled)
         yield from _lag_faults(top, lab)
 
 

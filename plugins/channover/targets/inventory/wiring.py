@@ -44,7 +44,7 @@ class Wiring:
 
     @cached_property
     def _rates(self) -> Mapping[Port, int]:
-        return {port: cable.rate for cable in self.lab.cables for port in cable.ports}
+        return {port: one.rate for one in self.lab.cables_and_paths for port in one.ports}
 
     def outlet(self, nic: Port) -> Port | None:
         """Return the switch's port that a NIC's cable ends in, or None."""
@@ -52,7 +52,7 @@ class Wiring:
         return far if far is not None and far.node in self.lab.switches else None
 
     def rate(self, nic: Port) -> int | None:
-        """Return the rate (bit/s) of a NIC's cable; None where it has none."""
+        """Return the rate (bit/s) of a NIC's cable or routed path; None where it has neither."""
         return self._rates.get(nic)
 
     @cached_property
@@ -141,6 +141,8 @@ class Wiring:
         for one, other in combinations(alone, 2):
             if one.node != other.node and self.domain(one) == self.domain(other):
                 yield self._way(one, other)
+        for path in self.lab.paths:
+            yield Way(path.ports, path.rate)
 
     def _bundled(self) -> Iterator[Way]:
         bundles = dict.fromkeys(bundle for nic in self.facing if (bundle := self.bundle(nic)) is not None)

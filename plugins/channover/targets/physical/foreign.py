@@ -7,17 +7,21 @@ from dataclasses import dataclass
 from itertools import permutations
 
 from channover.model.topology import Node, Port, Role, Topology
-from channover.targets.inventory.schema import LabEntry
+from channover.targets.inventory.schema import CableEntry, LabEntry
 from channover.targets.inventory.wiring import Wiring
 
 
 @dataclass(frozen=True)
 class Laid:
-    """Such a topology on a lab: its switches by node, each host's NIC by port, the rate (bit/s) of a link of the LAG."""
+    """Such a topology on a lab: its switches by node, each host's NIC by port, the rate (bit/s) of a link of the LAG.
+
+    ``trunks`` are the ports of the LAG at each of the two switches, by the switch's own name.
+    """
 
     switches: Mapping[str, str]
     nics: Mapping[Port, Port]
     rate: int
+    trunks: Mapping[str, Sequence[str]]
 
 
 def across(topology: Topology, lab: LabEntry) -> Laid | None:
@@ -28,27 +32,30 @@ def across(topology: Topology, lab: LabEntry) -> Laid | None:
     west, east = topology.switches
     links = len(list(topology.between(west.name, east.name)))
     for one, other in permutations(lab.switches, 2):
-        rates = _trunk(wiring, one, other)
-        if len(rates) != links or len(set(rates)) > 1:
+        trunk = _trunk(wiring, one, other)
+        if len(trunk) != links or len({cable.rate for cable in trunk}) > 1:
             continue
+        rate = trunk[0].rate
         for domain in dict.fromkeys(wiring.domain(nic) for nic in wiring.facing):
-            near = _chosen(topology, west, list(_behind(wiring, one, domain, rates[0])))
-            far = _chosen(topology, east, list(_behind(wiring, other, domain, rates[0])))
+            near = _chosen(topology, west, list(_behind(wiring, one, domain, rate)))
+            far = _chosen(topology, east, list(_behind(wiring, other, domain, rate)))
             if near is not None and far is not None:
-                return Laid({west.name: one, east.name: other}, {**near, **far}, rates[0])
+                ports = [port for cable in trunk for port in cable.ports]
+                trunks = {at: tuple(port.nic for port in ports if port.node == at) for at in (one, other)}
+                return Laid({west.name: one, east.name: other}, {**near, **far}, rate, trunks)
     return None
 
 
-def _trunk(wiring: Wiring, one: str, other: str) -> list[int]:
-    """Return the rates of the cables between two switches that are in one LAG at both ends."""
+def _trunk(wiring: Wiring, one: str, other: str) -> list[CableEntry]:
+    """Return the cables between two switches that are in one LAG at both ends."""
     lags = {name: switch.lags for name, switch in wiring.lab.switches.items()}
-    found: dict[tuple[str, str], list[int]] = {}
+    found: dict[tuple[str, str], list[CableEntry]] = {}
     for cable in wiring.lab.cables:
         ends = {port.node: port.nic for port in cable.ports}
         if ends.keys() == {one, other}:
             bundles = [next((lag for lag, ports in lags[at].items() if ends[at] in ports), "") for at in (one, other)]
             if all(bundles):
-                found.setdefault((bundles[0], bundles[1]), []).append(cable.rate)
+                found.setdefault((bundles[0], bundles[1]), []).append(cable)
     return max(found.values(), key=len, default=[])
 
 

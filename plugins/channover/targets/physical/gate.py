@@ -11,7 +11,7 @@ RFC 1122, 3.3.4.2, for hosts that answer on any interface for any of their addre
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from ipaddress import ip_address, ip_interface, ip_network
 
 from channover.errors import TestbedError
@@ -52,14 +52,17 @@ def table(
     others: Collection[str] = (),
     taken: Collection[int] = (),
     addresses: Collection[str] = (),
+    beyond: Mapping[str, Collection[str]] = {},
 ) -> TableAdd:
     """Return the table of a run for a host with these test NICs (devices).
 
     ``others`` are the devices that the host had before: none of them is the lab's, whatever its name. ``taken`` are the TCP
     and UDP ports on which programs of the host's owner listen: they go on, and a server of the run's cannot have them.
     ``addresses`` are those of the other devices: what is meant for them goes on, where they lie in the lab's ranges too.
+    ``beyond`` are test NICs that routers lead to, each with the addresses at the far end that are the lab's.
     """
-    inside = ", ".join(f'"{device}"' for device in ("lo", *nics, *(made for made in MADE if made not in others)))
+    near = [device for device in nics if device not in beyond]
+    inside = ", ".join(f'"{device}"' for device in ("lo", *near, *(made for made in MADE if made not in others)))
     kept = ", ".join(word for word in ports() if not word.isdigit() or int(word) not in taken)
     own = [str(port) for port in sorted(taken) if port in iperf.PORTS]
     spare = (
@@ -69,6 +72,7 @@ def table(
         "  chain input {",
         "    type filter hook input priority -10; policy accept;",
         f"    iifname {{ {inside} }} accept",
+        *(_from(device, far) for device, far in beyond.items()),
         *(f"    {_ours(family, addresses)} reject" for family in NETWORKS),
         *spare,
         f"    tcp flags & (syn | ack) == syn tcp dport {{ {kept} }} reject with tcp reset",
@@ -76,6 +80,12 @@ def table(
         "  }",
     ]
     return TableAdd(f"channover_{re.sub(r'[^A-Za-z0-9]', '_', run)}", "\n".join(text))
+
+
+def _from(device: str, addresses: Collection[str]) -> str:
+    """Return nft's rule that lets some senders in by a device."""
+    family = "ip6" if any(":" in one for one in addresses) else "ip"
+    return f'    iifname "{device}" {family} saddr {{ {", ".join(sorted(addresses))} }} accept'
 
 
 def _ours(family: str, addresses: Collection[str]) -> str:
@@ -86,8 +96,13 @@ def _ours(family: str, addresses: Collection[str]) -> str:
     return f"{but}{family} daddr {{ {', '.join(NETWORKS[family])} }}"
 
 
-def gate(host: Host, run: str, nics: Collection[str], others: Collection[str]) -> Plan:
-    """Return the plan that shuts a host's servers off from everybody but the lab. Raises TestbedError where there is no nft."""
+def gate(
+    host: Host, run: str, nics: Collection[str], others: Collection[str], beyond: Mapping[str, Collection[str]] = {}
+) -> Plan:
+    """Return the plan that shuts a host's servers off from everybody but the lab. Raises TestbedError where there is no nft.
+
+    ``beyond`` are as :func:`table` has them.
+    """
     found = host.run("sh", "-c", "command -v nft >/dev/null && ss -Hltun", check=False, quiet=True)
     if found.returncode != 0:
         raise TestbedError(
@@ -97,4 +112,6 @@ def gate(host: Host, run: str, nics: Collection[str], others: Collection[str]) -
     taken = {int(port) for port in re.findall(r"^\S+\s+\S+\s+\d+\s+\d+\s+\S+:(\d+)\s", found.stdout, re.MULTILINE)}
     links = host.state().links
     addresses = [ip_interface(a.split()[0]).ip for device in others if device in links for a in links[device].addresses]
-    return Plan("refuse the run's servers to others", (table(run, nics, others, taken, list(map(str, addresses))),))
+    return Plan(
+        "refuse the run's servers to others", (table(run, nics, others, taken, list(map(str, addresses)), beyond),)
+    )

@@ -15,8 +15,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from ipaddress import ip_interface
 from itertools import combinations
 
+from channover.hosts.lab import Uplink
 from channover.model.link import USUAL_MTU, Link
 from channover.model.topology import Cable, Links, Node, Port, Role, Topology
 from channover.targets.inventory.schema import LabEntry
@@ -48,13 +50,21 @@ class Fit:
     """The switch's port that a NIC of a node faces, by the topology's port; one with a bare cable, or none, is not here."""
     crowded: frozenset[Port] = frozenset()
     """The topology's ports whose NICs share a broadcast domain with another NIC of their host."""
-
+    uplinks: Mapping[Port, Uplink] = field(default_factory=dict)
+    """The topology's ports whose path is routed."""
     foreign: Mapping[str, str] = field(default_factory=dict)
     """The switches of others that those of the topology are, by node: of what is behind them, only hosts are the lab's."""
+    trunks: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """The ports of the LAG between those switches, by the switch's name."""
 
     def seen(self, topology: Topology) -> Topology:
         """Return what of a topology is the lab's: without switches of others, and the cables at them."""
         return replace(topology, nodes=topology.hosts, cables=()) if self.foreign else topology
+
+    def beyond(self, node: str) -> dict[Port, list[str]]:
+        """Return the ports of a node whose path is routed, each with the addresses at other nodes that may come by it."""
+        others = [str(uplink.address.ip) for port, uplink in self.uplinks.items() if port.node != node]
+        return {port: others for port in self.uplinks if port.node == node}
 
     def link(self, asked: Link) -> Link:
         """Return what one of its cables is, of the family that was asked for."""
@@ -73,7 +83,9 @@ def fit(topology: Topology, lab: LabEntry) -> Fit | str:
     if (laid := across(topology, lab)) is not None:
         nodes = {ours.node: theirs.node for ours, theirs in laid.nics.items()}
         facing = {ours: outlet for ours, nic in laid.nics.items() if (outlet := wiring.outlet(nic))}
-        return Fit(nodes, laid.nics, laid.rate, {1.0: laid.rate}, facing=facing, foreign=laid.switches)
+        return Fit(
+            nodes, laid.nics, laid.rate, {1.0: laid.rate}, facing=facing, foreign=laid.switches, trunks=laid.trunks
+        )
     lacking = _lacking(topology, lab)
     if lacking:
         return lacking
@@ -93,9 +105,11 @@ def fit(topology: Topology, lab: LabEntry) -> Fit | str:
             facing = {ours: outlet for ours, nic in nics.items() if (outlet := wiring.outlet(nic))}
             crowded = frozenset(ours for ours, nic in nics.items() if wiring.crowded(nic))
             mtu = min(
-                (entry.mtu for entry in lab.cables if {*nics.values()}.intersection(entry.ports)), default=USUAL_MTU
+                (one.mtu for one in lab.cables_and_paths if {*nics.values()}.intersection(one.ports)),
+                default=USUAL_MTU,
             )
-            return Fit(nodes, _nics(topology, lab, nodes, nics), base, by_speedup, mtu, facing, crowded)
+            uplinks = {ours: uplink for ours, nic in nics.items() if (uplink := _uplink(lab, nic))}
+            return Fit(nodes, _nics(topology, lab, nodes, nics), base, by_speedup, mtu, facing, crowded, uplinks)
         gave_up = gave_up or search.steps > STEPS
     if gave_up:
         return (
@@ -103,6 +117,14 @@ def fit(topology: Topology, lab: LabEntry) -> Fit | str:
             "call its hosts as the topology's nodes are called"
         )
     return _uncabled(topology, lab)
+
+
+def _uplink(lab: LabEntry, nic: Port) -> Uplink | None:
+    for path in lab.paths:
+        if nic in path.ports:
+            end = path.ports.index(nic)
+            return Uplink(ip_interface(path.addresses[end]), path.gateways[end])
+    return None
 
 
 def _pair(cable: Cable | Way) -> Pair:
@@ -237,7 +259,7 @@ def _all_different(domains: Mapping[str, list[str]]) -> bool:
 
 def _nics(topology: Topology, lab: LabEntry, nodes: Mapping[str, str], laid: dict[Port, Port]) -> dict[Port, Port]:
     """Return a NIC for each NIC of the topology; ``laid`` are those that have a cable."""
-    wired = {port for entry in lab.cables for port in entry.ports}
+    wired = {port for one in lab.cables_and_paths for port in one.ports}
     for node in topology.nodes:  # NICs that the topology leaves without a cable
         for nic in node.nics:
             if Port(node.name, nic) not in laid:

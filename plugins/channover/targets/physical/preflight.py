@@ -136,12 +136,12 @@ def _way(name: str, host: HostEntry, facts: Facts) -> Iterator[Finding]:
 
 def rate_of(lab: LabEntry, port: Port) -> int | None:
     """Return the rate (bit/s) of the cable at a port; None where it has none."""
-    return next((cable.rate for cable in lab.cables if port in cable.ports), None)
+    return next((one.rate for one in lab.cables_and_paths if port in one.ports), None)
 
 
 def mtu_of(lab: LabEntry, port: Port) -> int:
     """Return the MTU (bytes) of the cable at a port."""
-    return next((cable.mtu for cable in lab.cables if port in cable.ports), USUAL_MTU)
+    return next((one.mtu for one in lab.cables_and_paths if port in one.ports), USUAL_MTU)
 
 
 def _nic(name: str, label: str, nic: NicFacts, rate: int | None) -> Iterator[Finding]:

@@ -21,7 +21,7 @@ from channover.model.state import State
 from channover.model.topology import Cable, Links, Port, Topology
 from channover.targets.inventory.schema import HostEntry, LabEntry
 from channover.targets.inventory.wiring import Wiring
-from channover.targets.physical import preflight
+from channover.targets.physical import preflight, routed
 from channover.targets.physical.facing.prove import Outlook
 from channover.targets.physical.facing.prove import prove as prove_ports
 from channover.targets.physical.gate import INSIDE, gate
@@ -145,6 +145,7 @@ class PhysicalTarget:
         found = fit(topology, self.entry)
         if isinstance(found, str):
             raise TestbedError(found)
+        routed.require_family(found.uplinks, link)
         with ExitStack() as stack:
             taken = self.take(found.nodes.values())
             for host_lease in taken.values():
@@ -155,7 +156,7 @@ class PhysicalTarget:
             clashes(hosts, found, found.seen(topology), link)
             stack.callback(self._unwind, hosts.values())
             leases = {node: taken[name] for node, name in found.nodes.items()}
-            self._prepare(hosts, leases, topology, found.mtu, stripped)
+            self._prepare(hosts, leases, topology, found, stripped)
             cabling = self.cabling or HostCabling(hosts, self.entry.allows.nics_down, found.near(topology))
             made = laid(topology, found, hosts, link, cabling, journal)
             made = replace(made, patience=self.leases.patience, switches=self.readers.beside(found.nics.values()))
@@ -179,7 +180,10 @@ class PhysicalTarget:
         new: dict[Cable, tuple[Port, Port]] = {}
         for number, cable in enumerate(lab.topology.cables):
             ends = (found.nics[cable.a], found.nics[cable.b])
-            if cable.a not in found.facing and not self.is_proven(*ends):
+            if cable.a in found.uplinks and not self.is_proven(*ends):
+                self.say(routed.prove(lab, cable))
+                self.proven.add(ends)
+            elif cable.a not in found.facing and not self.is_proven(*ends):
                 rate, mtu = preflight.rate_of(self.entry, ends[0]), preflight.mtu_of(self.entry, ends[0])
                 if self.ping and (remark := preflight.prove(lab, cable, number, rate, mtu)):
                     self.say(remark)
@@ -276,10 +280,10 @@ class PhysicalTarget:
         hosts: Mapping[str, RemoteHost],
         leases: Mapping[str, HostLease],
         topology: Topology,
-        mtu: int,
+        found: Fit,
         stripped: set[str],
     ) -> None:
-        """Make NICs bare and up, of an ``mtu`` (bytes), and wait for the carrier of each that has a cable. Raises TestbedError.
+        """Make NICs bare and up, and wait for the carrier of each that has a cable. Raises TestbedError.
 
         What that takes from NICs goes to ``stripped``, in words: the guardian puts it back.
         """
@@ -291,13 +295,14 @@ class PhysicalTarget:
             host.run("mkdir", "-p", host.folder, quiet=True)
             before = host.state()
             lent = leases[host.name].lent
-            if (plan := bare(before, devices, lent, down=host.policy.nics_down, mtu=mtu)).operations:
+            if (plan := bare(before, devices, lent, down=host.policy.nics_down, mtu=found.mtu)).operations:
                 host.strip(plan)
                 stripped.update(f"{leases[host.name].name}: {words}" for words in leases[host.name].differences())
             host_lease = leases[host.name]
             assert host_lease.facts is not None
             foreign = host_lease.policy.foreign - {"lo"}
-            host.apply(gate(host, host_lease.run_id, devices, foreign) + raised(before, devices, plan))
+            beyond = {host.nic(port.nic).device: far for port, far in found.beyond(host.name).items()}
+            host.apply(gate(host, host_lease.run_id, devices, foreign, beyond) + raised(before, devices, plan))
             wanted = [nic.device for label, nic in host.nics.items() if Port(host.name, label) in cabled]
 
             def ready() -> bool:
@@ -418,7 +423,8 @@ def laid(
         facing={ours: str(outlet) for ours, outlet in found.facing.items()},
         crowded=found.crowded,
         behind=behind,
-        trunk=len(list(topology.between(*found.foreign))) if found.foreign else 0,
+        trunks=found.trunks,
+        uplinks=found.uplinks,
     )
 
 

@@ -1,0 +1,82 @@
+"""What switches of others count by SNMP is judged too: a copy that takes both links of their LAG is found."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from channover.measure.cpu_lock import cpu_lock
+from channover.targets.netns import NetnsTarget
+from tests.support.rack import Rack, inventory_of_two, rack, two_switches
+from tests.support.rack_agent import COMMUNITY, managed, require
+
+pytestmark = [pytest.mark.lab, pytest.mark.slow, pytest.mark.timed]
+ROOT = Path(__file__).parents[2]
+AGENTS = {"west": "192.0.2.246", "east": "192.0.2.250"}
+
+
+def sound(made: Rack) -> None:
+    pass
+
+
+def dealt_frame_by_frame(made: Rack) -> None:
+    """Send every other packet that leaves by the first link by the second one, as a LAG that does not keep to flows."""
+    west = made.switches["west"]
+    west.run("tc", "qdisc", "add", "dev", "t1", "clsact")
+    odd = ("u32", "match", "u16", "0x0001", "0x0001", "at", "4")
+    moved = ("action", "mirred", "egress", "redirect", "dev", "t2")
+    west.run("tc", "filter", "add", "dev", "t1", "egress", "protocol", "ip", *odd, *moved)
+
+
+def mirrored(made: Rack) -> None:
+    """Have the LAG carry what the hosts did not send."""
+    west = made.switches["west"]
+    west.run("tc", "qdisc", "add", "dev", "t1", "clsact")
+    everything = ("u32", "match", "u32", "0", "0")
+    west.run(
+        *("tc", "filter", "add", "dev", "t1", "egress", "protocol", "ip", *everything),
+        *("action", "mirred", "egress", "mirror", "dev", "t2"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("broken", "words"),
+    [
+        (sound, ("1 passed", "links used at west, as it counts", "links used at east, as it counts")),
+        (dealt_frame_by_frame, ("1 failed", "links used at west, as it counts 2 (1)")),
+        (mirrored, ("1 error", "somebody else uses the LAG")),
+    ],
+    ids=["sound", "frame-by-frame", "mirrored"],
+)
+def test_a_copy_stays_within_one_link_as_switches_count(
+    netns: NetnsTarget, tmp_path: Path, broken: object, words: tuple[str, ...]
+) -> None:
+    require()
+    assert callable(broken)
+    (tmp_path / "community").write_text(f"defCommunity {COMMUNITY}\n")
+    with rack(netns, tmp_path) as made, ExitStack() as stack:
+        two_switches(made, hosts=2)
+        for name, address in AGENTS.items():
+            stack.enter_context(managed(made.switches[name], tmp_path, address, name))
+        broken(made)
+        ports = {name: stack.enter_context(server.listening()) for name, server in made.servers.items()}
+        snmp = {
+            name: f", snmp: {{address: {address}, config: {tmp_path}/community}}" for name, address in AGENTS.items()
+        }
+        (tmp_path / "rack.yaml").write_text(inventory_of_two(ports, tmp_path, snmp))
+        command = [sys.executable, "-m", "pytest", "--target=physical", f"--inventory={tmp_path / 'rack.yaml'}"]
+        with cpu_lock():
+            done = subprocess.run(
+                [*command, "suites/lacp/test_switches.py", "-k", "HTTP", f"--reports={tmp_path / 'reports'}"],
+                cwd=ROOT,
+                capture_output=True,
+                text=True,
+                timeout=600,
+                check=False,
+            )
+    for one in words:
+        assert one in done.stdout, done.stdout + done.stderr

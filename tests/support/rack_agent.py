@@ -1,0 +1,55 @@
+"""A management port for a switch of a rack that this machine reaches, and net-snmp's agent behind it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+
+from tests.support.rack import Switch
+
+COMMUNITY = "t0p-secret"
+
+
+def require() -> None:
+    """Skip a test that cannot have agents here."""
+    if os.getuid() != 0:
+        pytest.skip("a way to the switch's management port takes root: run the tests as root")
+    if shutil.which("snmpd", path=f"{os.environ['PATH']}:/usr/sbin") is None:
+        pytest.skip("there is no snmpd: apt-get install snmpd")
+
+
+@contextmanager
+def managed(tor: Switch, folder: Path, address: str, name: str, *speaker: str) -> Iterator[None]:
+    """Give a switch a management port with an address (this machine has the one before), an agent, and a program more."""
+    ours = f"chm{secrets.token_hex(3)}"
+    run = ("nsenter", f"--net=/proc/{tor.pid}/ns/net")
+    with ExitStack() as stack:
+        subprocess.run(
+            ["ip", "link", "add", ours, "type", "veth", "peer", "name", "mgmt", "netns", str(tor.pid)], check=True
+        )
+        stack.callback(subprocess.run, ["ip", "link", "delete", ours], check=False)
+        subprocess.run(["ip", "address", "add", f"{IPv4Address(address) - 1}/30", "dev", ours], check=True)
+        subprocess.run(["ip", "link", "set", ours, "up"], check=True)
+        tor.run("ip", "address", "add", f"{address}/30", "dev", "mgmt")
+        tor.run("ip", "link", "set", "mgmt", "up")
+        settings = folder / f"{name}.conf"
+        settings.write_text(
+            f"rocommunity {COMMUNITY}\nsysDescr A switch of the tests\nsysName {name}\n"
+            f"[snmp] persistentDir {folder}/{name}-state\n"
+        )
+        agent = ("/usr/sbin/snmpd", "-f", "-Lo", "-C", "-c", str(settings), "-p", f"{folder}/{name}.pid")
+        programs: list[Sequence[str]] = [(*agent, f"udp:{address}:161")]
+        programs += [speaker] if speaker else []
+        for words in programs:
+            process = subprocess.Popen([*run, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+        yield
