@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,26 +19,11 @@ from channover.targets.physical.lease_pool import LeasePool
 from channover.targets.physical.target import PhysicalTarget
 from tests.support.rack import Rack, inventory, rack, two_hosts_and_a_switch
 from tests.support.rack_agent import COMMUNITY, managed, require
+from tests.support.rack_lldp import speaking
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
 ADDRESS = "192.0.2.254"
-LLDP = r"""
-import socket, struct, sys, time
-def tlv(kind, value): return struct.pack("!H", kind << 9 | len(value)) + value
-while True:
-    for name in sys.argv[1:]:
-        out = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
-        out.bind((name, 0))
-        own = out.getsockname()[4]
-        body = tlv(1, b"\4" + own) + tlv(2, b"\5" + name.encode()) + tlv(3, b"\0\x78") + tlv(5, b"tor-1") + tlv(0, b"")
-        out.send(bytes.fromhex("0180c200000e") + own + struct.pack("!H", 0x88CC) + body)
-        out.close()
-    time.sleep(0.3)
-"""
-
-
-SPEAKER = (sys.executable, "-S", "-c", LLDP, *(f"p{number}" for number in range(1, 5)))
 
 
 @pytest.fixture
@@ -68,7 +52,8 @@ def test_a_switch_is_read_beside_its_hosts(made: Rack, tmp_path: Path, community
     target = PhysicalTarget(entry, LeasePool(connect=connect), say=said.append)
     try:
         with (
-            managed(tor, tmp_path, ADDRESS, "tor-1", *SPEAKER),
+            managed(tor, tmp_path, ADDRESS, "tor-1"),
+            speaking(tor, "tor-1", ["p1", "p2", "p3", "p4"]),
             target.lab(replace(pair(), links=Links.PATHS), Link(), Journal()) as lab,
         ):
             assert {line for line in said if "LLDP" in line} == {

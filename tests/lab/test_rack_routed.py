@@ -55,7 +55,7 @@ def test_each_address_leaves_by_its_own_gateway(made: Rack, tmp_path: Path) -> N
             table = lab.right.run("nft", "list", "ruleset").stdout
             assert 'iifname "eth1" ip saddr { 198.18.1.10, 198.51.100.10 } accept' in table
             lab.left.run("ping", "-c", "1", "-W", "2", "-I", "198.18.1.10", "198.18.2.10")
-        assert "the path left.a–right.a is routed: that it carries 10 Mbit/s is not proved" in said
+        assert "the path left.a–right.a is routed: that it carries 25 Mbit/s is not proved" in said
     finally:
         made_target.close()
 

@@ -25,9 +25,11 @@ from channover.targets.netns import NetnsTarget
 from tests.support.sshd import Server
 
 QUIET = ("tso", "off", "gso", "off", "gro", "off", "tx", "off")
-ACCESS = "20mbit"
-RATE = "10mbit"
-"""Of every cable: slow, since a switch is a program, and several of them share this machine with what sends."""
+ACCESS = "50mbit"
+RATE = "25mbit"
+"""Of every cable: a switch is a program, and several share this machine with what sends (at 10 MPTCP settles late)."""
+QUEUE = "50ms"
+"""How long a frame may wait for a cable, as on those of netns: with 20 ms MPTCP lost so much that no rate settled."""
 SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
 
 
@@ -250,7 +252,7 @@ class Rack:
             "burst",
             "16k",
             "latency",
-            "20ms",
+            QUEUE,
         )
         self._panel.run("tc", "qdisc", "replace", "dev", port, "root", *words)
 

@@ -6,7 +6,7 @@ import os
 import secrets
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -27,8 +27,8 @@ def require() -> None:
 
 
 @contextmanager
-def managed(tor: Switch, folder: Path, address: str, name: str, *speaker: str) -> Iterator[None]:
-    """Give a switch a management port with an address (this machine has the one before), an agent, and a program more."""
+def managed(tor: Switch, folder: Path, address: str, name: str) -> Iterator[None]:
+    """Give a switch a management port with an address (this machine has the one before), and an agent."""
     ours = f"chm{secrets.token_hex(3)}"
     run = ("nsenter", f"--net=/proc/{tor.pid}/ns/net")
     with ExitStack() as stack:
@@ -46,10 +46,9 @@ def managed(tor: Switch, folder: Path, address: str, name: str, *speaker: str) -
             f"[snmp] persistentDir {folder}/{name}-state\n"
         )
         agent = ("/usr/sbin/snmpd", "-f", "-Lo", "-C", "-c", str(settings), "-p", f"{folder}/{name}.pid")
-        programs: list[Sequence[str]] = [(*agent, f"udp:{address}:161")]
-        programs += [speaker] if speaker else []
-        for words in programs:
-            process = subprocess.Popen([*run, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            stack.callback(process.wait)
-            stack.callback(process.kill)
+        process = subprocess.Popen(
+            [*run, *agent, f"udp:{address}:161"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        stack.callback(process.wait)
+        stack.callback(process.kill)
         yield

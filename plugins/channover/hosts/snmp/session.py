@@ -157,11 +157,20 @@ def _engine() -> Any:
     return snmp.SnmpEngine()
 
 
-@cache
+_ONE = threading.Lock()
+"""Held while the loop is asked for: of two switches that are read at once for the first time each would make its own."""
+
+
 def _loop() -> asyncio.AbstractEventLoop:
     """Return a loop that runs in a thread of its own: an engine costs half a second, and lives in one loop."""
     if find_spec("pysnmp") is None:
         raise Unreadable("switches are read with the package pysnmp: pip install 'channover[snmp]'")
+    with _ONE:
+        return _made()
+
+
+@cache
+def _made() -> asyncio.AbstractEventLoop:
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, name="snmp", daemon=True).start()
     return loop

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from string import ascii_lowercase
 from typing import Any
@@ -143,14 +143,15 @@ def document(found: Sequence[Found], heard: Mapping[str, Heard]) -> str:
         *(f"    # {one.label}: {_printable(heard[one.label].note)}" for one in found if heard[one.label].note),
     ]
     if switches:
-        lines.append(
-            "    # What LLDP told of switches. Of their VLANs and LAGs it tells nothing: see vlans, lags and mlag."
-        )
+        lines.append("    # What LLDP told of switches, and LACP of their LAGs. Of VLANs they tell nothing: see vlans.")
         lines.append("    switches:")
-        for name, (about, ports) in switches.items():
+        for name, switch in switches.items():
             lines.append(f"      {name}:")
-            lines += [f"        description: {_scalar(_printable(about[:120]))}"] if about else []
-            lines.append(f"        ports: [{', '.join(map(_scalar, ports))}]")
+            lines += [f"        description: {_scalar(_printable(switch.about[:120]))}"] if switch.about else []
+            lines.append(f"        ports: [{', '.join(map(_scalar, switch.ports))}]")
+            lines += ["        lags:"] if switch.lags else []
+            lines += [f"          {lag}: [{', '.join(map(_scalar, ports))}]" for lag, ports in switch.lags.items()]
+            lines += [f"        mlag: {_scalar(mlag)}" for mlag in [_mlag(name, switches)] if mlag]
     lines.append("    # One entry a cable: its two ends, and the rate of its link.")
     lines.append("    cables:" if ends else "    # cables:")
     for (near, far), rate in ends.items():
@@ -168,7 +169,29 @@ def document(found: Sequence[Found], heard: Mapping[str, Heard]) -> str:
 
 
 _Ends = dict[tuple[str, str], str]
-_Switches = dict[str, tuple[str, list[str]]]
+
+
+@dataclass
+class _Switch:
+    """A switch as its neighbours heard of it: its LAGs by the host that they lead to, its LACP systems."""
+
+    about: str
+    ports: list[str] = field(default_factory=list)
+    lags: dict[str, list[str]] = field(default_factory=dict)
+    systems: set[str] = field(default_factory=set)
+
+
+_Switches = dict[str, _Switch]
+
+
+def _mlag(name: str, switches: _Switches) -> str:
+    """Return a name for the switches that act as one LACP system with this one; empty where it is alone."""
+    own = switches[name].systems
+    return (
+        "stack-" + min(own).replace(":", "")
+        if any(own & one.systems for at, one in switches.items() if at != name)
+        else ""
+    )
 
 
 def _cables(found: Sequence[Found], heard: Mapping[str, Heard]) -> tuple[_Ends, _Switches]:
@@ -190,8 +213,13 @@ def _cables(found: Sequence[Found], heard: Mapping[str, Heard]) -> tuple[_Ends, 
                     ends[near, f"{other.name}.{far}"] = one.rates[label] or theirs.rates[far]
                 continue
             name = f"{other.name}-switch"[:32] if other.name in hosts else other.name
-            _, ports = switches.setdefault(name, (other.description, []))
-            ports += [other.port] * (other.port not in ports)
+            switch = switches.setdefault(name, _Switch(other.description))
+            switch.ports += [other.port] * (other.port not in switch.ports)
+            if other.lag is not None:
+                switch.systems.add(other.lag[0])
+                keys = list(dict.fromkeys(each.lag for each in heard[one.label].by.values() if each.lag))
+                number = keys.index(other.lag)
+                switch.lags.setdefault(one.label + (f"-{number + 1}" if number else ""), []).append(other.port)
             ends[near, f"{name}.{other.port}"] = one.rates[label]
     return ends, switches
 

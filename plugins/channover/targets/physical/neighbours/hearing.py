@@ -17,12 +17,16 @@ from channover.targets.inventory.fields import named
 
 @dataclass(frozen=True)
 class Neighbour:
-    """What is at the other end of a NIC: a host that was asked as well, or a switch; ``port`` is its device or port."""
+    """What is at the other end of a NIC: a host that was asked as well, or a switch; ``port`` is its device or port.
+
+    ``lag`` tells by LACP that it is a port of a LAG: the switch's system, a MAC address, and the LAG's key.
+    """
 
     name: str
     port: str
     is_host: bool = False
     description: str = ""
+    lag: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,15 @@ def _neighbour(said: Mapping[str, object]) -> Neighbour | None:
         _label(str(lldp.get("system") or lldp["chassis"])),
         str(lldp["port description"] if by_mac else lldp["port"]),
         description=str(lldp.get("system description", "")),
+        lag=_lag(said.get("lacp")),
     )
+
+
+def _lag(said: object) -> tuple[str, str] | None:
+    match said:
+        case [str(system), str(key)]:
+            return system, key
+    return None
 
 
 def _label(text: str) -> str:

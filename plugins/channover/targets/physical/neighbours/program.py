@@ -2,9 +2,10 @@
 
 It is one file of the standard library alone, so that it runs on any host by ``python3 -I -S``. By each NIC it sends small
 frames of the ethertype 0x88b5, that of local experiments (IEEE 802, clause 9.2.3), to 01:80:c2:00:00:0e, which no bridge
-forwards (IEEE 802.1Q, table 8-1): whoever hears one is at the other end of the cable. It listens for those of other hosts, and
-for LLDP (IEEE 802.1AB-2016, 8.5), which switches send every 30 s as a rule. Nothing is configured. It ends as soon as every NIC
-has heard something, or when its time is over.
+forwards (IEEE 802.1Q, table 8-1): whoever hears one is at the other end of the cable. It listens for those of other hosts, for
+LLDP (IEEE 802.1AB-2016, 8.5), which switches send every 30 s as a rule, and for LACP (IEEE 802.1AX-2020, 6.4.2.3), which a port
+of a LAG sends every second or every 30 s. Nothing is configured. It ends as soon as every NIC has heard something, or when its
+time is over.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ import time
 from contextlib import suppress
 from typing import Any
 
-ETHERTYPE, LLDP = 0x88B5, 0x88CC
+ETHERTYPE, LLDP, SLOW = 0x88B5, 0x88CC, 0x8809
 GROUPS = ("0180c200000e", "0180c2000003", "0180c2000000")
 """Where LLDP is sent: to the nearest bridge, the nearest one that is no two-port relay, the nearest customer's."""
+SLOW_GROUP = "0180c2000002"
+"""Where LACP is sent."""
 EVERY = 0.25
 """Seconds between two frames by a NIC."""
 LEAST = 3.0
@@ -40,11 +43,12 @@ class Nic:
         self.words = json.dumps([self.mark, wanted["host"], device]).encode()
         self.lldp: dict[str, str] = {}
         self.host: list[str] = []
+        self.lacp: list[str] = []
         self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
         with suppress(OSError):  # before Linux 4.20: own frames are told by who sent them
             self.socket.setsockopt(_SOL_PACKET, _IGNORE_OUTGOING, 1)
         self.socket.bind((device, _ETH_P_ALL))
-        for group in GROUPS:
+        for group in (*GROUPS, SLOW_GROUP):
             join = struct.pack("iHH8s", socket.if_nametoindex(device), _MULTICAST, 6, bytes.fromhex(group))
             self.socket.setsockopt(_SOL_PACKET, _ADD_MEMBERSHIP, join)
         self.socket.setblocking(False)
@@ -74,6 +78,8 @@ class Nic:
                 kind = int.from_bytes(frame[12:14], "big")
                 if kind == LLDP:
                     self.lldp = self.lldp or told(frame[14:])
+                elif kind == SLOW and frame[6:12] != self.frame[6:12]:
+                    self.lacp = self.lacp or partner(frame[14:])
                 elif kind == ETHERTYPE and len(frame) > 16:
                     with suppress(ValueError):
                         mark, host, device = json.loads(frame[16 : 16 + int.from_bytes(frame[14:16], "big")])
@@ -97,6 +103,13 @@ def told(data: bytes) -> dict[str, str]:
         elif kind in (4, 5, 6):
             found[("port description", "system", "system description")[kind - 4]] = _text(value)
     return found if "chassis" in found and "port" in found else {}
+
+
+def partner(data: bytes) -> list[str]:
+    """Return the system and the key of who sends an LACPDU, its actor: empty where it is none (IEEE 802.1AX-2020, 6.4.2.3)."""
+    if len(data) < 22 or data[:4] != b"\x01\x01\x01\x14":
+        return []
+    return [data[6:12].hex(":"), str(int.from_bytes(data[12:14], "big"))]
 
 
 def _text(value: bytes) -> str:
@@ -125,7 +138,7 @@ def main() -> None:
             nic.hear()
         if not last and all(nic.done for nic in nics):
             last = time.monotonic() if all(nic.host for nic in nics) else max(time.monotonic(), start + LEAST)
-    found.update({nic.device: {"lldp": nic.lldp, "host": nic.host} for nic in nics})
+    found.update({nic.device: {"lldp": nic.lldp, "host": nic.host, "lacp": nic.lacp} for nic in nics})
     print(json.dumps(found))
 
 
