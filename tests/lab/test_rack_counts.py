@@ -26,11 +26,11 @@ def sound(made: Rack) -> None:
 def dealt_frame_by_frame(made: Rack) -> None:
     """Send every other packet that leaves by a link by the other one, as a LAG that does not keep to flows."""
     east = made.switches["east"]
-    odd = ("u32", "match", "u16", "0x0001", "0x0001", "at", "4")
-    for near, far in (("t1", "t2"), ("t2", "t1")):
-        east.run("tc", "qdisc", "add", "dev", near, "root", "handle", "1:", "prio")
+    for near, far, last_bit in (("t1", "t2", "0x0001"), ("t2", "t1", "0x0000")):
+        east.run("tc", "qdisc", "add", "dev", near, "clsact")
+        taken = ("u32", "match", "u16", last_bit, "0x0001", "at", "4")  # of IPv4's identification
         moved = ("action", "mirred", "egress", "redirect", "dev", far)
-        east.run("tc", "filter", "add", "dev", near, "parent", "1:", "protocol", "ip", *odd, *moved)
+        east.run("tc", "filter", "add", "dev", near, "egress", "protocol", "ip", *taken, *moved)
 
 
 @pytest.mark.parametrize(

@@ -99,11 +99,15 @@ def _ended(one: _Running, keep: bool) -> Packets | None:
     return Packets(one.host.name, one.nic.name, content, full)
 
 
-CONTROL = "(ether[0:4] = 0x0180c200 and ether[4:2] & 0xfff0 = 0) or arp or (ip6 and ether[0:2] = 0x3333)"
+CONTROL = (
+    "(ether[0:4] = 0x0180c200 and ether[4:2] & 0xfff0 = 0) or arp or (ip6 and ether[0:2] = 0x3333) "
+    "or (ip6 proto 58 and ip6[40] >= 135 and ip6[40] <= 136)"
+)
 """What a NIC's own host or switch sends by itself, as a filter (``pcap-filter(7)``), and what is never a flow's data.
 
 Frames to addresses that no bridge forwards (IEEE 802.1Q-2014, table 8-1), such as LLDP's, pause frames and LACP's own; ARP;
-and IPv6 multicast: router solicitations, neighbour discovery, reports of listeners.
+and what IPv6 has in its place, neighbour solicitations and advertisements, which are unicast once a neighbour is known and is
+asked whether it is still there (RFC 4861, 4.3, 4.4, 7.3); and IPv6 multicast: router solicitations, reports of listeners.
 """
 LACP = "ether proto 0x8809"
 _LACP = "Slow Protocols"
