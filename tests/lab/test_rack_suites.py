@@ -66,6 +66,11 @@ def joined(made: Rack) -> Inventory:
     return inventory_of_two
 
 
+def joined_with_many(made: Rack) -> Inventory:
+    two_switches(made, hosts=8)
+    return inventory_of_two
+
+
 @pytest.mark.parametrize(
     ("laid", "tests", "passed"),
     [
@@ -113,7 +118,21 @@ def joined(made: Rack) -> Inventory:
             marks=pytest.mark.slow,
         ),
         pytest.param(
+            of_two_vlans,
+            ("suites/tunnel/test_tunnel.py", "-k", "openvpn_over"),
+            1,
+            id="tunnel",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
             joined, ("suites/lacp/test_switches.py", "-k", "HTTP"), 1, id="two-switches", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            joined_with_many,
+            ("suites/lacp/test_switches.py", "-k", "many_hosts"),
+            1,
+            id="many-hosts",
+            marks=pytest.mark.slow,
         ),
     ],
 )
