@@ -14,7 +14,7 @@ from channover.targets.netns import NetnsTarget
 from tests.support.rack import Rack, inventory_of_two, rack, two_switches
 from tests.support.rack_agent import COMMUNITY, managed, require
 
-pytestmark = [pytest.mark.lab, pytest.mark.slow, pytest.mark.timed]
+pytestmark = [pytest.mark.lab, pytest.mark.slow]
 ROOT = Path(__file__).parents[2]
 AGENTS = {"west": "192.0.2.246", "east": "192.0.2.250"}
 

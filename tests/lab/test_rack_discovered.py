@@ -18,7 +18,7 @@ from channover.targets.physical.neighbours.hearing import hear
 from tests.support.rack import RATE, Rack, a_stack, inventory, rack, two_hosts_and_a_switch
 from tests.support.rack_lldp import speaking
 
-pytestmark = [pytest.mark.lab, pytest.mark.timed]
+pytestmark = pytest.mark.lab
 ROOT = Path(__file__).parents[2]
 NICS = {"a": "eth1", "b": "eth2"}
 

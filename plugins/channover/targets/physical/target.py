@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from ipaddress import ip_interface
+from ipaddress import ip_network
 
 from channover.errors import ChannoverError, NotAllowed, TestbedError
 from channover.hosts.guardian.lease import ROOT, HostLease
@@ -430,13 +430,15 @@ def laid(
 
 def clashes(hosts: Mapping[str, RemoteHost], found: Fit, topology: Topology, link: Link) -> None:
     """Raise TestbedError where a network of the lab lies on the way to a host."""
-    planned = Lab(topology, hosts, found.link(link), HostCabling(hosts, False))
-    for cable in topology.cables:
-        address = planned.address(cable.a)
+    planned = Lab(topology, hosts, found.link(link), HostCabling(hosts, False), uplinks=found.uplinks)
+    for port in (port for cable in topology.cables for port in cable.ports):
+        network = planned.address(port).network
+        routed_there = ip_network(planned.address(port).ip) if port in found.uplinks else network
         for host in hosts.values():
-            known = host.policy.management.overlaps(str(ip_interface(address).network))
+            covered = network if port.node == host.name else routed_there
+            known = host.policy.management.overlaps(str(covered))
             if known:
                 raise TestbedError(
-                    f"{host.name}: the lab's network {ip_interface(address).network} covers the way to the host ({known}); "
+                    f"{host.name}: the lab's network {covered} covers the way to the host ({known}); "
                     "give the management network another range"
                 )
