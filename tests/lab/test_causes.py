@@ -257,7 +257,7 @@ TRIALS = [
     ),
     Trial("NIC down", ip("left", "link set dev eth2 down"), "nic-down"),
     Trial("cable pulled", lambda lab: lab.cabling.cut(list(lab.topology.cables)[1]), "no-carrier"),
-    Trial("small receive buffer", sysctl("right", "4096 8192 16384", "net/ipv4/tcp_rmem"), "receive-buffer"),
+    Trial("small receive buffer", sysctl("right", "4096 4096 8192", "net/ipv4/tcp_rmem"), "receive-buffer"),
     Trial(
         "paths that should be gone",
         lambda _: None,

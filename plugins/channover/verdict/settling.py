@@ -16,6 +16,8 @@ from channover.verdict.statistics import CONFIDENCE, Estimate, estimate, settled
 
 LOOKS = 12
 """How often a verdict is looked for, at most: each look gets its share of the error (Bonferroni)."""
+SURE = 1 - (1 - CONFIDENCE) / (LOOKS + 2)
+"""The confidence of one look: one more is at the deadline, and one after it."""
 FIRST_LOOK = 10
 """How many samples there are when a verdict is looked for first: a second of slices of 0.1 s."""
 SPARE = 1.3
@@ -86,9 +88,8 @@ def settle(source: Source, expectation: Expectation) -> tuple[Estimate, Estimate
     that still holds the bound at the deadline gets more time, on whichever side its mean lies.
     """
     looked = 0
-    confidence = 1 - (1 - CONFIDENCE) / (LOOKS + 2)  # one more at the deadline, and one after it
     next_look = FIRST_LOOK
-    while source.more() or _worth_more(source, expectation, confidence):
+    while source.more() or _worth_more(source, expectation):
         samples = source.samples()
         if source.fixed or len(samples) < next_look:
             continue
@@ -97,7 +98,7 @@ def settle(source: Source, expectation: Expectation) -> tuple[Estimate, Estimate
         # A busy machine can only take away: what looks too little is given three times as long to recover, and is
         # judged without the samples in which other machines had the processors.
         for part, enough in ((samples, 1 << 30), (source.calm(), CALM)):
-            found = estimate(settled_part(part), confidence)
+            found = estimate(settled_part(part), SURE)
             if expectation.possible(found.mean) and _decided(part, found, expectation, enough):
                 return ended(source, part), None
     if source.fixed:
@@ -107,7 +108,7 @@ def settle(source: Source, expectation: Expectation) -> tuple[Estimate, Estimate
     known = ended(source, part)
     if not part:
         part, enough = _last(source)
-    found = estimate(settled_part(part), confidence)
+    found = estimate(settled_part(part), SURE)
     return known, None if _decided(part, found, expectation, enough) else found
 
 
@@ -135,7 +136,7 @@ def ended(source: Source, samples: list[float]) -> Estimate:
     return found if samples else estimate(settled_part(source.samples()))
 
 
-def _worth_more(source: Source, expectation: Expectation, confidence: float) -> bool:
+def _worth_more(source: Source, expectation: Expectation) -> bool:
     """Say whether to go on past the deadline: the verdict is not settled, whichever way it seems to go.
 
     Or the mean is above what theory allows: what was late may have come before the rest.
@@ -143,7 +144,7 @@ def _worth_more(source: Source, expectation: Expectation, confidence: float) -> 
     if source.fixed:
         return False
     part, enough = _last(source)
-    found = estimate(settled_part(part), confidence)
+    found = estimate(settled_part(part), SURE)
     if expectation.possible(found.mean) and _decided(part, found, expectation, enough):
         return False
     return source.extend()

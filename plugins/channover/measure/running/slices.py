@@ -12,7 +12,7 @@ from channover.model.processors import Processors
 from channover.network.programs.iperf import Transport
 from channover.network.programs.iperf_output import SLICE
 from channover.verdict import shortage
-from channover.verdict.settling import CALM
+from channover.verdict.settling import CALM, SURE
 from channover.verdict.shortage import Shortage
 from channover.verdict.statistics import estimate, settled_part
 
@@ -24,8 +24,9 @@ MOST_WAITING = 20.0
 """How much longer (seconds) than its limit a flow is measured while its machine's processors are taken away."""
 LEAST_CARRIED = 0.1
 """The share of a host's bytes from which on a link counts that a tunnel's carrier goes by."""
-EXACT = 0.005
-"""How exact a rate is wanted that nothing was compared with yet: half of what ``near`` gives or takes."""
+EXACT = 0.0075
+"""How exact a rate is wanted that nothing was compared with yet: as sure as a look at it will be, within what ``near`` gives or
+takes, less a little by which its mean may be beside what is expected."""
 
 
 def short_offer(offered: float, asked: float, lost: float) -> str:
@@ -141,7 +142,7 @@ class Slices:
     def enough(self) -> bool:
         """Whether a comparison to come will have the samples that it takes: see :mod:`channover.verdict.settling`."""
         calm = self.calm()
-        found = estimate(settled_part(calm))
+        found = estimate(settled_part(calm), SURE)
         return len(calm) >= CALM and found.half <= EXACT * found.mean
 
     def take(self) -> bool:
