@@ -142,18 +142,25 @@ def _fallback(case: Case) -> Iterator[Found]:
         yield Found("the connection fell back to TCP: MPTCP's option is lost behind the SYNs", evidence, "shown")
 
 
+_OFTEN = 10
+"""MPTCP's own retransmissions from which they are what holds a connection back: a few come with any start."""
+
+
 @cause(
     "mptcp-beyond-window",
     "Data arrived beyond MPTCP's receive window and was dropped: each piece of it waits for a time-out of the sender's.",
     shows="`nstat -az`: MPTcpExtNoDSSInWindow at the receiver, MPTcpExtMPTCPRetrans at the sender",
     remedy="a larger receive buffer: `sysctl net.core.rmem_max=4194304` where the program sets its own (SO_RCVBUF), else "
     "`net.ipv4.tcp_rmem`; seen on Linux 6.1",
-    applies=lambda case: over_mptcp(case) or case.tunnel is not None,
+    applies=lambda case: (
+        (over_mptcp(case) or case.tunnel is not None) and case.missed == "too little" and case.unit == "bit/s"
+    ),
+    follows=True,
 )
 def _beyond_window(case: Case) -> Iterator[Found]:
     if count := case.receiver.counted("NoDSSInWindow"):
         yield Found(
             f"{case.receiver.name} dropped data {count} times that arrived beyond MPTCP's receive window",
             (case.receiver.told("NoDSSInWindow", "OFOQueue"), case.sender.told("MPTCPRetrans")),
-            "likely" if case.sender.counted("MPTCPRetrans") else "possible",
+            "likely" if case.sender.counted("MPTCPRetrans") >= _OFTEN else "possible",
         )
