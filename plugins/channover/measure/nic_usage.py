@@ -43,6 +43,12 @@ def carriers(
     return found
 
 
+def lesser_share(moved: Collection[NicCounters]) -> float:
+    """Return the share (0 to 0.5) of the bytes, in the data's direction, that the least loaded of two NICs or ports carried."""
+    sizes = max(([one.tx_bytes for one in moved], [one.rx_bytes for one in moved]), key=sum)
+    return min(sizes) / max(sum(sizes), 1)
+
+
 @dataclass(frozen=True)
 class Idle:
     """A NIC that carried no data, and what it did carry: bytes as a value to compare."""
@@ -112,9 +118,8 @@ class NicUse:
 
     def lesser_share(self, host: Host, nics: Sequence[str]) -> Measured:
         """Return the share (0 to 0.5) of these NICs' bytes, in the data's direction, that the least loaded of two carried."""
-        moved = [self._moved(host, name) for name in nics]
-        sizes = max(([one.tx_bytes for one in moved], [one.rx_bytes for one in moved]), key=sum)
-        return self._value(f"lesser link's share at {host.name}", min(sizes) / max(sum(sizes), 1), "1")
+        share = lesser_share([self._moved(host, name) for name in nics])
+        return self._value(f"lesser link's share at {host.name}", share, "1")
 
     def idle(self, host: Host, direction: str) -> list[Idle]:
         """Return the NICs of a host that carried no data in a direction (``tx``, ``rx``), with what they did carry."""

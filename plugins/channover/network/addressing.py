@@ -8,6 +8,7 @@ leaves by the NIC whose address it carries, each NIC gets a routing table of its
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from ipaddress import IPv4Address, IPv6Address, ip_network
 
 from channover.hosts.host import Host, until
 from channover.hosts.lab import Interface, Lab
@@ -60,14 +61,14 @@ def addresses(lab: Lab, host: Host) -> Plan:
         operations.append(LinkSet(device, up=True, mtu=lab.link.mtu))
         operations.append(AddressAdd(device, str(lab.address(port))))
         if (uplink := lab.uplinks.get(port)) is not None:
-            far = lab.address(_far(lab, port)).ip
-            operations.append(RouteAdd(f"{far}/{far.max_prefixlen}", device, uplink.gateway))
+            operations.append(RouteAdd(str(ip_network(_far(lab, port))), device, uplink.gateway))
     return Plan.of("addresses of the test NICs", operations)
 
 
-def _far(lab: Lab, port: Port) -> Port:
+def _far(lab: Lab, port: Port) -> IPv4Address | IPv6Address:
+    """Return the address at the other end of a port's cable."""
     cable = next(one for one in lab.topology.cables if port in one.ports)
-    return next(one for one in cable.ports if one != port)
+    return lab.address(next(one for one in cable.ports if one != port)).ip
 
 
 def source_rules(lab: Lab, host: Host) -> Plan:
@@ -89,9 +90,10 @@ def _way(lab: Lab, host: Host, port: Port, number: int) -> tuple[Operation, Oper
     alone (RFC 4861, 7.2.3). On a routed path it is the NIC's own gateway.
     """
     device, table, own = host.nic(port.nic).device, FIRST_TABLE + number, lab.address(port).ip
-    via = str(lab.address(_far(lab, port)).ip) if own.version == 6 else None
     if (uplink := lab.uplinks.get(port)) is not None:
-        via = uplink.gateway
+        via: str | None = uplink.gateway
+    else:
+        via = str(_far(lab, port)) if own.version == 6 else None
     return RouteAdd(EVERYWHERE[own.version], device, via, table), RuleAdd(str(own), table, FIRST_PRIORITY + number)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from ipaddress import ip_interface
+from ipaddress import ip_interface, ip_network
 
 from channover.hosts.host import Host, Process
 from channover.model.link import USUAL_MTU
@@ -181,11 +181,10 @@ def ssh_tunnel(
         holders = (process, login.server.process)
         for host, address, peer in zip((client, server), inside, inside[::-1], strict=True):
             wait_up(host, device, holders, timeout)
-            far = ip_interface(peer).ip
             steps = (
                 LinkSet(device, up=True, mtu=size),
                 AddressAdd(device, address),
-                RouteAdd(f"{far}/{far.max_prefixlen}", device, window=WINDOW),
+                RouteAdd(str(ip_network(ip_interface(peer).ip)), device, window=WINDOW),
             )
             host.apply(Plan(f"address of {device}", steps))
             wait_usable(host, ip_interface(address), device)

@@ -1,14 +1,13 @@
-"""Labs made ready for a test: hosts joined by several paths with MPTCP, and hosts behind two switches."""
+"""Labs made ready for a test: hosts joined by several paths with MPTCP."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
 from channover.errors import NotAllowed, TestbedError, UsageError
-from channover.hosts.host import Host
+from channover.hosts.host import Host, each
 from channover.hosts.lab import Interface, Lab
 from channover.model.link import Link
 from channover.model.operations.kernel import SysctlSet
@@ -233,11 +232,9 @@ class Multipath:
             yield
 
 
-def each(lab: Lab, plans: dict[str, Plan]) -> None:
+def apply_all(lab: Lab, plans: dict[str, Plan]) -> None:
     """Apply a plan to each host named, side by side. Raises TestbedError."""
-    with ThreadPoolExecutor(max(len(plans), 1)) as pool:
-        for done in [pool.submit(lab.hosts[name].apply, plan) for name, plan in plans.items()]:
-            done.result()
+    each(lambda name: lab.hosts[name].apply(plans[name]), plans)
 
 
 def configure(lab: Lab) -> Multipath:
@@ -254,7 +251,7 @@ def configure(lab: Lab) -> Multipath:
         host = lab.hosts[name]
         endpoints = mptcp.client_endpoints if name == topology.client else mptcp.server_endpoints
         plans[name] += addressing.source_rules(lab, host) + mptcp.enable() + endpoints(lab, host)
-    each(lab, plans)
+    apply_all(lab, plans)
     for host in lab.hosts.values():
         for port in addressing.cabled(lab, host):
             addressing.wait_usable(host, lab.address(port), host.nic(port.nic).device)

@@ -276,8 +276,8 @@ class DryTarget:
             stripping = bare(before, devices, lent, down=real.entry.allows.nics_down, mtu=found.mtu)
             dry.apply(stripping)
             foreign = host.policy.foreign - {"lo"}
-            beyond = {host.nic(port.nic).device: far for port, far in found.beyond(name).items()}
-            dry.apply(gate(host, "RUN", devices, foreign, beyond) + raised(before, devices, stripping))
+            shut = gate(host, "RUN", devices, foreign, found.beyond(name))
+            dry.apply(shut + raised(before, devices, stripping))
             hosts[name] = dry
         for cable in found.seen(topology).cables:
             if cable.a in found.facing:

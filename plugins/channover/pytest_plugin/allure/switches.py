@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 
+from channover.hosts.host import each
 from channover.hosts.snmp.session import Unreadable
 from channover.hosts.snmp.switch import STATE_BITS, SwitchReading
 from channover.pytest_plugin.allure.evidence import attach_text
@@ -61,9 +61,7 @@ def _readings(lab: Lab) -> dict[str, SwitchReading]:
             return switch.read()
         return None
 
-    with ThreadPoolExecutor(len(lab.switches)) as pool:
-        found = list(pool.map(read, lab.switches))
-    return {reading.name: reading for reading in found if reading is not None}
+    return {reading.name: reading for reading in each(read, lab.switches) if reading is not None}
 
 
 def carried(then: SwitchReading, now: SwitchReading) -> list[NicBytes]:

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from ipaddress import ip_interface
 
 from channover.errors import NotAllowed
-from channover.hosts.host import Host
+from channover.hosts.host import Host, each
 from channover.hosts.lab import Interface, Lab
 from channover.model.link import Link
 from channover.model.operations.devices import AddressAdd
 from channover.model.plan import Plan
 from channover.network import addressing
 from channover.network.lag import Lag, LagEnd
-from channover.observe.nics import NicCounters, nic_counters
-from channover.scenarios.labs import HostEnd, each
+from channover.observe.nics import nic_counters
+from channover.scenarios.labs import HostEnd, apply_all
 from channover.scenarios.lags import trunk_counts
 from channover.scenarios.lags.trunk_counts import TrunkCounts
 
@@ -88,12 +88,9 @@ class Switched:
 
     def _crossed(self) -> int:
         """Return the bytes that the hosts on the left have sent and received: all of them cross the LAG."""
-        return sum(nic.total_bytes for end in self.left for nic in self._nics(end))
-
-    @staticmethod
-    def _nics(end: HostEnd) -> list[NicCounters]:
-        counters = nic_counters(end.host)
-        return [counters[nic.device] for nic in end.host.nics.values()]
+        hosts = [end.host for end in self.left]
+        counted = zip(hosts, each(nic_counters, hosts), strict=True)
+        return sum(counters[nic.device].total_bytes for host, counters in counted for nic in host.nics.values())
 
 
 def _behind_switches(number: int, ipv6: bool) -> Interface:
@@ -109,7 +106,7 @@ def attach(lab: Lab, lag: Lag | None) -> Switched:
     behind = lab.behind if lag is None else _behind(lab, [end.host.name for end in lag.ends])
     devices = {name: next(iter(ends[name].host.nics.values())).device for names in behind.values() for name in names}
     network = "one network for all hosts"
-    each(lab, {at: Plan.of(network, [AddressAdd(devices[at], str(ends[at].address))]) for at in devices})
+    apply_all(lab, {at: Plan.of(network, [AddressAdd(devices[at], str(ends[at].address))]) for at in devices})
     for name, device in devices.items():
         addressing.wait_usable(lab.hosts[name], ends[name].address, device)
     left, right = (tuple(ends[name] for name in names) for names in behind.values())

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from channover.errors import TestbedError
+from channover.hosts.host import each
 from channover.hosts.lab import Lab
 from channover.hosts.snmp.switch import SwitchReading
-from channover.measure.nic_usage import carriers
+from channover.measure.nic_usage import carriers, lesser_share
 from channover.observe.nics import NicCounters
 
 LATE = 60.0
@@ -42,19 +42,18 @@ class TrunkCounts:
     @property
     def lesser_share(self) -> float:
         """The share (0 to 0.5) of the bytes, in the data's direction, that the least loaded of two links carried."""
-        sizes = max(
-            ([one.tx_bytes for one in self.moved.values()], [one.rx_bytes for one in self.moved.values()]), key=sum
-        )
-        return min(sizes) / max(sum(sizes), 1)
+        return lesser_share(self.moved.values())
+
+    @property
+    def total(self) -> int:
+        """The bytes of all links, both directions together."""
+        return sum(port.total_bytes for port in self.moved.values())
 
 
 def read(lab: Lab) -> dict[str, SwitchReading]:
     """Return a reading of each switch that may be read and has a trunk, side by side. Raises TestbedError."""
     switches = [one for one in lab.switches if one.name in lab.trunks]
-    if not switches:
-        return {}
-    with ThreadPoolExecutor(len(switches)) as pool:
-        return {one.name: one for one in pool.map(lambda switch: switch.read(), switches)}
+    return {one.name: one for one in each(lambda switch: switch.read(), switches)}
 
 
 def counted(lab: Lab, before: Mapping[str, SwitchReading], sent: int) -> list[TrunkCounts]:
@@ -64,25 +63,27 @@ def counted(lab: Lab, before: Mapping[str, SwitchReading], sent: int) -> list[Tr
     the reading before were old.
     """
     until = time.monotonic() + LATE
-    while True:
-        found = [_moved(name, lab.trunks[name], before[name], now) for name, now in read(lab).items()]
-        short = [one for one in found if _total(one) < LEAST * sent]
-        if not short or time.monotonic() > until:
-            break
+    found = _since(lab, before)
+    while any(one.total < LEAST * sent for one in found) and time.monotonic() <= until:
         time.sleep(AGAIN)
+        found = _since(lab, before)
     for one in found:
-        total, ports = _total(one), " and ".join(lab.trunks[one.switch])
-        if total < LEAST * sent:
+        ports = " and ".join(one.moved)
+        if one.total < LEAST * sent:
             raise TestbedError(
-                f"switch {one.switch} counts {total:,} bytes on {ports}, of {sent:,} that the hosts sent and received "
+                f"switch {one.switch} counts {one.total:,} bytes on {ports}, of {sent:,} that the hosts sent and received "
                 f"across it: what its agent says is not of these ports, or older than {LATE:g} s"
             )
-        if total > MOST * sent + CHATTER:
+        if one.total > MOST * sent + CHATTER:
             raise TestbedError(
-                f"switch {one.switch} counts {total:,} bytes on {ports}, and the hosts sent and received {sent:,} across it: "
-                "somebody else uses the LAG"
+                f"switch {one.switch} counts {one.total:,} bytes on {ports}, and the hosts sent and received {sent:,} across "
+                "it: somebody else uses the LAG"
             )
     return found
+
+
+def _since(lab: Lab, before: Mapping[str, SwitchReading]) -> list[TrunkCounts]:
+    return [_moved(name, lab.trunks[name], before[name], now) for name, now in read(lab).items()]
 
 
 def _moved(name: str, ports: Sequence[str], before: SwitchReading, now: SwitchReading) -> TrunkCounts:
@@ -100,7 +101,3 @@ def _moved(name: str, ports: Sequence[str], before: SwitchReading, now: SwitchRe
             for port in ports
         },
     )
-
-
-def _total(one: TrunkCounts) -> int:
-    return sum(port.total_bytes for port in one.moved.values())

@@ -85,16 +85,11 @@ class HostEntry(BaseModel):
         return self._name
 
 
-class CableEntry(BaseModel):
-    """A cable between two NICs, or between a NIC and a port of a switch."""
+class _Joining(BaseModel):
+    """What joins two ends."""
 
     model_config = _STRICT
     ends: tuple[End, End]
-    """Both ends, as HOST.NIC or SWITCH.PORT."""
-    rate: Rate
-    """Rate of the link, such as 100mbit or 1gbit."""
-    mtu: Mtu = USUAL_MTU
-    """Largest packet (bytes) that it carries, and whatever lies between its ends: 1500, or 9000 for jumbo frames."""
 
     @property
     def ports(self) -> tuple[Port, Port]:
@@ -103,10 +98,20 @@ class CableEntry(BaseModel):
         return a, b
 
 
-class PathEntry(BaseModel):
+class CableEntry(_Joining):
+    """A cable between two NICs, or between a NIC and a port of a switch."""
+
+    ends: tuple[End, End]
+    """Both ends, as HOST.NIC or SWITCH.PORT."""
+    rate: Rate
+    """Rate of the link, such as 100mbit or 1gbit."""
+    mtu: Mtu = USUAL_MTU
+    """Largest packet (bytes) that it carries, and whatever lies between its ends: 1500, or 9000 for jumbo frames."""
+
+
+class PathEntry(_Joining):
     """A routed path between NICs of two hosts, as two uplinks have it: each NIC reaches the other by its gateway."""
 
-    model_config = _STRICT
     ends: tuple[End, End]
     """Both ends, as HOST.NIC. Their NICs have no cable of this inventory."""
     addresses: tuple[NicAddress, NicAddress]
@@ -117,12 +122,6 @@ class PathEntry(BaseModel):
     """Rate of the path: of its slowest link."""
     mtu: Mtu = USUAL_MTU
     """Largest packet (bytes) that crosses unfragmented."""
-
-    @property
-    def ports(self) -> tuple[Port, Port]:
-        """Both ends."""
-        a, b = (Port(*end.split(".", 1)) for end in self.ends)
-        return a, b
 
 
 class Snmp(BaseModel):

@@ -151,7 +151,7 @@ def document(found: Sequence[Found], heard: Mapping[str, Heard]) -> str:
             lines.append(f"        ports: [{', '.join(map(_scalar, switch.ports))}]")
             lines += ["        lags:"] if switch.lags else []
             lines += [f"          {lag}: [{', '.join(map(_scalar, ports))}]" for lag, ports in switch.lags.items()]
-            lines += [f"        mlag: {_scalar(mlag)}" for mlag in [_mlag(name, switches)] if mlag]
+            lines += [f"        mlag: {_scalar(mlag)}"] if (mlag := _mlag(name, switches)) else []
     lines.append("    # One entry a cable: its two ends, and the rate of its link.")
     lines.append("    cables:" if ends else "    # cables:")
     for (near, far), rate in ends.items():
@@ -187,11 +187,8 @@ _Switches = dict[str, _Switch]
 def _mlag(name: str, switches: _Switches) -> str:
     """Return a name for the switches that act as one LACP system with this one; empty where it is alone."""
     own = switches[name].systems
-    return (
-        "stack-" + min(own).replace(":", "")
-        if any(own & one.systems for at, one in switches.items() if at != name)
-        else ""
-    )
+    shared = any(own & one.systems for at, one in switches.items() if at != name)
+    return "stack-" + min(own).replace(":", "") if shared else ""
 
 
 def _cables(found: Sequence[Found], heard: Mapping[str, Heard]) -> tuple[_Ends, _Switches]:

@@ -19,6 +19,7 @@ from channover.hosts.host import Host
 from channover.model.inner_network import inner_network
 from channover.model.operations.kernel import TableAdd
 from channover.model.plan import Plan
+from channover.model.topology import Port
 from channover.network import bonding, lag, openvpn
 from channover.network import ssh_tunnel as ssh
 from channover.network.programs import file_servers as files
@@ -97,11 +98,11 @@ def _ours(family: str, addresses: Collection[str]) -> str:
 
 
 def gate(
-    host: Host, run: str, nics: Collection[str], others: Collection[str], beyond: Mapping[str, Collection[str]] = {}
+    host: Host, run: str, nics: Collection[str], others: Collection[str], beyond: Mapping[Port, Collection[str]] = {}
 ) -> Plan:
     """Return the plan that shuts a host's servers off from everybody but the lab. Raises TestbedError where there is no nft.
 
-    ``beyond`` are as :func:`table` has them.
+    ``beyond`` are as :func:`table` has them, by the host's port.
     """
     found = host.run("sh", "-c", "command -v nft >/dev/null && ss -Hltun", check=False, quiet=True)
     if found.returncode != 0:
@@ -112,6 +113,6 @@ def gate(
     taken = {int(port) for port in re.findall(r"^\S+\s+\S+\s+\d+\s+\d+\s+\S+:(\d+)\s", found.stdout, re.MULTILINE)}
     links = host.state().links
     addresses = [ip_interface(a.split()[0]).ip for device in others if device in links for a in links[device].addresses]
-    return Plan(
-        "refuse the run's servers to others", (table(run, nics, others, taken, list(map(str, addresses)), beyond),)
-    )
+    far = {host.nic(port.nic).device: theirs for port, theirs in beyond.items()}
+    made = table(run, nics, others, taken, list(map(str, addresses)), far)
+    return Plan("refuse the run's servers to others", (made,))

@@ -216,6 +216,15 @@ def fatal(findings: list[Finding]) -> None:
         raise TestbedError(f"{bad[0]}{more}")
 
 
+def answered(host: Host, device: str, address: str, *options: str) -> bool:
+    """Send pings by a device; whether one was answered. Raises TestbedError where none could be sent."""
+    words = ("ping", "-n", "-c", "4", "-i", "0.2", "-W", "2", *options, "-I", device, address)
+    ping = host.run(*words, check=False, quiet=True)
+    if ping.returncode not in (0, 1):  # of ping(8) itself: it could not be tried
+        raise TestbedError(f"{host.name}: ping cannot be used: {(ping.stderr or ping.stdout).strip()[-200:]}")
+    return ping.returncode == 0
+
+
 def prove(lab: Lab, cable: Cable, number: int, rate: int | None = None, mtu: int = USUAL_MTU) -> str | None:
     """See that both ends of a cable run at its rate (bit/s), and that frames come from the NIC that the inventory names.
 
@@ -330,11 +339,7 @@ class _Way:
 
     def _answered(self, *options: str) -> bool:
         """Send pings; whether one was answered, by the NIC that should. Raises TestbedError where none could be sent."""
-        words = ("ping", "-c", "4", "-i", "0.2", "-W", "2", *options, "-I", self.nic.device, self.address)
-        ping = self.host.run(*words, check=False, quiet=True)
-        if ping.returncode not in (0, 1):  # of ping(8) itself: it could not be tried
-            raise TestbedError(f"{self.host.name}: ping cannot be used: {(ping.stderr or ping.stdout).strip()[-200:]}")
-        return ping.returncode == 0 and self._resolved()
+        return answered(self.host, self.nic.device, self.address, *options) and self._resolved()
 
     def _resolved(self) -> bool:
         """Whether the address was found at the NIC that should have it."""

@@ -13,6 +13,7 @@ from channover.model.link import ICMP_HEADER, IPV4_HEADER, IPV6_HEADER, Link
 from channover.model.topology import Cable, Port
 from channover.network import addressing
 from channover.targets.capabilities import CAPABILITIES
+from channover.targets.physical.preflight import answered
 
 
 def require_family(uplinks: Mapping[Port, Uplink], link: Link) -> None:
@@ -45,16 +46,17 @@ def prove(lab: Lab, cable: Cable) -> str:
 
 def _crossed(lab: Lab, near: Port, far: Port) -> None:
     own, there = lab.uplinks[near], str(lab.uplinks[far].address.ip)
-    title = f"{near.node}'s NIC {near.nic} ({_device(lab, near)}, {own.address})"
+    host, device = lab.hosts[near.node], _device(lab, near)
+    title = f"{near.node}'s NIC {near.nic} ({device}, {own.address})"
     header = IPV6_HEADER if own.address.version == 6 else IPV4_HEADER
-    if _answered(lab, near, there, "-M", "do", "-s", str(lab.link.mtu - header - ICMP_HEADER)):
+    if answered(host, device, there, "-M", "do", "-s", str(lab.link.mtu - header - ICMP_HEADER)):
         return
-    if _answered(lab, near, there):
+    if answered(host, device, there):
         raise TestbedError(
             f"packets of {lab.link.mtu} bytes that must not be fragmented do not cross from {title} to {there}, and small ones "
             "do: correct the path's 'mtu' in the inventory"
         )
-    if not _answered(lab, near, own.gateway):
+    if not answered(host, device, own.gateway):
         raise TestbedError(
             f"{title} gets no answer from its gateway {own.gateway}: see where its cable ends, and correct 'addresses' or "
             "'gateways' of the path in the inventory"
@@ -67,13 +69,3 @@ def _crossed(lab: Lab, near: Port, far: Port) -> None:
 
 def _device(lab: Lab, port: Port) -> str:
     return lab.hosts[port.node].nic(port.nic).device
-
-
-def _answered(lab: Lab, near: Port, there: str, *options: str) -> bool:
-    """Send pings from a NIC; whether one was answered. Raises TestbedError where none could be sent."""
-    host = lab.hosts[near.node]
-    words = ("ping", "-n", "-c", "4", "-i", "0.2", "-W", "2", *options, "-I", _device(lab, near), there)
-    ping = host.run(*words, check=False, quiet=True)
-    if ping.returncode not in (0, 1):  # of ping(8) itself: it could not be tried
-        raise TestbedError(f"{host.name}: ping cannot be used: {(ping.stderr or ping.stdout).strip()[-200:]}")
-    return ping.returncode == 0

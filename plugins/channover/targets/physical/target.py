@@ -301,8 +301,8 @@ class PhysicalTarget:
             host_lease = leases[host.name]
             assert host_lease.facts is not None
             foreign = host_lease.policy.foreign - {"lo"}
-            beyond = {host.nic(port.nic).device: far for port, far in found.beyond(host.name).items()}
-            host.apply(gate(host, host_lease.run_id, devices, foreign, beyond) + raised(before, devices, plan))
+            shut = gate(host, host_lease.run_id, devices, foreign, found.beyond(host.name))
+            host.apply(shut + raised(before, devices, plan))
             wanted = [nic.device for label, nic in host.nics.items() if Port(host.name, label) in cabled]
 
             def ready() -> bool:

@@ -15,6 +15,10 @@ PARTLY = 0.85
 """A NIC with less than this share of what the busiest carried worked only partly."""
 
 
+SENDING = 0.6
+"""The least share of its time in which a sender that fills its paths has something to send."""
+
+
 class SocketLike(Protocol):
     """What is looked at in a TCP socket, as ``ss -tain`` shows it (:class:`channover.observe.sockets.Subflow`)."""
 
@@ -365,6 +369,16 @@ class Case:
         found = [one for one in self.own(host) if one.state == "ESTAB"]
         most = max((one.bytes_sent + one.bytes_received for one in found), default=0)
         return [one for one in found if one.bytes_sent + one.bytes_received > most * IDLE_SHARE / 10]
+
+    @property
+    def busy(self) -> float:
+        """How long (seconds) the sender's sockets had something to send, the busiest of them."""
+        return max((one.busy for one in self.data(self.sender)), default=0.0)
+
+    @property
+    def slow(self) -> bool:
+        """Whether a rate was too little."""
+        return self.missed == "too little" and self.unit == "bit/s"
 
     def ways(self) -> Iterator[tuple[PathView, WayView]]:
         """Yield both ways of every path."""

@@ -152,9 +152,7 @@ _OFTEN = 10
     shows="`nstat -az`: MPTcpExtNoDSSInWindow at the receiver, MPTcpExtMPTCPRetrans at the sender",
     remedy="a larger receive buffer: `sysctl net.core.rmem_max=4194304` where the program sets its own (SO_RCVBUF), else "
     "`net.ipv4.tcp_rmem`; seen on Linux 6.1",
-    applies=lambda case: (
-        (over_mptcp(case) or case.tunnel is not None) and case.missed == "too little" and case.unit == "bit/s"
-    ),
+    applies=lambda case: (over_mptcp(case) or case.tunnel is not None) and case.slow,
     follows=True,
 )
 def _beyond_window(case: Case) -> Iterator[Found]:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from channover.verdict.causes.case import Case
+from channover.verdict.causes.case import SENDING, Case
 from channover.verdict.causes.kind import Found, cause
 
-_BUSY = 0.6
-"""The least share of its time in which a sender that fills its paths has something to send."""
 _LIMITED = 0.2
 """The share of its time from which a limit is what holds a sender back."""
 
@@ -63,14 +61,13 @@ def _slow_receiver(case: Case) -> Iterator[Found]:
     "The sending program gave too little to send: the lab was not what limited it.",
     shows="how long the sockets had something to send (`ss -ti`: busy)",
     remedy="look at what the sending program does: a rate that it was told, its processor, its disk",
-    applies=lambda case: case.missed == "too little" and case.unit == "bit/s",
+    applies=lambda case: case.slow,
     follows=True,
 )
 def _limited_sender(case: Case) -> Iterator[Found]:
-    busy = max((one.busy for one in case.data(case.sender)), default=0.0)
-    if case.seconds > 1 and 0 < busy < _BUSY * case.seconds:
+    if case.seconds > 1 and 0 < case.busy < SENDING * case.seconds:
         yield Found(
-            f"{case.sender.name}'s program had something to send for {busy:.1f} of {case.seconds:.1f} s only",
+            f"{case.sender.name}'s program had something to send for {case.busy:.1f} of {case.seconds:.1f} s only",
             (str(case.sender),),
             "shown",
         )

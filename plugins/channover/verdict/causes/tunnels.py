@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
 
-from channover.verdict.causes.case import Case
+from channover.verdict.causes.case import SENDING, Case
 from channover.verdict.causes.kind import Found, cause
 
 _STANDING = 0.5
 """Seconds from which a round trip through a tunnel is no longer what its carrier, or a queue of a link, makes it."""
 _LONGER = 10
 """How many times as long as the carrier's such a round trip is."""
-_IDLE = 0.6
-"""The most of its time in which the carrier has something to send that waits for its program."""
 
 
 def _tunnelled(case: Case) -> bool:
@@ -176,7 +174,7 @@ def _route(case: Case) -> Iterator[Found]:
     remedy="a smaller window for TCP inside, at both ends: `ip route change NETWORK dev DEVICE proto kernel scope link src "
     "ADDRESS window 131072`; `ssh -w` sends one packet whenever it wakes up (OpenSSH, channels.c), so that what has gathered "
     "in it while its socket was full does not drain",
-    applies=lambda case: case.tunnel is not None and case.missed == "too little" and case.unit == "bit/s",
+    applies=lambda case: case.tunnel is not None and case.slow,
 )
 def _standing(case: Case) -> Iterator[Found]:
     assert case.tunnel is not None
@@ -184,13 +182,12 @@ def _standing(case: Case) -> Iterator[Found]:
     inside = [one for one in case.sender.sockets if one.state == "ESTAB" and ip_address(one.source) in network]
     carrier = case.data(case.sender)
     through, below = (max((one.rtt for one in some), default=0.0) for some in (inside, carrier))
-    busy = max((one.busy for one in carrier), default=0.0)
-    if through >= max(_STANDING, _LONGER * below) and carrier and busy < _IDLE * case.seconds:
+    if through >= max(_STANDING, _LONGER * below) and carrier and case.busy < SENDING * case.seconds:
         yield Found(
             f"{case.sender.name}'s end of the tunnel holds packets for {through:.1f} s, while its carrier has nothing to send",
             (
                 f"a round trip takes {through:.1f} s inside the tunnel, and {below * 1e3:.0f} ms at most on its carrier",
-                f"the carrier had something to send for {busy:.1f} of {case.seconds:.1f} s",
+                f"the carrier had something to send for {case.busy:.1f} of {case.seconds:.1f} s",
             ),
             "shown",
         )
