@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+from collections.abc import Callable
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
-from channover.measure.cpu_lock import cpu_lock
 from channover.targets.netns import NetnsTarget
-from tests.support.rack import Rack, inventory_of_two, rack, two_switches
+from tests.support.rack import Rack, inventory_of_two, rack, run_suites, two_switches
 from tests.support.rack_agent import COMMUNITY, managed, require
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
-ROOT = Path(__file__).parents[2]
 AGENTS = {"west": "192.0.2.246", "east": "192.0.2.250"}
 
 
@@ -42,10 +38,9 @@ def dealt_frame_by_frame(made: Rack) -> None:
     ids=["sound", "frame-by-frame"],
 )
 def test_a_copy_stays_within_one_link_as_switches_count(
-    netns: NetnsTarget, tmp_path_factory: pytest.TempPathFactory, broken: object, words: tuple[str, ...]
+    netns: NetnsTarget, tmp_path_factory: pytest.TempPathFactory, broken: Callable[[Rack], None], words: tuple[str, ...]
 ) -> None:
     require()
-    assert callable(broken)
     folder = tmp_path_factory.mktemp("rack")
     (folder / "community").write_text(f"defCommunity {COMMUNITY}\n")
     with rack(netns, folder) as made, ExitStack() as stack:
@@ -55,16 +50,7 @@ def test_a_copy_stays_within_one_link_as_switches_count(
         broken(made)
         ports = {name: stack.enter_context(server.listening()) for name, server in made.servers.items()}
         snmp = {name: f", snmp: {{address: {address}, config: {folder}/community}}" for name, address in AGENTS.items()}
-        (folder / "rack.yaml").write_text(inventory_of_two(ports, folder, snmp))
-        command = [sys.executable, "-m", "pytest", "--target=physical", f"--inventory={folder / 'rack.yaml'}"]
-        with cpu_lock():
-            done = subprocess.run(
-                [*command, "suites/lacp/test_switches.py", "-k", "HTTP", f"--reports={folder / 'reports'}"],
-                cwd=ROOT,
-                capture_output=True,
-                text=True,
-                timeout=600,
-                check=False,
-            )
+        written = inventory_of_two(ports, folder, snmp)
+        done = run_suites(written, folder, "suites/lacp/test_switches.py", "-k", "HTTP")
     for one in words:
         assert one in done.stdout, done.stdout + done.stderr

@@ -2,38 +2,40 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from channover.measure.cpu_lock import cpu_lock
 from channover.targets.inventory.schema import loaded
 from channover.targets.netns import NetnsTarget
 from channover.targets.physical.discovery import Found, document
 from channover.targets.physical.neighbours.hearing import hear
-from tests.support.rack import RATE, Rack, a_stack, inventory, rack, two_hosts_and_a_switch
+from tests.support.rack import (
+    RATE,
+    Rack,
+    a_stack,
+    inventory,
+    lags,
+    one_domain,
+    rack,
+    run_suites,
+    two_hosts_and_a_switch,
+)
 from tests.support.rack_lldp import speaking
 
 pytestmark = pytest.mark.lab
-ROOT = Path(__file__).parents[2]
 NICS = {"a": "eth1", "b": "eth2"}
 
 
 def bundled(made: Rack) -> Mapping[str, list[str]]:
-    tor = two_hosts_and_a_switch(made)
-    tor.lag("left", ["p1", "p2"])
-    tor.lag("right", ["p3", "p4"])
+    lags(two_hosts_and_a_switch(made))
     return {"tor": ["p1", "p2", "p3", "p4"]}
 
 
 def of_one_domain(made: Rack) -> Mapping[str, list[str]]:
-    tor = two_hosts_and_a_switch(made)
-    for port in ("p1", "p2", "p3", "p4"):
-        tor.port(port)
+    one_domain(two_hosts_and_a_switch(made))
     return {"tor": ["p1", "p2", "p3", "p4"]}
 
 
@@ -113,15 +115,5 @@ def test_the_suites_pass_with_what_was_discovered(
         for name, ports in laid(made).items():
             stack.enter_context(speaking(made.switches[name], name, ports))
         ssh = {name: stack.enter_context(server.listening()) for name, server in made.servers.items()}
-        (folder / "rack.yaml").write_text(discovered(made, folder, ssh))
-        command = [sys.executable, "-m", "pytest", "--target=physical", f"--inventory={folder / 'rack.yaml'}", *tests]
-        with cpu_lock():
-            done = subprocess.run(
-                [*command, f"--reports={folder / 'reports'}", "-p", "no:cacheprovider"],
-                cwd=ROOT,
-                capture_output=True,
-                text=True,
-                timeout=900,
-                check=False,
-            )
+        done = run_suites(discovered(made, folder, ssh), folder, *tests)
     assert "2 passed" in done.stdout and done.returncode == 0, done.stdout + done.stderr

@@ -9,15 +9,11 @@ from pathlib import Path
 import pytest
 
 from channover.hosts.host import Journal, until
-from channover.hosts.ssh.connection import SshLink
 from channover.model.link import Link
 from channover.model.topology import Links, pair
 from channover.pytest_plugin.allure import switches
-from channover.targets.inventory.schema import HostEntry, load
 from channover.targets.netns import NetnsTarget
-from channover.targets.physical.lease_pool import LeasePool
-from channover.targets.physical.target import PhysicalTarget
-from tests.support.rack import Rack, inventory, rack, two_hosts_and_a_switch
+from tests.support.rack import Rack, inventory, rack, target_of, two_hosts_and_a_switch, vlans
 from tests.support.rack_agent import COMMUNITY, managed, require
 from tests.support.rack_lldp import speaking
 
@@ -36,20 +32,11 @@ def made(netns: NetnsTarget, tmp_path: Path) -> Iterator[Rack]:
 @pytest.mark.parametrize("community", [COMMUNITY, "wr0ng"])
 def test_a_switch_is_read_beside_its_hosts(made: Rack, tmp_path: Path, community: str) -> None:
     tor = two_hosts_and_a_switch(made)
-    for port, vlan in (("p1", 10), ("p2", 20), ("p3", 10), ("p4", 20)):
-        tor.port(port, f"tag={vlan}")
+    vlans(tor)
     (tmp_path / "community").write_text(f"defCommunity {community}\n")
     fields = f"vlans: {{10: [p1, p3], 20: [p2, p4]}}, snmp: {{address: {ADDRESS}, config: {tmp_path}/community}}"
-    (tmp_path / "bench.yaml").write_text(inventory(switch=fields))
-    entry = load(tmp_path / "bench.yaml").labs["bench"]
     said: list[str] = []
-
-    def connect(name: str, host: HostEntry) -> SshLink:
-        link = made.servers[name].link(sudo=host.sudo)
-        link.host = name
-        return link
-
-    target = PhysicalTarget(entry, LeasePool(connect=connect), say=said.append)
+    target = target_of(made, inventory(switch=fields), tmp_path, said.append)
     try:
         with (
             managed(tor, tmp_path, ADDRESS, "tor-1"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,15 +10,11 @@ import pytest
 
 from channover.errors import TestbedError
 from channover.hosts.host import Journal
-from channover.hosts.ssh.connection import SshLink
 from channover.model.link import Link
 from channover.model.topology import Links, pair
 from channover.network import addressing
-from channover.targets.inventory.schema import HostEntry, load
 from channover.targets.netns import NetnsTarget
-from channover.targets.physical.lease_pool import LeasePool
-from channover.targets.physical.target import PhysicalTarget
-from tests.support.rack import Rack, Space, inventory_of_routed, rack, two_routers
+from tests.support.rack import Rack, Space, inventory_of_routed, rack, target_of, two_routers
 
 pytestmark = pytest.mark.lab
 PATHS = replace(pair(), links=Links.PATHS)
@@ -30,21 +26,13 @@ def made(netns: NetnsTarget, tmp_path: Path) -> Iterator[Rack]:
         yield empty
 
 
-def target(made: Rack, folder: Path, said: list[str], **more: str) -> PhysicalTarget:
-    (folder / "bench.yaml").write_text(inventory_of_routed((22, 22), more=more))
-
-    def connect(name: str, host: HostEntry) -> SshLink:
-        link = made.servers[name].link(sudo=host.sudo)
-        link.host = name
-        return link
-
-    return PhysicalTarget(load(folder / "bench.yaml").labs["bench"], LeasePool(connect=connect), say=said.append)
+Breaking = Callable[[Mapping[str, Space]], None]
 
 
 def test_each_address_leaves_by_its_own_gateway(made: Rack, tmp_path: Path) -> None:
     two_routers(made)
     said: list[str] = []
-    made_target = target(made, tmp_path, said)
+    made_target = target_of(made, inventory_of_routed((22, 22)), tmp_path, said.append)
     try:
         with made_target.lab(PATHS, Link(), Journal()) as lab:
             for host in lab.hosts.values():
@@ -89,10 +77,9 @@ def silent(routers: Mapping[str, Space]) -> None:
     ],
     ids=["not-forwarded", "small-packets", "no-gateway"],
 )
-def test_what_a_path_does_not_do_is_named(made: Rack, tmp_path: Path, broken: object, words: str) -> None:
-    assert callable(broken)
+def test_what_a_path_does_not_do_is_named(made: Rack, tmp_path: Path, broken: Breaking, words: str) -> None:
     broken(two_routers(made))
-    made_target = target(made, tmp_path, [])
+    made_target = target_of(made, inventory_of_routed((22, 22)), tmp_path)
     try:
         with pytest.raises(TestbedError, match=words), made_target.lab(PATHS, Link(), Journal()):
             pass

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from channover.measure.cpu_lock import cpu_lock
 from channover.targets.netns import NetnsTarget
 from tests.support.rack import (
     Rack,
@@ -19,35 +16,32 @@ from tests.support.rack import (
     inventory_of_a_stack,
     inventory_of_routed,
     inventory_of_two,
+    lags,
+    one_domain,
     rack,
+    run_suites,
     two_hosts_and_a_switch,
     two_routers,
     two_switches,
+    vlans,
 )
 
 pytestmark = [pytest.mark.lab, pytest.mark.timed]
-ROOT = Path(__file__).parents[2]
 Inventory = Callable[[Mapping[str, int], Path], str]
 
 
 def bundled(made: Rack) -> Inventory:
-    tor = two_hosts_and_a_switch(made)
-    tor.lag("left", ["p1", "p2"])
-    tor.lag("right", ["p3", "p4"])
+    lags(two_hosts_and_a_switch(made))
     return lambda ports, folder: inventory([*ports.values()], folder, "lags: {left: [p1, p2], right: [p3, p4]}")
 
 
 def of_two_vlans(made: Rack) -> Inventory:
-    tor = two_hosts_and_a_switch(made)
-    for port, vlan in (("p1", 10), ("p2", 20), ("p3", 10), ("p4", 20)):
-        tor.port(port, f"tag={vlan}")
+    vlans(two_hosts_and_a_switch(made))
     return lambda ports, folder: inventory([*ports.values()], folder, "vlans: {10: [p1, p3], 20: [p2, p4]}")
 
 
 def of_one_domain(made: Rack) -> Inventory:
-    tor = two_hosts_and_a_switch(made)
-    for port in ("p1", "p2", "p3", "p4"):
-        tor.port(port)
+    one_domain(two_hosts_and_a_switch(made))
     return lambda ports, folder: inventory([*ports.values()], folder)
 
 
@@ -147,16 +141,6 @@ def test_the_suites_pass(
     with rack(netns, folder) as made, ExitStack() as stack:
         written = laid(made)
         ports = {name: stack.enter_context(server.listening()) for name, server in made.servers.items()}
-        (folder / "rack.yaml").write_text(written(ports, folder))
-        command = [sys.executable, "-m", "pytest", "--target=physical", f"--inventory={folder / 'rack.yaml'}", *tests]
-        with cpu_lock():
-            done = subprocess.run(
-                [*command, f"--reports={folder / 'reports'}", "-p", "no:cacheprovider"],
-                cwd=ROOT,
-                capture_output=True,
-                text=True,
-                timeout=900,
-                check=False,
-            )
+        done = run_suites(written(ports, folder), folder, *tests)
     assert f"{passed} passed" in done.stdout, done.stdout + done.stderr
     assert done.returncode == 0, done.stdout

@@ -12,13 +12,10 @@ import pytest
 
 from channover.errors import TestbedError
 from channover.hosts.host import Journal
-from channover.hosts.ssh.connection import SshLink
 from channover.model.link import Link
 from channover.model.topology import Links, Topology, pair
 from channover.model.topology import two_switches as joined
-from channover.targets.inventory.schema import HostEntry, LabEntry, load
 from channover.targets.netns import NetnsTarget
-from channover.targets.physical.lease_pool import LeasePool
 from channover.targets.physical.target import PhysicalTarget
 from tests.support.rack import (
     Rack,
@@ -27,9 +24,12 @@ from tests.support.rack import (
     inventory,
     inventory_of_a_stack,
     inventory_of_two,
+    lags,
     rack,
+    target_of,
     two_hosts_and_a_switch,
     two_switches,
+    vlans,
 )
 
 pytestmark = pytest.mark.lab
@@ -46,19 +46,6 @@ def made(netns: NetnsTarget, tmp_path: Path) -> Iterator[Rack]:
         yield empty
 
 
-def written(made: Rack, text: str, folder: Path) -> PhysicalTarget:
-    """Return the target of a rack, as an inventory has it that somebody wrote."""
-    (folder / "bench.yaml").write_text(text)
-    entry: LabEntry = load(folder / "bench.yaml").labs["bench"]
-
-    def connect(name: str, host: HostEntry) -> SshLink:
-        link = made.servers[name].link(sudo=host.sudo)
-        link.host = name
-        return link
-
-    return PhysicalTarget(entry, LeasePool(connect=connect))
-
-
 def said(target: PhysicalTarget, topology: Topology) -> str:
     """Return what keeps a lab from being had, or nothing."""
     with closing(target):
@@ -67,16 +54,6 @@ def said(target: PhysicalTarget, topology: Topology) -> str:
                 return ""
         except TestbedError as error:
             return str(error)
-
-
-def lags(tor: Switch) -> None:
-    tor.lag("left", ["p1", "p2"])
-    tor.lag("right", ["p3", "p4"])
-
-
-def vlans(tor: Switch) -> None:
-    for port, vlan in (("p1", 10), ("p2", 20), ("p3", 10), ("p4", 20)):
-        tor.port(port, f"tag={vlan}")
 
 
 def swapped_lags(tor: Switch) -> None:
@@ -196,7 +173,7 @@ def test_a_rack_is_told_before_any_traffic(
     made: Rack, tmp_path: Path, switch: str, owner: Callable[[Switch], None], topology: Topology, words: str
 ) -> None:
     owner(two_hosts_and_a_switch(made))
-    told = said(written(made, inventory(switch=switch), tmp_path), topology)
+    told = said(target_of(made, inventory(switch=switch), tmp_path), topology)
     assert words in told
     assert bool(words) == bool(told), told
 
@@ -213,7 +190,7 @@ def test_two_switches_of_others_with_a_lag_between(
     made: Rack, tmp_path: Path, settings: tuple[str, ...], words: str
 ) -> None:
     two_switches(made, *settings)
-    target = written(made, inventory_of_two({"left1": 22, "right1": 22}), tmp_path)
+    target = target_of(made, inventory_of_two({"left1": 22, "right1": 22}), tmp_path)
     told = said(target, replace(joined(1), links=Links.LAG))
     assert words in told
     assert bool(words) == bool(told), told
@@ -225,7 +202,7 @@ def test_members_on_two_switches_that_are_one_system_or_are_none(
     made: Rack, tmp_path: Path, stacked: bool, words: str
 ) -> None:
     a_stack(made, stacked=stacked)
-    told = said(written(made, inventory_of_a_stack(), tmp_path), BUNDLED)
+    told = said(target_of(made, inventory_of_a_stack(), tmp_path), BUNDLED)
     assert words in told
     assert bool(words) == bool(told), told
 
@@ -234,5 +211,5 @@ def test_members_on_two_switches_that_are_one_system_or_are_none(
 def test_a_path_that_is_slower_than_stated_is_told_with_its_figure(made: Rack, tmp_path: Path) -> None:
     vlans(two_hosts_and_a_switch(made))
     made.slow("right.eth2", "20mbit")
-    told = said(written(made, inventory(switch=VLANS), tmp_path), PATHS)
+    told = said(target_of(made, inventory(switch=VLANS), tmp_path), PATHS)
     assert re.search(r"cable b carries (19|20)\.\d+ of 25 Mbit/s, left to right", told), told

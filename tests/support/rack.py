@@ -10,8 +10,9 @@ import os
 import secrets
 import shutil
 import subprocess
+import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -19,11 +20,17 @@ import pytest
 
 from channover.hosts.host import Journal
 from channover.hosts.netns.host import NamespaceHost
+from channover.hosts.ssh.connection import SshLink
+from channover.measure.cpu_lock import cpu_lock
 from channover.model.link import Link
 from channover.model.topology import Node, Topology
+from channover.targets.inventory.schema import HostEntry, load
 from channover.targets.netns import NetnsTarget
+from channover.targets.physical.lease_pool import LeasePool
+from channover.targets.physical.target import PhysicalTarget
 from tests.support.sshd import Server
 
+ROOT = Path(__file__).parents[2]
 QUIET = ("tso", "off", "gso", "off", "gro", "off", "tx", "off")
 ACCESS = "50mbit"
 RATE = "25mbit"
@@ -283,6 +290,24 @@ def two_hosts_and_a_switch(made: Rack, *, members: int = 2) -> Switch:
     return tor
 
 
+def lags(tor: Switch) -> None:
+    """Make each host's ports of that switch a LAG."""
+    tor.lag("left", ["p1", "p2"])
+    tor.lag("right", ["p3", "p4"])
+
+
+def vlans(tor: Switch) -> None:
+    """Put the hosts' first ports into one VLAN, and their second ones into another."""
+    for port, vlan in (("p1", 10), ("p2", 20), ("p3", 10), ("p4", 20)):
+        tor.port(port, f"tag={vlan}")
+
+
+def one_domain(tor: Switch) -> None:
+    """Have each port of that switch stand alone, all in one broadcast domain."""
+    for port in ("p1", "p2", "p3", "p4"):
+        tor.port(port)
+
+
 STACK = "02:53:57:00:00:99"
 
 
@@ -336,6 +361,33 @@ def two_switches(made: Rack, *settings: str, hosts: int = 1) -> None:
         made.switches[switch].lag("core", ["t1", "t2"], *settings)
 
 
+def target_of(made: Rack, text: str, folder: Path, say: Callable[[str], None] = lambda _: None) -> PhysicalTarget:
+    """Return the target of a rack, as an inventory has it that somebody wrote."""
+    (folder / "bench.yaml").write_text(text)
+
+    def connect(name: str, host: HostEntry) -> SshLink:
+        link = made.servers[name].link(sudo=host.sudo)
+        link.host = name
+        return link
+
+    return PhysicalTarget(load(folder / "bench.yaml").labs["bench"], LeasePool(connect=connect), say=say)
+
+
+def run_suites(inventory: str, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Write an inventory, and run suites on the hosts that it names, by a pytest of their own, with a turn to measure."""
+    (folder / "rack.yaml").write_text(inventory)
+    command = [sys.executable, "-m", "pytest", "--target=physical", f"--inventory={folder / 'rack.yaml'}", *words]
+    with cpu_lock():
+        return subprocess.run(
+            [*command, f"--reports={folder / 'reports'}", "-p", "no:cacheprovider"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=900,
+            check=False,
+        )
+
+
 UPLINKS = {"a": ("198.51.100", "203.0.113"), "b": ("198.18.1", "198.18.2")}
 """The networks at the left and the right end of each routed path, without the last number."""
 
@@ -354,8 +406,8 @@ def two_routers(made: Rack) -> dict[str, Space]:
     return routers
 
 
-def inventory_of_routed(ports: Sequence[int], folder: Path | None = None, more: Mapping[str, str] = {}) -> str:
-    """Return the inventory of that rack, as one would write it by hand; ``more`` are other values of a path's fields."""
+def inventory_of_routed(ports: Sequence[int], folder: Path | None = None) -> str:
+    """Return the inventory of that rack, as one would write it by hand."""
     lines = ["labs:", "  bench:", "    hosts:"]
     for number, (name, port) in enumerate(zip(("left", "right"), ports, strict=True), start=1):
         address = "127.0.0.1" if folder else f"192.0.2.{number}"
@@ -370,7 +422,6 @@ def inventory_of_routed(ports: Sequence[int], folder: Path | None = None, more: 
             "gateways": f"[{left}.1, {right}.1]",
             "rate": RATE,
         }
-        fields |= more
         lines.append(f"      - {{{', '.join(f'{field}: {value}' for field, value in fields.items())}}}")
     return "\n".join(lines) + "\n"
 
