@@ -17,6 +17,7 @@ from channover.errors import UsageError
 from channover.model.link import USUAL_MTU
 from channover.model.topology import Port, Role
 from channover.targets.inventory import strict_yaml as yaml_lines
+from channover.targets.inventory.end_faults import CABLES, PATHS, address_faults, end_faults, some
 from channover.targets.inventory.faults import Fault, InventoryError, worded
 from channover.targets.inventory.fields import (
     Address,
@@ -37,7 +38,6 @@ from channover.targets.inventory.fields import (
     Vlan,
     is_mac,
 )
-from channover.targets.inventory.path_faults import path_faults
 from channover.targets.inventory.strict_yaml import Where
 
 _NAMES_ONLY: JsonDict = {"additionalProperties": False}
@@ -298,10 +298,8 @@ def _faults(inventory: Inventory) -> Iterator[Fault]:
             yield from _twins(where, host, hosts.setdefault((host.ssh.address.lower(), host.ssh.port or 22), []))
         for label, switch in lab.switches.items():
             yield from _switch_faults((*top, "switches", label), switch)
-        yield from _cable_faults(top, lab)
-        nics = {label: tuple(host.nics) for label, host in lab.hosts.items()}
-        cabled = {port for cable in lab.cables for port in cable.ports}
-        yield from path_faults(top, lab.paths, nics, cabled)
+        yield from _end_faults(top, lab)
+        yield from address_faults(top, lab.paths)
         yield from _lag_faults(top, lab)
 
 
@@ -344,7 +342,7 @@ def _switch_faults(where: Where, switch: SwitchEntry) -> Iterator[Fault]:
             for position, port in enumerate(ports):
                 place = (*where, field, name, position)
                 if port not in switch.ports:
-                    yield Fault(place, f"the switch has no port '{port}'; it has: {_some(switch.ports)}")
+                    yield Fault(place, f"the switch has no port '{port}'; it has: {some(switch.ports)}")
                 elif port in taken:
                     again = "is there twice" if taken[port] == name else f"is in {taken[port]} too"
                     yield Fault(place, f"port '{port}' {again}; remove one")
@@ -375,28 +373,10 @@ def _lag_faults(top: Where, lab: LabEntry) -> Iterator[Fault]:
                     yield Fault(where, f"{what}; a LAG has one partner, or several switches of one 'mlag'")
 
 
-def _cable_faults(top: Where, lab: LabEntry) -> Iterator[Fault]:
-    taken: dict[Port, int] = {}
-    known = {name: switch.ports for name, switch in lab.switches.items()}
-    known |= {name: tuple(host.nics) for name, host in lab.hosts.items()}
-    for number, cable in enumerate(lab.cables):
-        where = (*top, "cables", number, "ends")
-        a, b = cable.ports
-        if a.node == b.node:
-            yield Fault(where, f"both ends are at {a.node}; a cable joins two hosts or switches")
-            continue
-        for position, port in enumerate((a, b)):
-            place = (*where, position)
-            if port.node not in known:
-                yield Fault(place, f"there is no host or switch '{port.node}' in this lab; there is: {_some(known)}")
-            elif port.nic not in known[port.node]:
-                has = _some(known[port.node])
-                yield Fault(place, f"'{port.node}' has no NIC or port '{port.nic}'; it has: {has}")
-            elif port in taken:
-                yield Fault(place, f"{port} has a cable already (cables.{taken[port]}); a NIC has at most one")
-            taken.setdefault(port, number)
-
-
-def _some(names: Mapping[str, object] | Sequence[str]) -> str:
-    found = list(names)
-    return ", ".join(found[:8]) + (", …" if len(found) > 8 else "")
+def _end_faults(top: Where, lab: LabEntry) -> Iterator[Fault]:
+    nics = {name: tuple(host.nics) for name, host in lab.hosts.items()}
+    ports = {name: switch.ports for name, switch in lab.switches.items()}
+    yield from end_faults(top, CABLES, lab.cables, ports | nics)
+    cabled = {port for cable in lab.cables for port in cable.ports}
+    words = "has a cable in 'cables'; a NIC has that or a path: remove one"
+    yield from end_faults(top, PATHS, lab.paths, nics, dict.fromkeys(cabled, words))
