@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +12,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
+from channover import isolated
+from channover.hosts.netns.protocol import receive
 
 SCRIPT = Path(__file__).parents[2] / "tools" / "cleanup.py"
 LEAK = """
@@ -69,6 +74,21 @@ def test_nothing_is_left(runs: dict[str, Future[tuple[int, str]]], way: str) -> 
     if "nobody" in WAYS[way] and any(word in text for word in ("Permission denied", "namespaces are refused")):
         pytest.skip(f"the user nobody cannot read this project, or may make no namespaces: {text[-300:]}")
     assert status == 0, text
+
+
+def test_labs_are_waited_for_whenever_their_parent_hears_of_the_end() -> None:
+    """A run's death closes a socket and sends a signal; what the one began, the other must not break off."""
+    for _ in range(20):
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            command = isolated.python("channover.hosts.netns.fork_server", str(theirs.fileno()))
+            parent = subprocess.Popen(command, pass_fds=[theirs.fileno()], stderr=subprocess.PIPE, text=True)
+            theirs.close()
+            receive(ours)
+        for _ in range(20_000):
+            parent.send_signal(signal.SIGUSR1)
+        _, said = parent.communicate(timeout=30)
+        assert (parent.returncode, said) == (0, "")
 
 
 def test_what_stays_is_found(tmp_path: Path) -> None:

@@ -83,7 +83,13 @@ def _map_ids(target: int, user: int, group: int) -> bool:
 
 
 def _fork_server(channel: socket.socket) -> None:
-    signal.signal(signal.SIGUSR1, _controller_gone)
+    def controller_gone(*_: object) -> None:
+        # Not an exception: the end of the channel, which the controller's death brings too, may be what is handled just
+        # now, and whoever left that unfinished would end before its labs have ended their connections.
+        with contextlib.suppress(OSError):
+            channel.shutdown(socket.SHUT_RDWR)
+
+    signal.signal(signal.SIGUSR1, controller_gone)
     kernel.die_with_parent(signal.SIGUSR1)
     try:
         if os.getuid() != 0:
@@ -106,10 +112,6 @@ def _fork_server(channel: socket.socket) -> None:
     signal.alarm(GRACE)
     with contextlib.suppress(ChildProcessError):
         os.waitpid(-1, 0)  # returns when there is no child left, since none is to be waited for
-
-
-def _controller_gone(*_: object) -> None:
-    raise EOFError
 
 
 def _fork_labs(channel: socket.socket, own: int) -> None:
