@@ -17,6 +17,23 @@ from channover.hosts.netns import netlink, steering, taps
 from channover.hosts.netns.protocol import ENVIRONMENT, QUIET, PanelCable
 from channover.model.operations.operation import Operation
 
+RECEIVED = 4 << 20
+"""Bytes that a connection may receive before its program reads: all links for 0.15 s, while it waits for a processor."""
+
+
+def _receive_in_advance() -> None:
+    """Let connections of the network namespace that one is in begin with a receive buffer of that size.
+
+    A machine whose hosts share its processors lets a receiving program wait for one. With Linux' 128 KiB to begin with, data
+    then arrive beyond MPTCP's window (``MPTcpExtNoDSSInWindow``, counted in ``net/mptcp/protocol.c``). They are dropped, though
+    TCP has acknowledged them, and each waits for a time-out of MPTCP's own: a connection stands still for up to seconds.
+    """
+    path = "/proc/sys/net/ipv4/tcp_rmem"
+    with contextlib.suppress(OSError), open(path, "r+", encoding="ascii") as file:
+        least, initial, most = map(int, file.read().split())
+        file.seek(0)
+        file.write(f"{least} {max(initial, RECEIVED)} {max(most, RECEIVED)}")
+
 
 @dataclass
 class NamespaceLab:
@@ -57,6 +74,7 @@ class NamespaceLab:
                 namespace = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
                 self.hosts[name] = operations.Session.here(namespace)
                 self.hosts[name].route.send([netlink.link_state(1, up=True)])
+                _receive_in_advance()
                 os.makedirs(f"/run/{name}", exist_ok=True)
         finally:
             kernel.setns(self.panel, kernel.CLONE_NEWNET)

@@ -151,7 +151,7 @@ _OFTEN = 10
     "Data arrived beyond MPTCP's receive window and was dropped: each piece of it waits for a time-out of the sender's.",
     shows="`nstat -az`: MPTcpExtNoDSSInWindow at the receiver, MPTcpExtMPTCPRetrans at the sender",
     remedy="a larger receive buffer: `sysctl net.core.rmem_max=4194304` where the program sets its own (SO_RCVBUF), else "
-    "`net.ipv4.tcp_rmem`; seen on Linux 6.1",
+    "`net.ipv4.tcp_rmem='4096 4194304 6291456'`: a program that waits for a processor lets the window shrink",
     applies=lambda case: (over_mptcp(case) or case.tunnel is not None) and case.slow,
     follows=True,
 )
