@@ -81,7 +81,7 @@ class Channover:
         start = time.perf_counter()
         self._made = self._target.lab(topology, Link(), Journal())
         self._lab = lab = self._made.__enter__()
-        paths.each(lab, {name: addressing.addresses(lab, host) for name, host in lab.hosts.items()})
+        paths.apply_all(lab, {name: addressing.addresses(lab, host) for name, host in lab.hosts.items()})
         pings = []
         for cable in topology.cables[::cables]:
             for port, other in (cable.ports, cable.ports[::-1]):

@@ -7,7 +7,7 @@ it ends: a run that was stopped goes on where it was, until all rows are there.
     --fresh        begin anew
     --missed       run again what was not caught and named
     --for SECONDS  begin no row after so long
-    --jobs N       rows at a time (2): what they measure takes turns by itself
+    --jobs N       rows at a time (two more than processors): what they measure takes turns by itself
 """
 
 from __future__ import annotations
@@ -157,7 +157,12 @@ def main() -> int:
     parser.add_argument(
         "--limits", action="store_true", help="measure the detection limits too, when all rows are there"
     )
-    parser.add_argument("--jobs", type=int, default=2, help="rows at a time: what they measure takes turns by itself")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=(os.cpu_count() or 1) + 2,
+        help="rows at a time (%(default)s): what they measure takes turns by itself",
+    )
     chosen = parser.parse_args()
     rows = [one for one in ROWS if any(word in f"{one.id} {one.family}" for word in chosen.word.split(","))]
     whole = not (chosen.word or chosen.missed)
