@@ -28,6 +28,8 @@ def require_others_untouched_and_the_link_used_again(flows: FlowsOfLinks, counte
     for end in lag.ends:
         assert counted(f"links at work again at {end.host.name}", len(end.status().working)) == lag.links
     assert flows.lost_on_return == 0
+    if flows.deals:
+        assert flows.lost_in_dealing == flows.datagrams(0.1)
     assert flows.on_it_again == at_least(1, "the link carries flows again")
 
 

@@ -7,7 +7,10 @@ from typing import Any, cast
 
 import pytest
 
+from channover.measure.measurement import Measuring
 from channover.measure.running.numbered_traffic import DATAGRAM_PORT
+from channover.measure.running.phased import Moment, Phased, Span
+from channover.model.link import Link
 from channover.network.bonding import Bond
 from channover.network.lag import LacpRate
 from channover.network.programs.numbered import FlowSeen, LossPeriod
@@ -37,8 +40,20 @@ def test_what_is_lost_on_return_is_not_what_was_lost_before() -> None:
     periods = [LossPeriod(100, 300, 1.0, 3.0), LossPeriod(900, 2, 9.0, 0.02)]
     flow = FlowSeen(6000, 1000, 698, 0, 0, periods, 100.0)
     assert (flow.outage, flow.lost_since(3.0), flow.lost_since(0.0)) == (3.0, 2, 302)
+    assert [flow.lost_between(0.5, 1.0), flow.lost_between(1.0, 9.0), flow.lost_between(9.0, 20.0)] == [300, 2, 0]
     for_ever = FlowSeen(6000, 1000, 690, 0, 0, periods, 100.0)  # eight at the end, of which no period tells
     assert (for_ever.lost_since(5.0), for_ever.lost_since(20.0)) == (10, 8)
+
+
+def test_what_is_lost_as_flows_are_dealt_out_anew_is_not_lost_on_return() -> None:
+    moving = Phased("datagrams", *cast(Any, (None, [], None, Measuring(Link(), None, 5.0), None)))
+    moving.spans = [Span("recovery", Moment(4.0, {}), Moment(5.0, {}))]
+    dealing = [Span("dealt out anew", Moment(6.0, {}), Moment(6.1, {}))]
+    periods = [LossPeriod(200, 3, 2.0, 0.03), LossPeriod(500, 1, 5.0, 0.01), LossPeriod(625, 2, 6.25, 0.02)]
+    flows = [FlowSeen(6000, 1000, 994, 0, 0, periods, 100.0), FlowSeen(6001, 1000, 1000, 0, 0, [], 100.0)]
+    assert moving.lost_since("recovery", flows, "on return") == 3
+    assert moving.lost_since("recovery", flows, "on return", dealing) == 1
+    assert moving.lost_in(dealing, flows, "a flow") == 2
 
 
 @pytest.mark.parametrize(("rate", "least", "most"), [(LacpRate.FAST, 2.0, 3.0), (LacpRate.SLOW, 60.0, 90.0)])

@@ -27,7 +27,8 @@ ADDRESSES = {4: ("10.96.96.1", "10.96.96.2"), 6: ("fd00:96::1", "fd00:96::2")}
 """Addresses within the OpenVPN tunnel, client's and server's: the article's, and IPv6 ones of local use (RFC 4193)."""
 BUFFER = 1 << 20
 """Socket buffers (bytes), a departure from the article: with the kernel's own first window over several subflows the
-carrier stands still for seconds after its start (8 to 20 MPTCPRetrans), and nothing that is measured then holds."""
+carrier stands still for seconds after its start (8 to 20 MPTCPRetrans), and nothing that is measured then holds. A host whose
+connections begin with a larger receive buffer keeps that one, which grows besides (``tcp_rmem``, ``tcp(7)``)."""
 READY = "Initialization Sequence Completed"
 _LISTENING = "Listening for incoming TCP connection"
 JOINING = 5.0
@@ -43,7 +44,6 @@ keepalive 10 120
 cipher none
 auth none
 sndbuf {buffer}
-rcvbuf {buffer}
 verb 3
 """
 
@@ -58,7 +58,7 @@ def _configuration(role: str, device: str, port: int, here: str, there: str, opt
 
 
 def _options(host: Host) -> tuple[str, ...]:
-    """Return the options that this build of OpenVPN needs and older ones do not know. Raises TestbedError from 2.7 on."""
+    """Return the options that this host needs, and that its build of OpenVPN knows. Raises TestbedError from 2.7 on."""
     words = host.run("openvpn", "--version", check=False, quiet=True).stdout.split()
     if len(words) < 2:
         raise TestbedError(f"{host.name}: openvpn does not say its version: install openvpn 2.4 to 2.6")
@@ -67,7 +67,9 @@ def _options(host: Host) -> tuple[str, ...]:
         raise TestbedError(
             f"{host.name}: openvpn {words[1]} has no mode without TLS any more: install 2.6 for this tunnel"
         )
-    return ("disable-dco",) if (major, minor) == (2, 6) else ()
+    received = host.read("/proc/sys/net/ipv4/tcp_rmem").split()
+    buffer = () if int(received[1]) > BUFFER else (f"rcvbuf {BUFFER}",)
+    return (*buffer, "disable-dco") if (major, minor) == (2, 6) else buffer
 
 
 def unmet(host: Host) -> str | None:

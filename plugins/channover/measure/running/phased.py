@@ -310,10 +310,23 @@ class Phased:
         most, stalled = (max((flow.lost for flow in flows), default=0) for flows in (among, beside))
         return self.value(f"datagrams lost, {what}", max(most - stalled, 0), harmful=True)
 
-    def lost_since(self, phase: str, among: Collection[FlowSeen], what: str) -> Measured:
-        """Return how many datagrams of these flows were lost in periods that began with a phase or after it, or never ended."""
+    def lost_since(self, phase: str, among: Collection[FlowSeen], what: str, but: Sequence[Span] = ()) -> Measured:
+        """Return how many datagrams of these flows were lost in periods that began with a phase or after it, or never ended.
+
+        Those that began in one of ``but`` do not count.
+        """
         begin = self.span(phase).begin.receiver - SLICE  # the moment is known to a slice
-        return self.value(f"datagrams lost, {what}", sum(flow.lost_since(begin) for flow in among), harmful=True)
+        lost = [flow.lost_since(begin) - self._lost_in(flow, but) for flow in among]
+        return self.value(f"datagrams lost, {what}", sum(lost), harmful=True)
+
+    def lost_in(self, spans: Sequence[Span], among: Collection[FlowSeen], what: str) -> Measured:
+        """Return how many datagrams each of these flows lost at most in periods that began in one of these spans."""
+        lost = max((self._lost_in(flow, spans) for flow in among), default=0)
+        return self.value(f"datagrams lost, {what}", lost, harmful=True)
+
+    def _lost_in(self, flow: FlowSeen, spans: Sequence[Span]) -> int:
+        # A moment is known to a slice, and what was lost last shows in the next one.
+        return sum(flow.lost_between(one.begin.receiver, one.end.receiver + 2 * SLICE) for one in spans)
 
     def outage(self, among: Collection[FlowSeen], what: str, beside: Collection[FlowSeen] = ()) -> Measured:
         """Return the longest outage (s) of these flows, less what flows ``beside`` show: a stall of the machine takes both."""

@@ -68,6 +68,10 @@ class FlowSeen:
         """Return how many were lost in periods that began after a moment (seconds of the receiver's clock), or never ended."""
         return sum(one.lost for one in self.periods if one.start > moment) + max(self._at_the_end, 0)
 
+    def lost_between(self, begin: float, end: float) -> int:
+        """Return how many were lost in periods that began between two moments (seconds of the receiver's clock)."""
+        return sum(one.lost for one in self.periods if begin < one.start <= end)
+
     @property
     def _at_the_end(self) -> int:
         """How many did not arrive after the last one that did: of them no period tells."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from channover.errors import TestbedError, UsageError
 from channover.hosts.lab import Lab
 from channover.measure.running.numbered_traffic import DATAGRAM_PORT, NumberedTraffic
-from channover.measure.running.phased import Phased
+from channover.measure.running.phased import Phased, Span
 from channover.model.operations.kernel import SysctlSet
 from channover.model.plan import Plan
 from channover.model.topology import Cable, Port
@@ -54,6 +54,7 @@ class FlowsOfLinks:
     on_it: frozenset[int]
     returned: frozenset[int] = frozenset()
     _back: float = 0.0
+    _dealing: Sequence[Span] = ()
 
     @property
     def cable(self) -> Cable:
@@ -102,10 +103,15 @@ class FlowsOfLinks:
         for number in range(1, TRIES):
             if self.returned or not self.deals or self.moving.measuring.rehearsed:
                 return
-            for end in self.lag.ends:
-                if isinstance(end.handle, DealsFlows):
-                    end.handle.deal()
+            self._deal()
             self.returned = _carried(self.lag, self.moving, f"dealt anew {number}").get(self.link, frozenset())
+
+    def _deal(self) -> None:
+        begin = self.moving.now()
+        for end in self.lag.ends:
+            if isinstance(end.handle, DealsFlows):
+                end.handle.deal()
+        self._dealing = (*self._dealing, Span("dealt out anew", begin, self.moving.now()))
 
     def _at_work(self) -> bool:
         with suppress(TestbedError):  # no LAG by LACP any more: then it is not at work
@@ -183,8 +189,13 @@ class FlowsOfLinks:
 
     @property
     def lost_on_return(self) -> Measured:
-        """How many datagrams flows lost from when it was plugged in again."""
-        return self.moving.lost_since("recovery", self.moving.flows, "on return")
+        """How many datagrams flows lost from when it was plugged in again, but for those lost as they were dealt out anew."""
+        return self.moving.lost_since("recovery", self.moving.flows, "on return", self._dealing)
+
+    @property
+    def lost_in_dealing(self) -> Measured:
+        """How many datagrams a flow lost at most as flows were dealt out anew, which is the test's doing and not the link's."""
+        return self.moving.lost_in(self._dealing, self.moving.flows, "a flow, as flows were dealt out anew")
 
     @property
     def back(self) -> Measured:
