@@ -463,6 +463,7 @@ CASES: dict[str, tuple[Callable[[], Case], str]] = {
         ),
         "mptcp-beyond-window",
     ),
+    "spoilt": (lambda: case(spoilt="9 bytes were sent, 9 arrived, and they are not the same"), "stream-spoilt"),
     "tunnel gone": (lambda: case(tunnel=tunnel()), "tunnel-down"),
     "guard unloaded": (lambda: through(guards=guards()), "guard-not-loaded"),
     "guard unmet": (lambda: through(guards=guards(by_source=0)), "guard-never-met"),

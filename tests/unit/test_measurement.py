@@ -137,6 +137,7 @@ def test_a_phase_in_which_the_traffic_s_programs_waited_for_a_processor_shows_no
     moving.series = {"left": NicSeries("left", (), {})}
     moving._came = StreamSeen(9, 9, False, True, (), ())
     assert moving.whole != at_least(1), "no shortage makes bytes of others"
+    assert moving.spoilt == "9 bytes were sent, 9 arrived, and they are not the same (SHA-256)"
     moving._came = StreamSeen(9, 4, False, False, (), ())
     if waited > 0.2:
         with pytest.raises(TestbedError, match="no verdict: fault: path lost"):

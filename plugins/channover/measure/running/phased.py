@@ -287,6 +287,14 @@ class Phased:
         return self.value("streams that arrived whole", int(self.stream.intact), phases=unhurried)
 
     @property
+    def spoilt(self) -> str:
+        """How a stream that arrived to its end is not what was sent; empty where it is, or where there is none."""
+        came = self.came
+        if not isinstance(came, StreamSeen) or came.intact or not came.complete:
+            return ""
+        return f"{came.sent:,} bytes were sent, {came.received:,} arrived, and they are not the same (SHA-256)"
+
+    @property
     def ended(self) -> Measured:
         """Return 1 where the receiving application got the stream to its end, else 0."""
         return self.value("streams that ended", int(self.stream.complete))

@@ -62,6 +62,7 @@ class Traffic:
     notes: Sequence[str] = ()
     programs: Sequence[ProgramView] = ()
     seconds: float = 0.0
+    spoilt: str = ""
 
     @property
     def mptcp(self) -> bool:
@@ -194,6 +195,7 @@ class Diagnosis:
             transport=traffic.transport,
             seconds=traffic.seconds,
             said=list(traffic.notes),
+            spoilt=traffic.spoilt,
         )
 
     def _seen(
@@ -338,6 +340,7 @@ def _of_phased(moving: Phased) -> Traffic:
         moving.fallbacks,
         programs=moving.programs,
         seconds=moving.series[ends.client.host.name].duration,
+        spoilt=moving.spoilt,
     )
 
 

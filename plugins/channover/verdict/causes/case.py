@@ -337,6 +337,8 @@ class Case:
     unit: str = "1"
     said: Sequence[str] = ()
     """What programs said that bears on it, such as an error of iperf3."""
+    spoilt: str = ""
+    """How a stream that arrived to its end is not what was sent; empty where it is."""
 
     @property
     def hosts(self) -> tuple[HostView, ...]:

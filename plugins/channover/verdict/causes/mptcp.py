@@ -73,6 +73,23 @@ def _behind_middlebox(case: Case) -> bool:
 
 
 @cause(
+    "stream-spoilt",
+    "The stream ended well and is not what was sent: MPTCP put data in a wrong place, or something on the way rewrites them.",
+    shows="SHA-256 of what was sent and of what arrived; `nstat -az` of both ends: MPTcpExtDSSNotMatching",
+    remedy="run it again with `sysctl net.mptcp.checksum_enabled=1` at both ends: what rewrites data is found by that, and "
+    "where nothing is found it is the kernel (seen on Linux 6.18: one of 90 streams, an address removed in mid-transfer)",
+    applies=lambda case: bool(case.spoilt),
+)
+def _spoilt(case: Case) -> Iterator[Found]:
+    names = ("DSSNotMatching", "DSSCorruptionReset", "DuplicateData", "MPRstTx")
+    yield Found(
+        f"{case.receiver.name} got a stream to its end that is not what {case.sender.name} sent",
+        (case.spoilt, *(host.told(*names) for host in case.ends)),
+        "shown",
+    )
+
+
+@cause(
     "option-intact",
     "Nothing of MPTCP was lost on the way where a middlebox was to take it.",
     shows=f"{_COUNTERS}; `net.mptcp.checksum_enabled` of both, without which a spoilt checksum is none",
