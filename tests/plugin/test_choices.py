@@ -181,6 +181,7 @@ def test_doctor_names_every_host_that_cannot_be_reached(tmp_path: Path) -> None:
 
 
 @pytest.mark.lab
+@pytest.mark.alone
 def test_a_kept_lab_can_be_looked_at(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "plugins"), "XDG_RUNTIME_DIR": str(tmp_path)}
     kept = ownership.runtime() if os.geteuid() == 0 else tmp_path / "channover"
