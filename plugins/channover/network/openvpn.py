@@ -28,7 +28,7 @@ ADDRESSES = {4: ("10.96.96.1", "10.96.96.2"), 6: ("fd00:96::1", "fd00:96::2")}
 BUFFER = 1 << 20
 """Socket buffers (bytes), a departure from the article: with the kernel's own first window over several subflows the
 carrier stands still for seconds after its start (8 to 20 MPTCPRetrans), and nothing that is measured then holds. A host whose
-connections begin with a larger receive buffer keeps that one, which grows besides (``tcp_rmem``, ``tcp(7)``)."""
+connections begin with as large a receive buffer keeps that one, which grows besides (``tcp_rmem``, ``tcp(7)``)."""
 READY = "Initialization Sequence Completed"
 _LISTENING = "Listening for incoming TCP connection"
 JOINING = 5.0
@@ -68,7 +68,7 @@ def _options(host: Host) -> tuple[str, ...]:
             f"{host.name}: openvpn {words[1]} has no mode without TLS any more: install 2.6 for this tunnel"
         )
     received = host.read("/proc/sys/net/ipv4/tcp_rmem").split()
-    buffer = () if int(received[1]) > BUFFER else (f"rcvbuf {BUFFER}",)
+    buffer = () if int(received[1]) >= BUFFER else (f"rcvbuf {BUFFER}",)
     return (*buffer, "disable-dco") if (major, minor) == (2, 6) else buffer
 
 

@@ -17,8 +17,8 @@ from channover.hosts.netns import netlink, steering, taps
 from channover.hosts.netns.protocol import ENVIRONMENT, QUIET, PanelCable
 from channover.model.operations.operation import Operation
 
-RECEIVED = 4 << 20
-"""Bytes that a connection may receive before its program reads: all links for 0.15 s, while it waits for a processor."""
+RECEIVED = 1 << 20
+"""Bytes that a connection may receive before its program reads, to begin with: it waits for a processor now and then."""
 
 
 def _receive_in_advance() -> None:
