@@ -25,6 +25,7 @@ from tests.support.rack import (
     inventory_of_a_stack,
     inventory_of_two,
     lags,
+    one_domain,
     rack,
     target_of,
     two_hosts_and_a_switch,
@@ -84,13 +85,7 @@ def wrong_vlan(tor: Switch) -> None:
 
 
 def swapped_vlans(tor: Switch) -> None:
-    for port, vlan in (("p1", 20), ("p2", 10), ("p3", 10), ("p4", 20)):
-        tor.port(port, f"tag={vlan}")
-
-
-def one_vlan(tor: Switch) -> None:
-    for port in ("p1", "p2", "p3", "p4"):
-        tor.port(port)
+    vlans(tor, (20, 10, 10, 20))
 
 
 def unbundled(tor: Switch) -> None:
@@ -124,7 +119,7 @@ def delayed(tor: Switch) -> None:
     [
         pytest.param(LAGS, lags, BUNDLED, "", id="lags"),
         pytest.param(VLANS, vlans, PATHS, "", id="vlans", marks=slow),
-        pytest.param("", one_vlan, PATHS, "", id="one-domain", marks=slow),
+        pytest.param("", one_domain, PATHS, "", id="one-domain", marks=slow),
         pytest.param(
             LAGS, swapped_lags, BUNDLED, "left.b (tor.p2) and right.b (tor.p4) are swapped", id="swapped", marks=slow
         ),
@@ -152,7 +147,7 @@ def delayed(tor: Switch) -> None:
             marks=slow,
         ),
         pytest.param(
-            VLANS, one_vlan, PATHS, "are in one VLAN, and by the inventory in two", id="one-vlan-not-two", marks=slow
+            VLANS, one_domain, PATHS, "are in one VLAN, and by the inventory in two", id="one-vlan-not-two", marks=slow
         ),
         pytest.param(VLANS, unbundled, PATHS, "left.b (tor.p2) is unbundled by the switch", id="unbundled"),
         pytest.param(

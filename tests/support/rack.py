@@ -296,15 +296,19 @@ def lags(tor: Switch) -> None:
     tor.lag("right", ["p3", "p4"])
 
 
-def vlans(tor: Switch) -> None:
-    """Put the hosts' first ports into one VLAN, and their second ones into another."""
-    for port, vlan in (("p1", 10), ("p2", 20), ("p3", 10), ("p4", 20)):
+PORTS = ("p1", "p2", "p3", "p4")
+"""The ports of one switch to which both hosts' NICs lead: two of the left one, two of the right one."""
+
+
+def vlans(tor: Switch, tags: tuple[int, ...] = (10, 20, 10, 20)) -> None:
+    """Put the hosts' first ports into one VLAN, and their second ones into another, or each port into the VLAN named."""
+    for port, vlan in zip(PORTS, tags, strict=True):
         tor.port(port, f"tag={vlan}")
 
 
 def one_domain(tor: Switch) -> None:
     """Have each port of that switch stand alone, all in one broadcast domain."""
-    for port in ("p1", "p2", "p3", "p4"):
+    for port in PORTS:
         tor.port(port)
 
 

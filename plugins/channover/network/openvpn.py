@@ -58,7 +58,7 @@ def _configuration(role: str, device: str, port: int, here: str, there: str, opt
 
 
 def _options(host: Host) -> tuple[str, ...]:
-    """Return the options that this host needs, and that its build of OpenVPN knows. Raises TestbedError from 2.7 on."""
+    """Return the options that this build of OpenVPN needs and older ones do not know. Raises TestbedError from 2.7 on."""
     words = host.run("openvpn", "--version", check=False, quiet=True).stdout.split()
     if len(words) < 2:
         raise TestbedError(f"{host.name}: openvpn does not say its version: install openvpn 2.4 to 2.6")
@@ -67,9 +67,13 @@ def _options(host: Host) -> tuple[str, ...]:
         raise TestbedError(
             f"{host.name}: openvpn {words[1]} has no mode without TLS any more: install 2.6 for this tunnel"
         )
-    received = host.read("/proc/sys/net/ipv4/tcp_rmem").split()
-    buffer = () if int(received[1]) >= BUFFER else (f"rcvbuf {BUFFER}",)
-    return (*buffer, "disable-dco") if (major, minor) == (2, 6) else buffer
+    return ("disable-dco",) if (major, minor) == (2, 6) else ()
+
+
+def _receive_buffer(host: Host) -> tuple[str, ...]:
+    """Return the option for the receive buffer, where this host's connections begin with a smaller one."""
+    _, initial, _ = host.read("/proc/sys/net/ipv4/tcp_rmem").split()
+    return () if int(initial) >= BUFFER else (f"rcvbuf {BUFFER}",)
 
 
 def unmet(host: Host) -> str | None:
@@ -115,7 +119,8 @@ def openvpn_tunnel(
         ):
             absent(host, device)
             path = f"{host.folder}/openvpn-{device}.conf"
-            host.write(path, _configuration(role, device, port, here, there, options + _options(host)))
+            words = (*options, *_receive_buffer(host), *_options(host))
+            host.write(path, _configuration(role, device, port, here, there, words))
             process = host.spawn(*prefix, "openvpn", "--config", path)
             running.append(process)
             if host is server:

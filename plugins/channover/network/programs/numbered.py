@@ -7,6 +7,7 @@ What runs on the hosts is :mod:`channover.network.programs.numbered_program`, se
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -66,7 +67,7 @@ class FlowSeen:
 
     def lost_since(self, moment: float) -> int:
         """Return how many were lost in periods that began after a moment (seconds of the receiver's clock), or never ended."""
-        return sum(one.lost for one in self.periods if one.start > moment) + max(self._at_the_end, 0)
+        return self.lost_between(moment, math.inf) + max(self._at_the_end, 0)
 
     def lost_between(self, begin: float, end: float) -> int:
         """Return how many were lost in periods that began between two moments (seconds of the receiver's clock)."""

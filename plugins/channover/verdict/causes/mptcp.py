@@ -68,16 +68,12 @@ def _checksum(case: Case) -> Iterator[Found]:
             )
 
 
-def _behind_middlebox(case: Case) -> bool:
-    return case.mptcp and any(host.middlebox for host in case.ends)
-
-
 @cause(
     "stream-spoilt",
     "The stream ended well and is not what was sent: MPTCP put data in a wrong place, or something on the way rewrites them.",
     shows="SHA-256 of what was sent and of what arrived; `nstat -az` of both ends: MPTcpExtDSSNotMatching",
     remedy="run it again with `sysctl net.mptcp.checksum_enabled=1` at both ends: what rewrites data is found by that, and "
-    "where nothing is found it is the kernel (seen on Linux 6.18: one of 90 streams, an address removed in mid-transfer)",
+    "where nothing is found it is the kernel (seen on Linux 6.18: one of 80 streams, an address removed in mid-transfer)",
     applies=lambda case: bool(case.spoilt),
 )
 def _spoilt(case: Case) -> Iterator[Found]:
@@ -87,6 +83,10 @@ def _spoilt(case: Case) -> Iterator[Found]:
         (case.spoilt, *(host.told(*names) for host in case.ends)),
         "shown",
     )
+
+
+def _behind_middlebox(case: Case) -> bool:
+    return case.mptcp and any(host.middlebox for host in case.ends)
 
 
 @cause(
@@ -168,7 +168,7 @@ _OFTEN = 10
     "Data arrived beyond MPTCP's receive window and was dropped: each piece of it waits for a time-out of the sender's.",
     shows="`nstat -az`: MPTcpExtNoDSSInWindow at the receiver, MPTcpExtMPTCPRetrans at the sender",
     remedy="a larger receive buffer: `sysctl net.core.rmem_max=4194304` where the program sets its own (SO_RCVBUF), else "
-    "`net.ipv4.tcp_rmem='4096 4194304 6291456'`: a program that waits for a processor lets the window shrink",
+    "`net.ipv4.tcp_rmem='4096 1048576 6291456'`: a program that waits for a processor lets the window shrink",
     applies=lambda case: (over_mptcp(case) or case.tunnel is not None) and case.slow,
     follows=True,
 )
