@@ -8,12 +8,15 @@ from channover.testing import Downloads, Multipath, at_least, at_most, behaviour
 
 RETRANSMISSION = 0.2
 """Seconds: TCP's least retransmission timer in Linux (``TCP_RTO_MIN``), of which a lost path costs one to three."""
-AWAY = 2.0
+AWAY = 3.0
 """Seconds for which Wi-Fi is away."""
 GAP = 5 * RETRANSMISSION
 """Seconds for which a lost path may stop a download: one to three timers, and what a busy machine adds."""
 QUEUE = 0.05
 """Seconds that a frame may have waited for Wi-Fi as it is lost: what was under way so may come by 3G a second time."""
+LEFT = 6.0
+"""Seconds that Wi-Fi takes at most for what is left as 3G dies. It is given as long again: where Wi-Fi has been lost before,
+Linux may send what it gave 3G anew in pieces of 32 kB, one in each time-out."""
 ways = pytest.mark.parametrize("silently", [False, True], ids=["carrier", "silent"])
 
 
@@ -25,7 +28,7 @@ def test_a_download_outlives_the_path_that_it_comes_by(
 ) -> None:
     (wifi, mobile), lab, client = multipath.nics, multipath.lab, multipath.left.host
     fast, slow = multipath.added(wifi), multipath.added(mobile)
-    size = (4.0 * fast + 3.0 * slow) / 8
+    size = (6.0 * fast + 3.0 * slow) / 8
     with multipath.one_subflow_a_path(), downloads(multipath.left, multipath.right, size, mptcp=True) as moving:
         moving.phase("before", 1.5)
         with lab.lost(multipath.cable(wifi), silently=silently):
@@ -33,7 +36,7 @@ def test_a_download_outlives_the_path_that_it_comes_by(
         back = moving.phase_until_carried("recovery", client, wifi, 0.5 * fast, 2 * AWAY + 2.0)
         moving.phase("both again", 0.5)
         with lab.lost(multipath.cable(mobile), silently=silently):
-            moving.phase_to_the_end("fault: 3G lost", 6.0)
+            moving.phase_to_the_end("fault: 3G lost", 2 * LEFT)
     assert moving.whole == 1
     assert moving.goodput("before", after=0.7) == at_least(
         2 * slow, "Wi-Fi is in use: twice what 3G gives", theory=fast + slow

@@ -237,6 +237,7 @@ def six(device: str = "", rules: Sequence[Rule] = (), **changes: Any) -> Case:
 
 SYSCTLS = {"net/mptcp/enabled": "1"}
 DROP = FilterView("inet x", "c", "ip saddr 10.94.94.1 drop", "drop", 12)
+SILENT = [socket(near, far, backoff=4 * (near != NETS[0])) for near in NETS for far in NETS]
 LOSSY = [socket(near, far, bytes_retransmitted=900_000) for near in NETS for far in NETS]
 RIDING = ["left: source: subflow 10.91.91.1:1 carries the tunnel within itself"]
 FALLEN = ["left: a is a fallback"]
@@ -417,6 +418,10 @@ CASES: dict[str, tuple[Callable[[], Case], str]] = {
     "loss": (lambda: case(client=replace(LEFT, sockets=LOSSY)), "loss"),
     "stale late": (lambda: case(server=replace(RIGHT, sysctls={"net/mptcp/stale_loss_cnt": "100"})), "stale-late"),
     "never stale": (lambda: case(server=replace(RIGHT, sysctls={"net/mptcp/stale_loss_cnt": "0"})), "stale-late"),
+    "loss uncounted": (
+        lambda: case(client=counted(replace(LEFT, sockets=SILENT), SubflowStale=1, SubflowRecover=1, MPTCPRetrans=25)),
+        "loss-uncounted",
+    ),
     "gives up": (lambda: case(server=replace(RIGHT, sysctls={"net/ipv4/tcp_retries2": "3"})), "gives-up-early"),
     "control by MPTCP": (lambda: case(mptcp=False, transport="tcp", missed="too much", several=False), "mptcp-unasked"),
     "control by MPTCP, on a slower path": (lambda: case(mptcp=False, transport="tcp"), "mptcp-unasked"),
@@ -579,6 +584,11 @@ def test_duplicates_take_others_places_only_where_the_limit_is_used_up_and_of_on
     assert "subflow-duplicates" not in {one.id for one in explain(duplicated(limit=8))}
     apart = duplicated(own="")
     assert "subflow-duplicates" not in {one.id for one in explain(apart)}, "each is a connection of its own"
+
+
+def test_a_loss_that_was_counted_is_no_cause_though_its_subflow_is_silent() -> None:
+    sender = counted(replace(LEFT, sockets=SILENT), SubflowStale=2, SubflowRecover=1, MPTCPRetrans=25)
+    assert "loss-uncounted" not in [one.id for one in explain(case(client=sender))]
 
 
 def test_a_pending_subflow_is_none_and_the_pairs_without_one_are_named() -> None:

@@ -16,3 +16,8 @@ def test_a_mask_is_hexadecimal_in_groups_of_32_processors() -> None:
 def test_a_shaper_may_be_as_late_at_any_rate_and_never_overflows_a_backlog() -> None:
     assert [bucket(rate * 10**6) for rate in (10, 100, 250, 1000)] == [16_384, 16_384, 40_960, 163_840]
     assert bucket(10**10) / 1514 < 1000
+
+
+def test_a_shaper_of_a_slow_cable_lets_no_more_through_at_once_than_it_may_be_late_by_or_two_frames() -> None:
+    assert [bucket(rate * 10**6, 1500) for rate in (1, 10, 20, 50, 100)] == [3_076, 3_076, 3_277, 8_192, 16_384]
+    assert bucket(10**7, 9000) == 16_384

@@ -66,6 +66,8 @@ class Subflow:
     """Smoothed round trip (seconds)."""
     rtt_min: float = 0.0
     """The shortest round trip that it saw (seconds), its handshake's included (``tcpi_min_rtt``); 0 where none is told."""
+    backoff: int = 0
+    """Time-outs of it in a row, without an answer (``icsk_backoff``)."""
     unsent: int = 0
     """Bytes that wait in the socket."""
     receive_queue: int = 0
@@ -161,6 +163,7 @@ def parse_tcp(text: str) -> tuple[Subflow, ...]:
                 cwnd=int(fields.get("cwnd", 0)),
                 rtt=float(fields.get("rtt", "0/0").partition("/")[0]) / 1000,
                 rtt_min=float(fields.get("minrtt", 0)) / 1000,
+                backoff=int(fields.get("backoff", 0)),
                 unsent=int(fields.get("notsent", 0)),
                 receive_queue=int(receive),
                 send_queue=int(send),

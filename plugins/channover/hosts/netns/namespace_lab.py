@@ -100,7 +100,7 @@ class NamespaceLab:
                 quiet += [(self.control, f"port{port}"), (inside.control, device)]
             a, b = ports
             messages += netlink.crossover(a, to=b) + netlink.crossover(b, to=a)
-            messages += [netlink.shaper(a, cable.rate), netlink.shaper(b, cable.rate)]
+            messages += [netlink.shaper(port, cable.rate, cable.mtu) for port in ports]
             numbers.append((a, b))
         self.rtnl.send(messages)
         for control, device in quiet:

@@ -21,7 +21,7 @@ from pyroute2.netlink.rtnl import RTM_DELQDISC, RTM_NEWLINK, RTM_NEWQDISC, RTM_N
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.tcmsg import tcmsg
 
-from channover.model.link import USUAL_MTU, WIRE_OVERHEAD
+from channover.model.link import ETHERNET_HEADER, MTUS, USUAL_MTU, WIRE_OVERHEAD
 
 CREATE = NLM_F_CREATE | NLM_F_EXCL
 """Flags of a message that makes something new."""
@@ -49,7 +49,8 @@ _ETHTOOL_SET = {"tx": 0x17, "tso": 0x1F, "gso": 0x24, "gro": 0x2C}
 BURST = 16_384
 """Bucket in bytes of the shaper of a cable of 100 Mbit/s: the smallest that does not throttle it (measured: 3 kB does)."""
 BURST_TIME = BURST * 8 / 100e6
-"""What the shaper of a faster cable may be late by (seconds): as much as that, or it loses what it was late by."""
+"""What the shaper of a cable of any rate may be late by (seconds), or it loses what it was late by. A slower one lets no more
+through at once either: with 16 kB at 20 Mbit/s BBR took the path for one of 250 to 1,200 Mbit/s."""
 MOST_BURST = 262_144
 """A bucket's largest size in bytes: what it lets through at once has to fit the 1000 frames that a processor's backlog holds
 (``net.core.netdev_max_backlog``)."""
@@ -167,24 +168,26 @@ def _traffic_control(handle: int, parent: int, name: str, info: int, options: di
     return message
 
 
-def shaper(index: int, rate: int) -> bytearray:
+def shaper(index: int, rate: int, mtu: int = MTUS[-1]) -> bytearray:
     """Message: a token bucket of ``rate`` (bit/s) at the device's root that counts 24 bytes a frame beside the frame."""
-    return _on(_shaper_template(rate), index)
+    return _on(_shaper_template(rate, mtu), index)
 
 
-def bucket(rate: int) -> int:
-    """Return the size (bytes) of the bucket of a cable's shaper of ``rate`` bit/s."""
-    return min(max(BURST, round(rate * BURST_TIME / 8)), MOST_BURST)
+def bucket(rate: int, mtu: int = MTUS[-1]) -> int:
+    """Return the size (bytes) of the bucket of a cable's shaper of ``rate`` bit/s: two full frames at the least, or 16 kB."""
+    frame = mtu + ETHERNET_HEADER + WIRE_OVERHEAD
+    return min(max(min(2 * frame, BURST), round(rate * BURST_TIME / 8)), MOST_BURST)
 
 
 @lru_cache
-def _shaper_template(rate: int) -> bytearray:
+def _shaper_template(rate: int, mtu: int) -> bytearray:
+    size = bucket(rate, mtu)
     parameters = {
         "rate": min(rate // 8, _MOST),
         "rate_overhead": WIRE_OVERHEAD,
         "rate___reserved": _LINKLAYER_ETHERNET,
-        "limit": min(int(rate / 8 * LATENCY) + bucket(rate), _MOST),
-        "buffer": int(bucket(rate) * 8 / rate * 1e6 * _TICKS_PER_MICROSECOND),
+        "limit": min(int(rate / 8 * LATENCY) + size, _MOST),
+        "buffer": int(size * 8 / rate * 1e6 * _TICKS_PER_MICROSECOND),
     }
     options = {"attrs": [["TCA_TBF_PARMS", parameters]]}
     message = encoded(_traffic_control(0x1_0000, ROOT, "tbf", 0, options), RTM_NEWQDISC, CREATE)

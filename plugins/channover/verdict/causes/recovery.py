@@ -12,6 +12,11 @@ _STALE = 8
 _RETRIES = 8
 """Retransmissions (``net.ipv4.tcp_retries2``) that RFC 1122, 4.2.3.5, asks for at the least: 100 s."""
 
+_TIMED_OUT = 3
+"""Time-outs of a subflow in a row, each twice as long as the one before, from which on its path is lost."""
+_PIECES = 8
+"""What MPTCP itself sent again, from which on it recovers piece by piece: a path that is taken for lost costs it 4."""
+
 
 def _setting(case: Case, name: str) -> Iterator[tuple[str, int]]:
     for host in case.ends:
@@ -33,6 +38,31 @@ def _stale(case: Case) -> Iterator[Found]:
             words = "never" if count == 0 else f"only after {count} intervals of retransmission"
             evidence = (f"net.mptcp.stale_loss_cnt is {count}", case.host(name).told("SubflowStale", "SubflowRecover"))
             yield Found(f"{name} takes a path for lost {words}", evidence)
+
+
+@cause(
+    "loss-uncounted",
+    "A path was lost after another one had come back, and is not taken for lost: what it was given comes again piece by piece.",
+    shows="`nstat -az` of the sender: MPTcpExtMPTCPRetrans, SubflowStale, SubflowRecover; its sockets (`ss -ti`: backoff)",
+    remedy="take the lost path's endpoint away (`ip mptcp endpoint delete id ID`), or have a path be given less: a smaller "
+    "`net.ipv4.tcp_wmem` at the sender. It is the kernel, which sends one piece of at most 32 kB again in each time-out "
+    "(seen on Linux 6.18: a second loss was not counted in 11 of 18 connections)",
+    applies=over_mptcp,
+)
+def _uncounted(case: Case) -> Iterator[Found]:
+    sender = case.sender
+    silent = [one for one in case.own(sender) if one.state == "ESTAB" and one.backoff >= _TIMED_OUT]
+    recovered = sender.counted("SubflowRecover")
+    if silent and 0 < sender.counted("SubflowStale") <= recovered and sender.counted("MPTCPRetrans") >= _PIECES:
+        (lost, *_) = silent
+        yield Found(
+            f"{sender.name} does not take {lost.source} to {lost.destination} for lost, though nothing is heard from there",
+            (
+                f"{lost.backoff} time-outs of that subflow in a row",
+                sender.told("MPTCPRetrans", "SubflowStale", "SubflowRecover"),
+            ),
+            "likely",
+        )
 
 
 @cause(
