@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -329,8 +330,8 @@ def test_a_real_fallback_fails_with_its_words(multipath: Multipath, how: str, mo
 
 
 @contextmanager
-def holder(processors: float = 1000.0) -> Iterator[subprocess.Popen[str]]:
-    """Another process that measures what takes so many processors: all that there are."""
+def waiter(processors: float = 1000.0) -> Iterator[subprocess.Popen[str]]:
+    """Another process that waits to measure what takes so many processors, and says a line as it does."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "plugins")}
     with subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(processors)],
@@ -340,11 +341,18 @@ def holder(processors: float = 1000.0) -> Iterator[subprocess.Popen[str]]:
         text=True,
     ) as made:
         try:
-            assert made.stdout is not None
-            assert made.stdout.readline() == "held\n"
             yield made
         finally:
-            made.communicate("")
+            made.kill()
+
+
+@contextmanager
+def holder(processors: float = 1000.0) -> Iterator[subprocess.Popen[str]]:
+    """Another process that measures what takes so many processors: all that there are."""
+    with waiter(processors) as made:
+        assert made.stdout is not None
+        assert made.stdout.readline() == "held\n"
+        yield made
 
 
 @pytest.fixture
@@ -413,19 +421,31 @@ def test_what_takes_little_is_measured_beside_what_takes_little(monkeypatch: pyt
 
 @pytest.mark.usefixtures("no_other_measures")
 def test_who_needs_much_is_not_overtaken_by_who_needs_little() -> None:
-    waiting = [sys.executable, "-c", HOLDER, "1000"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "plugins")}
-    with (
-        holder(slot.SLOT),
-        subprocess.Popen(waiting, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other,
-    ):
-        try:
-            name = f"@{slot.NAME}/next"
-            until(lambda: name in Path("/proc/net/unix").read_text(), "one who waits", 5)
-            with pytest.raises(TestbedError, match=r"^waited 0\.3 s for a turn"), cpu_lock(timeout=0.3, processors=0.1):
-                pass
-        finally:
-            other.kill()
+    with holder(slot.SLOT), waiter():
+        name = f"@{slot.NAME}/next"
+        until(lambda: name in Path("/proc/net/unix").read_text(), "one who waits", 5)
+        with pytest.raises(TestbedError, match=r"^waited 0\.3 s for a turn"), cpu_lock(timeout=0.3, processors=0.1):
+            pass
+
+
+@pytest.mark.usefixtures("no_other_measures")
+def test_who_waits_for_processors_too_often_has_the_machine_for_itself_until_it_is_done(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(slot, "_held", slot._Held())
+    slot.make_room()
+    assert not slot._held.sockets, "who does not measure takes nothing"
+    with ExitStack() as stack:
+        stack.enter_context(cpu_lock(processors=slot.SLOT))
+        with holder(slot.SLOT) as other:
+            slot.make_room()
+            assert other.poll() is None, "who is at it goes on"
+        slot.make_room()
+        with waiter(slot.SLOT) as late:
+            assert (begins := late.stdout) is not None
+            assert not select.select([begins], [], [], 1.0)[0], "nobody begins beside it"
+            stack.close()
+            assert select.select([begins], [], [], 5.0)[0], "and then who waited does"
 
 
 @pytest.mark.lab

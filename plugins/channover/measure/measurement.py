@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from channover.measure.activity import UnderWay
-from channover.measure.cpu_lock import PATIENCE, cpu_lock
+from channover.measure.cpu_lock import PATIENCE, cpu_lock, make_room
 from channover.model.link import Link
 from channover.model.processors import Processors
 from channover.network.programs.iperf import ports
@@ -18,9 +18,12 @@ from channover.verdict.causes.cause import Explanation, said
 from channover.verdict.expectation import Expectation
 from channover.verdict.measured import Reading
 from channover.verdict.settling import Source
+from channover.verdict.shortage import OFTEN
 
 EXTENSION = 3.0
 """How many times its limit something is measured where the verdict has not settled by then, whichever way it seems to go."""
+CROWDED = 4.0
+"""Seconds from which on what has not settled, and waits for processors too often, has the machine for itself."""
 WANDERS = 2.0
 """How many times as long that is where hosts have emulated processors: what they carry wanders more."""
 
@@ -197,9 +200,17 @@ class Measurement:
             if self.elapsed > self.limit or not self.rates.runs():
                 return False
             if new:
+                self._make_room()
                 return True
             time.sleep(0.03)
         return False
+
+    def _make_room(self) -> None:
+        """Have others end and nobody begin, where their work is what keeps this from a verdict."""
+        if self.measuring.on_this_machine and not self.fixed and self.elapsed > CROWDED:
+            all_of_them = len(self.samples())
+            if all_of_them - len(self.calm()) > OFTEN * all_of_them:
+                make_room()
 
     def extend(self) -> bool:
         """Allow the time of an unsettled verdict, once; False where it was allowed, or would change nothing."""
