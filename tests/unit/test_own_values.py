@@ -52,7 +52,7 @@ def test_a_function_is_sampled_until_the_verdict_is_settled(record: Record) -> N
 
 @pytest.mark.parametrize("bound", [0.5, 50.0])
 def test_too_few_samples_are_inconclusive_after_more_time_whichever_way_they_lie(record: Record, bound: float) -> None:
-    value = Observing(record, limit=0.05)("packets", lambda: 1.0, "packets/s", every=0.05)
+    value = Observing(record, limit=0.1)("packets", lambda: 1.0, "packets/s", every=0.05)
     with pytest.raises(Inconclusive, match=r"INCONCLUSIVE: there are 7 samples, and it takes 10 at least"):
         _ = value == at_least(bound)
 

@@ -20,14 +20,12 @@ from channover.verdict.measured import Reading
 from channover.verdict.settling import Source
 from channover.verdict.shortage import OFTEN
 
-EXTENSION = 6.0
-"""How many times its limit something is measured where the verdict has not settled by then, whichever way it seems to go.
-
-What comes every ten seconds, such as the search for the shortest round trip of BBR (``bbr_min_rtt_win_sec`` of ``tcp_bbr.c``),
-is in a minute's mean as often as it is in any: three limits of ten seconds did not settle MPTCP with checksums in one of five.
-"""
+EXTENSION = 3.0
+"""How many times its limit something is measured where the verdict has not settled by then, whichever way it seems to go."""
 CROWDED = 4.0
 """Seconds from which on what has not settled, and waits for processors too often, has the machine for itself."""
+WANDERS = 2.0
+"""How many times as long that is where hosts have emulated processors: what they carry wanders more."""
 
 
 class AtOnce(Protocol):

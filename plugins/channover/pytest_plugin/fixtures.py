@@ -195,7 +195,7 @@ def measuring(
     request: pytest.FixtureRequest, lab: Lab, channover_record: Record, channover_noting: Noting
 ) -> Iterator[Measuring]:
     """How this test measures; flows that a test leaves open are ended with it."""
-    from channover.measure.measurement import Measuring
+    from channover.measure.measurement import EXTENSION, WANDERS, Measuring
     from channover.observe.processors import OwnMachine
     from channover.scenarios import loads
     from channover.scenarios.diagnosis.asking import Diagnosis
@@ -206,6 +206,7 @@ def measuring(
         link=lab.link,
         duration=session.settings.duration,
         limit=session.settings.limit,
+        extension=EXTENSION * (WANDERS if lab.patience > 1 else 1.0),
         native_mptcp=session.native_mptcp,
         processors=OwnMachine() if session.settings.emulated else None,
         rehearsed=session.settings.place.dry_run,

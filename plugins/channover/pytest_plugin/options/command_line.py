@@ -74,8 +74,8 @@ def add_options(parser: pytest.Parser) -> None:
         "--measure-limit",
         default="10",
         metavar="SECONDS",
-        help="the longest that a flow is measured when its verdict does not settle (default: %(default)s); six times as "
-        "long where it has not settled by then",
+        help="the longest that a flow is measured when its verdict does not settle (default: %(default)s); three times as "
+        "long where it has not settled by then, six times in machines without KVM",
     )
     words.add(
         group,
