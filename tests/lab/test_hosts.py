@@ -276,6 +276,12 @@ def test_frames_of_a_delayed_cable_take_so_long_each_way_and_none_is_lost(two_ho
     assert sorted(found)[5] < 5
 
 
+def test_a_route_s_metrics_are_those_asked_for(two_hosts: Lab) -> None:
+    route = RouteAdd("10.8.0.1/32", "eth1", window=65536, quick_ack=True)
+    with two_hosts.left.applied(Plan("a route", (LinkSet("eth1", up=True), route))):
+        assert "window 65536 quickack 1" in two_hosts.left.run("ip", "route", "show", "10.8.0.1").stdout
+
+
 def test_an_ipv6_address_can_be_used_at_once(two_hosts: Lab) -> None:
     for number, host in enumerate((two_hosts.left, two_hosts.right), start=1):
         address = AddressAdd("eth1", f"2001:db8::{number}/64")
@@ -378,6 +384,7 @@ PLANS: dict[str, tuple[tuple[Operation, ...], tuple[Operation, ...]]] = {
     "address given and taken": ((), (AddressAdd("eth1", A), AddressDelete("eth1", A))),
     "address taken and given": (ROUTED, (AddressDelete("eth2", B), AddressAdd("eth2", B))),
     "route": (ADDRESSED, (RouteAdd("10.8.0.0/16", "eth1", via="10.93.93.2"),)),
+    "route that acknowledges at once": (ADDRESSED, (RouteAdd("10.8.0.1/32", "eth1", quick_ack=True),)),
     "route in a table": (ADDRESSED, (RouteAdd("default", "eth2", table=102),)),
     "route deleted": (ROUTED, (RouteDelete("10.9.0.0/16", "eth1", via="10.93.93.2"),)),
     "default route replaced": (

@@ -41,6 +41,7 @@ OPERATIONS: list[tuple[Operation, str]] = [
     (AddressDelete("eth1", "10.93.93.1/30"), "ip address delete 10.93.93.1/30 dev eth1"),
     (RouteAdd("10.9.0.0/16", "eth1", via="10.93.93.2"), "ip route add 10.9.0.0/16 via 10.93.93.2 dev eth1"),
     (RouteAdd("default", "eth1", table=101), "ip route add default dev eth1 table 101"),
+    (RouteAdd("10.9.0.1/32", "eth1", quick_ack=True), "ip route add 10.9.0.1/32 dev eth1 quickack 1"),
     (RouteAdd("::/0", "eth1", "fd00:93::2", 101), "ip route add ::/0 via fd00:93::2 dev eth1 table 101"),
     (RouteDelete("default", "eth1", table=101), "ip route delete default dev eth1 table 101"),
     (RuleAdd("10.93.93.1", 101, 102), "ip rule add from 10.93.93.1 table 101 priority 102"),

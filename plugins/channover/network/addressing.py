@@ -97,6 +97,19 @@ def _way(lab: Lab, host: Host, port: Port, number: int) -> tuple[Operation, Oper
     return RouteAdd(EVERYWHERE[own.version], device, via, table), RuleAdd(str(own), table, FIRST_PRIORITY + number)
 
 
+def quick_acks(lab: Lab, host: Host) -> Plan:
+    """Return the plan that has a host acknowledge each segment at once that comes by a cable from its other end.
+
+    Each cable gets a route of its own to that end's address. A routed path keeps its acknowledgements as they are.
+    """
+    operations = [
+        RouteAdd(str(ip_network(_far(lab, port))), host.nic(port.nic).device, quick_ack=True)
+        for port in cabled(lab, host)
+        if port not in lab.uplinks
+    ]
+    return Plan.of("each segment is acknowledged at once", operations)
+
+
 def over_ipv6(lab: Lab, host: Host, cables: Collection[Cable]) -> Plan:
     """Return the plan of the IPv6 addresses of a host's NICs on some cables, by which the lab knows these now.
 

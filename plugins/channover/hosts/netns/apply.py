@@ -205,8 +205,9 @@ def _routed(operation: routing.RouteAdd | routing.RouteDelete, session: Session)
 def _(operation: routing.RouteAdd, session: Session) -> bytearray:
     message = _routed(operation, session)
     message["proto"], message["scope"] = _STATIC, 0 if operation.via else _LINK_SCOPE
-    if operation.window:
-        message["attrs"].append(["RTA_METRICS", {"attrs": [["RTAX_WINDOW", operation.window]]}])
+    metrics = {"RTAX_WINDOW": operation.window, "RTAX_QUICKACK": int(operation.quick_ack)}
+    if wanted := [[name, value] for name, value in metrics.items() if value]:
+        message["attrs"].append(["RTA_METRICS", {"attrs": wanted}])
     return encoded(message, RTM_NEWROUTE, CREATE)
 
 

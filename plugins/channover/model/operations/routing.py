@@ -20,6 +20,7 @@ class RouteAdd:
     """Add a route; ``via`` is the next hop, ``table`` a number (254: main), or a name that the host knows.
 
     ``window`` is the largest that TCP offers to what sends from there (bytes; ``ip-route(8)``); None: no limit of the route's.
+    ``quick_ack`` has TCP acknowledge what comes from there at once (``quickack``), and not up to 40 ms later.
     """
 
     destination: str
@@ -27,6 +28,7 @@ class RouteAdd:
     via: str | None = None
     table: int | str = MAIN_TABLE
     window: int | None = None
+    quick_ack: bool = False
 
     @classmethod
     def of(cls, route: Route) -> RouteAdd:
@@ -39,14 +41,15 @@ class RouteAdd:
         via = f" via {self.via}" if self.via else ""
         table = f" table {self.table}" if self.table != MAIN_TABLE else ""
         window = f" window {self.window}" if self.window else ""
-        return f"{self.destination}{via} dev {self.device}{table}{window}"
+        quick_ack = " quickack 1" if self.quick_ack else ""
+        return f"{self.destination}{via} dev {self.device}{table}{window}{quick_ack}"
 
     @property
     def command(self) -> str:
         return f"ip route add {self.words}"
 
     def inverse(self, before: State) -> tuple[Operation, ...]:
-        if any(RouteAdd.of(route) == replace(self, window=None) for route in before.routes):
+        if any(RouteAdd.of(route) == replace(self, window=None, quick_ack=False) for route in before.routes):
             return ()
         return (RouteDelete(self.destination, self.device, self.via, self.table),)
 
