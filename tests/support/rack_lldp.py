@@ -1,35 +1,49 @@
-"""LLDP of a rack's switches, which have no daemon for it: frames made by hand, of one port each."""
+"""What a rack's switches tell of themselves by LLDP (IEEE 802.1AB), by lldpd."""
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import pytest
+
 from tests.support.rack import Switch
 
-LLDP = r"""
-import socket, struct, sys, time
-def tlv(kind, value): return struct.pack("!H", kind << 9 | len(value)) + value
-while True:
-    for name in sys.argv[2:]:
-        out = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
-        out.bind((name, 0))
-        own = out.getsockname()[4]
-        body = (tlv(1, b"\4" + own) + tlv(2, b"\5" + name.encode()) + tlv(3, b"\0\x78")
-                + tlv(5, sys.argv[1].encode()) + tlv(0, b""))
-        out.send(bytes.fromhex("0180c200000e") + own + struct.pack("!H", 0x88CC) + body)
-        out.close()
-    time.sleep(0.3)
+SETTINGS = """configure system hostname {name}
+configure lldp portidsubtype ifname
+configure lldp tx-interval 300ms
+"""
+INSIDE = """
+mount -t tmpfs none /run
+mkdir /run/lldpd
+printf %s "$1" >/run/lldpd.conf
+shift
+"$@"
+"""
+"""Where lldpd keeps its socket and its chroot, and reads its settings as a user of its own: the machine may have another one.
+
+The shell stays: as it is killed, all in its process namespace are.
 """
 
 
 @contextmanager
 def speaking(switch: Switch, name: str, ports: Sequence[str]) -> Iterator[None]:
-    """Have a switch tell its name and its port by LLDP on some of its ports."""
-    words = ("nsenter", f"--net=/proc/{switch.pid}/ns/net", sys.executable, "-S", "-c", LLDP, name, *ports)
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    """Have a switch tell its name and its port by LLDP on some of its ports, three times a second."""
+    daemon = shutil.which("lldpd", path=f"{os.environ['PATH']}:/usr/sbin")
+    if daemon is None:
+        pytest.skip("there is no lldpd: apt-get install lldpd")
+    if os.getuid() != 0:
+        pytest.skip("lldpd becomes a user of its own: run the tests as root")
+    inside = ("nsenter", f"--net=/proc/{switch.pid}/ns/net")
+    alone = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-ec", INSIDE, "sh")
+    words = (SETTINGS.format(name=name), daemon, "-d", "-u", "/run/lldpd.socket")
+    options = ("-I", ",".join(ports), "-O", "/run/lldpd.conf")
+    process = subprocess.Popen(
+        [*inside, *alone, *words, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         yield
     finally:
