@@ -305,7 +305,10 @@ def main() -> None:
     """Do what the words say."""
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
-    MODES[sys.argv[1]](*sys.argv[2:])
+    try:
+        MODES[sys.argv[1]](*sys.argv[2:])
+    except OSError as error:
+        sys.exit(f"{sys.argv[1]}: {error.strerror or error}")
 
 
 if __name__ == "__main__":

@@ -125,6 +125,33 @@ def _carried(host: HostView, device: str) -> str:
 
 
 @cause(
+    "rp-filter",
+    "A host drops packets that come in by another NIC than it would answer by: strict reverse path filtering.",
+    shows="`net.ipv4.conf.*.rp_filter`, and the counter TcpExtIPReversePathFilter",
+    remedy="`sysctl net.ipv4.conf.all.rp_filter=2` (loose, RFC 3704, 2.4)",
+)
+def _rp_filter(case: Case) -> Iterator[Found]:
+    for host in case.ends:
+        dropped = host.counters.get("TcpExtIPReversePathFilter", 0)  # packets: requests of ARP are dropped uncounted
+        # Of a LAG's members a driver has the kernel take nothing, which is meant.
+        members = {one.device for end in case.lags if end.host == host.name for one in end.members}
+        strict = [
+            nic.device
+            for nic in host.nics
+            if nic.device not in members
+            and max(_sysctl(host, "all", "rp_filter"), _sysctl(host, nic.device, "rp_filter")) == STRICT
+        ]
+        waits = any(one.state == "SYN-SENT" for one in case.own(case.client))
+        silent = waits or not all(way.small for _, way in case.ways() if way.small is not None)
+        if strict and (dropped or silent):
+            yield Found(
+                f"{host.name} filters strictly by the reverse path at {', '.join(strict)}",
+                (f"it dropped {dropped:,} packets for that during the traffic",),
+                "shown" if dropped else "likely",
+            )
+
+
+@cause(
     "no-source-rule",
     "A host has no rule that sends a NIC's address out of that NIC, so its packets leave by another one.",
     shows="`ip rule show`, and `ip route get FAR from NEAR` for each path",
@@ -167,33 +194,6 @@ def _wrong_route(case: Case) -> Iterator[Found]:
                 "for it",
                 (*rules, *(routes or ["the rule's table has no route"])),
                 "shown" if host is case.sender else "likely",
-            )
-
-
-@cause(
-    "rp-filter",
-    "A host drops packets that come in by another NIC than it would answer by: strict reverse path filtering.",
-    shows="`net.ipv4.conf.*.rp_filter`, and the counter TcpExtIPReversePathFilter",
-    remedy="`sysctl net.ipv4.conf.all.rp_filter=2` (loose, RFC 3704, 2.4)",
-)
-def _rp_filter(case: Case) -> Iterator[Found]:
-    for host in case.ends:
-        dropped = host.counters.get("TcpExtIPReversePathFilter", 0)  # packets: requests of ARP are dropped uncounted
-        # Of a LAG's members a driver has the kernel take nothing, which is meant.
-        members = {one.device for end in case.lags if end.host == host.name for one in end.members}
-        strict = [
-            nic.device
-            for nic in host.nics
-            if nic.device not in members
-            and max(_sysctl(host, "all", "rp_filter"), _sysctl(host, nic.device, "rp_filter")) == STRICT
-        ]
-        waits = any(one.state == "SYN-SENT" for one in case.own(case.client))
-        silent = waits or not all(way.small for _, way in case.ways() if way.small is not None)
-        if strict and (dropped or silent):
-            yield Found(
-                f"{host.name} filters strictly by the reverse path at {', '.join(strict)}",
-                (f"it dropped {dropped:,} packets for that during the traffic",),
-                "shown" if dropped else "likely",
             )
 
 

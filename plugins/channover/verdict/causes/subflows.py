@@ -381,7 +381,8 @@ def _join_ack(case: Case) -> Iterator[Found]:
     client, server = case.ends
     answered, done = client.counted("MPJoinSynAckRx"), server.counted("MPJoinAckRx")
     refused = any(_crowded(case))  # one too many, and the server allows no more
-    if answered > done and _missing(case) and not refused:
+    # The client holds such a subflow for established, and nothing it sends there is taken.
+    if answered > done and (_missing(case) or _suspects(case, server)) and not refused:
         yield Found(
             f"{client.name} got {answered} answers to joins, and {done} of its ACKs reached {server.name}",
             (client.told("MPJoinSynAckRx"), server.told("MPJoinSynRx", "MPJoinAckRx", "MPJoinAckHMacFailure")),
