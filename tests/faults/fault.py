@@ -134,6 +134,11 @@ def noted(*first: str, words: str = "") -> Expected:
     return Expected(("passed",), first, words)
 
 
+def told(*first: str, words: str = "") -> Expected:
+    """Expect that it is not passed over in silence: no verdict in favour, or ``passed, but``, for one of these reasons."""
+    return Expected(("failed", "error", "inconclusive", "passed"), first, words)
+
+
 def unaccused() -> Expected:
     """Expect anything but a failure: what the machine lacks accuses no behaviour."""
     return Expected(("passed", "error", "inconclusive"))

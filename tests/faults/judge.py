@@ -160,10 +160,9 @@ def first_of(test: Mapping[str, Any]) -> tuple[str, ...]:
 
 def meets(expected: Expected, outcome: str, reason: str, notes: Sequence[str]) -> bool:
     """Whether a test came to what it had to: was kept from passing, or passed with a note."""
-    if expected.outcomes == ("passed",):
-        return outcome == "passed" and bool(notes)
     del reason
-    return outcome in expected.outcomes
+    silent = outcome == "passed" and not notes and (expected.first or expected.outcomes == ("passed",))
+    return outcome in expected.outcomes and not silent
 
 
 def names(expected: Expected, outcome: str, reason: str, first: Sequence[str], notes: Sequence[str]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tests.faults import applications, hashing, hosts, lacp, machines, multipath, paths, programs, tunnels, wire
+from tests.faults import applications, asked, hashing, hosts, lacp, machines, multipath, paths, programs, tunnels, wire
 from tests.faults.fault import Fault
 
 ROWS: tuple[Fault, ...] = (
@@ -14,6 +14,7 @@ ROWS: tuple[Fault, ...] = (
     *multipath.FAULTS,
     *paths.FAULTS,
     *hosts.FAULTS,
+    *asked.FAULTS,
     *programs.FAULTS,
     *tunnels.FAULTS,
     *applications.FAULTS,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from tests.faults.bench import BOTH, Bench, NotInForce, Way, require
-from tests.faults.fault import Evidence, Fault, When, caught, fails, noted, unfit
+from tests.faults.fault import Evidence, Fault, When, caught, fails, noted, told, unfit
 
 
 def _rate(share: float, labels: str = "b", ways: tuple[Way, ...] = BOTH) -> Callable[[Bench], Evidence]:
@@ -271,7 +271,7 @@ LOSS = (
         "both members of the LAG lose 5 % from soon after the traffic began",
         lambda bench: _two(_lost(20, "a")(bench), _lost(20, "b")(bench)),
         When.MID,
-        {"LAG-1": caught("cable-loss", "loss")},
+        {"LAG-1": told("cable-loss", "loss", "retransmissions")},
     ),
     Fault(
         "loss-bursts-a",

@@ -39,12 +39,9 @@ def _off(case: Case) -> Iterator[Found]:
 )
 def _not_asked(case: Case) -> Iterator[Found]:
     client, server = case.ends
-    opened_before = case.tunnel is not None and any(one.mptcp for one in case.own(client))  # before any traffic
-    if (
-        not opened_before
-        and client.has("MPCapableSYNTX")
-        and not client.counted("MPCapableSYNTX", "MPCapableSYNTXDisabled")
-    ):
+    # A tunnel's carrier was opened before any traffic: what its sockets are tells, where there are any.
+    plain = case.tunnel is None or any(not one.mptcp for one in case.own(client))
+    if plain and client.has("MPCapableSYNTX") and not client.counted("MPCapableSYNTX", "MPCapableSYNTXDisabled"):
         yield Found(f"{client.name}'s program opened plain TCP", (client.told("MPCapableSYNTX"),), "shown")
     listening = [one for one in server.sockets if one.listening and one.source_port in case.ports]
     if listening and not any(one.mptcp for one in listening):
