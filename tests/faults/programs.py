@@ -37,22 +37,22 @@ while [ -z "$all" ]; do
     sleep 0.05
 done
 while kill -STOP $all; do
-    sleep 0.05
+    sleep $2
     kill -CONT $all
-    sleep 0.05
+    sleep $2
     n=$((n+1))
     [ $n = 10 ] && echo stalled ten times
 done
 """
 
 
-def _stalling(host: str, pattern: str) -> Callable[[Bench], Evidence]:
-    """Have a program stand still for half of every tenth of a second."""
+def _stalling(host: str, pattern: str, seconds: float) -> Callable[[Bench], Evidence]:
+    """Have a program stand still for so long (seconds), and go on for as long, again and again."""
 
     def do(bench: Bench) -> Evidence:
         machine = getattr(bench, host)
-        process = machine.spawn("bash", "-c", STALLING, "stalling", pattern)
-        return lambda: str(process.wait_for(r"stalled", 3.0)[0]) + f" {pattern} at {host}"
+        process = machine.spawn("bash", "-c", STALLING, "stalling", pattern, str(seconds))
+        return lambda: str(process.wait_for(r"stalled", 40 * seconds)[0]) + f" {pattern} at {host}"
 
     return do
 
@@ -93,7 +93,7 @@ FAULTS = (
         "receiver-stalls",
         "programs",
         "the receiving iperf3 stands still for half of the time",
-        _stalling("right", "iperf3 -s"),
+        _stalling("right", "iperf3 -s", 0.05),
         When.TRAFFIC,
         {"MP-1": caught("receiver-slow", "program-stopped", "receive-buffer")},
     ),
@@ -101,7 +101,7 @@ FAULTS = (
         "sender-stalls",
         "programs",
         "the sending iperf3 stands still for half of the time",
-        _stalling("left", "iperf3 -c"),
+        _stalling("left", "iperf3 -c", 0.2),
         When.TRAFFIC,
         {"LAG-1": caught("sender-limited", "program-stopped")},
     ),

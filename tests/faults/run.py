@@ -7,7 +7,7 @@ it ends: a run that was stopped goes on where it was, until all rows are there.
     --fresh        begin anew
     --missed       run again what was not caught and named
     --for SECONDS  begin no row after so long
-    --jobs N       rows at a time (two more than processors): what they measure takes turns by itself
+    --jobs N       rows at a time (as many as processors): of more, one in eight finds the machine busy with the others
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ def main() -> int:
     parser.add_argument(
         "--jobs",
         type=int,
-        default=(os.cpu_count() or 1) + 2,
+        default=os.cpu_count() or 1,
         help="rows at a time (%(default)s): what they measure takes turns by itself",
     )
     chosen = parser.parse_args()

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from channover.verdict.causes.case import SENDING, Case
 from channover.verdict.causes.kind import Found, cause
 
+ENDED = "ended with code"
+"""How it is said of a program, such as a switch's, that it has ended (:meth:`channover.hosts.host.Process.wait_for`)."""
 _LIMITED = 0.2
 """The share of its time from which a limit is what holds a sender back."""
 
@@ -33,6 +35,9 @@ def _ended(case: Case) -> Iterator[Found]:
     for one in case.programs:
         if one.state.startswith("ended"):
             yield Found(f"{one.host}: {one.name} {one.state}", (f"last words: {one.words or 'none'}",), "shown")
+    for end in case.lags:
+        if ENDED in end.refused:
+            yield Found(f"{end.host}'s {end.device}: {end.refused}", (), "shown")
 
 
 @cause(
