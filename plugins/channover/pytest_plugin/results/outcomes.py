@@ -5,6 +5,7 @@ A comparison that was not met is a failure; one that was not settled is neither 
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -91,21 +92,18 @@ def exit_code(report: pytest.TestReport) -> int:
     return INCONCLUSIVE if getattr(report, UNSETTLED, False) else int(pytest.ExitCode.TESTS_FAILED)
 
 
+_CLASS = re.compile(r"(?:channover(?:\.\w+)+|Failed|AssertionError): ")
+"""How a report begins with the class of what was raised: one of channover's own, pytest's, Python's."""
+
+
 def reason_of(report: pytest.TestReport) -> str:
     """Return why a test did not pass, of the report of the phase that did not."""
     if explained := getattr(report, REASON, ""):
         return str(explained)
     crash = getattr(report.longrepr, "reprcrash", None)
     text = crash.message if crash is not None else report.longreprtext
-    for prefix in (
-        "channover.errors.Inconclusive: ",
-        "channover.errors.TestbedError: ",
-        f"{Instead.__module__}.{Instead.__qualname__}: ",
-        "channover.errors.BehaviourFailed: ",
-        "Failed: ",
-        "AssertionError: ",
-    ):
-        text = text.removeprefix(prefix)
+    while said := _CLASS.match(text):
+        text = text[said.end() :]
     return str(text.strip() or "no reason given")
 
 

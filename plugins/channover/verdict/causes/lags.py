@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from channover.verdict.causes.case import Case, LagView, MemberView
 from channover.verdict.causes.kind import Found, cause
-from channover.verdict.causes.programs import ENDED
+from channover.verdict.causes.programs import ENDED, SILENT
 
 _STATUS = "`/proc/net/bonding/DEVICE`, or `ovs-appctl lacp/show` and `bond/show`, at both ends"
 
@@ -56,7 +56,7 @@ def _named(members: list[MemberView]) -> str:
 )
 def _mode(case: Case) -> Iterator[Found]:
     for end, _ in _pairs(case):
-        if end.refused and ENDED not in end.refused:
+        if end.refused and not any(words in end.refused for words in (ENDED, SILENT)):
             yield Found(f"{_end(end)} is no LACP bond: {end.refused}", (), "shown")
 
 

@@ -9,6 +9,8 @@ from channover.verdict.causes.kind import Found, cause
 
 ENDED = "ended with code"
 """How it is said of a program, such as a switch's, that it has ended (:meth:`channover.hosts.host.Process.wait_for`)."""
+SILENT = "did not end within"
+"""How it is said that a program asked a switch's, or another one, and got no answer."""
 _LIMITED = 0.2
 """The share of its time from which a limit is what holds a sender back."""
 
@@ -23,6 +25,9 @@ def _stopped(case: Case) -> Iterator[Found]:
     for one in case.programs:
         if one.state == "stopped":
             yield Found(f"{one.host}: {one.name} is stopped", (f"last words: {one.words or 'none'}",), "shown")
+    for end in case.lags:
+        if SILENT in end.refused:
+            yield Found(f"the program of {end.host}'s {end.device} does not answer: {end.refused}", (), "likely")
 
 
 @cause(
