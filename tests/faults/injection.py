@@ -30,7 +30,7 @@ from channover.network.bonding import BondingDriver
 from channover.network.openvswitch import OpenVSwitchDriver
 from channover.scenarios import proving
 from channover.scenarios.tunnels import Tunnels
-from channover.targets.netns import NetnsTarget
+from channover.targets.netns import NetnsTarget, Panel
 from channover.targets.vm import VmTarget
 from tests.faults.bench import Bench, NotInForce
 from tests.faults.fault import Evidence, Fault, When
@@ -152,7 +152,8 @@ class Injection:
                     return
                 hosts = {name: _unseen(host) for name, host in made.hosts.items()}
                 asking = {name: replace(cast(Any, host), journal=Journal()) for name, host in made.hosts.items()}
-                cabling = replace(made.cabling, journal=Journal())
+                panel = made.cabling  # that of micro-VMs keeps no journal
+                cabling = replace(panel, journal=Journal()) if isinstance(panel, Panel) else panel
                 self.used.clear()
                 case = self.case = Case(
                     self.fault, self.test, Bench(replace(made, hosts=hosts, cabling=cabling), asking)
