@@ -40,7 +40,7 @@ def _off(case: Case) -> Iterator[Found]:
 def _not_asked(case: Case) -> Iterator[Found]:
     client, server = case.ends
     # A tunnel's carrier was opened before any traffic: what its sockets are tells, where there are any.
-    plain = case.tunnel is None or any(not one.mptcp for one in case.own(client))
+    plain = case.tunnel is None or any(one.state == "ESTAB" and not one.mptcp for one in case.own(client))
     if plain and client.has("MPCapableSYNTX") and not client.counted("MPCapableSYNTX", "MPCapableSYNTXDisabled"):
         yield Found(f"{client.name}'s program opened plain TCP", (client.told("MPCapableSYNTX"),), "shown")
     listening = [one for one in server.sockets if one.listening and one.source_port in case.ports]
