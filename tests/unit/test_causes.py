@@ -468,6 +468,15 @@ CASES: dict[str, tuple[Callable[[], Case], str]] = {
         ),
         "mptcp-beyond-window",
     ),
+    "switch killed": (
+        lambda: lags(lag(refused="right: Open vSwitch ended with code -9; its last words: ")),
+        "program-ended",
+    ),
+    "switch silent": (
+        lambda: lags(lag(refused="right: 'ovs-appctl bond/show' did not end within 30 s")),
+        "program-stopped",
+    ),
+    "no bond": (lambda: lags(lag(refused="right: 'ovs-appctl bond/show' ended with code 2: no such bond")), "lag-mode"),
     "spoilt": (lambda: case(spoilt="9 bytes were sent, 9 arrived, and they are not the same"), "stream-spoilt"),
     "tunnel gone": (lambda: case(tunnel=tunnel()), "tunnel-down"),
     "guard unloaded": (lambda: through(guards=guards()), "guard-not-loaded"),

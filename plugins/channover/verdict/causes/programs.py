@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from channover.verdict.causes.case import SENDING, Case
 from channover.verdict.causes.kind import Found, cause
 
-ENDED = "ended with code"
-"""How it is said of a program, such as a switch's, that it has ended (:meth:`channover.hosts.host.Process.wait_for`)."""
+ENDED = "Open vSwitch ended with code"
+"""How it is said of a switch's program that it has ended (``network/programs/ovs_daemons.py``): of a command of its, that it
+ended with a code says that the switch refused it."""
 SILENT = "did not end within"
 """How it is said that a program asked a switch's, or another one, and got no answer."""
 _LIMITED = 0.2
