@@ -9,28 +9,15 @@ from collections.abc import Callable
 
 from channover.hosts.host import Host
 from channover.model.operations.devices import AddressAdd, AddressDelete
-from channover.model.operations.kernel import SysctlSet
 from channover.model.operations.mptcp import EndpointAdd, EndpointDelete
-from tests.faults.bench import Bench, require
+from tests.faults.bench import Bench
 from tests.faults.fault import Evidence, Fault, When, caught, fails
-from tests.faults.multipath import PAIR, changed
+from tests.faults.multipath import PAIR, changed, parameter
 
 PAYLOAD = "@th,640,16 set 0x5a5a"
 """Two bytes behind TCP's longest header of 60 bytes, and 20 further on: data, in a segment that is full."""
 REWRITTEN = "@ih,160,16 set 0x5a5a"
 """Two bytes of what TCP carries, and its checksum with them (``nft_payload_l4csum_update`` of ``nft_payload.c``)."""
-
-
-def _asked(host: str, key: str, value: str) -> Callable[[Bench], Evidence]:
-    """Have a host's parameter be another, as if the test had asked for it."""
-
-    def do(bench: Bench) -> Evidence:
-        machine: Host = getattr(bench, host)
-        bench.ask(machine, SysctlSet(key, value))
-        found = machine.read(f"/proc/sys/{key}").split()
-        return require(found == value.split(), f"{host}: {key} = {' '.join(found)}")
-
-    return do
 
 
 def _addressed(host: str, *operations: AddressAdd | AddressDelete) -> Callable[[Bench], Evidence]:
@@ -44,18 +31,10 @@ def _addressed(host: str, *operations: AddressAdd | AddressDelete) -> Callable[[
     return do
 
 
-def _tunnel_down(bench: Bench) -> Evidence:
-    """Set the tunnel's device at the server down."""
-    named = "ip -o link show type tun | sed -n 's/^[0-9]*: \\([^:]*\\):.*/\\1/p'"
-    bench.right.run("sh", "-c", f"{named} | xargs -r -n1 -I{{}} ip link set dev {{}} down")
-    text = bench.right.run("sh", "-c", f"{named} | xargs -r -n1 ip -o link show dev", quiet=True).stdout
-    return require(text and ",UP" not in text, " ".join(text.split()) or "no tunnel's device")
-
-
 def _narrow(bench: Bench) -> Evidence:
     """Have both cables take 25 ms each way, and the server's windows not be scaled."""
     lines = [bench.line(label, "25") for label in "ab"]
-    shown = _asked("right", "net/ipv4/tcp_window_scaling", "0")(bench)
+    shown = parameter("right", "net/ipv4/tcp_window_scaling", "0", asked=True)(bench)
     return lambda: "; ".join([str(shown), *(one() for one in lines)])
 
 
@@ -134,7 +113,7 @@ FAULTS = (
         "rp-filter-strict",
         "routes",
         "the server drops what comes in by another NIC than it would answer by",
-        _asked("right", "net/ipv4/conf/all/rp_filter", "1"),
+        parameter("right", "net/ipv4/conf/all/rp_filter", "1", asked=True),
         When.READY,
         {"MP-6": fails("rp-filter")},
         ("MP-1",),
@@ -147,13 +126,5 @@ FAULTS = (
         When.BUILT,
         {"LAG-1": caught("tcp-setting", "cable-delay")},
         blind=True,
-    ),
-    Fault(
-        "tunnel-device-down",
-        "tunnels",
-        "the tunnel's device at the server is down",
-        _tunnel_down,
-        When.TRAFFIC,
-        {"TUN-5": caught("tunnel-down")},
     ),
 )

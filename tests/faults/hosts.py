@@ -301,7 +301,7 @@ MACHINE = (
         "the client's send buffers are of 8 kB at most",
         _small_window("net/ipv4/tcp_wmem", "left", 8192),
         When.READY,
-        {"MP-1": fails("send-buffer")},
+        {"LAG-1": fails("send-buffer"), "MP-1": fails("send-buffer")},
     ),
     Fault(
         "qdisc-rate",

@@ -112,12 +112,21 @@ def _no_way_back(bench: Bench) -> Evidence:
     )
 
 
+def _each_tun(host: Host, command: str) -> str:
+    """Run ``ip link`` with this command on each tunnel's device of a host; return what it says."""
+    named = "ip -o link show type tun | sed -n 's/^[0-9]*: \\([^:]*\\):.*/\\1/p'"
+    return host.run("sh", "-c", f"{named} | xargs -r -I{{}} ip -o link {command}", quiet=True).stdout
+
+
+def _tunnel_down(bench: Bench) -> Evidence:
+    """Set the tunnel's device at the server down."""
+    _each_tun(bench.right, "set dev {} down")
+    text = _each_tun(bench.right, "show dev {}")
+    return require(text and ",UP" not in text, " ".join(text.split()) or "no tunnel's device")
+
+
 def _tun_mtu(bench: Bench) -> Evidence:
-    bench.left.run(
-        "sh",
-        "-c",
-        "ip -o link show type tun | sed -n 's/^[0-9]*: \\([^:]*\\):.*/\\1/p' | xargs -r -n1 -I{} ip link set dev {} mtu 1300",
-    )
+    _each_tun(bench.left, "set dev {} mtu 1300")
     text = bench.left.run("ip", "-o", "link", quiet=True).stdout
     return require("mtu 1300" in text, " ".join(text.split())[-300:])
 
@@ -405,6 +414,14 @@ FAULTS = (
             "TUN-6": fails("tunnel-route-missing", "no-route", "path-silent"),
             "TUN-6 default": fails("tunnel-route-missing", "no-route", "path-silent"),
         },
+    ),
+    Fault(
+        "tunnel-device-down",
+        "tunnels",
+        "the tunnel's device at the server is down",
+        _tunnel_down,
+        When.TRAFFIC,
+        {"TUN-5": caught("tunnel-down")},
     ),
     Fault(
         "tunnel-mtu",

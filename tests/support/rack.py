@@ -296,6 +296,15 @@ def lags(tor: Switch) -> None:
     tor.lag("right", ["p3", "p4"])
 
 
+def daemon(name: str, why_root: str) -> str:
+    """Return where a daemon of a switch's is; skip a test that cannot have it here."""
+    if os.getuid() != 0:
+        pytest.skip(f"{why_root}: run the tests as root")
+    if (found := shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")) is None:
+        pytest.skip(f"there is no {name}: apt-get install {name}")
+    return found
+
+
 PORTS = ("p1", "p2", "p3", "p4")
 """The ports of one switch to which both hosts' NICs lead: two of the left one, two of the right one."""
 

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from ipaddress import IPv4Address
 from pathlib import Path
 
-import pytest
-
-from tests.support.rack import Switch
+from tests.support.rack import Switch, daemon
 
 COMMUNITY = "t0p-secret"
 
 
 def require() -> None:
     """Skip a test that cannot have agents here."""
-    if os.getuid() != 0:
-        pytest.skip("a way to the switch's management port takes root: run the tests as root")
-    if shutil.which("snmpd", path=f"{os.environ['PATH']}:/usr/sbin") is None:
-        pytest.skip("there is no snmpd: apt-get install snmpd")
+    daemon("snmpd", "a way to the switch's management port takes root")
 
 
 @contextmanager

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-import pytest
-
-from tests.support.rack import Switch
+from tests.support.rack import Switch, daemon
 
 SETTINGS = """configure system hostname {name}
 configure lldp portidsubtype ifname
@@ -32,14 +28,10 @@ The shell stays: as it is killed, all in its process namespace are.
 @contextmanager
 def speaking(switch: Switch, name: str, ports: Sequence[str]) -> Iterator[None]:
     """Have a switch tell its name and its port by LLDP on some of its ports, three times a second."""
-    daemon = shutil.which("lldpd", path=f"{os.environ['PATH']}:/usr/sbin")
-    if daemon is None:
-        pytest.skip("there is no lldpd: apt-get install lldpd")
-    if os.getuid() != 0:
-        pytest.skip("lldpd becomes a user of its own: run the tests as root")
+    program = daemon("lldpd", "lldpd becomes a user of its own")
     inside = ("nsenter", f"--net=/proc/{switch.pid}/ns/net")
     alone = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-ec", INSIDE, "sh")
-    words = (SETTINGS.format(name=name), daemon, "-d", "-u", "/run/lldpd.socket")
+    words = (SETTINGS.format(name=name), program, "-d", "-u", "/run/lldpd.socket")
     options = ("-I", ",".join(ports), "-O", "/run/lldpd.conf")
     process = subprocess.Popen(
         [*inside, *alone, *words, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

@@ -9,8 +9,8 @@ frees it when its holder ends, however it ends; no file is made for it. Such nam
 container does not see the slots of its host. Who waits for several holds the name of the next one, so that no small one
 that comes later is served before.
 
-Whoever measures on, since it waits for processors too often to come to a verdict, holds that name as well, and takes each slot
-that comes free (:func:`make_room`): nobody begins beside it, and what runs beside it ends.
+Whoever measures on, since it waits for processors too often to come to a verdict, holds that name as well (:func:`make_room`):
+nobody begins beside it, and what runs beside it ends.
 
 What one test measures at once shares its slots: a process asks once, however often it measures. A second name, beside the
 slots', says who holds them; whoever waits reads it in ``/proc/net/unix``, which every user may.
@@ -64,8 +64,6 @@ class _Held:
     lock: threading.Lock = field(default_factory=threading.Lock)
     sockets: list[socket.socket] = field(default_factory=list)
     users: int = 0
-    alone: bool = False
-    """Whether nobody else may begin."""
 
 
 _held = _Held()
@@ -92,19 +90,13 @@ def cpu_lock(
                 for one in _held.sockets:
                     one.close()
                 _held.sockets.clear()
-                _held.alone = False
 
 
 def make_room() -> None:
-    """Have nobody else begin to measure, and take what slots are free, where this process has any; it gives back all."""
+    """Have nobody else begin to measure until this process, where it does, is done; nothing where another one is next."""
     with _held.lock:
-        if not _held.users:
-            return
-        if not _held.alone and (place := _bound(f"{NAME}/next")):
+        if _held.users and (place := _bound(f"{NAME}/next")):
             _held.sockets.append(place)
-            _held.alone = True
-        if _held.alone:
-            _held.sockets += filter(None, [_bound(f"{NAME}/{number}") for number in range(available())])
 
 
 def taken(rate: float) -> float:
